@@ -1,0 +1,34 @@
+//! Bounds that both sides of a seam must know. Bounds of one room live in that room's own `limits`.
+
+/// Longest app id, bytes.
+pub const APP_ID_BYTES_MAX: usize = 64;
+/// Longest user id, bytes.
+pub const USER_ID_BYTES_MAX: usize = 255;
+/// Longest device id, bytes.
+pub const DEVICE_ID_BYTES_MAX: usize = 128;
+/// Longest message id, bytes.
+pub const MESSAGE_ID_BYTES_MAX: usize = 128;
+/// Longest node id, bytes.
+pub const NODE_ID_BYTES_MAX: usize = 64;
+
+/// Largest message accepted by REST or from a lane, bytes of JSON.
+pub const MESSAGE_BYTES_MAX: usize = 1 << 20;
+/// Largest push tail (the encoded part of a push that sessions share), bytes.
+pub const TAIL_BYTES_MAX: usize = 512 * 1024;
+/// Most recipients (users, devices and sessions together) named by one message.
+pub const RECIPIENTS_MAX: usize = 1_000;
+/// Most messages in one REST batch.
+pub const BATCH_MESSAGES_MAX: usize = 1_000;
+
+/// Largest link frame, bytes after the length word.
+pub const LINK_FRAME_BYTES_MAX: usize = 1 << 20;
+/// Bytes of one lane that a shard has granted and not yet read, at most; the order is high, normal, low.
+pub const LINK_CREDIT_BYTES: [u32; 3] = [1 << 20, 512 * 1024, 64 * 1024];
+/// Stored pushes sent to one user and not yet acknowledged during a replay.
+pub const REPLAY_WINDOW: usize = 64;
+
+const _: () = assert!(TAIL_BYTES_MAX + 8 * 1024 <= LINK_FRAME_BYTES_MAX, "the largest push fits a link frame");
+const _: () = assert!(
+    LINK_CREDIT_BYTES[2] as usize <= LINK_FRAME_BYTES_MAX,
+    "a frame larger than a lane's whole credit is sent when the lane is otherwise empty"
+);
