@@ -1,1 +1,7 @@
-//! Map of the crate.
+//! The gateway: holds WebSocket sessions on one thread per core.
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`crowd`] | established sockets, io_uring or epoll |
+
+pub mod crowd;

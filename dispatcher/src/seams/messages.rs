@@ -1,0 +1,106 @@
+//! What became of each message: answers `GET /v1/messages/{id}` on any node.
+
+use pushgate_protocol::{
+    ids::{AppId, MessageId},
+    link::Lane,
+    result::{Recipient, State},
+};
+use serde::Serialize;
+
+use super::{BoxFuture, StoreError};
+
+/// One state of one recipient on one channel.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StateChange {
+    /// The app.
+    pub app: AppId,
+    /// The message.
+    pub message: MessageId,
+    /// Who.
+    pub recipient: Recipient,
+    /// `websocket`, `email`, `sms`.
+    pub channel: &'static str,
+    /// The state entered.
+    pub state: State,
+    /// Why, for those that need a reason.
+    pub reason: Option<String>,
+    /// When, Unix milliseconds.
+    pub time_ms: u64,
+}
+
+/// A state in a recipient's history.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct StateEntry {
+    /// The state.
+    pub state: State,
+    /// When, Unix milliseconds.
+    pub time_ms: u64,
+}
+
+/// One recipient of a message.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RecipientView {
+    /// Who.
+    pub recipient: Recipient,
+    /// The channel.
+    pub channel: String,
+    /// Its state now.
+    pub state: State,
+    /// Why.
+    pub reason: Option<String>,
+    /// How it came there.
+    pub history: Vec<StateEntry>,
+}
+
+/// The answer of `GET /v1/messages/{id}`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct MessageView {
+    /// The message.
+    pub id: MessageId,
+    /// How many recipients are in each state. A message accepted and not yet expanded: `accepted: 1`.
+    pub summary: std::collections::BTreeMap<State, u64>,
+    /// A page of recipients.
+    pub recipients: Vec<RecipientView>,
+    /// Where the next page starts, if there is one.
+    pub next: Option<u64>,
+}
+
+/// The outcome of reserving a message id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reservation {
+    /// The id is new: append, then confirm.
+    New,
+    /// The id was reserved with the same body and its append was never confirmed: append again, then confirm.
+    Pending,
+    /// The id was accepted with the same body, in this lane: answer the same.
+    Accepted(Lane),
+    /// The id was used with another body.
+    Conflict,
+}
+
+/// States of messages, bounded, with a time to live.
+pub trait MessageStore: Send + Sync {
+    /// Records changes. Idempotent per (message, recipient, channel, state); counters change only when a state does. A
+    /// final state is never replaced by `accepted`, `stored` or `sent`.
+    fn record(&self, changes: Vec<StateChange>) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// A message's summary and up to `limit` recipients from `page` on; `None` if it is unknown to this app.
+    fn message(
+        &self,
+        app: AppId,
+        id: MessageId,
+        page: u64,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Option<MessageView>, StoreError>>;
+
+    /// Reserves ids as idempotency keys, `body` being a hash of the request; durable before it resolves. In the order asked.
+    fn reserve(
+        &self,
+        app: AppId,
+        ids: Vec<(MessageId, [u8; 16], Lane)>,
+        now_ms: u64,
+    ) -> BoxFuture<'_, Result<Vec<Reservation>, StoreError>>;
+
+    /// The appends of these ids are durable.
+    fn confirm(&self, app: AppId, ids: Vec<MessageId>) -> BoxFuture<'_, Result<(), StoreError>>;
+}

@@ -1,0 +1,51 @@
+//! The traits behind which storage and transport stand. No backend type appears in a signature; one conformance suite
+//! per trait runs over every implementation. `boot` alone names implementations.
+
+mod intake;
+mod messages;
+mod results;
+mod source;
+mod streams;
+
+use std::{future::Future, pin::Pin};
+
+pub use self::{
+    intake::{Intake, NewRecord},
+    messages::{MessageStore, MessageView, RecipientView, Reservation, StateChange, StateEntry},
+    results::{DeadRecord, ResultSink},
+    source::{Position, Record, SourceError, TaskSource},
+    streams::{
+        DeferredTag, DeliveryKey, Mark, MarkQuery, StoredPush, StreamOp, StreamOutcome, StreamPage, Streams, UserKey,
+    },
+};
+
+/// A boxed future: the seams are crossed once per batch, so the allocation does not count.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A store or broker that did not do what was asked. Nothing may be assumed of the batch: the caller repeats it whole.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// Not reachable or not ready; try again with backoff.
+    #[error("{what} is not available: {detail}")]
+    Unavailable {
+        /// Which store, e.g. `redis`.
+        what: &'static str,
+        /// The library's words, without secrets.
+        detail: String,
+    },
+    /// Stored data that cannot be read; trying again does not help.
+    #[error("{what} holds damaged data: {detail}")]
+    Damaged {
+        /// Which store.
+        what: &'static str,
+        /// What was found.
+        detail: String,
+    },
+}
+
+impl StoreError {
+    /// Whether the same call may succeed later.
+    pub fn retryable(&self) -> bool {
+        matches!(self, Self::Unavailable { .. })
+    }
+}

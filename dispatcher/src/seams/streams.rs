@@ -1,0 +1,167 @@
+//! Streams of stored pushes and the marks of settled deliveries: one store, because both change in one step.
+
+use bytes::Bytes;
+use pushgate_protocol::{
+    ids::{AppId, DeviceId, MessageId, SessionId, UserId},
+    link::{Lane, OutboxPolicy},
+    result::ResultInfo,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{BoxFuture, StoreError};
+
+/// A user of an app: the unit of order, and the hash tag `{app:user}` of its keys.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct UserKey {
+    /// The app.
+    pub app: AppId,
+    /// The user.
+    pub user: UserId,
+}
+
+/// 16-byte hash of (message or occurrence id, target device if any, channel); unique within a user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct DeliveryKey(pub [u8; 16]);
+
+/// What is remembered of a settled delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Mark {
+    /// It was put into the stream (and may still be there).
+    Stored = 1,
+    /// It was acknowledged.
+    Delivered = 2,
+    /// It ended otherwise: expired, skipped or failed.
+    Ended = 3,
+}
+
+/// Which mark to read.
+#[derive(Debug, Clone)]
+pub struct MarkQuery {
+    /// Whose.
+    pub user: UserKey,
+    /// Which delivery.
+    pub key: DeliveryKey,
+}
+
+/// A push in a stream.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredPush {
+    /// Its delivery key: an entry is unique by it within a stream.
+    pub key: DeliveryKey,
+    /// The message (or occurrence) id.
+    pub id: MessageId,
+    /// Set if it is for one device.
+    pub device: Option<DeviceId>,
+    /// Lane of the original.
+    pub lane: Lane,
+    /// Outbox policy.
+    pub policy: OutboxPolicy,
+    /// Platforms, as in `link::Push`.
+    pub platforms: u8,
+    /// Not sent at or after this time, Unix milliseconds.
+    pub expires_ms: u64,
+    /// A later entry with the same key replaces this one.
+    pub collapse: Option<String>,
+    /// What the result record says of the message.
+    pub info: ResultInfo,
+    /// The session that had it last, and its seq there.
+    pub returned: Option<(SessionId, u64)>,
+    /// The push tail, as in `link::Push`.
+    pub tail: Bytes,
+}
+
+/// The shard deferred the push during this replay episode; the stream counts how many it took per episode. Episodes of different shards
+/// and runs differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeferredTag {
+    /// The episode.
+    pub episode: u64,
+    /// The shard's number.
+    pub k: u64,
+}
+
+/// One change. Each is atomic; changes of one batch to one user are applied in order.
+#[derive(Debug, Clone)]
+pub enum StreamOp {
+    /// Appends and marks `Stored`. If the mark is already `Delivered` or `Ended`, nothing changes but the deferred count; an entry with the same
+    /// key stays where it is and takes `returned`, if set. The oldest entries leave when a bound of the stream is passed.
+    Append {
+        /// Whose stream.
+        user: UserKey,
+        /// The push.
+        push: Box<StoredPush>,
+        /// Set if the shard deferred it.
+        deferred: Option<DeferredTag>,
+    },
+    /// Removes the entry, if it is there, and sets the mark.
+    Settle {
+        /// Whose.
+        user: UserKey,
+        /// Which delivery.
+        key: DeliveryKey,
+        /// `Delivered` or `Ended`.
+        mark: Mark,
+    },
+    /// Sets `returned` of the entry, if it is there.
+    Tag {
+        /// Whose.
+        user: UserKey,
+        /// Which delivery.
+        key: DeliveryKey,
+        /// The session that ended, and the push's seq there.
+        returned: (SessionId, u64),
+    },
+}
+
+/// What a [`StreamOp`] did, in the order of the batch.
+#[derive(Debug, Clone, PartialEq)]
+pub enum StreamOutcome {
+    /// Appended (or already there). `evicted` left because a bound was passed or it had expired.
+    Appended {
+        /// Entries that left.
+        evicted: Vec<StoredPush>,
+    },
+    /// Not appended: the delivery had this mark.
+    AlreadyEnded(Mark),
+    /// Settled. `entry` was removed from the stream; `was` is the mark before.
+    Settled {
+        /// The entry.
+        entry: Option<Box<StoredPush>>,
+        /// The mark before.
+        was: Option<Mark>,
+    },
+    /// Tagged, or there was nothing to tag.
+    Tagged,
+}
+
+/// A part of a stream.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct StreamPage {
+    /// Entries with their position, in order; expired ones are left out.
+    pub entries: Vec<(u64, StoredPush)>,
+    /// No entry follows.
+    pub end: bool,
+    /// How many deferred pushes of the asked episode the stream has taken.
+    pub deferred: u64,
+}
+
+/// Streams and marks.
+pub trait Streams: Send + Sync {
+    /// The marks, in the order asked.
+    fn marks(&self, queries: Vec<MarkQuery>) -> BoxFuture<'_, Result<Vec<Option<Mark>>, StoreError>>;
+
+    /// Applies changes; resolves when they are durable. After an error any part may have been applied: repeat the whole batch,
+    /// every operation is idempotent.
+    fn apply(&self, ops: Vec<StreamOp>, now_ms: u64) -> BoxFuture<'_, Result<Vec<StreamOutcome>, StoreError>>;
+
+    /// Up to `limit` entries after position `after` (0: from the start), and the deferred count of `episode`.
+    fn read(
+        &self,
+        user: UserKey,
+        after: u64,
+        limit: usize,
+        episode: u64,
+        now_ms: u64,
+    ) -> BoxFuture<'_, Result<StreamPage, StoreError>>;
+}

@@ -1,0 +1,242 @@
+//! Results: one record per recipient, channel and state change (topic `pushgate.results`).
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    ids::{AppId, DeviceId, MessageId, UserId},
+    link::Lane,
+};
+
+/// A state of one recipient on one channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[repr(u8)]
+pub enum State {
+    /// Durable in its lane.
+    Accepted = 1,
+    /// Waits in the schedule.
+    Scheduled = 2,
+    /// Handed to the socket or the provider.
+    Sent = 3,
+    /// Evidence of arrival: the client's acknowledgement, an SMS receipt.
+    Delivered = 4,
+    /// In the user's stream.
+    Stored = 5,
+    /// The user read it.
+    Read = 6,
+    /// The user clicked it.
+    Clicked = 7,
+    /// Not sent, for the recorded reason.
+    Skipped = 8,
+    /// Could not be sent, for the recorded reason.
+    Failed = 9,
+    /// Its time to live ended first.
+    Expired = 10,
+    /// Its sender took it back.
+    Recalled = 11,
+    /// The provider never told.
+    Unknown = 12,
+}
+
+impl State {
+    /// Every state.
+    pub const ALL: [Self; 12] = [
+        Self::Accepted,
+        Self::Scheduled,
+        Self::Sent,
+        Self::Delivered,
+        Self::Stored,
+        Self::Read,
+        Self::Clicked,
+        Self::Skipped,
+        Self::Failed,
+        Self::Expired,
+        Self::Recalled,
+        Self::Unknown,
+    ];
+
+    /// The state with this number.
+    pub fn from_u8(n: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(n).checked_sub(1)?).copied()
+    }
+}
+
+/// A message's class: what it is for.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+#[repr(u8)]
+pub enum Class {
+    /// A one-time code: its content never reaches results, logs or dead letters.
+    Otp = 1,
+    /// The default.
+    #[default]
+    Transactional = 2,
+    /// Campaigns.
+    Marketing = 3,
+    /// The newest value replaces older ones.
+    State = 4,
+}
+
+/// Who received.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Recipient {
+    /// The user.
+    pub user: UserId,
+    /// The device: the one addressed or, in `delivered`, the one that acknowledged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<DeviceId>,
+}
+
+/// What every result record of a message repeats.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ResultInfo {
+    /// The occurrence (`task@due_ms`) of a scheduled message.
+    pub occurrence: Option<Arc<str>>,
+    /// Its lane.
+    pub lane: Lane,
+    /// Its class.
+    pub class: Class,
+    /// When it was accepted (appended to its lane), Unix milliseconds.
+    pub accepted_ms: u64,
+    /// Size of the push tail, bytes.
+    pub bytes: u32,
+    /// The sender's `meta`, as JSON text; `None` if it gave none.
+    pub meta: Option<Arc<str>>,
+}
+
+/// One result.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ResultRecord {
+    /// The message.
+    pub message: MessageId,
+    /// Its app.
+    pub app: AppId,
+    /// Who.
+    pub recipient: Recipient,
+    /// `websocket`, `email` or `sms`.
+    pub channel: &'static str,
+    /// The named account that sent it.
+    pub account: Option<Arc<str>>,
+    /// The provider's id.
+    pub provider_id: Option<String>,
+    /// The state entered.
+    pub state: State,
+    /// Why.
+    pub reason: Option<String>,
+    /// Which attempt, from 1.
+    pub attempt: u32,
+    /// When, Unix milliseconds.
+    pub time_ms: u64,
+    /// What it repeats of the message.
+    pub info: ResultInfo,
+}
+
+impl ResultRecord {
+    /// The record's key: `message/recipient` (`message/user/device` for a device).
+    pub fn key(&self) -> String {
+        match &self.recipient.device {
+            Some(device) => format!("{}/{}/{device}", self.message, self.recipient.user),
+            None => format!("{}/{}", self.message, self.recipient.user),
+        }
+    }
+
+    /// The record's JSON.
+    pub fn to_json(&self) -> Vec<u8> {
+        #[derive(Serialize)]
+        struct Wire<'a> {
+            v: u8,
+            message: &'a MessageId,
+            occurrence: Option<&'a str>,
+            app: &'a AppId,
+            lane: Lane,
+            class: Class,
+            recipient: &'a Recipient,
+            channel: &'a str,
+            account: Option<&'a str>,
+            provider_id: Option<&'a str>,
+            state: State,
+            reason: Option<&'a str>,
+            attempt: u32,
+            time_ms: u64,
+            accepted_ms: u64,
+            bytes: u32,
+            meta: &'a serde_json::value::RawValue,
+        }
+        let empty;
+        let parsed: Option<&serde_json::value::RawValue> =
+            self.info.meta.as_deref().and_then(|m| serde_json::from_str(m).ok());
+        let meta = match parsed {
+            Some(meta) => meta,
+            None => {
+                empty = serde_json::value::RawValue::from_string("{}".into()).expect("an empty object is JSON");
+                &empty
+            }
+        };
+        let wire = Wire {
+            v: 1,
+            message: &self.message,
+            occurrence: self.info.occurrence.as_deref(),
+            app: &self.app,
+            lane: self.info.lane,
+            class: self.info.class,
+            recipient: &self.recipient,
+            channel: self.channel,
+            account: self.account.as_deref(),
+            provider_id: self.provider_id.as_deref(),
+            state: self.state,
+            reason: self.reason.as_deref(),
+            attempt: self.attempt,
+            time_ms: self.time_ms,
+            accepted_ms: self.info.accepted_ms,
+            bytes: self.info.bytes,
+            meta,
+        };
+        serde_json::to_vec(&wire).expect("a result record is plain data")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_result_has_the_contracts_form() {
+        let record = ResultRecord {
+            message: MessageId::parse("m1").unwrap(),
+            app: AppId::parse("shop").unwrap(),
+            recipient: Recipient { user: UserId::parse("u1").unwrap(), device: Some(DeviceId::parse("d1").unwrap()) },
+            channel: "websocket",
+            account: None,
+            provider_id: None,
+            state: State::Delivered,
+            reason: None,
+            attempt: 1,
+            time_ms: 5,
+            info: ResultInfo {
+                occurrence: None,
+                lane: Lane::High,
+                class: Class::Otp,
+                accepted_ms: 4,
+                bytes: 212,
+                meta: None,
+            },
+        };
+        assert_eq!(record.key(), "m1/u1/d1");
+        assert_eq!(
+            String::from_utf8(record.to_json()).unwrap(),
+            r#"{"v":1,"message":"m1","occurrence":null,"app":"shop","lane":"high","class":"otp","recipient":{"user":"u1","device":"d1"},"channel":"websocket","account":null,"provider_id":null,"state":"delivered","reason":null,"attempt":1,"time_ms":5,"accepted_ms":4,"bytes":212,"meta":{}}"#
+        );
+    }
+
+    #[test]
+    fn states_survive_their_number() {
+        for state in State::ALL {
+            assert_eq!(State::from_u8(state as u8), Some(state));
+        }
+        assert_eq!(State::from_u8(0), None);
+    }
+}
