@@ -2,6 +2,8 @@
 //!
 //! | module | owns |
 //! |---|---|
+//! | [`config`] | the keys of `[dispatcher]`, `[store]`, `[redis]`, `[links]`, `[[members]]` |
 //! | [`seams`] | the traits behind which stores and transports stand |
 
+pub mod config;
 pub mod seams;

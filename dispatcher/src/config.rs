@@ -1,0 +1,125 @@
+//! The dispatcher's part of the configuration, as the file writes it.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// `[dispatcher]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct DispatcherConfig {
+    /// Address of REST, health and metrics. Default `0.0.0.0:7410`; `dev` binds loopback.
+    pub listen: String,
+    /// Where messages come from: `embedded` (the log on local disk) or `kafka`. Default `embedded`.
+    pub source: SourceKind,
+    /// This process' name towards gateways. Default `dispatcher`.
+    pub node: String,
+    /// Directory of the embedded log and stores, used when `source` or `store.kind` is `embedded`. Default
+    /// `./pushgate-data`.
+    pub data: String,
+    /// Pipeline workers; 0 chooses one per core, at most 16. Default 0.
+    pub workers: u8,
+    /// How long a push may stay unacknowledged before it is put into the user's stream and its record is settled,
+    /// milliseconds. Default 10000.
+    pub ack_deadline_ms: u64,
+    /// Records of one lane that may be polled and not settled. Default 20000.
+    pub in_flight_max: usize,
+    /// App of a Kafka record that names none. Without it such a record goes to the dead letters.
+    pub default_app: Option<String>,
+}
+
+impl Default for DispatcherConfig {
+    fn default() -> Self {
+        Self {
+            listen: "0.0.0.0:7410".into(),
+            source: SourceKind::Embedded,
+            node: "dispatcher".into(),
+            data: "./pushgate-data".into(),
+            workers: 0,
+            ack_deadline_ms: 10_000,
+            in_flight_max: 20_000,
+            default_app: None,
+        }
+    }
+}
+
+/// Where messages come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SourceKind {
+    /// The log on local disk.
+    Embedded,
+    /// Kafka topics `<prefix>.high|normal|low`.
+    Kafka,
+}
+
+/// `[store]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct StoreConfig {
+    /// Where streams, marks and message states live: `embedded` or `redis`. Default `embedded`.
+    pub kind: StoreKind,
+    /// How long a settled delivery is remembered so that a repeated one is dropped, milliseconds. Default 600000.
+    pub dedupe_window_ms: u64,
+    /// How long message states answer `GET /v1/messages/{id}`, milliseconds. Default 604800000 (7 days).
+    pub message_ttl_ms: u64,
+}
+
+impl Default for StoreConfig {
+    fn default() -> Self {
+        Self { kind: StoreKind::Embedded, dedupe_window_ms: 600_000, message_ttl_ms: 7 * 24 * 3_600_000 }
+    }
+}
+
+/// Where streams, marks and message states live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum StoreKind {
+    /// On local disk.
+    Embedded,
+    /// In Redis.
+    Redis,
+}
+
+/// `[redis]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RedisConfig {
+    /// `redis://[user:password@]host:port`. Default `redis://127.0.0.1:6379`.
+    pub url: String,
+    /// `local`: the server's own append-only file (needs `appendonly yes`, `appendfsync always`); `wait:N`: also N
+    /// replicas. Default `local`.
+    pub durability: String,
+}
+
+impl Default for RedisConfig {
+    fn default() -> Self {
+        Self { url: "redis://127.0.0.1:6379".into(), durability: "local".into() }
+    }
+}
+
+/// `[links]`: what nodes of one installation share.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct LinkConfig {
+    /// The key that dispatchers and gateways prove to each other, at least 16 bytes. One of `key` and `key_file` is needed outside `dev`.
+    pub key: Option<String>,
+    /// File that holds the key; a final newline is ignored.
+    pub key_file: Option<String>,
+}
+
+/// `[[members]]`: a gateway, while membership is a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MemberConfig {
+    /// The gateway's `gateway.node`.
+    pub node: String,
+    /// Its node-link address, `host:port`.
+    pub links: String,
+    /// Share of users relative to others. Default 1.
+    #[serde(default = "one")]
+    pub weight: u32,
+}
+
+fn one() -> u32 {
+    1
+}
