@@ -7,11 +7,17 @@
 //! | [`placement`] | which shard owns a user |
 //! | [`close`] | WebSocket close codes and what a client does after each |
 //! | [`link`] | frames and handshake between a dispatcher and a gateway's shard |
+//! | [`platform`] | ios, android, web |
 //! | [`result`] | states, classes and result records |
+//! | [`wire`] | dialects of client frames, `pushgate.v1` |
+//! | [`ws`] | the RFC 6455 codec |
 
 pub mod close;
 pub mod ids;
 pub mod limits;
 pub mod link;
 pub mod placement;
+pub mod platform;
 pub mod result;
+pub mod wire;
+pub mod ws;

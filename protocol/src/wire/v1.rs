@@ -1,0 +1,271 @@
+//! `pushgate.v1`: one JSON object a message. The order of members is part of the contract.
+
+use std::{borrow::Cow, io::Write as _};
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{BadFrame, ClientFrame, ServerFrame, Wire};
+
+/// The subprotocol's name.
+pub const SUBPROTOCOL: &str = "pushgate.v1";
+/// Longest `ref` that is repeated in an answer, bytes; a longer one is left out.
+pub const REF_BYTES_MAX: usize = 128;
+/// Longest part of an unknown `type` that is repeated in an answer, characters.
+const KIND_CHARS_SHOWN_MAX: usize = 32;
+
+/// The dialect.
+#[derive(Debug, Clone, Copy)]
+pub struct V1;
+
+impl Wire for V1 {
+    fn has_ack(&self) -> bool {
+        true
+    }
+
+    fn has_moved(&self) -> bool {
+        true
+    }
+
+    fn decode<'a>(&self, text: &'a str) -> Result<ClientFrame<'a>, BadFrame> {
+        let envelope: Envelope<'a> = parse(text)?;
+        let reference = envelope.reference();
+        Ok(match &*envelope.kind {
+            "ack" => ClientFrame::Ack { seq: parse::<Ack>(text)?.seq },
+            "ping" => ClientFrame::Ping,
+            "refresh" => ClientFrame::Refresh { reference, token: parse::<Refresh<'a>>(text)?.token },
+            _ => ClientFrame::Unsupported { kind: shorten(envelope.kind), reference },
+        })
+    }
+
+    fn encode(&self, frame: &ServerFrame<'_>, out: &mut Vec<u8>) {
+        match *frame {
+            ServerFrame::Hello { session, user, time_ms, expires_ms, heartbeat_s, resumed } => {
+                put(out, format_args!(r#"{{"type":"hello","session":"{session}","user":"#));
+                put_str(out, user);
+                put(out, format_args!(r#","time_ms":{time_ms},"expires_ms":{expires_ms},"heartbeat_s":{heartbeat_s}"#));
+                put(out, format_args!(r#","resume":"{session}","resumed":{resumed}}}"#));
+            }
+            ServerFrame::Gap { from, to } => put(out, format_args!(r#"{{"type":"gap","from":{from},"to":{to}}}"#)),
+            ServerFrame::Recall { id } => {
+                put(out, format_args!(r#"{{"type":"recall","id":"#));
+                put_str(out, id);
+                out.push(b'}');
+            }
+            ServerFrame::Pong { time_ms } => put(out, format_args!(r#"{{"type":"pong","time_ms":{time_ms}}}"#)),
+            ServerFrame::Moved { url, after_ms } => {
+                put(out, format_args!(r#"{{"type":"moved","url":"#));
+                put_str(out, url);
+                put(out, format_args!(r#","after_ms":{after_ms}}}"#));
+            }
+            ServerFrame::Expiring { in_s } => put(out, format_args!(r#"{{"type":"expiring","in_s":{in_s}}}"#)),
+            ServerFrame::Reply { reference } => {
+                out.extend_from_slice(br#"{"type":"reply""#);
+                put_ref(out, reference);
+                out.extend_from_slice(br#","ok":true}"#);
+            }
+            ServerFrame::Error { reference, code, detail } => {
+                out.extend_from_slice(br#"{"type":"error""#);
+                put_ref(out, reference);
+                out.extend_from_slice(br#","code":"#);
+                put_str(out, code);
+                out.extend_from_slice(br#","detail":"#);
+                put_str(out, detail);
+                out.push(b'}');
+            }
+        }
+    }
+
+    fn push_head(&self, seq: u64, replay: bool, out: &mut Vec<u8>) {
+        put(out, format_args!(r#"{{"type":"push","seq":{seq},"replay":{replay},"#));
+    }
+
+    fn push_tail<'a>(&self, tail: &'a [u8]) -> Cow<'a, [u8]> {
+        Cow::Borrowed(tail)
+    }
+}
+
+/// The part of a push that its sessions share: the members from `"id"` on and the closing brace. What is absent of
+/// `title`, `body` and `data` is left out.
+pub fn tail(
+    id: &str,
+    time_ms: u64,
+    stream: &str,
+    title: Option<&str>,
+    body: Option<&str>,
+    data: Option<&RawValue>,
+) -> Vec<u8> {
+    let text_bytes = id.len() + title.map_or(0, str::len) + body.map_or(0, str::len);
+    let mut out = Vec::with_capacity(96 + text_bytes + data.map_or(0, |d| d.get().len()));
+    out.extend_from_slice(br#""id":"#);
+    put_str(&mut out, id);
+    put(&mut out, format_args!(r#","time_ms":{time_ms},"stream":"#));
+    put_str(&mut out, stream);
+    for (name, text) in [("title", title), ("body", body)] {
+        if let Some(text) = text {
+            put(&mut out, format_args!(r#","{name}":"#));
+            put_str(&mut out, text);
+        }
+    }
+    if let Some(data) = data {
+        out.extend_from_slice(br#","data":"#);
+        out.extend_from_slice(data.get().as_bytes());
+    }
+    out.push(b'}');
+    out
+}
+
+/// What every client frame has. Other members are read once the type is known, so that a type of a later version may
+/// give them any form.
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(rename = "type", borrow)]
+    kind: Cow<'a, str>,
+    #[serde(rename = "ref", borrow, default)]
+    reference: Option<&'a RawValue>,
+}
+
+impl<'a> Envelope<'a> {
+    /// The request's name, if it is a text of bearable length.
+    fn reference(&self) -> Option<Cow<'a, str>> {
+        let text: Text<'a> = serde_json::from_str(self.reference?.get()).ok()?;
+        (text.0.len() <= REF_BYTES_MAX).then_some(text.0)
+    }
+}
+
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+#[derive(Deserialize)]
+struct Ack {
+    seq: u64,
+}
+
+#[derive(Deserialize)]
+struct Refresh<'a> {
+    #[serde(borrow)]
+    token: Cow<'a, str>,
+}
+
+fn parse<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, BadFrame> {
+    serde_json::from_str(text).map_err(|e| BadFrame { detail: e.to_string() })
+}
+
+fn shorten(kind: Cow<'_, str>) -> Cow<'_, str> {
+    match kind.len() > KIND_CHARS_SHOWN_MAX {
+        true => Cow::Owned(kind.chars().take(KIND_CHARS_SHOWN_MAX).collect()),
+        false => kind,
+    }
+}
+
+fn put(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
+    out.write_fmt(text).expect("a Vec takes every write");
+}
+
+fn put_str(out: &mut Vec<u8>, text: &str) {
+    serde_json::to_writer(out, text).expect("a Vec takes every write");
+}
+
+fn put_ref(out: &mut Vec<u8>, reference: Option<&str>) {
+    if let Some(reference) = reference {
+        out.extend_from_slice(br#","ref":"#);
+        put_str(out, reference);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::SessionId;
+
+    fn encoded(frame: &ServerFrame<'_>) -> String {
+        let mut out = Vec::new();
+        V1.encode(frame, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn server_frames_have_the_contracts_form() {
+        let session = SessionId::parse("0000000000000007000300000000002a").unwrap();
+        let hello =
+            ServerFrame::Hello { session, user: "u\"1", time_ms: 5, expires_ms: 6, heartbeat_s: 30, resumed: false };
+        assert_eq!(
+            encoded(&hello),
+            r#"{"type":"hello","session":"0000000000000007000300000000002a","user":"u\"1","time_ms":5,"expires_ms":6,"heartbeat_s":30,"resume":"0000000000000007000300000000002a","resumed":false}"#
+        );
+        for (frame, text) in [
+            (ServerFrame::Gap { from: 18, to: 22 }, r#"{"type":"gap","from":18,"to":22}"#),
+            (ServerFrame::Recall { id: "m" }, r#"{"type":"recall","id":"m"}"#),
+            (ServerFrame::Pong { time_ms: 1 }, r#"{"type":"pong","time_ms":1}"#),
+            (ServerFrame::Moved { url: "ws://a", after_ms: 800 }, r#"{"type":"moved","url":"ws://a","after_ms":800}"#),
+            (ServerFrame::Expiring { in_s: 60 }, r#"{"type":"expiring","in_s":60}"#),
+            (ServerFrame::Reply { reference: Some("c1") }, r#"{"type":"reply","ref":"c1","ok":true}"#),
+            (
+                ServerFrame::Error { reference: Some("c1"), code: "not_supported", detail: "x" },
+                r#"{"type":"error","ref":"c1","code":"not_supported","detail":"x"}"#,
+            ),
+            (
+                ServerFrame::Error { reference: None, code: "bad_frame", detail: "x" },
+                r#"{"type":"error","code":"bad_frame","detail":"x"}"#,
+            ),
+        ] {
+            assert_eq!(encoded(&frame), text);
+        }
+    }
+
+    #[test]
+    fn a_push_is_a_head_and_a_shared_tail() {
+        let data = RawValue::from_string(r#"{"n":1}"#.into()).unwrap();
+        let mut out = Vec::new();
+        V1.push_head(17, false, &mut out);
+        out.extend(tail("m1", 9, "user", Some("Hi"), Some("a\nb"), Some(&data)));
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            r#"{"type":"push","seq":17,"replay":false,"id":"m1","time_ms":9,"stream":"user","title":"Hi","body":"a\nb","data":{"n":1}}"#
+        );
+        assert_eq!(tail("m", 1, "all", None, None, None), br#""id":"m","time_ms":1,"stream":"all"}"#);
+    }
+
+    #[test]
+    fn client_frames_are_read_in_any_order_of_members() {
+        assert_eq!(V1.decode(r#"{"seq":17,"type":"ack","later":{}}"#), Ok(ClientFrame::Ack { seq: 17 }));
+        assert_eq!(V1.decode(r#" {"type":"ping"} "#), Ok(ClientFrame::Ping));
+        assert_eq!(
+            V1.decode(r#"{"type":"refresh","ref":"c\u0031","token":"t"}"#),
+            Ok(ClientFrame::Refresh { reference: Some("c1".into()), token: "t".into() })
+        );
+    }
+
+    #[test]
+    fn what_is_not_served_is_named_not_refused() {
+        let unsupported = |text: &str| match V1.decode(text) {
+            Ok(ClientFrame::Unsupported { kind, reference }) => (kind.into_owned(), reference.map(Cow::into_owned)),
+            other => panic!("{text}: {other:?}"),
+        };
+        for kind in ["receipt", "send", "subscribe", "unsubscribe", "dance"] {
+            let text = format!(r#"{{"type":"{kind}","ref":"c1","seq":"of another form","token":5}}"#);
+            assert_eq!(unsupported(&text), (kind.into(), Some("c1".into())));
+        }
+        assert_eq!(unsupported(r#"{"type":"x","ref":7}"#), ("x".into(), None));
+        assert_eq!(unsupported(&format!(r#"{{"type":"x","ref":"{}"}}"#, "r".repeat(129))), ("x".into(), None));
+        assert_eq!(unsupported(&format!(r#"{{"type":"{}"}}"#, "k".repeat(100))).0.len(), KIND_CHARS_SHOWN_MAX);
+    }
+
+    #[test]
+    fn what_is_not_an_object_with_a_type_is_a_bad_frame() {
+        for text in [
+            "",
+            "hello",
+            "[]",
+            "{}",
+            r#"{"type":5}"#,
+            r#"{"type":"ack"}"#,
+            r#"{"type":"ack","seq":-1}"#,
+            r#"{"type":"ack","seq":1.5}"#,
+            r#"{"type":"refresh"}"#,
+            r#"{"type":"ping"}x"#,
+        ] {
+            assert!(V1.decode(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,364 @@
+//! The incremental parser: bytes as they come in, whole messages and control frames out.
+//!
+//! A message that lies whole in the input is unmasked there and handed out without a copy; only what is cut by the end
+//! of the input, or fragmented, is kept. Text is checked as it arrives, so a bad byte ends the connection before the
+//! message is complete. Nothing is reserved for announced bytes, only for bytes that came.
+
+use std::ops::Range;
+
+use super::{CONTROL_BYTES_MAX, HEAD_BYTES_MAX, Opcode, mask};
+use crate::close::CloseCode;
+
+/// What this side accepts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rules {
+    /// Frames must be masked (this side is a server) or must not be (a client).
+    pub masked: bool,
+    /// Longest message, bytes, all fragments together.
+    pub message_bytes_max: usize,
+}
+
+/// Something whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event<'a> {
+    /// A text message.
+    Text(&'a str),
+    /// A binary message.
+    Binary(&'a [u8]),
+    /// A ping: answer with its payload.
+    Ping(&'a [u8]),
+    /// A pong.
+    Pong(&'a [u8]),
+    /// The peer closes: answer with its code. Nothing that follows counts.
+    Close(Option<CloseCode>, &'a str),
+}
+
+/// How the peer broke the protocol. The connection is closed on each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Violation {
+    /// RSV1–3 without an extension.
+    #[error("reserved bits {0:#x} are set")]
+    Reserved(u8),
+    /// An opcode that does not exist.
+    #[error("unknown opcode {0}")]
+    Opcode(u8),
+    /// A client's frame without mask, or a server's with one.
+    #[error("a frame's mask bit is {0}")]
+    Mask(bool),
+    /// A control frame in fragments or above 125 bytes.
+    #[error("a control frame is fragmented or longer than {CONTROL_BYTES_MAX} bytes")]
+    Control,
+    /// A length that is not in its shortest form, or above 2^63.
+    #[error("a length is not in its shortest form")]
+    Length,
+    /// A continuation without a beginning, or a beginning within a message.
+    #[error("fragments of messages are out of order")]
+    Order,
+    /// A close frame of one byte, or with a code that may not be sent.
+    #[error("a close frame has a bad code")]
+    CloseCode,
+    /// Text, or a close reason, that is not UTF-8.
+    #[error("text is not utf-8")]
+    Utf8,
+    /// Above [`Rules::message_bytes_max`].
+    #[error("a message has more than {max} bytes")]
+    TooBig {
+        /// The bound, bytes.
+        max: usize,
+    },
+}
+
+impl Violation {
+    /// The code to close with.
+    pub fn close_code(self) -> CloseCode {
+        match self {
+            Self::Utf8 => CloseCode::NOT_UTF8,
+            Self::TooBig { .. } => CloseCode::TOO_BIG,
+            _ => CloseCode::PROTOCOL,
+        }
+    }
+}
+
+/// One connection's parser. One word; null between messages.
+#[derive(Debug, Default)]
+pub struct Decoder(Option<Box<Unfinished>>);
+
+/// What came of something incomplete.
+#[derive(Debug, Default)]
+struct Unfinished {
+    /// The first bytes of a frame's head.
+    head: [u8; HEAD_BYTES_MAX],
+    head_bytes: u8,
+    /// The frame whose payload is coming.
+    frame: Option<Frame>,
+    /// Payload of a control frame so far.
+    control: Vec<u8>,
+    /// Whether the message under way is text; `None`: no message is under way.
+    text: Option<bool>,
+    message: Vec<u8>,
+    /// How much of `message` is known to be UTF-8.
+    checked: usize,
+    /// The buffer was handed out and is to be emptied.
+    spent: Spent,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Spent {
+    #[default]
+    Nothing,
+    Control,
+    Message,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Frame {
+    opcode: Opcode,
+    fin: bool,
+    /// Turned to fit the next byte of payload.
+    key: [u8; 4],
+    left: usize,
+}
+
+/// Where something whole lies.
+enum Ready {
+    Nothing,
+    Input(Opcode, Range<usize>),
+    Control(Opcode),
+    Message { text: bool },
+}
+
+impl Decoder {
+    /// Reads `bytes` up to the end of the next whole message or control frame. Returns how many bytes were used, and
+    /// the event; without an event all were. Call it until it returns none, also with nothing left, so that memory of
+    /// the last event is given back. After a violation or a close the decoder must not be used again.
+    pub fn next<'a>(&'a mut self, rules: &Rules, bytes: &'a mut [u8]) -> Result<(usize, Option<Event<'a>>), Violation> {
+        let (used, ready) = self.advance(rules, bytes)?;
+        let kept = self.0.as_deref();
+        let event = match ready {
+            Ready::Nothing => None,
+            Ready::Input(opcode, at) => Some(event(opcode, &bytes[at])?),
+            Ready::Control(opcode) => Some(event(opcode, kept.map_or(&[], |u| &u.control))?),
+            Ready::Message { text } => {
+                let opcode = if text { Opcode::Text } else { Opcode::Binary };
+                Some(event(opcode, kept.map_or(&[], |u| &u.message))?)
+            }
+        };
+        Ok((used, event))
+    }
+
+    /// Whether nothing is incomplete.
+    pub fn is_idle(&self) -> bool {
+        self.0.is_none()
+    }
+
+    fn advance(&mut self, rules: &Rules, bytes: &mut [u8]) -> Result<(usize, Ready), Violation> {
+        self.release();
+        let mut at = 0;
+        loop {
+            if let Some(unfinished) = self.0.as_deref_mut()
+                && let Some(frame) = unfinished.frame
+            {
+                let end = at + frame.left.min(bytes.len() - at);
+                let ready = unfinished.take(frame, &mut bytes[at..end])?;
+                at = end;
+                match ready {
+                    Some(Ready::Nothing) => continue,
+                    Some(ready) => return Ok((at, ready)),
+                    None => return Ok((at, Ready::Nothing)),
+                }
+            }
+            let Some((frame, head_bytes)) = self.head(rules, &bytes[at..])? else {
+                return Ok((bytes.len(), Ready::Nothing));
+            };
+            at += head_bytes;
+            let fragmented = self.check_order(rules, &frame)?;
+            let end = at.saturating_add(frame.left);
+            if end <= bytes.len() && (frame.opcode.is_control() || (frame.fin && !fragmented)) {
+                mask::apply(&mut bytes[at..end], frame.key);
+                return Ok((end, Ready::Input(frame.opcode, at..end)));
+            }
+            let unfinished = self.0.get_or_insert_default();
+            if !frame.opcode.is_control() && unfinished.text.is_none() {
+                unfinished.text = Some(frame.opcode == Opcode::Text);
+            }
+            unfinished.frame = Some(frame);
+        }
+    }
+
+    /// Gives back what the last event lay in.
+    fn release(&mut self) {
+        let Some(unfinished) = self.0.as_deref_mut() else {
+            return;
+        };
+        match std::mem::take(&mut unfinished.spent) {
+            Spent::Nothing => {}
+            Spent::Control => unfinished.control = Vec::new(),
+            Spent::Message => unfinished.message = Vec::new(),
+        }
+        if unfinished.head_bytes == 0 && unfinished.frame.is_none() && unfinished.text.is_none() {
+            self.0 = None;
+        }
+    }
+
+    /// The next frame's head and how many bytes of `bytes` it used; `None` keeps `bytes`, all of a head's beginning.
+    fn head(&mut self, rules: &Rules, bytes: &[u8]) -> Result<Option<(Frame, usize)>, Violation> {
+        let kept = self.0.as_deref().map_or(0, |u| usize::from(u.head_bytes));
+        if kept == 0 {
+            if let Some(found) = parse_head(rules, bytes)? {
+                return Ok(Some(found));
+            }
+            if !bytes.is_empty() {
+                let unfinished = self.0.get_or_insert_default();
+                unfinished.head[..bytes.len()].copy_from_slice(bytes);
+                unfinished.head_bytes = bytes.len() as u8;
+            }
+            return Ok(None);
+        }
+        let unfinished = self.0.get_or_insert_default();
+        let more = bytes.len().min(HEAD_BYTES_MAX - kept);
+        unfinished.head[kept..kept + more].copy_from_slice(&bytes[..more]);
+        match parse_head(rules, &unfinished.head[..kept + more])? {
+            Some((frame, head_bytes)) => {
+                unfinished.head_bytes = 0;
+                Ok(Some((frame, head_bytes - kept)))
+            }
+            None => {
+                unfinished.head_bytes = (kept + more) as u8;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Whether the frame may come now; returns whether it belongs to a fragmented message.
+    fn check_order(&self, rules: &Rules, frame: &Frame) -> Result<bool, Violation> {
+        if frame.opcode.is_control() {
+            return Ok(false);
+        }
+        let (under_way, so_far) = self.0.as_deref().map_or((false, 0), |u| (u.text.is_some(), u.message.len()));
+        if under_way != (frame.opcode == Opcode::Continuation) {
+            return Err(Violation::Order);
+        }
+        if frame.left > rules.message_bytes_max.saturating_sub(so_far) {
+            return Err(Violation::TooBig { max: rules.message_bytes_max });
+        }
+        Ok(under_way)
+    }
+}
+
+impl Unfinished {
+    /// Takes payload of `frame`. `None`: more must come; [`Ready::Nothing`]: the frame is whole, its message is not.
+    fn take(&mut self, mut frame: Frame, bytes: &mut [u8]) -> Result<Option<Ready>, Violation> {
+        frame.key = mask::apply(bytes, frame.key);
+        frame.left -= bytes.len();
+        if frame.opcode.is_control() {
+            self.control.extend_from_slice(bytes);
+        } else {
+            self.message.extend_from_slice(bytes);
+            self.check_text()?;
+        }
+        if frame.left > 0 {
+            self.frame = Some(frame);
+            return Ok(None);
+        }
+        self.frame = None;
+        if frame.opcode.is_control() {
+            self.spent = Spent::Control;
+            return Ok(Some(Ready::Control(frame.opcode)));
+        }
+        if !frame.fin {
+            return Ok(Some(Ready::Nothing));
+        }
+        let text = self.text.take() == Some(true);
+        if text && self.checked != self.message.len() {
+            return Err(Violation::Utf8);
+        }
+        self.checked = 0;
+        self.spent = Spent::Message;
+        Ok(Some(Ready::Message { text }))
+    }
+
+    /// Checks what came of a text; a character cut by the end is left for later.
+    fn check_text(&mut self) -> Result<(), Violation> {
+        if self.text != Some(true) {
+            return Ok(());
+        }
+        match std::str::from_utf8(&self.message[self.checked..]) {
+            Ok(_) => self.checked = self.message.len(),
+            Err(e) if e.error_len().is_none() => self.checked += e.valid_up_to(),
+            Err(_) => return Err(Violation::Utf8),
+        }
+        Ok(())
+    }
+}
+
+fn parse_head(rules: &Rules, bytes: &[u8]) -> Result<Option<(Frame, usize)>, Violation> {
+    let Some((&[first, second], rest)) = bytes.split_first_chunk::<2>() else {
+        return Ok(None);
+    };
+    if first & 0x70 != 0 {
+        return Err(Violation::Reserved(first & 0x70));
+    }
+    let opcode = Opcode::from_bits(first & 0x0f).ok_or(Violation::Opcode(first & 0x0f))?;
+    let fin = first & 0x80 != 0;
+    let masked = second & 0x80 != 0;
+    if masked != rules.masked {
+        return Err(Violation::Mask(masked));
+    }
+    let short = second & 0x7f;
+    if opcode.is_control() && (!fin || short > 125) {
+        return Err(Violation::Control);
+    }
+    let (length, rest) = match short {
+        126 => {
+            let Some((&n, rest)) = rest.split_first_chunk::<2>() else { return Ok(None) };
+            let n = u64::from(u16::from_be_bytes(n));
+            if n < 126 {
+                return Err(Violation::Length);
+            }
+            (n, rest)
+        }
+        127 => {
+            let Some((&n, rest)) = rest.split_first_chunk::<8>() else { return Ok(None) };
+            let n = u64::from_be_bytes(n);
+            if n <= 0xffff || n >> 63 != 0 {
+                return Err(Violation::Length);
+            }
+            (n, rest)
+        }
+        n => (u64::from(n), rest),
+    };
+    let too_big = Violation::TooBig { max: rules.message_bytes_max };
+    let left = usize::try_from(length).map_err(|_| too_big)?;
+    if !opcode.is_control() && left > rules.message_bytes_max {
+        return Err(too_big);
+    }
+    let (key, rest) = match masked {
+        false => ([0; 4], rest),
+        true => match rest.split_first_chunk::<4>() {
+            Some((&key, rest)) => (key, rest),
+            None => return Ok(None),
+        },
+    };
+    Ok(Some((Frame { opcode, fin, key, left }, bytes.len() - rest.len())))
+}
+
+fn event(opcode: Opcode, payload: &[u8]) -> Result<Event<'_>, Violation> {
+    let text = |bytes| std::str::from_utf8(bytes).map_err(|_| Violation::Utf8);
+    Ok(match opcode {
+        Opcode::Text => Event::Text(text(payload)?),
+        Opcode::Binary | Opcode::Continuation => Event::Binary(payload),
+        Opcode::Ping => Event::Ping(payload),
+        Opcode::Pong => Event::Pong(payload),
+        Opcode::Close => match payload.split_first_chunk::<2>() {
+            None if payload.is_empty() => Event::Close(None, ""),
+            None => return Err(Violation::CloseCode),
+            Some((&code, reason)) => {
+                let code = CloseCode(u16::from_be_bytes(code));
+                if !code.valid_on_wire() {
+                    return Err(Violation::CloseCode);
+                }
+                Event::Close(Some(code), text(reason)?)
+            }
+        },
+    })
+}
