@@ -3,7 +3,11 @@
 //! | module | owns |
 //! |---|---|
 //! | [`config`] | the keys of `[dispatcher]`, `[store]`, `[redis]`, `[links]`, `[[members]]` |
+//! | [`embedded`] | the backend on local disk |
+//! | [`limits`] | every bound of this crate |
 //! | [`seams`] | the traits behind which stores and transports stand |
 
 pub mod config;
+pub mod embedded;
+pub mod limits;
 pub mod seams;

@@ -16,7 +16,7 @@ pub struct StateChange {
     pub app: AppId,
     /// The message.
     pub message: MessageId,
-    /// Who.
+    /// Who, as addressed (not the device that acknowledged): states of one recipient meet under it.
     pub recipient: Recipient,
     /// `websocket`, `email`, `sms`.
     pub channel: &'static str,

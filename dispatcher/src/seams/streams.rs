@@ -85,7 +85,9 @@ pub struct DeferredTag {
 #[derive(Debug, Clone)]
 pub enum StreamOp {
     /// Appends and marks `Stored`. If the mark is already `Delivered` or `Ended`, nothing changes but the deferred count; an entry with the same
-    /// key stays where it is and takes `returned`, if set. The oldest entries leave when a bound of the stream is passed.
+    /// key stays where it is and takes `returned`, if set. The oldest entries leave when a bound of the stream is passed, and while the oldest
+    /// has expired; an older entry with the same collapse key leaves too. What leaves is marked `Ended`, so that a repeat does not bring
+    /// it back; a repeat does not report it again either.
     Append {
         /// Whose stream.
         user: UserKey,
@@ -94,7 +96,7 @@ pub enum StreamOp {
         /// Set if the shard deferred it.
         deferred: Option<DeferredTag>,
     },
-    /// Removes the entry, if it is there, and sets the mark.
+    /// Removes the entry, if it is there, and sets the mark; `Delivered` is never replaced.
     Settle {
         /// Whose.
         user: UserKey,
@@ -117,7 +119,7 @@ pub enum StreamOp {
 /// What a [`StreamOp`] did, in the order of the batch.
 #[derive(Debug, Clone, PartialEq)]
 pub enum StreamOutcome {
-    /// Appended (or already there). `evicted` left because a bound was passed or it had expired.
+    /// Appended (or already there). `evicted` left because a bound was passed, it had expired or was collapsed.
     Appended {
         /// Entries that left.
         evicted: Vec<StoredPush>,
@@ -140,6 +142,8 @@ pub enum StreamOutcome {
 pub struct StreamPage {
     /// Entries with their position, in order; expired ones are left out.
     pub entries: Vec<(u64, StoredPush)>,
+    /// Expired entries met on the way. They stay until they are settled as [`Mark::Ended`] or leave by themselves.
+    pub expired: Vec<StoredPush>,
     /// No entry follows.
     pub end: bool,
     /// How many deferred pushes of the asked episode the stream has taken.
@@ -148,8 +152,8 @@ pub struct StreamPage {
 
 /// Streams and marks.
 pub trait Streams: Send + Sync {
-    /// The marks, in the order asked.
-    fn marks(&self, queries: Vec<MarkQuery>) -> BoxFuture<'_, Result<Vec<Option<Mark>>, StoreError>>;
+    /// The marks, in the order asked. A mark is remembered for one to two windows.
+    fn marks(&self, queries: Vec<MarkQuery>, now_ms: u64) -> BoxFuture<'_, Result<Vec<Option<Mark>>, StoreError>>;
 
     /// Applies changes; resolves when they are durable. After an error any part may have been applied: repeat the whole batch,
     /// every operation is idempotent.
