@@ -2,6 +2,8 @@
 //!
 //! | module | owns |
 //! |---|---|
+//! | [`apps`] | tenants as configured, their secrets and keys |
+//! | [`auth`] | who calls: tokens of clients, credentials of callers |
 //! | [`ids`] | newtypes of every identifier, their bounds |
 //! | [`limits`] | bounds that both sides of a seam must know |
 //! | [`placement`] | which shard owns a user |
@@ -9,9 +11,12 @@
 //! | [`link`] | frames and handshake between a dispatcher and a gateway's shard |
 //! | [`platform`] | ios, android, web |
 //! | [`result`] | states, classes and result records |
+//! | [`timestamp`] | instants in text |
 //! | [`wire`] | dialects of client frames, `pushgate.v1` |
 //! | [`ws`] | the RFC 6455 codec |
 
+pub mod apps;
+pub mod auth;
 pub mod close;
 pub mod ids;
 pub mod limits;
@@ -19,5 +24,6 @@ pub mod link;
 pub mod placement;
 pub mod platform;
 pub mod result;
+pub mod timestamp;
 pub mod wire;
 pub mod ws;

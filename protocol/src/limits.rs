@@ -32,3 +32,14 @@ const _: () = assert!(
     LINK_CREDIT_BYTES[2] as usize <= LINK_FRAME_BYTES_MAX,
     "a frame larger than a lane's whole credit is sent when the lane is otherwise empty"
 );
+
+/// Longest token, bytes.
+pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
+/// Difference between clocks that is forgiven when a token's `exp` and `nbf` are checked, seconds.
+pub const TOKEN_LEEWAY_S: u64 = 5;
+/// Shortest caller secret and HS256 key, bytes: 128 bits, if they are random.
+pub const SECRET_BYTES_MIN: usize = 16;
+/// Most keys of one app: each may be tried for a token.
+pub const APP_KEYS_MAX: usize = 32;
+/// Most secrets of one app: each is compared for a call.
+pub const APP_SECRETS_MAX: usize = 16;

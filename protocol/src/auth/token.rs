@@ -1,0 +1,144 @@
+//! A token taken apart (RFC 7515 compact form), and its claims (RFC 7519).
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::{Deserialize, de::DeserializeOwned};
+
+use super::AuthError;
+use crate::{
+    apps::Key,
+    limits::{TOKEN_BYTES_MAX, TOKEN_LEEWAY_S},
+};
+
+/// A token whose parts were read and nothing of which is trusted before [`Token::verify`].
+pub(super) struct Token<'a> {
+    signed: &'a str,
+    signature: &'a str,
+    header: Header,
+    pub(super) claims: Claims,
+}
+
+#[derive(Deserialize)]
+struct Header {
+    alg: String,
+    kid: Option<String>,
+    /// Extensions that must be understood (RFC 7515 section 4.1.11); none is.
+    crit: Option<serde::de::IgnoredAny>,
+}
+
+/// The claims that mean something here; others are ignored.
+#[derive(Deserialize)]
+pub(super) struct Claims {
+    pub(super) app: Option<String>,
+    pub(super) sub: Option<String>,
+    pub(super) dev: Option<String>,
+    pub(super) plat: Option<String>,
+    #[serde(default)]
+    pub(super) aud: Texts,
+    #[serde(default)]
+    pub(super) scope: Texts,
+    /// Seconds, not always whole (RFC 7519 section 2, NumericDate).
+    exp: Option<f64>,
+    nbf: Option<f64>,
+}
+
+/// One text or a list of them: `aud` (RFC 7519 section 4.1.3); `scope` is one text of words (RFC 8693 section 4.2) or,
+/// with some issuers, a list.
+#[derive(Deserialize, Default)]
+#[serde(untagged)]
+pub(super) enum Texts {
+    #[default]
+    None,
+    One(String),
+    Many(Vec<String>),
+}
+
+impl Texts {
+    pub(super) fn is_empty(&self) -> bool {
+        matches!(self, Self::None)
+    }
+
+    pub(super) fn contains(&self, text: &str) -> bool {
+        self.texts().iter().any(|t| t == text)
+    }
+
+    /// The words of all texts.
+    pub(super) fn words(&self) -> impl Iterator<Item = &str> {
+        self.texts().iter().flat_map(|t| t.split_ascii_whitespace())
+    }
+
+    fn texts(&self) -> &[String] {
+        match self {
+            Self::None => &[],
+            Self::One(text) => std::slice::from_ref(text),
+            Self::Many(texts) => texts,
+        }
+    }
+}
+
+impl<'a> Token<'a> {
+    pub(super) fn parse(text: &'a str) -> Result<Self, AuthError> {
+        if text.is_empty() {
+            return Err(AuthError::Missing);
+        }
+        if text.len() > TOKEN_BYTES_MAX {
+            return Err(AuthError::TooLong { bytes: text.len() });
+        }
+        let malformed = |problem| AuthError::Malformed { problem };
+        let (signed, signature) = text.rsplit_once('.').ok_or(malformed("it has not three parts"))?;
+        let (header, claims) = signed.split_once('.').ok_or(malformed("it has not three parts"))?;
+        if claims.contains('.') {
+            return Err(malformed("it has not three parts"));
+        }
+        let header: Header = part(header).ok_or(malformed("its header cannot be read"))?;
+        if header.crit.is_some() {
+            return Err(malformed("its header asks for an extension that is not known"));
+        }
+        let claims = part(claims).ok_or(malformed("its claims cannot be read"))?;
+        Ok(Self { signed, signature, header, claims })
+    }
+
+    /// Checks the signature with those of `keys` that fit the header and are in use.
+    pub(super) fn verify(&self, keys: &[Key], now_s: u64) -> Result<(), AuthError> {
+        let (alg, kid) = (self.header.alg.as_str(), self.header.kid.as_deref());
+        if !keys.iter().any(|key| key.fits(alg, None)) {
+            return Err(AuthError::Algorithm);
+        }
+        // A key that carries the token's `kid` is meant alone; keys without one are tried when none carries it.
+        let named = kid.is_some() && keys.iter().any(|key| key.kid() == kid);
+        let mut tried = false;
+        for key in keys.iter().filter(|key| key.fits(alg, kid) && key.valid_at(now_s.saturating_mul(1_000))) {
+            if named && key.kid() != kid {
+                continue;
+            }
+            tried = true;
+            if key.verifies(self.signature, self.signed) {
+                return Ok(());
+            }
+        }
+        Err(if tried { AuthError::Signature } else { AuthError::UnknownKey })
+    }
+}
+
+impl Claims {
+    pub(super) fn check_times(&self, now_s: u64) -> Result<(), AuthError> {
+        let missing = || AuthError::Claim { claim: "exp", problem: "is missing".into() };
+        let expires_s = self.exp.ok_or_else(missing)? as u64;
+        if now_s >= expires_s.saturating_add(TOKEN_LEEWAY_S) {
+            return Err(AuthError::Expired { ago_s: now_s - expires_s });
+        }
+        match self.nbf.map(|nbf| nbf as u64) {
+            Some(starts_s) if starts_s > now_s.saturating_add(TOKEN_LEEWAY_S) => {
+                Err(AuthError::NotYet { in_s: starts_s - now_s })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn expires_ms(&self) -> u64 {
+        (self.exp.unwrap_or(0.0) * 1_000.0) as u64
+    }
+}
+
+fn part<T: DeserializeOwned>(text: &str) -> Option<T> {
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(text).ok()?).ok()
+}
