@@ -3,5 +3,7 @@
 //! | module | owns |
 //! |---|---|
 //! | [`crowd`] | established sockets, io_uring or epoll |
+//! | [`limits`] | bounds |
 
 pub mod crowd;
+pub mod limits;

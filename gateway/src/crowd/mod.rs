@@ -1,13 +1,45 @@
 //! The crowd: established sockets of one shard, held without a task each.
 //!
-//! One trait, two engines (`uring`, `epoll`), one conformance suite. An engine moves bytes; it knows nothing of WebSocket,
+//! One trait, two engines ([`uring`], `epoll`), one conformance suite. An engine moves bytes; it knows nothing of WebSocket,
 //! sessions or users. A shard drives it: stage bytes with [`Outgoing`], then [`Crowd::turn`] sends all that is staged,
 //! coalesced per connection, and hands over what arrived.
+
+mod closing;
+mod outbound;
+mod table;
+pub mod uring;
+pub mod wake;
 
 use std::{
     io,
     os::fd::{BorrowedFd, OwnedFd},
 };
+
+use crate::limits;
+
+/// How a crowd is laid out.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// How long a closing connection may take to read what is left and to close its side, milliseconds.
+    pub drain_ms: u64,
+    /// Sockets per session ring; the descriptor limit of the process lowers it.
+    pub ring_sockets: u32,
+    /// Receive buffers per session ring, a power of two.
+    pub ring_buffers: u16,
+    /// Size of a receive buffer, bytes.
+    pub ring_buffer_bytes: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            drain_ms: limits::DRAIN_MS,
+            ring_sockets: limits::RING_SOCKETS_MAX,
+            ring_buffers: limits::RING_BUFFERS,
+            ring_buffer_bytes: limits::RING_BUFFER_BYTES,
+        }
+    }
+}
 
 /// A connection in a crowd: a slot and its generation, so that a late event of an earlier owner of the slot is
 /// recognised.
@@ -22,7 +54,7 @@ pub struct ConnId {
 /// Why a connection is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Gone {
-    /// The peer closed its side.
+    /// The peer closed its side first. What was staged before was still sent, within the drain time.
     PeerClosed,
     /// The shard asked for it and everything staged before was handed to the kernel or given up.
     Closed,
@@ -39,11 +71,13 @@ pub trait Outgoing {
     /// Bytes staged or waiting for the socket to take them.
     fn backlog(&self, conn: ConnId) -> usize;
 
-    /// Sends what is staged, then closes: no byte staged after this leaves. [`Handler::gone`] follows. A peer that does
-    /// not read is given up after the drain time (an argument of the engine).
+    /// Sends what is staged, then FIN, and waits for the peer's FIN: no byte staged after this leaves, none that arrives after
+    /// this is handed over. [`Handler::gone`] follows, not from within this call. A peer that does not read or does not close
+    /// its side is given up after [`Settings::drain_ms`].
     fn close(&mut self, conn: ConnId);
 
-    /// Stops (or starts again) receiving from a connection.
+    /// Stops (or starts again) receiving from a connection. What the engine already took from the socket is still handed over.
+    /// While paused, the peer's FIN goes unnoticed.
     fn pause(&mut self, conn: ConnId, paused: bool);
 }
 
@@ -58,16 +92,24 @@ pub trait Handler {
 
 /// An engine.
 pub trait Crowd: Outgoing {
-    /// Takes a connected stream socket. The descriptor is closed when the engine holds the socket otherwise.
+    /// Takes a connected stream socket. The descriptor is closed when the engine holds the socket otherwise, so socket
+    /// options are set and addresses asked before.
     fn insert(&mut self, socket: OwnedFd) -> Result<ConnId, (OwnedFd, io::Error)>;
 
-    /// Sends what is staged, receives what arrived, calls the handler; never blocks. `now_ms` is a monotonic clock. Returns whether
-    /// anything happened.
+    /// Receives what arrived, calls the handler, sends what is staged, also by the handler; never blocks. `now_ms` is a monotonic
+    /// clock, against which the drain time of closing connections runs: call it now and then without a wake-up, too. Returns
+    /// whether anything happened.
+    ///
+    /// # Errors
+    /// The engine is broken, and its connections with it; nothing about a single connection is an error here.
     fn turn(&mut self, now_ms: u64, handler: &mut dyn Handler) -> io::Result<bool>;
 
-    /// Descriptors whose readability means that a turn has something to do. The set changes when the engine
-    /// opens another ring.
-    fn wake_fds(&self) -> Vec<BorrowedFd<'_>>;
+    /// Whether a turn has something to do that no descriptor tells: bytes staged, a connection inserted or closed.
+    fn wants_turn(&self) -> bool;
+
+    /// The descriptors whose readability means that a turn has something to do, by index from 0. More come when the
+    /// engine opens another ring; those there are stay. [`wake`] waits for them.
+    fn wake_fd(&self, index: usize) -> Option<BorrowedFd<'_>>;
 
     /// Connections held.
     fn len(&self) -> usize;

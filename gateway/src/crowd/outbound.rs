@@ -1,0 +1,170 @@
+//! Outbound bytes, held only while a connection has some: what is staged for the next turn, and the rest the socket
+//! would not take yet. An idle connection has no buffer; emptied ones are kept for the next, up to a bound.
+
+use super::table::NONE;
+use crate::limits::{SPARE_BUFFER_BYTES_MAX, SPARE_BYTES_MAX};
+
+/// Below this many, the list of buffers is not worth shrinking.
+const KEPT: usize = 1_024;
+
+/// The outbound bytes of one connection.
+#[derive(Debug)]
+pub(super) struct Outbound {
+    /// Bytes for the next turn. The shard sees this one, and may do with it what it likes.
+    pub(super) staged: Vec<u8>,
+    /// Bytes a full socket left over, from `from` on; they go before the staged ones.
+    rest: Vec<u8>,
+    from: usize,
+    /// Listed for the next flush.
+    pub(super) listed: bool,
+}
+
+impl Outbound {
+    pub(super) fn backlog(&self) -> usize {
+        self.rest.len() - self.from + self.staged.len()
+    }
+}
+
+/// The outbound bytes of all connections that have some.
+#[derive(Debug, Default)]
+pub(super) struct Outbounds {
+    items: Vec<Outbound>,
+    free: Vec<u32>,
+    spare: Vec<Vec<u8>>,
+    spare_bytes: usize,
+}
+
+impl Outbounds {
+    /// The buffers named by `link`, made if there are none yet.
+    pub(super) fn of(&mut self, link: &mut u32) -> &mut Outbound {
+        if *link == NONE {
+            let staged = self.buffer();
+            let fresh = Outbound { staged, rest: Vec::new(), from: 0, listed: false };
+            match self.free.pop() {
+                Some(index) => {
+                    self.items[index as usize] = fresh;
+                    *link = index;
+                }
+                None => {
+                    *link = u32::try_from(self.items.len()).expect("connections are counted in 24 bits");
+                    self.items.push(fresh);
+                }
+            }
+        }
+        &mut self.items[*link as usize]
+    }
+
+    pub(super) fn find(&self, link: u32) -> Option<&Outbound> {
+        self.items.get(link as usize)
+    }
+
+    pub(super) fn find_mut(&mut self, link: u32) -> Option<&mut Outbound> {
+        self.items.get_mut(link as usize)
+    }
+
+    /// Takes all bytes of a connection for one send: the buffer, and where they begin in it.
+    pub(super) fn take(&mut self, link: u32) -> (Vec<u8>, usize) {
+        let item = &mut self.items[link as usize];
+        if item.rest.is_empty() {
+            return (std::mem::take(&mut item.staged), 0);
+        }
+        let mut bytes = std::mem::take(&mut item.rest);
+        let from = std::mem::take(&mut item.from);
+        if !item.staged.is_empty() {
+            bytes.drain(..from);
+            bytes.append(&mut item.staged);
+            return (bytes, 0);
+        }
+        (bytes, from)
+    }
+
+    /// Gives back what the socket did not take.
+    pub(super) fn give_back(&mut self, link: u32, bytes: Vec<u8>, from: usize) {
+        let item = &mut self.items[link as usize];
+        debug_assert!(item.rest.is_empty(), "one send at a time");
+        item.rest = bytes;
+        item.from = from;
+    }
+
+    /// Frees the buffers of a connection that has nothing outbound any more.
+    pub(super) fn release(&mut self, link: &mut u32) {
+        if *link == NONE {
+            return;
+        }
+        let item = &mut self.items[*link as usize];
+        let (staged, rest) = (std::mem::take(&mut item.staged), std::mem::take(&mut item.rest));
+        item.from = 0;
+        item.listed = false;
+        self.free.push(*link);
+        *link = NONE;
+        self.recycle(staged);
+        self.recycle(rest);
+        if self.free.len() == self.items.len() && self.items.len() > KEPT {
+            self.items = Vec::new();
+            self.free = Vec::new();
+        }
+    }
+
+    /// Keeps an emptied buffer for reuse, or frees it.
+    pub(super) fn recycle(&mut self, mut buffer: Vec<u8>) {
+        let bytes = buffer.capacity();
+        if bytes == 0 || bytes > SPARE_BUFFER_BYTES_MAX || self.spare_bytes + bytes > SPARE_BYTES_MAX {
+            return;
+        }
+        buffer.clear();
+        self.spare_bytes += bytes;
+        self.spare.push(buffer);
+    }
+
+    fn buffer(&mut self) -> Vec<u8> {
+        let buffer = self.spare.pop().unwrap_or_default();
+        self.spare_bytes -= buffer.capacity();
+        buffer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_socket_left_over_goes_before_what_is_staged_later() {
+        let mut outs = Outbounds::default();
+        let mut link = NONE;
+        outs.of(&mut link).staged.extend_from_slice(b"abcdef");
+        let (bytes, from) = outs.take(link);
+        outs.give_back(link, bytes, from + 2);
+        outs.of(&mut link).staged.extend_from_slice(b"gh");
+        assert_eq!(outs.find(link).unwrap().backlog(), 6);
+        let (bytes, from) = outs.take(link);
+        assert_eq!(&bytes[from..], b"cdefgh");
+        assert_eq!(outs.find(link).unwrap().backlog(), 0);
+    }
+
+    #[test]
+    fn spare_buffers_are_bounded_and_reused() {
+        let mut outs = Outbounds::default();
+        for _ in 0..SPARE_BYTES_MAX / 4096 + 9 {
+            outs.recycle(Vec::with_capacity(4096));
+        }
+        assert!(outs.spare_bytes <= SPARE_BYTES_MAX);
+        outs.recycle(Vec::with_capacity(SPARE_BUFFER_BYTES_MAX + 1));
+        let mut link = NONE;
+        assert!(outs.of(&mut link).staged.capacity() >= 4096);
+        outs.release(&mut link);
+        assert_eq!(link, NONE);
+    }
+
+    #[test]
+    fn the_list_of_buffers_shrinks_once_all_are_idle() {
+        let mut outs = Outbounds::default();
+        let mut links = vec![NONE; 2 * KEPT];
+        for link in &mut links {
+            outs.of(link);
+        }
+        for link in &mut links {
+            outs.release(link);
+        }
+        assert_eq!(outs.items.capacity(), 0);
+    }
+}
