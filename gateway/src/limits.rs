@@ -1,5 +1,7 @@
 //! Bounds of the gateway, in one place.
 
+use pushgate_protocol::limits::{LINK_FRAME_BYTES_MAX, TAIL_BYTES_MAX};
+
 /// Sockets in one session ring at most; a lower descriptor limit of the process lowers it further.
 pub const RING_SOCKETS_MAX: u32 = 32_768;
 /// Sockets in one crowd at most: the slot number has this many values in an operation's tag.
@@ -36,3 +38,45 @@ const _: () = assert!(RING_SOCKETS_MAX <= CROWD_SOCKETS_MAX, "a full ring fits t
 const _: () = assert!(RING_BUFFERS.is_power_of_two(), "the kernel wants a power of two");
 const _: () = assert!(RING_COMPLETIONS >= RING_BUFFERS as u32, "every buffer's completion fits");
 const _: () = assert!(SPARE_BUFFER_BYTES_MAX <= SPARE_BYTES_MAX, "one spare buffer fits the spare bytes");
+
+/// A client silent this long is pinged, seconds.
+pub const HEARTBEAT_S: u32 = 30;
+/// A client silent this long is closed, milliseconds: a ping and a second chance.
+pub const IDLE_TIMEOUT_MS: u64 = 75_000;
+/// Bytes waiting for one client, by default.
+pub const OUTBOX_BYTES_MAX: usize = 1 << 20;
+/// Pushes of one session waiting or unacknowledged, by default.
+pub const UNACKED_MAX: usize = 1_024;
+/// While more than this waits for a client's socket, further pushes wait in its outbox, where they can still be dropped; bytes.
+pub const STAGED_BYTES_MAX: usize = 64 * 1024;
+/// Longest message taken from a client, by default, bytes.
+pub const CLIENT_MESSAGE_BYTES_MAX: usize = 64 * 1024;
+/// Longest message of an echo connection, bytes.
+pub const ECHO_MESSAGE_BYTES_MAX: usize = 16 << 20;
+/// An echo connection with more than this waiting is not received from until half of it went out; bytes.
+pub const ECHO_BACKLOG_BYTES_MAX: usize = 1 << 20;
+
+/// Every session is looked at once in this time, milliseconds, while there are at most [`VISITS_PER_TICK_MAX`] a tick.
+pub const HEARTBEAT_PASS_MS: u64 = 2_000;
+/// The least time between two looks at sessions' clocks, milliseconds.
+pub const TICK_MS: u64 = 100;
+/// Slots looked at in one tick.
+pub const VISITS_PER_TICK_MAX: u32 = 16_384;
+/// A session is told that its token ends this long before, milliseconds.
+pub const EXPIRING_NOTICE_MS: u64 = 60_000;
+/// Sessions whose outbox is looked at in one turn.
+pub const WATCHED_PER_TURN_MAX: usize = 4_096;
+
+/// Replays that a sweep starts in one tick.
+pub const SWEEP_STARTS_PER_TICK: u32 = 500;
+/// Users that a sweep passes in one tick.
+pub const SWEEP_VISITS_PER_TICK: u32 = 16_384;
+/// Frames kept for the next link while none is up, bytes.
+pub const PARKED_BYTES_MAX: usize = 1 << 20;
+/// A link whose peer leaves more than this unread is to be closed, bytes.
+pub const LINK_OUTPUT_BYTES_MAX: usize = 64 << 20;
+
+const _: () = assert!(OUTBOX_BYTES_MAX > TAIL_BYTES_MAX, "the largest push fits an empty outbox");
+const _: () = assert!(STAGED_BYTES_MAX < OUTBOX_BYTES_MAX, "pushes wait before the outbox is full");
+const _: () = assert!(IDLE_TIMEOUT_MS > 2 * HEARTBEAT_S as u64 * 1_000, "a client has time to answer a ping");
+const _: () = assert!(LINK_OUTPUT_BYTES_MAX > LINK_FRAME_BYTES_MAX, "a link takes its largest frame");

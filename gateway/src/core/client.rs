@@ -1,0 +1,198 @@
+//! What clients say and hear.
+
+use std::{cell::Cell, rc::Rc};
+
+use pushgate_protocol::{
+    close::CloseCode,
+    limits::TAIL_BYTES_MAX,
+    link::ToDispatcher,
+    wire::{ClientFrame, ServerFrame, code},
+    ws::{self, Event, Opcode, Rules},
+};
+
+use super::{Now, Shard, outbox::Pushed, slots::Entry, users::User};
+use crate::crowd::{ConnId, Outgoing};
+
+impl Shard {
+    /// Bytes came from a connection; they are unmasked in place.
+    pub fn received(&mut self, now: Now, conn: ConnId, bytes: &mut [u8], out: &mut dyn Outgoing) {
+        if !self.slots.holds(conn) {
+            return;
+        }
+        self.metrics.bytes_in += bytes.len() as u64;
+        let (mut decoder, message_bytes_max) = match self.slots.entry_mut(conn.slot) {
+            Some(Entry::Session(session)) => {
+                session.heard_ds = now.tenths();
+                session.pinged = false;
+                (std::mem::take(&mut session.decoder), self.settings.client_message_bytes_max)
+            }
+            Some(Entry::Echo(_)) => return self.echo_received(now, conn, bytes, out),
+            Some(Entry::Vacant) | None => return,
+        };
+        let rules = Rules { masked: true, message_bytes_max };
+        let mut at = 0;
+        loop {
+            match decoder.next(&rules, &mut bytes[at..]) {
+                Ok((_, None)) => break,
+                Ok((used, Some(event))) => {
+                    at += used;
+                    self.metrics.frames_in += 1;
+                    self.heard(now, conn, event, out);
+                }
+                Err(violation) => {
+                    self.metrics.bad_clients += 1;
+                    let reason = violation.to_string();
+                    self.end(now, conn.slot, Some((violation.close_code(), &reason)), out);
+                }
+            }
+            if !self.slots.holds(conn) {
+                return;
+            }
+        }
+        if let Some(session) = self.slots.session_mut(conn.slot) {
+            session.decoder = decoder;
+        }
+    }
+
+    fn heard(&mut self, now: Now, conn: ConnId, event: Event<'_>, out: &mut dyn Outgoing) {
+        let slot = conn.slot;
+        match event {
+            Event::Text(text) => self.heard_text(now, slot, text, out),
+            Event::Binary(_) => {
+                self.metrics.bad_clients += 1;
+                self.end(now, slot, Some((CloseCode::UNSUPPORTED, "messages are text")), out);
+            }
+            Event::Ping(payload) => {
+                self.stage(conn, out, |buffer| ws::write::frame(buffer, Opcode::Pong, payload));
+            }
+            Event::Pong(_) => {}
+            Event::Close(code, _) => self.end(now, slot, Some((code.unwrap_or(CloseCode::NORMAL), "")), out),
+        }
+        // Answers are small, but a client that asks without reading must not make them pile up.
+        let bytes_max = self.settings.outbox_bytes_max.max(TAIL_BYTES_MAX);
+        if self.slots.holds(conn) && out.backlog(conn) > bytes_max {
+            self.metrics.outbox_closes += 1;
+            self.end(now, slot, Some((CloseCode::SLOW, "answers are not read")), out);
+        }
+    }
+
+    fn heard_text(&mut self, now: Now, slot: u32, text: &str, out: &mut dyn Outgoing) {
+        let Some(wire) = self.slots.session(slot).map(|s| self.wire_of(s)) else {
+            return;
+        };
+        match wire.decode(text) {
+            Ok(ClientFrame::Ack { seq }) => {
+                self.metrics.acks += 1;
+                self.acknowledge(slot, seq);
+            }
+            Ok(ClientFrame::Ping) => self.say(slot, &ServerFrame::Pong { time_ms: now.unix_ms }, out),
+            Ok(ClientFrame::Refresh { reference, token }) => self.refresh(now, slot, reference.as_deref(), &token, out),
+            Ok(ClientFrame::Unsupported { kind, reference }) => {
+                let detail = format!("frames of type {kind:?} are not supported");
+                let reference = reference.as_deref();
+                self.say(slot, &ServerFrame::Error { reference, code: code::NOT_SUPPORTED, detail: &detail }, out);
+            }
+            Err(bad) => {
+                self.metrics.bad_clients += 1;
+                let error = ServerFrame::Error { reference: None, code: code::BAD_FRAME, detail: &bad.detail };
+                self.say(slot, &error, out);
+                self.end(now, slot, Some((CloseCode::BAD_FRAME, &bad.detail)), out);
+            }
+        }
+    }
+
+    fn refresh(&mut self, now: Now, slot: u32, reference: Option<&str>, token: &str, out: &mut dyn Outgoing) {
+        let Some(user) = self.slots.session(slot).and_then(|s| self.users.user(s.user)) else {
+            return;
+        };
+        match (self.verifier)(&user.app, &user.id, token, now.unix_ms / 1_000) {
+            Ok(expires_ms) => {
+                if let Some(session) = self.slots.session_mut(slot) {
+                    session.expires_ms = expires_ms;
+                    session.warned = false;
+                }
+                self.say(slot, &ServerFrame::Reply { reference }, out);
+            }
+            Err(detail) => {
+                self.say(slot, &ServerFrame::Error { reference, code: code::BAD_TOKEN, detail: &detail }, out);
+            }
+        }
+    }
+
+    /// Takes a session's cumulative acknowledgement.
+    pub(super) fn acknowledge(&mut self, slot: u32, seq: u64) {
+        let Some(session) = self.slots.session_mut(slot) else {
+            return;
+        };
+        let Some(outbox) = session.outbox.as_deref_mut() else {
+            return;
+        };
+        let acked = outbox.acknowledge(seq);
+        if outbox.is_empty() {
+            session.outbox = None;
+        }
+        let (user, device) = (session.user, session.device.clone());
+        for pushed in acked {
+            if !pushed.settled.replace(true) {
+                self.metrics.acked += 1;
+                self.tell_acked(user, &pushed, device.as_ref().map(|d| d.as_str()));
+            }
+        }
+    }
+
+    fn tell_acked(&mut self, user: u32, pushed: &Rc<Pushed>, device: Option<&str>) {
+        let (link, reference) = Cell::get(&pushed.origin);
+        let told = match pushed.ack {
+            true => self.links.send(link, &ToDispatcher::Acked { reference, device }),
+            false => {
+                self.links.send(link, &ToDispatcher::Written { reference });
+                return;
+            }
+        };
+        // What is for one session is not stored, so only the link it came on knows of it.
+        if told || pushed.to_session {
+            return;
+        }
+        let hash = self.users.hash_of(user);
+        let Some(User { app, id, .. }) = self.users.user(user) else {
+            return;
+        };
+        let frame = ToDispatcher::AckedFor {
+            app: app.as_str(),
+            user: id.as_str(),
+            id: &pushed.id,
+            target_device: pushed.device.as_deref(),
+            device,
+        };
+        if !self.links.send_any(hash, &frame) {
+            self.metrics.unparked += 1;
+        }
+    }
+
+    /// Stages a message of the session's dialect.
+    pub(super) fn say(&mut self, slot: u32, frame: &ServerFrame<'_>, out: &mut dyn Outgoing) {
+        let (Some(conn), Some(session)) = (self.slots.conn(slot), self.slots.session(slot)) else {
+            return;
+        };
+        let wire = self.wire_of(session);
+        let mut message = std::mem::take(&mut self.scratch);
+        message.clear();
+        wire.encode(frame, &mut message);
+        self.stage(conn, out, |buffer| ws::write::frame(buffer, Opcode::Text, &message));
+        self.scratch = message;
+    }
+
+    /// Stages what `write` appends, unless the connection is closing or gone.
+    pub(super) fn stage(&mut self, conn: ConnId, out: &mut dyn Outgoing, write: impl FnOnce(&mut Vec<u8>)) {
+        let Some(buffer) = out.staging(conn) else {
+            return;
+        };
+        let before = buffer.len();
+        write(buffer);
+        let bytes = (buffer.len() - before) as u64;
+        self.metrics.bytes_out += bytes;
+        if let Some(outbox) = self.slots.session_mut(conn.slot).and_then(|s| s.outbox.as_deref_mut()) {
+            outbox.staged += bytes;
+        }
+    }
+}

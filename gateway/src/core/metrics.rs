@@ -1,0 +1,56 @@
+//! What a shard counts.
+
+/// Counters of one shard; they only grow, except those named gauges.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ShardMetrics {
+    /// Gauge: sessions standing.
+    pub sessions: u64,
+    /// Gauge: echo connections standing.
+    pub echoes: u64,
+    /// Gauge: users with at least one session.
+    pub users: u64,
+    /// Gauge: users whose stream is being replayed.
+    pub replaying: u64,
+    /// Sessions opened.
+    pub opened: u64,
+    /// Sessions that resumed one of this gateway.
+    pub resumed: u64,
+    /// Pushes that links brought.
+    pub pushes: u64,
+    /// Push frames staged for clients.
+    pub push_frames_out: u64,
+    /// Acknowledgement frames of clients.
+    pub acks: u64,
+    /// Pushes acknowledged.
+    pub acked: u64,
+    /// WebSocket messages and control frames of clients.
+    pub frames_in: u64,
+    /// Bytes received of clients.
+    pub bytes_in: u64,
+    /// Bytes staged for clients.
+    pub bytes_out: u64,
+    /// Pushes answered `Offline`.
+    pub offline: u64,
+    /// Pushes answered `Deferred`.
+    pub deferred: u64,
+    /// Pushes answered `Expired`.
+    pub expired: u64,
+    /// Pushes answered `Dropped`.
+    pub outbox_drops: u64,
+    /// Sessions closed with 4002.
+    pub outbox_closes: u64,
+    /// Pushes answered `Returned`.
+    pub returned: u64,
+    /// Pushes answered `Moved`.
+    pub moved: u64,
+    /// Pushes of users whose hash belongs to another shard: a fault of the sender or of the hand-off, 0 in normal use.
+    pub crossed: u64,
+    /// Sessions closed with 4008.
+    pub idle_closes: u64,
+    /// Sessions closed with 4001.
+    pub token_closes: u64,
+    /// Clients that broke the framing or the dialect.
+    pub bad_clients: u64,
+    /// Frames for dispatchers that were given up because no link was up.
+    pub unparked: u64,
+}

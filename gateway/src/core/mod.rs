@@ -1,0 +1,38 @@
+//! The session machine of a shard, sans-I/O: bytes, link frames and time in; bytes and link frames out. Its sequences are
+//! those of `docs/src/architecture/delivery.md`.
+//!
+//! | module | owns |
+//! |---|---|
+//! | `shard` | [`Shard`]: how sessions begin and end |
+//! | `settings` | what it is told, the clock, what an administrator sees |
+//! | `client` | what clients say and hear |
+//! | `push` | what becomes of a push |
+//! | `replay` | episodes, rounds, sweeps |
+//! | `beat` | idle clients, tokens that end, outboxes that move |
+//! | `echo` | connections that get their messages back |
+//! | `slots`, `users`, `links`, `outbox` | the tables |
+//! | `metrics` | counters |
+//!
+//! Invariants: every push a link brings ends in exactly one answer, or is held by a session (or its answer is taken over by
+//! a repetition of the same message). Nothing is staged for a connection after the decision to close it: deciding and
+//! forgetting the session are one step. Two users are told apart by app and id in full, never by hash.
+
+mod beat;
+mod client;
+mod echo;
+mod links;
+mod metrics;
+mod outbox;
+mod push;
+mod replay;
+mod settings;
+mod shard;
+mod slots;
+mod users;
+
+pub use self::{
+    links::LinkId,
+    metrics::ShardMetrics,
+    settings::{Now, OwnerCheck, SessionOpen, SessionView, ShardSettings, Verifier},
+    shard::Shard,
+};

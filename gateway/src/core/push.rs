@@ -1,0 +1,297 @@
+//! What becomes of a push.
+
+use std::{borrow::Cow, cell::Cell, rc::Rc};
+
+use pushgate_protocol::{
+    close::CloseCode,
+    link::{OutboxPolicy, Push, Target, ToDispatcher},
+    placement,
+    platform::Platform,
+    wire::ServerFrame,
+    ws::{self, Opcode},
+};
+
+use super::{
+    LinkId, Now, Shard,
+    outbox::{Held, Outbox, Pushed, Waiting},
+    slots::Session,
+};
+use crate::{crowd::Outgoing, limits::STAGED_BYTES_MAX};
+
+/// Whether a session took a push.
+#[derive(PartialEq, Eq)]
+enum Offered {
+    Taken,
+    Full,
+}
+
+impl Shard {
+    pub(super) fn push(&mut self, now: Now, link: LinkId, push: &Push<'_>, out: &mut dyn Outgoing) {
+        self.metrics.pushes += 1;
+        let reference = push.reference;
+        let hash = self.users.hash(push.app, push.user);
+        let crossed = placement::shard_of(hash, self.settings.shards) != self.settings.shard;
+        if crossed || (push.epoch != self.settings.epoch && !(self.settings.owner)(push.app, push.user)) {
+            self.metrics.crossed += u64::from(crossed);
+            self.metrics.moved += 1;
+            self.links.send(link, &ToDispatcher::Moved { reference, epoch: self.settings.epoch });
+            return;
+        }
+        if push.expires_ms <= now.unix_ms {
+            self.metrics.expired += 1;
+            self.links.send(link, &ToDispatcher::Expired { reference });
+            return;
+        }
+        let user = self.users.find(hash, push.app, push.user);
+        let targets: Vec<u32> = user.map_or_else(Vec::new, |u| {
+            self.slots_of(u).filter(|&s| self.slots.session(s).is_some_and(|s| self.is_target(s, push))).collect()
+        });
+        let (Some(user), false) = (user, targets.is_empty()) else {
+            self.metrics.offline += 1;
+            self.links.send(link, &ToDispatcher::Offline { reference });
+            return;
+        };
+        // A push for one session is never stored, so it cannot wait for the stream.
+        let storable = push.ack && !push.replay && !matches!(push.target, Target::Session(_));
+        if storable && let Some(replaying) = self.users.user_mut(user).and_then(|u| u.replaying.as_deref_mut()) {
+            let (episode, k) = (replaying.episode, replaying.k);
+            replaying.k += 1;
+            self.metrics.deferred += 1;
+            self.links.send(link, &ToDispatcher::Deferred { reference, episode, k });
+            return;
+        }
+        self.push_to(now, link, push, &targets, out);
+    }
+
+    fn is_target(&self, session: &Session, push: &Push<'_>) -> bool {
+        let named = match push.target {
+            Target::User => true,
+            Target::Device(device) => session.device.as_ref().is_some_and(|d| d.as_str() == device),
+            Target::Session(id) => self.id_of(session) == id,
+        };
+        named && Platform::admits(push.platforms, session.platform)
+    }
+
+    fn push_to(&mut self, now: Now, link: LinkId, push: &Push<'_>, targets: &[u32], out: &mut dyn Outgoing) {
+        let reference = push.reference;
+        let (device, to_session) = match push.target {
+            Target::User => (None, false),
+            Target::Device(device) => (Some(device), false),
+            Target::Session(_) => (None, true),
+        };
+        let outboxes = targets.iter().filter_map(|&s| self.slots.session(s)?.outbox.as_deref());
+        let known = outboxes.filter_map(|o| o.find(push.id, device, to_session)).next().cloned();
+        let pushed = match known {
+            Some(known) if known.settled.get() => {
+                let answer = match push.ack {
+                    true => ToDispatcher::Acked { reference, device: None },
+                    false => ToDispatcher::Written { reference },
+                };
+                self.links.send(link, &answer);
+                return;
+            }
+            Some(known) => {
+                known.origin.set((link, reference));
+                known
+            }
+            None => Rc::new(Pushed {
+                origin: Cell::new((link, reference)),
+                id: push.id.into(),
+                device: device.map(Box::from),
+                to_session,
+                ack: push.ack,
+                policy: push.policy,
+                expires_ms: push.expires_ms,
+                settled: Cell::new(false),
+            }),
+        };
+        let mut full = false;
+        for &slot in targets {
+            let holds = self.slots.session(slot).and_then(|s| s.outbox.as_deref()).is_some_and(|o| o.contains(&pushed));
+            if !holds {
+                full |= self.offer(now, slot, &pushed, push, out) == Offered::Full;
+            }
+        }
+        if Rc::strong_count(&pushed) == 1 {
+            self.refuse(pushed, full);
+        }
+    }
+
+    /// Answers for a push that no session took or kept.
+    fn refuse(&mut self, pushed: Rc<Pushed>, full: bool) {
+        if pushed.settled.replace(true) {
+            return;
+        }
+        let (link, reference) = pushed.origin.get();
+        let answer = match full {
+            true => ToDispatcher::Dropped { reference },
+            false => ToDispatcher::Offline { reference },
+        };
+        self.metrics.outbox_drops += u64::from(full);
+        self.metrics.offline += u64::from(!full);
+        self.links.send(link, &answer);
+    }
+
+    /// Offers a push to one session: it is staged, or waits, or the outbox is full and its policy decides.
+    fn offer(&mut self, now: Now, slot: u32, pushed: &Rc<Pushed>, push: &Push<'_>, out: &mut dyn Outgoing) -> Offered {
+        let Some(conn) = self.slots.conn(slot) else {
+            return Offered::Full;
+        };
+        while self.is_full(slot, out.backlog(conn), push.tail.len()) {
+            if push.policy == OutboxPolicy::Close {
+                self.metrics.outbox_closes += 1;
+                self.end(now, slot, Some((CloseCode::SLOW, "pushes are not read or not acknowledged")), out);
+                return Offered::Full;
+            }
+            let oldest = self.slots.session_mut(slot).and_then(|s| s.outbox.as_deref_mut()?.drop_oldest());
+            let Some(oldest) = oldest else {
+                self.leave_out(now, slot, out);
+                return Offered::Full;
+            };
+            self.drop_one(oldest);
+        }
+        let backlog = out.backlog(conn);
+        let Some(session) = self.slots.session_mut(slot) else {
+            return Offered::Full;
+        };
+        session.seq += 1;
+        let seq = session.seq;
+        let outbox = session.outbox.get_or_insert_with(|| Box::new(Outbox::new(backlog)));
+        if backlog >= STAGED_BYTES_MAX || outbox.has_waiting() {
+            outbox.wait(seq, push.replay, pushed.clone(), Rc::from(push.tail));
+            self.watch(slot);
+        } else {
+            self.stage_push(slot, seq, push.replay, pushed.clone(), push.tail, out);
+        }
+        Offered::Taken
+    }
+
+    fn is_full(&self, slot: u32, backlog: usize, bytes: usize) -> bool {
+        let outbox = self.slots.session(slot).and_then(|s| s.outbox.as_deref());
+        let (count, waiting_bytes) = outbox.map_or((0, 0), |o| (o.len(), o.waiting_bytes()));
+        let bytes_before = backlog + waiting_bytes;
+        // A push larger than the whole outbox may go when nothing is before it.
+        count >= self.settings.unacked_max
+            || (bytes_before > 0 && bytes_before + bytes > self.settings.outbox_bytes_max)
+    }
+
+    /// A push is not sent to a session: its number becomes a gap.
+    fn leave_out(&mut self, now: Now, slot: u32, out: &mut dyn Outgoing) {
+        let backlog = self.slots.conn(slot).map_or(0, |conn| out.backlog(conn));
+        if let Some(session) = self.slots.session_mut(slot) {
+            session.seq += 1;
+            let seq = session.seq;
+            session.outbox.get_or_insert_with(|| Box::new(Outbox::new(backlog))).skip(seq);
+        }
+        self.drain(now, slot, out);
+    }
+
+    fn drop_one(&mut self, pushed: Rc<Pushed>) {
+        if Rc::strong_count(&pushed) == 1 && !pushed.settled.replace(true) {
+            let (link, reference) = pushed.origin.get();
+            self.metrics.outbox_drops += 1;
+            self.links.send(link, &ToDispatcher::Dropped { reference });
+        }
+    }
+
+    /// Stages a push frame: a head of the session's own and the tail.
+    fn stage_push(
+        &mut self,
+        slot: u32,
+        seq: u64,
+        replay: bool,
+        pushed: Rc<Pushed>,
+        tail: &[u8],
+        out: &mut dyn Outgoing,
+    ) {
+        let (Some(conn), Some(session)) = (self.slots.conn(slot), self.slots.session(slot)) else {
+            return;
+        };
+        let wire = self.wire_of(session);
+        let mut head = std::mem::take(&mut self.scratch);
+        head.clear();
+        wire.push_head(seq, replay, &mut head);
+        let tail: Cow<'_, [u8]> = wire.push_tail(tail);
+        self.stage(conn, out, |buffer| {
+            buffer.reserve(ws::HEAD_BYTES_MAX + head.len() + tail.len());
+            ws::write::head(buffer, Opcode::Text, head.len() + tail.len());
+            buffer.extend_from_slice(&head);
+            buffer.extend_from_slice(&tail);
+        });
+        self.scratch = head;
+        self.metrics.push_frames_out += 1;
+        let by_ack = pushed.ack && wire.has_ack();
+        if let Some(outbox) = self.slots.session_mut(slot).and_then(|s| s.outbox.as_deref_mut()) {
+            let until = (!by_ack).then_some(outbox.staged);
+            outbox.hold(Held { seq, until, pushed });
+        }
+        if !by_ack {
+            self.watch(slot);
+        }
+    }
+
+    /// Stages what waits, as far as the socket follows.
+    pub(super) fn drain(&mut self, now: Now, slot: u32, out: &mut dyn Outgoing) {
+        let Some(conn) = self.slots.conn(slot) else {
+            return;
+        };
+        while out.backlog(conn) < STAGED_BYTES_MAX {
+            let next = self.slots.session_mut(slot).and_then(|s| s.outbox.as_deref_mut()?.next_waiting());
+            match next {
+                None => break,
+                Some(Waiting::Gap { from, to }) => self.say(slot, &ServerFrame::Gap { from, to }, out),
+                Some(Waiting::Push { seq, pushed, .. }) if pushed.expires_ms <= now.unix_ms => {
+                    self.say(slot, &ServerFrame::Gap { from: seq, to: seq }, out);
+                    self.expire(pushed);
+                }
+                Some(Waiting::Push { seq, replay, pushed, tail }) => {
+                    self.stage_push(slot, seq, replay, pushed, &tail, out);
+                }
+            }
+        }
+        self.tidy(slot);
+        if self.slots.session(slot).and_then(|s| s.outbox.as_deref()).is_some_and(Outbox::has_waiting) {
+            self.watch(slot);
+        }
+    }
+
+    fn expire(&mut self, pushed: Rc<Pushed>) {
+        if Rc::strong_count(&pushed) == 1 && !pushed.settled.replace(true) {
+            let (link, reference) = pushed.origin.get();
+            self.metrics.expired += 1;
+            self.links.send(link, &ToDispatcher::Expired { reference });
+        }
+    }
+
+    /// Answers for what was written and needs no acknowledgement.
+    pub(super) fn note_written(&mut self, slot: u32, backlog: usize) {
+        let Some(outbox) = self.slots.session_mut(slot).and_then(|s| s.outbox.as_deref_mut()) else {
+            return;
+        };
+        for pushed in outbox.written(outbox.staged.saturating_sub(backlog as u64)) {
+            if !pushed.settled.replace(true) {
+                let (link, reference) = pushed.origin.get();
+                self.links.send(link, &ToDispatcher::Written { reference });
+            }
+        }
+        self.tidy(slot);
+    }
+
+    /// Gives back an outbox that holds nothing.
+    fn tidy(&mut self, slot: u32) {
+        if let Some(session) = self.slots.session_mut(slot)
+            && session.outbox.as_deref().is_some_and(Outbox::is_empty)
+        {
+            session.outbox = None;
+        }
+    }
+
+    /// Looks at the session's outbox in each turn, until nothing in it moves by itself.
+    fn watch(&mut self, slot: u32) {
+        if let Some(outbox) = self.slots.session_mut(slot).and_then(|s| s.outbox.as_deref_mut())
+            && !std::mem::replace(&mut outbox.watched, true)
+        {
+            self.watch.push_back(slot);
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Episodes and rounds of a user's replay, and the sweeps that start them for many.
+
+use pushgate_protocol::{ids::SessionId, link::ToDispatcher};
+
+use super::{
+    LinkId, Shard,
+    users::{Replaying, User},
+};
+use crate::limits::{SWEEP_STARTS_PER_TICK, SWEEP_VISITS_PER_TICK};
+
+/// A paced walk over all users. A request walks the whole circle from where the cursor stands; users that come later
+/// start their own replay.
+#[derive(Debug, Default)]
+pub(super) struct Sweep {
+    cursor: u32,
+    /// Places left of a walk that starts every user.
+    everyone: u32,
+    /// Places left of a walk that starts those whose link is gone.
+    orphans: u32,
+}
+
+impl Shard {
+    /// Starts an episode of a live user, or the next round of a replaying one.
+    pub(super) fn start_replay(&mut self, user: u32, resume: Option<(SessionId, u64)>) {
+        let link = self.links.choose(self.users.hash_of(user));
+        let Some(User { app, id, replaying, .. }) = self.users.user_mut(user) else {
+            return;
+        };
+        match replaying {
+            None => {
+                self.episodes += 1;
+                self.metrics.replaying += 1;
+                let episode = self.episodes;
+                *replaying = Some(Box::new(Replaying { episode, round: 0, k: 0, link, again: false, resume }));
+            }
+            Some(r) => {
+                r.round += 1;
+                r.link = link;
+                r.again = false;
+                r.resume = resume.or(r.resume);
+            }
+        }
+        if let (Some(link), Some(r)) = (link, replaying) {
+            let (app, user, resume) = (app.as_str(), id.as_str(), r.resume);
+            self.links.send(link, &ToDispatcher::Online { app, user, episode: r.episode, round: r.round, resume });
+        }
+    }
+
+    /// The user's last session ended.
+    pub(super) fn stop_replay(&mut self, user: u32) {
+        if let Some(User { app, id, replaying, .. }) = self.users.user_mut(user)
+            && let Some(was) = replaying.take()
+        {
+            self.metrics.replaying -= 1;
+            if let Some(link) = was.link {
+                let (app, user) = (app.as_str(), id.as_str());
+                self.links.send(link, &ToDispatcher::Gone { app, user, episode: was.episode });
+            }
+        }
+    }
+
+    /// The replayer has sent all of the stream, `k` deferred pushes among it.
+    pub(super) fn replayed(&mut self, link: LinkId, (app, user): (&str, &str), episode: u64, round: u32, k: u64) {
+        let Some(index) = self.users.find(self.users.hash(app, user), app, user) else {
+            return;
+        };
+        let Some(user_entry) = self.users.user_mut(index) else {
+            return;
+        };
+        let Some(r) = user_entry.replaying.as_deref().filter(|r| r.episode == episode && r.round == round) else {
+            return;
+        };
+        if k < r.k {
+            self.links.send(link, &ToDispatcher::ReplayMore { app, user, episode, round, k: r.k });
+        } else if r.again {
+            self.start_replay(index, None);
+        } else {
+            user_entry.replaying = None;
+            self.metrics.replaying -= 1;
+        }
+    }
+
+    /// Something was stored for users of this hash.
+    pub(super) fn stored(&mut self, hash: u64) {
+        for user in self.users.with_hash(hash) {
+            self.must_replay(user);
+        }
+    }
+
+    /// The user's stream may hold what the replay under way has passed already.
+    fn must_replay(&mut self, user: u32) {
+        match self.users.user_mut(user).map(|u| u.replaying.as_deref_mut()) {
+            Some(Some(r)) => r.again = true,
+            Some(None) => self.start_replay(user, None),
+            None => {}
+        }
+    }
+
+    pub(super) fn sweep_everyone(&mut self) {
+        self.sweep.everyone = self.users.places();
+    }
+
+    pub(super) fn sweep_orphans(&mut self) {
+        self.sweep.orphans = self.users.places();
+    }
+
+    /// Goes on with the walks under way.
+    pub(super) fn sweep(&mut self) {
+        if !self.links.any() {
+            return;
+        }
+        let (mut visits, mut starts) = (SWEEP_VISITS_PER_TICK, SWEEP_STARTS_PER_TICK);
+        while self.sweep.everyone.max(self.sweep.orphans) > 0 && visits > 0 && starts > 0 {
+            visits -= 1;
+            let everyone = self.sweep.everyone > 0;
+            self.sweep.everyone = self.sweep.everyone.saturating_sub(1);
+            self.sweep.orphans = self.sweep.orphans.saturating_sub(1);
+            self.sweep.cursor = (self.sweep.cursor + 1) % self.users.places().max(1);
+            let user = self.sweep.cursor;
+            let Some(phase) = self.users.user(user).map(|u| u.replaying.as_deref()) else {
+                continue;
+            };
+            match phase {
+                Some(r) if !r.link.is_some_and(|l| self.links.is_up(l)) => {
+                    starts -= 1;
+                    self.start_replay(user, None);
+                }
+                _ if everyone => {
+                    starts -= u32::from(phase.is_none());
+                    self.must_replay(user);
+                }
+                _ => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! What a shard is told at its start, and the clock it is handed.
+
+use pushgate_protocol::{
+    ids::{AppId, BootId, DeviceId, Epoch, SessionId, ShardId, UserId},
+    placement,
+    platform::Platform,
+    wire::{WIRES, Wire, WireForm},
+};
+
+use crate::limits;
+
+/// The time, handed to every call: nothing in the core reads a clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Now {
+    /// Monotonic, milliseconds.
+    pub mono_ms: u64,
+    /// Unix milliseconds.
+    pub unix_ms: u64,
+}
+
+/// Whether this gateway owns a user (app, user) by its newest member list.
+pub type OwnerCheck = Box<dyn Fn(&str, &str) -> bool>;
+
+/// Checks a token that a session's client sent to go on longer: app and user of the session, the token, Unix seconds.
+/// Returns when the token ends, Unix milliseconds, or why it is refused, in words for the client's author.
+pub type Verifier = Box<dyn Fn(&AppId, &UserId, &str, u64) -> Result<u64, String>>;
+
+/// A shard's settings.
+pub struct ShardSettings {
+    /// This run of the gateway; part of every session id.
+    pub boot: BootId,
+    /// This shard.
+    pub shard: ShardId,
+    /// How many shards the gateway has.
+    pub shards: u16,
+    /// Seed of the placement hash.
+    pub hash_seed: u64,
+    /// The member list by which [`Self::owner`] judges.
+    pub epoch: Epoch,
+    /// Asked when a push's epoch differs from [`Self::epoch`].
+    pub owner: OwnerCheck,
+    /// The placement hash of (seed, app, user); replaced in tests alone.
+    pub hasher: fn(u64, &str, &str) -> u64,
+    /// The dialects, by wire form.
+    pub wires: &'static [&'static dyn Wire],
+    /// A client silent this long is pinged, seconds.
+    pub heartbeat_s: u32,
+    /// A client silent this long is closed with 4008, milliseconds.
+    pub idle_timeout_ms: u64,
+    /// Bytes waiting for one client, staged ones included.
+    pub outbox_bytes_max: usize,
+    /// Pushes of one session that wait or are unacknowledged.
+    pub unacked_max: usize,
+    /// Longest message taken from a client, bytes.
+    pub client_message_bytes_max: usize,
+}
+
+impl ShardSettings {
+    /// Settings with the default bounds, for a gateway that owns every user.
+    pub fn new(boot: BootId, shard: ShardId, shards: u16, hash_seed: u64, epoch: Epoch) -> Self {
+        Self {
+            boot,
+            shard,
+            shards,
+            hash_seed,
+            epoch,
+            owner: Box::new(|_, _| true),
+            hasher: placement::user_hash,
+            wires: WIRES,
+            heartbeat_s: limits::HEARTBEAT_S,
+            idle_timeout_ms: limits::IDLE_TIMEOUT_MS,
+            outbox_bytes_max: limits::OUTBOX_BYTES_MAX,
+            unacked_max: limits::UNACKED_MAX,
+            client_message_bytes_max: limits::CLIENT_MESSAGE_BYTES_MAX,
+        }
+    }
+}
+
+/// A client that was authenticated and is to become a session.
+#[derive(Debug)]
+pub struct SessionOpen {
+    /// Its app.
+    pub app: AppId,
+    /// Its user.
+    pub user: UserId,
+    /// Its device, if its token names one.
+    pub device: Option<DeviceId>,
+    /// Its platform, if its token names one.
+    pub platform: Option<Platform>,
+    /// When its token ends, Unix milliseconds.
+    pub expires_ms: u64,
+    /// Its dialect.
+    pub wire: WireForm,
+    /// The session it resumes, and the last push it had of it.
+    pub resume: Option<(SessionId, u64)>,
+    /// Sent first: the 101.
+    pub preface: Vec<u8>,
+    /// What the client sent after its request.
+    pub early: Vec<u8>,
+}
+
+/// A session as an administrator sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionView {
+    /// Its id.
+    pub id: SessionId,
+    /// Its device.
+    pub device: Option<DeviceId>,
+    /// Its platform.
+    pub platform: Option<Platform>,
+    /// When its token ends, Unix milliseconds.
+    pub expires_ms: u64,
+    /// How long nothing was heard of it, milliseconds, to the nearest tenth of a second.
+    pub silent_ms: u64,
+    /// Number of its newest push.
+    pub seq: u64,
+    /// Pushes waiting for the socket or the acknowledgement.
+    pub unacked: usize,
+}

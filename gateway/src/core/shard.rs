@@ -1,0 +1,340 @@
+//! The shard: how sessions begin and end.
+
+use std::{collections::VecDeque, rc::Rc};
+
+use pushgate_protocol::{
+    close::CloseCode,
+    ids::{BootId, Epoch, SessionId},
+    link::{ToDispatcher, ToGateway},
+    wire::{ServerFrame, Wire},
+    ws,
+};
+
+use super::{
+    LinkId, Now, SessionOpen, SessionView, ShardMetrics, ShardSettings, Verifier,
+    beat::Beat,
+    links::Links,
+    outbox::Pushed,
+    replay::Sweep,
+    slots::{Entry, NO_SLOT, Session, Slots},
+    users::{User, Users},
+};
+use crate::crowd::{ConnId, Gone, Outgoing};
+
+/// The sessions of one shard, their users, and the links that serve them.
+pub struct Shard {
+    pub(super) settings: ShardSettings,
+    pub(super) verifier: Verifier,
+    pub(super) slots: Slots,
+    pub(super) users: Users,
+    pub(super) links: Links,
+    pub(super) metrics: ShardMetrics,
+    /// Slots whose outbox moves by itself, or whose echo is paused.
+    pub(super) watch: VecDeque<u32>,
+    pub(super) beat: Beat,
+    pub(super) sweep: Sweep,
+    pub(super) sessions_opened: u64,
+    pub(super) episodes: u64,
+    /// Where messages are encoded before their length is known.
+    pub(super) scratch: Vec<u8>,
+}
+
+impl Shard {
+    /// A shard without sessions and links.
+    pub fn new(settings: ShardSettings, verifier: Verifier) -> Self {
+        Self {
+            users: Users::new(settings.hash_seed, settings.hasher),
+            settings,
+            verifier,
+            slots: Slots::default(),
+            links: Links::default(),
+            metrics: ShardMetrics::default(),
+            watch: VecDeque::new(),
+            beat: Beat::default(),
+            sweep: Sweep::default(),
+            sessions_opened: 0,
+            episodes: 0,
+            scratch: Vec::new(),
+        }
+    }
+
+    /// Makes a session of a connection: ends the session it resumes, stages the 101 and `hello`, asks for the user's
+    /// stream, and reads what came early.
+    pub fn attach(&mut self, now: Now, conn: ConnId, open: SessionOpen, out: &mut dyn Outgoing) -> SessionId {
+        self.forget(now, conn.slot, out);
+        let resumed = open.resume.is_some_and(|(id, seq)| self.resume(now, &open, id, seq, out));
+        let hash = self.users.hash(open.app.as_str(), open.user.as_str());
+        let user = self.users.find_or_add(hash, open.app, open.user);
+        self.sessions_opened += 1;
+        let id = SessionId::new(self.settings.boot, self.settings.shard, self.sessions_opened);
+        let next = self.users.user_mut(user).map_or(NO_SLOT, |u| std::mem::replace(&mut u.first, conn.slot));
+        let session = Session {
+            generation: conn.generation,
+            user,
+            next,
+            heard_ds: now.tenths(),
+            counter: self.sessions_opened,
+            seq: 0,
+            expires_ms: open.expires_ms,
+            device: open.device,
+            decoder: ws::Decoder::default(),
+            outbox: None,
+            platform: open.platform,
+            wire: open.wire,
+            pinged: false,
+            warned: false,
+        };
+        self.slots.put(conn.slot, Entry::Session(session));
+        self.metrics.sessions += 1;
+        self.metrics.opened += 1;
+        self.metrics.resumed += u64::from(resumed);
+        self.metrics.users = self.users.len() as u64;
+        self.stage(conn, out, |buffer| buffer.extend_from_slice(&open.preface));
+        self.say_hello(now, conn.slot, id, resumed, out);
+        self.start_replay(user, open.resume);
+        let mut early = open.early;
+        if !early.is_empty() {
+            self.received(now, conn, &mut early, out);
+        }
+        id
+    }
+
+    /// Ends the old session of a client that resumes, if it stands, with `seq` taken as its acknowledgement. Returns
+    /// whether the session was of this shard's run.
+    fn resume(&mut self, now: Now, open: &SessionOpen, id: SessionId, seq: u64, out: &mut dyn Outgoing) -> bool {
+        let counter = id.serial & 0xffff_ffff_ffff;
+        let ours = id.boot == self.settings.boot && id.shard() == self.settings.shard;
+        if !ours || counter == 0 || counter > self.sessions_opened {
+            return false;
+        }
+        let hash = self.users.hash(open.app.as_str(), open.user.as_str());
+        let user = self.users.find(hash, open.app.as_str(), open.user.as_str());
+        let old =
+            user.and_then(|u| self.slots_of(u).find(|&s| self.slots.session(s).is_some_and(|s| s.counter == counter)));
+        if let Some(slot) = old {
+            self.acknowledge(slot, seq);
+            self.end(now, slot, Some((CloseCode::NORMAL, "resumed by another connection")), out);
+        }
+        true
+    }
+
+    fn say_hello(&mut self, now: Now, slot: u32, session: SessionId, resumed: bool, out: &mut dyn Outgoing) {
+        let Some((user, expires_ms)) =
+            self.slots.session(slot).and_then(|s| Some((self.users.user(s.user)?.id.clone(), s.expires_ms)))
+        else {
+            return;
+        };
+        let hello = ServerFrame::Hello {
+            session,
+            user: user.as_str(),
+            time_ms: now.unix_ms,
+            expires_ms,
+            heartbeat_s: self.settings.heartbeat_s,
+            resumed,
+        };
+        self.say(slot, &hello, out);
+    }
+
+    /// A connection ended by itself, or its close is done. Its user's pushes that it held are returned.
+    pub fn gone(&mut self, now: Now, conn: ConnId, _why: Gone, out: &mut dyn Outgoing) {
+        if self.slots.holds(conn) {
+            self.forget(now, conn.slot, out);
+        }
+    }
+
+    /// A link to the dispatcher with this boot is up and belongs to this shard.
+    pub fn link_up(&mut self, _now: Now, peer: BootId) -> LinkId {
+        let link = self.links.add(peer);
+        self.sweep_orphans();
+        link
+    }
+
+    /// A frame came on a link. `frame_bytes` counts its length word; a push's are owed to its lane as credit.
+    pub fn link_frame(
+        &mut self,
+        now: Now,
+        link: LinkId,
+        frame: ToGateway<'_>,
+        frame_bytes: usize,
+        out: &mut dyn Outgoing,
+    ) {
+        match frame {
+            ToGateway::Push(push) => {
+                self.links.read(link, push.lane, frame_bytes);
+                self.push(now, link, &push, out);
+            }
+            ToGateway::Replayed { app, user, episode, round, k } => self.replayed(link, (app, user), episode, round, k),
+            ToGateway::Stored { hash } => self.stored(hash),
+            ToGateway::StoredMany => self.sweep_everyone(),
+            ToGateway::Ping => {
+                self.links.send(link, &ToDispatcher::Pong);
+            }
+        }
+    }
+
+    /// A link is gone. What it brought stays with its sessions; its acknowledgements go to other links.
+    pub fn link_down(&mut self, _now: Now, link: LinkId) {
+        if self.links.remove(link) {
+            self.sweep_everyone();
+        }
+    }
+
+    /// What waits to be written to a link: encoded `ToDispatcher` frames, to be taken from the front. `None`: the link is not up.
+    /// A link that leaves more than `limits::LINK_OUTPUT_BYTES_MAX` unread should be ended by its owner.
+    pub fn link_output(&mut self, link: LinkId) -> Option<&mut Vec<u8>> {
+        self.links.output(link)
+    }
+
+    /// Links with something to be written.
+    pub fn links_with_output(&self) -> impl Iterator<Item = LinkId> + '_ {
+        self.links.with_output()
+    }
+
+    /// The newest member list's epoch; the owner check given at the start must judge by the same list.
+    pub fn set_epoch(&mut self, epoch: Epoch) {
+        self.settings.epoch = epoch;
+    }
+
+    /// The sessions of a user.
+    pub fn sessions_of(&self, now: Now, app: &str, user: &str) -> Vec<SessionView> {
+        let Some(user) = self.users.find(self.users.hash(app, user), app, user) else {
+            return Vec::new();
+        };
+        let view = |s: &Session| SessionView {
+            id: self.id_of(s),
+            device: s.device.clone(),
+            platform: s.platform,
+            expires_ms: s.expires_ms,
+            silent_ms: u64::from(now.tenths().saturating_sub(s.heard_ds)) * 100,
+            seq: s.seq,
+            unacked: s.outbox.as_ref().map_or(0, |o| o.len()),
+        };
+        self.slots_of(user).filter_map(|slot| self.slots.session(slot)).map(view).collect()
+    }
+
+    /// Closes a session with 4003; false if it does not stand. Looks at every slot: for administrators.
+    pub fn kick(&mut self, now: Now, id: SessionId, out: &mut dyn Outgoing) -> bool {
+        let standing = (0..self.slots.len()).find(|&s| self.slots.session(s).is_some_and(|s| self.id_of(s) == id));
+        if let Some(slot) = standing {
+            self.end(now, slot, Some((CloseCode::KICKED, "ended by an administrator")), out);
+        }
+        standing.is_some()
+    }
+
+    /// The counters now.
+    pub fn metrics(&self) -> ShardMetrics {
+        self.metrics
+    }
+
+    /// Closes every connection with 1012. The crowd should turn, and the links be written, until both are empty.
+    pub fn shut_down(&mut self, now: Now, out: &mut dyn Outgoing) {
+        for slot in 0..self.slots.len() {
+            self.end(now, slot, Some((CloseCode::RESTART, "the server restarts")), out);
+        }
+    }
+
+    /// Closes a connection with a code and forgets it, in one step: nothing is staged for it after this.
+    pub(super) fn end(&mut self, now: Now, slot: u32, close: Option<(CloseCode, &str)>, out: &mut dyn Outgoing) {
+        if let (Some(conn), Some((code, reason))) = (self.slots.conn(slot), close) {
+            self.stage(conn, out, |buffer| ws::write::close(buffer, code, reason));
+            out.close(conn);
+        }
+        self.forget(now, slot, out);
+    }
+
+    /// Forgets what a slot holds and answers for what it held.
+    fn forget(&mut self, _now: Now, slot: u32, _out: &mut dyn Outgoing) {
+        match self.slots.take(slot) {
+            Entry::Vacant => {}
+            Entry::Echo(_) => self.metrics.echoes -= 1,
+            Entry::Session(session) => {
+                self.metrics.sessions -= 1;
+                self.unlink(&session, slot);
+                self.give_up(session);
+            }
+        }
+    }
+
+    /// Takes a session out of its user's list.
+    fn unlink(&mut self, session: &Session, slot: u32) {
+        let before = self.slots_of(session.user).find(|&s| self.slots.session(s).is_some_and(|s| s.next == slot));
+        match before.and_then(|s| self.slots.session_mut(s)) {
+            Some(before) => before.next = session.next,
+            None => {
+                if let Some(user) = self.users.user_mut(session.user) {
+                    user.first = session.next;
+                }
+            }
+        }
+    }
+
+    /// Answers for what a session held that has left its user's list; the user goes with its last session.
+    fn give_up(&mut self, mut session: Session) {
+        let id = self.id_of(&session);
+        if let Some(outbox) = session.outbox.take() {
+            for (seq, pushed) in outbox.into_pushes() {
+                self.give_back(session.user, pushed, id, seq);
+            }
+        }
+        if self.users.user(session.user).is_some_and(|u| u.first == NO_SLOT) {
+            self.stop_replay(session.user);
+            self.users.remove(session.user);
+            self.metrics.users = self.users.len() as u64;
+        }
+    }
+
+    /// Answers `Returned` for a push that a session gives back, unless another still holds it or it has ended.
+    fn give_back(&mut self, user: u32, pushed: Rc<Pushed>, session: SessionId, seq: u64) {
+        if Rc::strong_count(&pushed) > 1 || pushed.settled.replace(true) {
+            return;
+        }
+        let (link, reference) = pushed.origin.get();
+        if !pushed.ack {
+            self.metrics.offline += 1;
+            self.links.send(link, &ToDispatcher::Offline { reference });
+            return;
+        }
+        self.metrics.returned += 1;
+        let hash = self.users.hash_of(user);
+        let Some(User { app, id, .. }) = self.users.user(user) else {
+            return;
+        };
+        let stands = self.links.is_up(link);
+        let frame = ToDispatcher::Returned {
+            reference: stands.then_some(reference),
+            app: app.as_str(),
+            user: id.as_str(),
+            id: &pushed.id,
+            target_device: pushed.device.as_deref(),
+            session,
+            seq,
+        };
+        if stands {
+            self.links.send(link, &frame);
+        } else if !pushed.to_session && !self.links.send_any(hash, &frame) {
+            self.metrics.unparked += 1;
+        }
+    }
+
+    pub(super) fn id_of(&self, session: &Session) -> SessionId {
+        SessionId::new(self.settings.boot, self.settings.shard, session.counter)
+    }
+
+    pub(super) fn wire_of(&self, session: &Session) -> &'static dyn Wire {
+        self.settings.wires[usize::from(session.wire.0)]
+    }
+
+    /// Slots of a user's sessions.
+    pub(super) fn slots_of(&self, user: u32) -> impl Iterator<Item = u32> + '_ {
+        let first = self.users.user(user).map(|u| u.first);
+        let follow = |&s: &u32| self.slots.session(s).map(|s| s.next);
+        std::iter::successors(first, follow).take_while(|&s| s != NO_SLOT)
+    }
+}
+
+impl Now {
+    /// The monotonic clock in tenths of a second; it lasts 13 years.
+    pub(super) fn tenths(self) -> u32 {
+        (self.mono_ms / 100) as u32
+    }
+}
