@@ -3,11 +3,13 @@
 //! | module | owns |
 //! |---|---|
 //! | [`config`] | the keys of `[dispatcher]`, `[store]`, `[redis]`, `[links]`, `[[members]]` |
+//! | [`core`] | decisions without I/O: ledger, pipeline worker |
 //! | [`embedded`] | the backend on local disk |
-//! | [`limits`] | every bound of this crate |
+//! | [`limits`] | bounds of this crate |
 //! | [`seams`] | the traits behind which stores and transports stand |
 
 pub mod config;
+pub mod core;
 pub mod embedded;
 pub mod limits;
 pub mod seams;

@@ -14,3 +14,7 @@ pub const STORE_MEMTABLE_BYTES: u64 = 16 << 20;
 pub const STORE_JOURNAL_BYTES: u64 = 256 << 20;
 /// Threads of the embedded store that flush and compact.
 pub const STORE_WORKERS: usize = 2;
+
+/// Records of one lane that may stand between the oldest unsettled one of each partition and the newest, all partitions
+/// together. At the bound the source polls no more: one slow record holds back at most this many behind it.
+pub const LEDGER_RECORDS_MAX: usize = 1 << 17;

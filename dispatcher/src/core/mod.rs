@@ -1,0 +1,7 @@
+//! The dispatcher's decisions, without I/O: time and randomness are arguments, effects are values that a driver takes.
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`ledger`] | which offsets of a partition are settled, and up to where it may be committed |
+
+pub mod ledger;
