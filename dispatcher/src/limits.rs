@@ -18,3 +18,33 @@ pub const STORE_WORKERS: usize = 2;
 /// Records of one lane that may stand between the oldest unsettled one of each partition and the newest, all partitions
 /// together. At the bound the source polls no more: one slow record holds back at most this many behind it.
 pub const LEDGER_RECORDS_MAX: usize = 1 << 17;
+
+/// Most marks read in one request of a worker.
+pub const MARKS_BATCH_MAX: usize = 512;
+/// Most stream changes in one request of a worker.
+pub const STREAM_BATCH_MAX: usize = 512;
+/// First pause after a store failed, milliseconds; it doubles.
+pub const STORE_RETRY_FIRST_MS: u64 = 20;
+/// Longest pause before a store that failed is asked again, milliseconds.
+pub const STORE_RETRY_MAX_MS: u64 = 2_000;
+
+/// Names of stored pushes that a worker keeps because a session may still acknowledge them. Past it the oldest is
+/// forgotten: its acknowledgement then comes to nothing, and the push is sent once more at the next replay.
+pub const KEPT_REFERENCES_MAX: usize = 1 << 16;
+/// Users whose owner shard a worker could not tell that something was stored. Past it a shard is told `StoredMany`.
+pub const UNTOLD_USERS_MAX: usize = 1 << 14;
+/// Times a push is routed again after `Moved` before it is stored.
+pub const MOVES_MAX: u8 = 2;
+
+/// Stream reads a worker has under way.
+pub const READS_MAX: usize = 32;
+/// Entries asked for in one stream read.
+pub const READ_ENTRIES: usize = pushgate_protocol::limits::REPLAY_WINDOW;
+/// Bytes of stored pushes sent to one user and not yet acknowledged during a replay; one push may exceed it.
+pub const REPLAY_WINDOW_BYTES: usize = 256 * 1024;
+/// First pause of a replay that waits for deferred pushes or for room in the outbox, milliseconds; it doubles.
+pub const REPLAY_PAUSE_FIRST_MS: u64 = 20;
+/// Longest such pause, milliseconds.
+pub const REPLAY_PAUSE_MAX_MS: u64 = 1_000;
+/// Times a replay starts over because the outbox had no room; then the rest stays for the user's next replay.
+pub const REPLAY_RESTARTS_MAX: u32 = 8;

@@ -4,13 +4,14 @@
 //! |---|---|
 //! | [`apps`] | tenants as configured, their secrets and keys |
 //! | [`auth`] | who calls: tokens of clients, credentials of callers |
+//! | [`close`] | WebSocket close codes and what a client does after each |
 //! | [`ids`] | newtypes of every identifier, their bounds |
 //! | [`limits`] | bounds that both sides of a seam must know |
-//! | [`placement`] | which shard owns a user |
-//! | [`close`] | WebSocket close codes and what a client does after each |
 //! | [`link`] | frames and handshake between a dispatcher and a gateway's shard |
+//! | [`placement`] | which shard owns a user |
 //! | [`platform`] | ios, android, web |
 //! | [`result`] | states, classes and result records |
+//! | [`ring`] | which gateway owns a user |
 //! | [`timestamp`] | instants in text |
 //! | [`wire`] | dialects of client frames, `pushgate.v1` |
 //! | [`ws`] | the RFC 6455 codec |
@@ -24,6 +25,7 @@ pub mod link;
 pub mod placement;
 pub mod platform;
 pub mod result;
+pub mod ring;
 pub mod timestamp;
 pub mod wire;
 pub mod ws;

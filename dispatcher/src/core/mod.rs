@@ -3,5 +3,7 @@
 //! | module | owns |
 //! |---|---|
 //! | [`ledger`] | which offsets of a partition are settled, and up to where it may be committed |
+//! | [`worker`] | the pipeline: marks, pushes, acknowledgements, streams, replays |
 
 pub mod ledger;
+pub mod worker;

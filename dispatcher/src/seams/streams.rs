@@ -19,9 +19,36 @@ pub struct UserKey {
     pub user: UserId,
 }
 
-/// 16-byte hash of (message or occurrence id, target device if any, channel); unique within a user.
+/// 16-byte hash of (message or occurrence id, target device or session if any, channel); unique within a user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct DeliveryKey(pub [u8; 16]);
+
+impl DeliveryKey {
+    /// The key of a delivery of message (or occurrence) `id` to all of a user's devices on `channel`.
+    pub fn of_user(id: &str, channel: &str) -> Self {
+        Self::hashed(id, "u", "", channel)
+    }
+
+    /// The same to one device.
+    pub fn of_device(id: &str, device: &str, channel: &str) -> Self {
+        Self::hashed(id, "d", device, channel)
+    }
+
+    /// The same to one session, in its text form.
+    pub fn of_session(id: &str, session: &str, channel: &str) -> Self {
+        Self::hashed(id, "s", session, channel)
+    }
+
+    /// XXH3-128: the ids are a tenant's own, so a collision found on purpose hurts nobody else. Ids hold no control
+    /// characters, so the separators are unambiguous.
+    fn hashed(id: &str, kind: &str, who: &str, channel: &str) -> Self {
+        let mut hash = xxhash_rust::xxh3::Xxh3::new();
+        for part in [id, "\0", kind, "\0", who, "\0", channel] {
+            hash.update(part.as_bytes());
+        }
+        Self(hash.digest128().to_le_bytes())
+    }
+}
 
 /// What is remembered of a settled delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,0 +1,191 @@
+//! What shards answer.
+
+use pushgate_protocol::{
+    ids::DeviceId,
+    link::{Lane, ToDispatcher},
+    result::State,
+};
+
+use super::{
+    CHANNEL, LinkId, Worker,
+    delivery::Outcome,
+    inflight::{Found, Kept, KeptKind, Live},
+    ops::Purpose,
+    push::Storing,
+    users::bit,
+};
+use crate::{
+    limits::MOVES_MAX,
+    seams::{DeferredTag, DeliveryKey, Mark, StreamOp, UserKey},
+};
+
+/// An answer to a push that did not reach its user.
+#[derive(Debug, Clone, Copy)]
+enum Unsent {
+    Offline,
+    Dropped,
+    Expired,
+    Moved,
+    Deferred(DeferredTag),
+}
+
+impl Worker {
+    /// Takes a frame of a link. Frames with a reference go to the worker that [`super::worker_of_reference`] names, all
+    /// others to the user's; `Credit` and `Pong` are the driver's own.
+    pub fn frame(&mut self, now_ms: u64, link: LinkId, frame: ToDispatcher<'_>) {
+        self.at(now_ms);
+        match frame {
+            ToDispatcher::Acked { reference, device } => self.acked(reference, device),
+            ToDispatcher::AckedFor { app, user, id, target_device, device } => {
+                if let Some(user) = Self::user_key(app, user) {
+                    let purpose = Purpose::acknowledged(device.and_then(|d| DeviceId::parse(d).ok()));
+                    self.settle_entry(user, key(id, target_device), Mark::Delivered, purpose);
+                }
+            }
+            ToDispatcher::Written { reference } => match self.in_flight.remove(reference) {
+                Some(Found::Live(Live { delivery, .. })) => self.end(delivery, Outcome::of(State::Sent)),
+                Some(Found::Kept(_)) | None => {}
+            },
+            ToDispatcher::Offline { reference } => self.unsent(reference, Unsent::Offline),
+            ToDispatcher::Dropped { reference } => self.unsent(reference, Unsent::Dropped),
+            ToDispatcher::Expired { reference } => self.unsent(reference, Unsent::Expired),
+            ToDispatcher::Moved { reference, .. } => self.unsent(reference, Unsent::Moved),
+            ToDispatcher::Deferred { reference, episode, k } => {
+                self.unsent(reference, Unsent::Deferred(DeferredTag { episode, k }));
+            }
+            ToDispatcher::Returned { reference, app, user, id, target_device, session, seq } => {
+                let returned = (session, seq);
+                match reference.and_then(|r| self.in_flight.remove(r)) {
+                    Some(Found::Live(Live { delivery, .. })) if delivery.storable() => {
+                        self.store(delivery, Storing { returned: Some(returned), ..Storing::default() });
+                    }
+                    Some(Found::Live(Live { delivery, .. })) => self.store_or_skip(delivery, "offline"),
+                    Some(Found::Kept(kept)) => self.returned(kept, returned),
+                    None => {
+                        if let Some(user) = Self::user_key(app, user) {
+                            self.tag(user, key(id, target_device), returned, bit(Lane::High));
+                        }
+                    }
+                }
+            }
+            ToDispatcher::Online { app, user, episode, round, resume } => {
+                if let Some(user) = Self::user_key(app, user) {
+                    self.replay_starts(user, link, episode, round, resume);
+                }
+            }
+            ToDispatcher::ReplayMore { app, user, episode, round, k } => {
+                if let Some(user) = Self::user_key(app, user) {
+                    self.replay_more(user, link, episode, round, k);
+                }
+            }
+            ToDispatcher::Gone { app, user, episode } => {
+                if let Some(user) = Self::user_key(app, user) {
+                    self.replay_gone(&user, episode);
+                }
+            }
+            ToDispatcher::Credit { .. } | ToDispatcher::Pong => {}
+        }
+    }
+
+    fn acked(&mut self, reference: u64, device: Option<&str>) {
+        let device = device.and_then(|d| DeviceId::parse(d).ok());
+        match self.in_flight.remove(reference) {
+            Some(Found::Live(Live { delivery, .. })) => {
+                self.settle(delivery, Outcome::delivered(device), Mark::Delivered);
+            }
+            Some(Found::Kept(Kept { user, key, kind, .. })) => {
+                self.settle_entry(user, key, Mark::Delivered, Purpose::acknowledged(device));
+                if let KeptKind::Replay(replay) = kind {
+                    self.replay_answered(replay, key);
+                }
+            }
+            None => {}
+        }
+    }
+
+    fn unsent(&mut self, reference: u64, why: Unsent) {
+        match self.in_flight.remove(reference) {
+            Some(Found::Live(live)) => self.unsent_live(live, why),
+            Some(Found::Kept(kept)) => self.unsent_kept(kept, why),
+            None => {}
+        }
+    }
+
+    fn unsent_live(&mut self, live: Live, why: Unsent) {
+        let Live { delivery, moves, .. } = live;
+        match why {
+            Unsent::Offline => self.store_or_skip(delivery, "offline"),
+            Unsent::Dropped => self.store_or_skip(delivery, "outbox full"),
+            Unsent::Expired => self.end(delivery, Outcome::of(State::Expired)),
+            Unsent::Moved if moves < MOVES_MAX => self.push(delivery, moves + 1),
+            Unsent::Moved if delivery.storable() => {
+                let (user, lane) = (delivery.user.clone(), delivery.lane);
+                self.store(delivery, Storing::default());
+                self.tell_moved(&user, bit(lane));
+            }
+            Unsent::Moved => self.store_or_skip(delivery, "offline"),
+            Unsent::Deferred(tag) if delivery.storable() => {
+                self.store(delivery, Storing { deferred: Some(tag), ..Storing::default() });
+            }
+            Unsent::Deferred(_) => self.store_or_skip(delivery, "offline"),
+        }
+    }
+
+    /// The push is in its stream, or being put there, but no session holds it.
+    fn unsent_kept(&mut self, kept: Kept, why: Unsent) {
+        let Kept { user, key, lane, kind, .. } = kept;
+        match (kind, why) {
+            (KeptKind::Session, _) | (KeptKind::Stored, Unsent::Expired) => {}
+            (KeptKind::Stored, Unsent::Moved) => self.tell_moved(&user, bit(lane)),
+            (KeptKind::Stored, _) => self.tell(&user, bit(lane)),
+            (KeptKind::Replay(replay), Unsent::Expired) => {
+                self.settle_entry(user, key, Mark::Ended, Purpose::FinishEntry(Outcome::of(State::Expired)));
+                self.replay_answered(replay, key);
+            }
+            (KeptKind::Replay(replay), Unsent::Dropped) => self.replay_dropped(replay, key),
+            // The entry stays: nobody it is for is online, or the user is elsewhere.
+            (KeptKind::Replay(replay), Unsent::Offline | Unsent::Moved | Unsent::Deferred(_)) => {
+                self.replay_answered(replay, key);
+            }
+        }
+    }
+
+    fn returned(&mut self, kept: Kept, returned: (pushgate_protocol::ids::SessionId, u64)) {
+        let Kept { user, key, lane, kind, .. } = kept;
+        match kind {
+            KeptKind::Session => {}
+            KeptKind::Stored => self.tag(user, key, returned, bit(lane)),
+            KeptKind::Replay(replay) => {
+                // It was in the stream all along, so whoever attaches next finds it untold.
+                self.tag(user, key, returned, 0);
+                self.replay_answered(replay, key);
+            }
+        }
+    }
+
+    fn tag(&mut self, user: UserKey, key: DeliveryKey, returned: (pushgate_protocol::ids::SessionId, u64), tell: u8) {
+        self.ops.push(StreamOp::Tag { user, key, returned }, Purpose::Tag { tell });
+    }
+
+    /// What was unanswered on a lost link: stored in order, and told of once a link to the owner shard is up.
+    pub(super) fn link_lost(&mut self, link: LinkId) {
+        for reference in self.in_flight.live_on(link) {
+            if let Some(Found::Live(Live { delivery, .. })) = self.in_flight.remove(reference) {
+                self.store_or_skip(delivery, "offline");
+            }
+        }
+        for kept in self.in_flight.forget_on(link) {
+            if kept.kind == KeptKind::Stored {
+                self.tell(&kept.user, bit(kept.lane));
+            }
+        }
+        self.replays_lost(link);
+    }
+}
+
+fn key(id: &str, target_device: Option<&str>) -> DeliveryKey {
+    match target_device {
+        Some(device) => DeliveryKey::of_device(id, device, CHANNEL),
+        None => DeliveryKey::of_user(id, CHANNEL),
+    }
+}

@@ -1,0 +1,180 @@
+//! Pushes a worker sent and was not answered, by reference.
+//!
+//! A reference is the worker's index in the top 8 bits and a counter below it, so it is unique for the process' run. Two
+//! tables: *live* pushes, which hold their delivery and leave at the acknowledgement deadline at the latest, and *kept*
+//! names: pushes that are in a stream while a session may still acknowledge them. Kept names are bounded; the oldest is
+//! forgotten, which at worst repeats that push to its client.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use pushgate_protocol::link::Lane;
+
+use super::{Delivery, links::LinkId};
+use crate::{
+    limits::KEPT_REFERENCES_MAX,
+    seams::{DeliveryKey, UserKey},
+};
+
+/// A push whose delivery is not settled.
+#[derive(Debug)]
+pub(super) struct Live {
+    pub(super) delivery: Delivery,
+    pub(super) link: LinkId,
+    pub(super) sent_ms: u64,
+    /// How often it was answered `Moved`.
+    pub(super) moves: u8,
+}
+
+/// The name of a push whose delivery is settled or was never ours.
+#[derive(Debug, Clone)]
+pub(super) struct Kept {
+    pub(super) user: UserKey,
+    pub(super) key: DeliveryKey,
+    pub(super) link: LinkId,
+    pub(super) lane: Lane,
+    pub(super) kind: KeptKind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum KeptKind {
+    /// Put into the stream at its deadline.
+    Stored,
+    /// To one session and past its deadline: not in the stream.
+    Session,
+    /// Sent from the stream by this replay.
+    Replay(u64),
+}
+
+/// A push found by its reference.
+#[derive(Debug)]
+pub(super) enum Found {
+    Live(Live),
+    Kept(Kept),
+}
+
+#[derive(Debug)]
+pub(super) struct InFlight {
+    /// The next reference.
+    next: u64,
+    /// Slots of the references before `next`, the oldest first; `NONE` where it was answered.
+    index: VecDeque<u32>,
+    slots: Vec<Option<Live>>,
+    free: Vec<u32>,
+    bytes: usize,
+    kept: BTreeMap<u64, Kept>,
+}
+
+const NONE: u32 = u32::MAX;
+
+impl InFlight {
+    pub(super) fn new(worker: u8) -> Self {
+        Self {
+            next: u64::from(worker) << 56,
+            index: VecDeque::new(),
+            slots: Vec::new(),
+            free: Vec::new(),
+            bytes: 0,
+            kept: BTreeMap::new(),
+        }
+    }
+
+    /// The reference that the next push gets.
+    pub(super) fn next_reference(&self) -> u64 {
+        self.next
+    }
+
+    pub(super) fn insert(&mut self, live: Live) -> u64 {
+        self.bytes += live.delivery.bytes();
+        let slot = match self.free.pop() {
+            Some(slot) => {
+                self.slots[slot as usize] = Some(live);
+                slot
+            }
+            None => {
+                self.slots.push(Some(live));
+                (self.slots.len() - 1) as u32
+            }
+        };
+        self.index.push_back(slot);
+        self.advance()
+    }
+
+    /// Keeps the name of a push that holds no delivery, under a new reference.
+    pub(super) fn insert_kept(&mut self, kept: Kept) -> (u64, Option<Kept>) {
+        self.index.push_back(NONE);
+        let reference = self.advance();
+        self.trim();
+        (reference, self.keep(reference, kept))
+    }
+
+    /// Keeps the name of a push just removed. Returns the one forgotten for it, if the bound is reached.
+    pub(super) fn keep(&mut self, reference: u64, kept: Kept) -> Option<Kept> {
+        self.kept.insert(reference, kept);
+        if self.kept.len() > KEPT_REFERENCES_MAX { self.kept.pop_first().map(|(_, oldest)| oldest) } else { None }
+    }
+
+    pub(super) fn remove(&mut self, reference: u64) -> Option<Found> {
+        if let Some(kept) = self.kept.remove(&reference) {
+            return Some(Found::Kept(kept));
+        }
+        let base = self.next - self.index.len() as u64;
+        let at = usize::try_from(reference.checked_sub(base)?).ok()?;
+        let slot = std::mem::replace(self.index.get_mut(at)?, NONE);
+        if slot == NONE {
+            return None;
+        }
+        self.free.push(slot);
+        let live = self.slots[slot as usize].take()?;
+        self.bytes -= live.delivery.bytes();
+        self.trim();
+        Some(Found::Live(live))
+    }
+
+    /// The oldest live push and when it was sent.
+    pub(super) fn oldest(&self) -> Option<(u64, u64)> {
+        let slot = *self.index.front()?;
+        let live = self.slots.get(slot as usize)?.as_ref()?;
+        Some((self.next - self.index.len() as u64, live.sent_ms))
+    }
+
+    /// References of the live pushes on a link, the oldest first.
+    pub(super) fn live_on(&self, link: LinkId) -> Vec<u64> {
+        let base = self.next - self.index.len() as u64;
+        let on = |slot: u32| self.slots.get(slot as usize).and_then(Option::as_ref).is_some_and(|l| l.link == link);
+        self.index.iter().enumerate().filter(|(_, slot)| on(**slot)).map(|(at, _)| base + at as u64).collect()
+    }
+
+    /// Forgets the kept names on a link and returns them.
+    pub(super) fn forget_on(&mut self, link: LinkId) -> Vec<Kept> {
+        let mut gone = Vec::new();
+        self.kept.retain(|_, kept| {
+            let stays = kept.link != link;
+            if !stays {
+                gone.push(kept.clone());
+            }
+            stays
+        });
+        gone
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn advance(&mut self) -> u64 {
+        let reference = self.next;
+        self.next += 1;
+        reference
+    }
+
+    /// Keeps the oldest of the index live, so that [`Self::oldest`] is at its front.
+    fn trim(&mut self) {
+        while self.index.front() == Some(&NONE) {
+            self.index.pop_front();
+        }
+    }
+}

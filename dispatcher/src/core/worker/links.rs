@@ -1,0 +1,152 @@
+//! The links a worker may send on, and the frames waiting to leave on each.
+//!
+//! A worker appends encoded frames to one buffer per link and lane; the link's task sends them in order within a lane,
+//! pushes against the lane's credit. Several workers share a link; what one worker appends stays in order.
+
+use hashbrown::HashMap;
+use pushgate_protocol::{
+    ids::{BootId, NodeId, SessionId, ShardId},
+    link::{Lane, ToGateway},
+    placement::{shard_of, user_hash},
+    ring::Routing,
+};
+
+use crate::seams::UserKey;
+
+/// The driver's name for a link; never used again in this run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LinkId(pub u32);
+
+/// What the handshake told of a link's other end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkInfo {
+    /// The gateway's name.
+    pub node: NodeId,
+    /// Its run.
+    pub boot: BootId,
+    /// The shard this link belongs to.
+    pub shard: ShardId,
+    /// How many shards the gateway has.
+    pub shards: u16,
+    /// Seed of `placement::user_hash` there.
+    pub hash_seed: u64,
+}
+
+/// Frames to send on a link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frames {
+    /// Which link.
+    pub link: LinkId,
+    /// Which lane: they follow all earlier ones of that lane.
+    pub lane: Lane,
+    /// Whole frames, each with its length word.
+    pub bytes: Vec<u8>,
+}
+
+/// Where a user's owner shard is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Route {
+    pub(super) link: LinkId,
+    /// The user's placement hash there.
+    pub(super) hash: u64,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Links {
+    up: HashMap<LinkId, Link>,
+    nodes: HashMap<NodeId, Node>,
+    shards: HashMap<(BootId, ShardId), LinkId>,
+    /// Links with frames to send.
+    dirty: Vec<LinkId>,
+    /// For each shard ever linked, up to which overflow of untold users it was told.
+    told: HashMap<(NodeId, ShardId), u64>,
+}
+
+#[derive(Debug)]
+struct Link {
+    info: LinkInfo,
+    out: [Vec<u8>; 3],
+    dirty: bool,
+}
+
+/// A gateway as its newest links describe it.
+#[derive(Debug)]
+struct Node {
+    boot: BootId,
+    hash_seed: u64,
+    /// By shard.
+    links: Vec<Option<LinkId>>,
+}
+
+impl Links {
+    pub(super) fn up(&mut self, id: LinkId, info: LinkInfo) {
+        let shards = usize::from(info.shards.max(1));
+        let fresh = |info: &LinkInfo| Node { boot: info.boot, hash_seed: info.hash_seed, links: vec![None; shards] };
+        let node = self.nodes.entry(info.node.clone()).or_insert_with(|| fresh(&info));
+        if node.boot != info.boot || node.links.len() != shards {
+            *node = fresh(&info);
+        }
+        if let Some(slot) = node.links.get_mut(usize::from(info.shard.0)) {
+            *slot = Some(id);
+        }
+        self.shards.insert((info.boot, info.shard), id);
+        self.up.insert(id, Link { info, out: Default::default(), dirty: false });
+    }
+
+    pub(super) fn down(&mut self, id: LinkId) -> Option<LinkInfo> {
+        let info = self.up.remove(&id)?.info;
+        if self.shards.get(&(info.boot, info.shard)) == Some(&id) {
+            self.shards.remove(&(info.boot, info.shard));
+        }
+        if let Some(node) = self.nodes.get_mut(&info.node) {
+            node.links.iter_mut().filter(|slot| **slot == Some(id)).for_each(|slot| *slot = None);
+            if node.links.iter().all(Option::is_none) {
+                self.nodes.remove(&info.node);
+            }
+        }
+        Some(info)
+    }
+
+    /// The link to the user's owner shard, if it is up.
+    pub(super) fn of_user(&self, routing: &Routing, user: &UserKey) -> Option<Route> {
+        let (app, name) = (user.app.as_str(), user.user.as_str());
+        let node = self.nodes.get(&routing.owner(app, name)?.node)?;
+        let hash = user_hash(node.hash_seed, app, name);
+        let link = node.links.get(usize::from(shard_of(hash, node.links.len() as u16).0)).copied().flatten()?;
+        Some(Route { link, hash })
+    }
+
+    /// The link to the shard that holds the session, if it is up.
+    pub(super) fn of_session(&self, session: SessionId) -> Option<LinkId> {
+        self.shards.get(&(session.boot, session.shard())).copied()
+    }
+
+    pub(super) fn send(&mut self, id: LinkId, lane: Lane, frame: &ToGateway<'_>) {
+        let Some(link) = self.up.get_mut(&id) else { return };
+        frame.encode(&mut link.out[lane as usize]);
+        if !std::mem::replace(&mut link.dirty, true) {
+            self.dirty.push(id);
+        }
+    }
+
+    pub(super) fn take_frames(&mut self) -> Vec<Frames> {
+        let mut frames = Vec::new();
+        for id in self.dirty.drain(..) {
+            let Some(link) = self.up.get_mut(&id) else { continue };
+            link.dirty = false;
+            for lane in Lane::ALL {
+                let out = &mut link.out[lane as usize];
+                if !out.is_empty() {
+                    frames.push(Frames { link: id, lane, bytes: std::mem::take(out) });
+                }
+            }
+        }
+        frames
+    }
+
+    /// Whether the link's shard has yet to be told of overflow number `overflow`; it counts as told from now on.
+    pub(super) fn tell_overflow(&mut self, info: &LinkInfo, overflow: u64) -> bool {
+        let told = self.told.entry((info.node.clone(), info.shard)).or_default();
+        std::mem::replace(told, overflow) < overflow
+    }
+}

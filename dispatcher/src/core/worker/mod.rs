@@ -1,0 +1,208 @@
+//! The pipeline worker: everything that concerns a user happens on one worker, in order.
+//!
+//! A state machine without I/O. A driver feeds it deliveries, links, frames, answers of stores and the time; after each it
+//! takes what the worker wants done: [`Worker::take_marks`], [`Worker::take_ops`], [`Worker::take_reads`],
+//! [`Worker::take_frames`], [`Worker::take_finished`]. Of marks and ops at most one request is under way.
+//!
+//! Invariants:
+//! - each delivery given comes back in exactly one [`Finished`] with its token, and only after the stream or its mark
+//!   says what became of it;
+//! - pushes of one user and lane leave in the order their deliveries came; while a change to the user's stream is under way,
+//!   or the owner shard was not told of one, further deliveries go to the stream too;
+//! - nothing is sent at or after its `expires_ms`.
+//!
+//! The sequences are in `docs/src/architecture/delivery.md`. The worker does not know lanes' sources, credits or retries of
+//! connections.
+
+mod answers;
+mod backoff;
+mod delivery;
+mod inflight;
+mod links;
+mod marks;
+mod ops;
+mod push;
+mod replay;
+mod settle;
+mod users;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use pushgate_protocol::ring::Routing;
+
+pub use self::{
+    delivery::{CHANNEL, Delivery, DeliveryTarget, Finished, Token},
+    links::{Frames, LinkId, LinkInfo},
+    replay::{ReadId, ReadRequest},
+};
+use self::{inflight::InFlight, links::Links, marks::Marks, ops::Ops, replay::Replays, users::Users};
+use crate::seams::{Mark, MarkQuery, StoreError, StreamOp, UserKey};
+
+/// What a worker is told at start.
+#[derive(Debug, Clone, Copy)]
+pub struct WorkerSettings {
+    /// Its number in the process: the top 8 bits of its references, so that an answer finds its worker.
+    pub index: u8,
+    /// A push not acknowledged for this long is put into its user's stream, milliseconds.
+    pub ack_deadline_ms: u64,
+    /// Unanswered pushes at which the oldest goes into its stream early.
+    pub in_flight_max: usize,
+    /// The same in bytes of push tails.
+    pub in_flight_bytes_max: usize,
+}
+
+/// The worker of a user among `workers`, the same on every link and lane of the process.
+pub fn worker_of(app: &str, user: &str, workers: usize) -> usize {
+    /// Apart from the seeds of ring and shards, so that one gateway's users spread over all workers.
+    const SEED: u64 = 0x776f_726b_6572;
+    (pushgate_protocol::placement::user_hash(SEED, app, user) % workers.max(1) as u64) as usize
+}
+
+/// The worker that a reference belongs to.
+pub fn worker_of_reference(reference: u64) -> u8 {
+    (reference >> 56) as u8
+}
+
+/// The pipeline worker of some of the users.
+#[derive(Debug)]
+pub struct Worker {
+    settings: WorkerSettings,
+    now_ms: u64,
+    routing: Arc<Routing>,
+    links: Links,
+    marks: Marks,
+    in_flight: InFlight,
+    ops: Ops,
+    users: Users,
+    replays: Replays,
+    finished: Vec<Finished>,
+    /// Deliveries taken and not finished, and the bytes of their tails.
+    open: usize,
+    open_bytes: usize,
+}
+
+impl Worker {
+    /// A worker without links or members.
+    pub fn new(settings: WorkerSettings) -> Self {
+        Self {
+            settings,
+            now_ms: 0,
+            routing: Arc::new(Routing::empty()),
+            links: Links::default(),
+            marks: Marks::default(),
+            in_flight: InFlight::new(settings.index),
+            ops: Ops::default(),
+            users: Users::new(settings.index),
+            replays: Replays::default(),
+            finished: Vec::new(),
+            open: 0,
+            open_bytes: 0,
+        }
+    }
+
+    /// Takes deliveries of users of this worker, in the order they are to arrive.
+    pub fn deliver(&mut self, now_ms: u64, deliveries: Vec<Delivery>) {
+        self.at(now_ms);
+        self.open += deliveries.len();
+        self.open_bytes += deliveries.iter().map(Delivery::bytes).sum::<usize>();
+        self.marks.push(deliveries);
+    }
+
+    /// The members changed.
+    pub fn routing(&mut self, routing: Arc<Routing>) {
+        self.routing = routing;
+        self.tell_after_routing();
+    }
+
+    /// A link finished its handshake.
+    pub fn link_up(&mut self, now_ms: u64, link: LinkId, info: LinkInfo) {
+        self.at(now_ms);
+        self.links.up(link, info.clone());
+        self.tell_link(link, &info);
+    }
+
+    /// A link is gone: no frame taken for it that was not yet written will be, none of its frames will come any more.
+    pub fn link_down(&mut self, now_ms: u64, link: LinkId) {
+        self.at(now_ms);
+        if self.links.down(link).is_some() {
+            self.link_lost(link);
+        }
+    }
+
+    /// The marks to read, if a request is due.
+    pub fn take_marks(&mut self) -> Option<Vec<MarkQuery>> {
+        self.marks.take(self.now_ms)
+    }
+
+    /// The answer to [`Self::take_marks`]. After an error the same marks are asked again later.
+    pub fn marks(&mut self, now_ms: u64, answer: Result<Vec<Option<Mark>>, StoreError>) {
+        self.at(now_ms);
+        let Some((marks, deliveries)) =
+            answer.ok().and_then(|m| Some((self.marks.answered(m.len())?, m))).map(|(d, m)| (m, d))
+        else {
+            self.marks.failed(self.now_ms);
+            return;
+        };
+        for (delivery, mark) in deliveries.into_iter().zip(marks) {
+            match mark {
+                Some(mark) => self.finish_marked(delivery, mark),
+                None => self.push(delivery, 0),
+            }
+        }
+    }
+
+    /// The changes to apply, if a request is due. The same batch comes again after an error.
+    pub fn take_ops(&mut self) -> Option<Vec<StreamOp>> {
+        self.ops.take(self.now_ms)
+    }
+
+    /// Frames to send since the last call; the order within a link and lane is to be kept.
+    pub fn take_frames(&mut self) -> Vec<Frames> {
+        self.links.take_frames()
+    }
+
+    /// States to publish, in order.
+    pub fn take_finished(&mut self) -> Vec<Finished> {
+        std::mem::take(&mut self.finished)
+    }
+
+    /// Time passed. Returns when to call again at the latest, if anything waits for time alone.
+    pub fn tick(&mut self, now_ms: u64) -> Option<u64> {
+        self.at(now_ms);
+        self.store_overdue();
+        self.wake_replays();
+        let deadline = self.in_flight.oldest().map(|(_, sent_ms)| sent_ms + self.settings.ack_deadline_ms);
+        [deadline, self.marks.retry_ms(), self.ops.retry_ms(), self.replays.wake_ms()].into_iter().flatten().min()
+    }
+
+    /// Deliveries taken and not finished.
+    pub fn in_flight(&self) -> usize {
+        self.open
+    }
+
+    /// Bytes of their push tails.
+    pub fn in_flight_bytes(&self) -> usize {
+        self.open_bytes
+    }
+
+    /// The clock never goes back for the worker, whatever the driver's does.
+    fn at(&mut self, now_ms: u64) {
+        self.now_ms = self.now_ms.max(now_ms);
+    }
+
+    fn finish(&mut self, finished: Finished, bytes: usize) {
+        if finished.token.is_some() {
+            self.open -= 1;
+            self.open_bytes -= bytes;
+        }
+        self.finished.push(finished);
+    }
+
+    fn user_key(app: &str, user: &str) -> Option<UserKey> {
+        use pushgate_protocol::ids::{AppId, UserId};
+        Some(UserKey { app: AppId::parse(app).ok()?, user: UserId::parse(user).ok()? })
+    }
+}

@@ -1,0 +1,97 @@
+//! Changes to streams: queued in order, applied a batch at a time, repeated whole after an error.
+
+use std::collections::VecDeque;
+
+use pushgate_protocol::ids::DeviceId;
+
+use super::{
+    backoff::Backoff,
+    delivery::{Delivery, Outcome, Token},
+};
+use crate::{limits::STREAM_BATCH_MAX, seams::StreamOp};
+
+/// Why an operation was asked, and what follows it.
+#[derive(Debug)]
+pub(super) enum Purpose {
+    /// `Append`: a delivery settles into the stream; `tell` the owner shard of it.
+    Store { token: Token, attempt: u32, tell: bool },
+    /// `Settle`: the delivery enters this state.
+    Finish(Box<(Delivery, Outcome)>),
+    /// `Settle` of a push the worker holds no delivery of: the entry, if there is one, enters this state.
+    FinishEntry(Outcome),
+    /// `Tag`; the owner shard is told of these lanes (bit per lane).
+    Tag { tell: u8 },
+}
+
+impl Purpose {
+    pub(super) fn acknowledged(device: Option<DeviceId>) -> Self {
+        Self::FinishEntry(Outcome::delivered(device))
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Ops {
+    queue: VecDeque<(StreamOp, Purpose)>,
+    /// The batch being applied, or to be repeated.
+    batch: Vec<(StreamOp, Purpose)>,
+    asked: bool,
+    backoff: Backoff,
+    /// Operations ever queued, and how many of them are applied: a read that must see an operation waits for it.
+    queued: u64,
+    applied: u64,
+}
+
+impl Ops {
+    pub(super) fn push(&mut self, op: StreamOp, purpose: Purpose) {
+        self.queued += 1;
+        self.queue.push_back((op, purpose));
+    }
+
+    pub(super) fn take(&mut self, now_ms: u64) -> Option<Vec<StreamOp>> {
+        if self.asked || !self.backoff.ready(now_ms) {
+            return None;
+        }
+        if self.batch.is_empty() {
+            let n = self.queue.len().min(STREAM_BATCH_MAX);
+            self.batch.extend(self.queue.drain(..n));
+        }
+        if self.batch.is_empty() {
+            return None;
+        }
+        self.asked = true;
+        Some(self.batch.iter().map(|(op, _)| op.clone()).collect())
+    }
+
+    /// The batch is applied: hands it out.
+    pub(super) fn applied(&mut self) -> Vec<(StreamOp, Purpose)> {
+        self.asked = false;
+        self.backoff.reset();
+        self.applied += self.batch.len() as u64;
+        std::mem::take(&mut self.batch)
+    }
+
+    /// The batch failed: it will be repeated.
+    pub(super) fn failed(&mut self, now_ms: u64) {
+        self.asked = false;
+        self.backoff.fail(now_ms);
+    }
+
+    /// How many operations the batch under way holds.
+    pub(super) fn batch_len(&self) -> usize {
+        self.batch.len()
+    }
+
+    /// A ticket that [`Self::passed`] answers when all queued until now is applied.
+    pub(super) fn ticket(&self) -> u64 {
+        self.queued
+    }
+
+    pub(super) fn passed(&self, ticket: u64) -> bool {
+        self.applied >= ticket
+    }
+
+    /// When to try again, if a batch waits for that.
+    pub(super) fn retry_ms(&self) -> Option<u64> {
+        self.backoff.until().filter(|_| !self.asked && !self.batch.is_empty())
+    }
+}

@@ -1,0 +1,160 @@
+//! Sending a delivery to its owner shard, or into its user's stream.
+
+use pushgate_protocol::{
+    ids::SessionId,
+    link::{Push, Target, ToGateway},
+    result::State,
+};
+
+use super::{
+    Delivery, DeliveryTarget, LinkId, Worker,
+    delivery::Outcome,
+    inflight::{Found, Kept, KeptKind, Live},
+    ops::Purpose,
+    users::bit,
+};
+use crate::seams::{DeferredTag, Mark, StreamOp};
+
+/// Why a delivery goes to the stream.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Storing {
+    /// The shard deferred it.
+    pub(super) deferred: Option<DeferredTag>,
+    /// The session that ended with it.
+    pub(super) returned: Option<(SessionId, u64)>,
+    /// Whether the owner shard must be told: not if it knows (it deferred) or still holds the push.
+    pub(super) silent: bool,
+}
+
+impl Worker {
+    /// The mark said that this delivery settled before: its state is published again.
+    pub(super) fn finish_marked(&mut self, delivery: Delivery, mark: Mark) {
+        if mark == Mark::Stored {
+            // Whoever stored it may have died before it told the shard.
+            let (user, lane) = (delivery.user.clone(), delivery.lane);
+            self.tell(&user, bit(lane));
+        }
+        let bytes = delivery.bytes();
+        let finished = delivery.finish(Self::marked(mark), self.now_ms);
+        self.finish(finished, bytes);
+    }
+
+    pub(super) fn marked(mark: Mark) -> Outcome {
+        match mark {
+            Mark::Stored => Outcome::of(State::Stored),
+            Mark::Delivered => Outcome::of(State::Delivered),
+            Mark::Ended => Outcome::because(State::Skipped, "repeated"),
+        }
+    }
+
+    /// Sends the delivery to its owner shard, or settles it where there is none to send to.
+    pub(super) fn push(&mut self, delivery: Delivery, moves: u8) {
+        if self.now_ms >= delivery.expires_ms {
+            return self.end(delivery, Outcome::of(State::Expired));
+        }
+        if delivery.storable() && self.users.stores(&delivery.user) {
+            return self.store(delivery, Storing::default());
+        }
+        let link = match delivery.target {
+            DeliveryTarget::Session(session) => self.links.of_session(session),
+            DeliveryTarget::User | DeliveryTarget::Device(_) => {
+                self.links.of_user(&self.routing, &delivery.user).map(|route| route.link)
+            }
+        };
+        match link {
+            Some(link) => self.send(delivery, link, moves),
+            None => self.store_or_skip(delivery, "offline"),
+        }
+    }
+
+    fn send(&mut self, delivery: Delivery, link: LinkId, moves: u8) {
+        let push = Push {
+            reference: self.in_flight.next_reference(),
+            lane: delivery.lane,
+            ack: delivery.ack,
+            replay: false,
+            policy: delivery.policy,
+            platforms: delivery.platforms,
+            epoch: self.routing.epoch(),
+            expires_ms: delivery.expires_ms,
+            app: delivery.user.app.as_str(),
+            user: delivery.user.user.as_str(),
+            target: match &delivery.target {
+                DeliveryTarget::User => Target::User,
+                DeliveryTarget::Device(device) => Target::Device(device.as_str()),
+                DeliveryTarget::Session(session) => Target::Session(*session),
+            },
+            id: delivery.id.as_str(),
+            tail: &delivery.tail,
+        };
+        self.links.send(link, delivery.lane, &ToGateway::Push(push));
+        self.in_flight.insert(Live { delivery, link, sent_ms: self.now_ms, moves });
+        while self.in_flight.len() > self.settings.in_flight_max
+            || (self.in_flight.bytes() > self.settings.in_flight_bytes_max && self.in_flight.len() > 1)
+        {
+            let Some((oldest, _)) = self.in_flight.oldest() else { break };
+            self.give_up_waiting(oldest);
+        }
+    }
+
+    /// Pushes past their deadline settle into their streams; a session that still holds one may acknowledge it later.
+    pub(super) fn store_overdue(&mut self) {
+        while let Some((oldest, sent_ms)) = self.in_flight.oldest() {
+            if sent_ms + self.settings.ack_deadline_ms > self.now_ms {
+                break;
+            }
+            self.give_up_waiting(oldest);
+        }
+    }
+
+    fn give_up_waiting(&mut self, reference: u64) {
+        let Some(Found::Live(Live { delivery, link, .. })) = self.in_flight.remove(reference) else { return };
+        if !delivery.ack {
+            return self.end(delivery, Outcome::because(State::Skipped, "not written"));
+        }
+        let kind = if delivery.storable() { KeptKind::Stored } else { KeptKind::Session };
+        let kept = Kept { user: delivery.user.clone(), key: delivery.key, link, lane: delivery.lane, kind };
+        self.keep(reference, kept);
+        if delivery.storable() {
+            // Not told: while the session stands it holds the push, and any other end of it is answered under the kept name.
+            self.store(delivery, Storing { silent: true, ..Storing::default() });
+        } else {
+            self.end(delivery, Outcome::because(State::Failed, "not acknowledged"));
+        }
+    }
+
+    pub(super) fn keep(&mut self, reference: u64, kept: Kept) {
+        if let Some(Kept { kind: KeptKind::Replay(replay), key, .. }) = self.in_flight.keep(reference, kept) {
+            self.replay_answered(replay, key);
+        }
+    }
+
+    /// Into the stream if it may be there; else it ends here.
+    pub(super) fn store_or_skip(&mut self, delivery: Delivery, reason: &'static str) {
+        if delivery.storable() {
+            self.store(delivery, Storing::default());
+        } else {
+            self.end(delivery, Outcome::because(State::Skipped, reason));
+        }
+    }
+
+    pub(super) fn store(&mut self, delivery: Delivery, storing: Storing) {
+        let user = delivery.user.clone();
+        let (mut push, token, attempt) = delivery.into_stored();
+        push.returned = storing.returned;
+        self.users.change(&user, |state| state.appends += 1);
+        let purpose = Purpose::Store { token, attempt, tell: !storing.silent && storing.deferred.is_none() };
+        self.ops.push(StreamOp::Append { user, push: Box::new(push), deferred: storing.deferred }, purpose);
+    }
+
+    /// The delivery settles in a final state that is not `delivered`.
+    pub(super) fn end(&mut self, delivery: Delivery, outcome: Outcome) {
+        self.settle(delivery, outcome, Mark::Ended);
+    }
+
+    pub(super) fn settle(&mut self, delivery: Delivery, outcome: Outcome, mark: Mark) {
+        self.replay_settles(&delivery.user, delivery.key);
+        let op = StreamOp::Settle { user: delivery.user.clone(), key: delivery.key, mark };
+        self.ops.push(op, Purpose::Finish(Box::new((delivery, outcome))));
+    }
+}

@@ -1,0 +1,413 @@
+//! Replaying streams to users that came online.
+//!
+//! A replay reads its user's stream from the start and sends each entry as a push with `replay`, at most
+//! `REPLAY_WINDOW` unanswered. It holds no entries: it asks for no more than it may send at once, and reads on from where
+//! it is. Its pushes are kept names (`inflight`): the entries stay in the stream until they are acknowledged.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use hashbrown::HashMap;
+use pushgate_protocol::{
+    ids::SessionId,
+    limits::REPLAY_WINDOW,
+    link::{Lane, Push, Target, ToGateway},
+};
+
+use super::{
+    Worker,
+    inflight::{Kept, KeptKind},
+    links::LinkId,
+    ops::Purpose,
+};
+use crate::{
+    limits::{
+        READ_ENTRIES, READS_MAX, REPLAY_PAUSE_FIRST_MS, REPLAY_PAUSE_MAX_MS, REPLAY_RESTARTS_MAX, REPLAY_WINDOW_BYTES,
+    },
+    seams::{DeliveryKey, Mark, StoreError, StoredPush, StreamPage, UserKey},
+};
+
+/// Names a read; an answer that comes after its replay ended is ignored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ReadId(pub u64);
+
+/// A part of a stream to read, as in `Streams::read`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadRequest {
+    /// For the answer.
+    pub id: ReadId,
+    /// Whose stream.
+    pub user: UserKey,
+    /// The position to start after.
+    pub after: u64,
+    /// How many entries at most.
+    pub limit: usize,
+    /// The episode whose deferred count is asked.
+    pub episode: u64,
+}
+
+/// What a replay does next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// Waits in the queue of reads.
+    Queued,
+    /// Waits for the answer of its read.
+    Reading,
+    /// Waits for answers to its pushes.
+    Full,
+    /// Waits until this time, then reads.
+    Pausing(u64),
+    /// Said `Replayed`; forgotten at this time unless the shard wants more.
+    Done(u64),
+}
+
+#[derive(Debug)]
+struct Replay {
+    user: UserKey,
+    link: LinkId,
+    episode: u64,
+    round: u32,
+    resume: Option<(SessionId, u64)>,
+    /// The stream was sent up to here.
+    after: u64,
+    step: Step,
+    /// Keys sent and not answered, with their sizes.
+    unanswered: Vec<(DeliveryKey, usize)>,
+    /// Keys that settled while a read was under way: its page may still hold them.
+    settled: Vec<DeliveryKey>,
+    /// The lowest lane a push was sent in: `Replayed` must not overtake it.
+    lane: Lane,
+    /// The shard's count of deferred pushes, and until when the stream may take them.
+    more: Option<(u64, u64)>,
+    pause_ms: u64,
+    /// The outbox had no room for some entries; how often the replay started over for that.
+    dropped: bool,
+    restarts: u32,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Replays {
+    by_id: HashMap<u64, Replay>,
+    next: u64,
+    /// Replays that want to read, each with the ticket of the stream changes it must see.
+    queue: VecDeque<(u64, u64)>,
+    reading: usize,
+    timers: BTreeSet<(u64, u64)>,
+}
+
+impl Replays {
+    pub(super) fn wake_ms(&self) -> Option<u64> {
+        self.timers.first().map(|(at, _)| *at)
+    }
+
+    /// Puts a replay into a step; timers follow.
+    fn step(&mut self, id: u64, step: Step) {
+        let Some(replay) = self.by_id.get_mut(&id) else { return };
+        if let Step::Pausing(at) | Step::Done(at) = replay.step {
+            self.timers.remove(&(at, id));
+        }
+        if let Step::Pausing(at) | Step::Done(at) = step {
+            self.timers.insert((at, id));
+        }
+        replay.step = step;
+    }
+}
+
+impl Worker {
+    /// The stream reads to make now; any number may be under way, up to a bound.
+    pub fn take_reads(&mut self) -> Vec<ReadRequest> {
+        let mut reads = Vec::new();
+        while self.replays.reading < READS_MAX {
+            let Some(&(id, ticket)) = self.replays.queue.front() else { break };
+            let waits = self.replays.by_id.get(&id).is_some_and(|r| r.step == Step::Queued);
+            if waits && !self.ops.passed(ticket) {
+                break;
+            }
+            self.replays.queue.pop_front();
+            if !waits {
+                continue;
+            }
+            self.replays.reading += 1;
+            self.replays.step(id, Step::Reading);
+            let Some(replay) = self.replays.by_id.get_mut(&id) else { continue };
+            replay.settled.clear();
+            reads.push(ReadRequest {
+                id: ReadId(id),
+                user: replay.user.clone(),
+                after: replay.after,
+                limit: READ_ENTRIES.min(REPLAY_WINDOW.saturating_sub(replay.unanswered.len())).max(1),
+                episode: replay.episode,
+            });
+        }
+        reads
+    }
+
+    /// The answer to a [`ReadRequest`]. After an error the read is made again later.
+    pub fn page(&mut self, now_ms: u64, read: ReadId, answer: Result<StreamPage, StoreError>) {
+        self.at(now_ms);
+        self.replays.reading = self.replays.reading.saturating_sub(1);
+        let id = read.0;
+        let Some(replay) = self.replays.by_id.get_mut(&id) else { return };
+        match answer {
+            Err(_) => {
+                let at = self.now_ms + replay.next_pause();
+                self.replays.step(id, Step::Pausing(at));
+            }
+            Ok(page) => {
+                let whole = self.replay_page(id, page.entries);
+                match (whole, page.end) {
+                    (true, true) => self.replay_end(id, page.deferred),
+                    (true, false) | (false, _) => self.replay_on(id),
+                }
+            }
+        }
+    }
+
+    pub(super) fn replay_starts(
+        &mut self,
+        user: UserKey,
+        link: LinkId,
+        episode: u64,
+        round: u32,
+        resume: Option<(SessionId, u64)>,
+    ) {
+        if let Some(old) = self.users.find(&user).and_then(|s| s.replay) {
+            let newer = |r: &Replay| r.episode == episode && r.round > round && r.link == link;
+            if self.replays.by_id.get(&old).is_some_and(newer) {
+                return;
+            }
+            self.replay_forget(old);
+        }
+        self.replay_new(user, link, episode, round, resume);
+    }
+
+    fn replay_new(
+        &mut self,
+        user: UserKey,
+        link: LinkId,
+        episode: u64,
+        round: u32,
+        resume: Option<(SessionId, u64)>,
+    ) -> u64 {
+        let id = self.replays.next;
+        self.replays.next += 1;
+        self.users.change(&user, |state| state.replay = Some(id));
+        let replay = Replay {
+            user,
+            link,
+            episode,
+            round,
+            resume,
+            after: 0,
+            step: Step::Full,
+            unanswered: Vec::new(),
+            settled: Vec::new(),
+            lane: Lane::High,
+            more: None,
+            pause_ms: 0,
+            dropped: false,
+            restarts: 0,
+        };
+        self.replays.by_id.insert(id, replay);
+        self.replay_queue(id);
+        id
+    }
+
+    /// The shard deferred more than the stream had taken.
+    pub(super) fn replay_more(&mut self, user: UserKey, link: LinkId, episode: u64, round: u32, k: u64) {
+        let known = self.users.find(&user).and_then(|s| s.replay);
+        let fits = |r: &Replay| (r.episode, r.round, r.link) == (episode, round, link);
+        let id = match known {
+            Some(id) if self.replays.by_id.get(&id).is_some_and(fits) => id,
+            // A newer round or episode began meanwhile.
+            Some(_) => return,
+            None => self.replay_new(user, link, episode, round, None),
+        };
+        if let Some(replay) = self.replays.by_id.get_mut(&id) {
+            let until_ms = self.now_ms + self.settings.ack_deadline_ms;
+            replay.more = Some((k, until_ms));
+            if matches!(replay.step, Step::Done(_)) {
+                self.replay_queue(id);
+            }
+        }
+    }
+
+    /// The user has no session any more.
+    pub(super) fn replay_gone(&mut self, user: &UserKey, episode: u64) {
+        let Some(id) = self.users.find(user).and_then(|s| s.replay) else { return };
+        if self.replays.by_id.get(&id).is_some_and(|r| r.episode == episode) {
+            self.replay_forget(id);
+        }
+    }
+
+    /// Replays over a lost link: the shard starts its next round elsewhere.
+    pub(super) fn replays_lost(&mut self, link: LinkId) {
+        let lost: Vec<u64> = self.replays.by_id.iter().filter(|(_, r)| r.link == link).map(|(id, _)| *id).collect();
+        lost.into_iter().for_each(|id| self.replay_forget(id));
+    }
+
+    /// A push of the replay was answered and needs no more of it.
+    pub(super) fn replay_answered(&mut self, id: u64, key: DeliveryKey) {
+        let Some(replay) = self.replays.by_id.get_mut(&id) else { return };
+        replay.unanswered.retain(|(sent, _)| *sent != key);
+        // Half a window at a time, so that a fast client does not cost a read per push.
+        if replay.step == Step::Full && replay.unanswered.len() <= REPLAY_WINDOW / 2 {
+            self.replay_on(id);
+        }
+    }
+
+    /// The outbox had no room for a push of the replay.
+    pub(super) fn replay_dropped(&mut self, id: u64, key: DeliveryKey) {
+        if let Some(replay) = self.replays.by_id.get_mut(&id) {
+            replay.dropped = true;
+        }
+        self.replay_answered(id, key);
+    }
+
+    /// A change that settles this key is queued.
+    pub(super) fn replay_settles(&mut self, user: &UserKey, key: DeliveryKey) {
+        let Some(id) = self.users.find(user).and_then(|s| s.replay) else { return };
+        if let Some(replay) = self.replays.by_id.get_mut(&id).filter(|r| r.step == Step::Reading) {
+            replay.settled.push(key);
+        }
+    }
+
+    pub(super) fn wake_replays(&mut self) {
+        while let Some(&(at, id)) = self.replays.timers.first() {
+            if at > self.now_ms {
+                break;
+            }
+            self.replays.timers.pop_first();
+            match self.replays.by_id.get(&id).map(|r| r.step) {
+                Some(Step::Pausing(_)) => self.replay_queue(id),
+                Some(Step::Done(_)) => self.replay_forget(id),
+                Some(Step::Queued | Step::Reading | Step::Full) | None => {}
+            }
+        }
+    }
+
+    fn replay_forget(&mut self, id: u64) {
+        self.replays.step(id, Step::Full);
+        if let Some(replay) = self.replays.by_id.remove(&id) {
+            self.users.change(&replay.user, |state| {
+                if state.replay == Some(id) {
+                    state.replay = None;
+                }
+            });
+        }
+    }
+
+    fn replay_queue(&mut self, id: u64) {
+        self.replays.step(id, Step::Queued);
+        self.replays.queue.push_back((id, self.ops.ticket()));
+    }
+
+    /// Reads on if more may be sent.
+    fn replay_on(&mut self, id: u64) {
+        let Some(replay) = self.replays.by_id.get(&id) else { return };
+        if replay.has_room() {
+            self.replay_queue(id);
+        } else {
+            self.replays.step(id, Step::Full);
+        }
+    }
+
+    /// Sends a page's entries; returns whether all of them were.
+    fn replay_page(&mut self, id: u64, entries: Vec<(u64, StoredPush)>) -> bool {
+        for (position, entry) in entries {
+            let Some(replay) = self.replays.by_id.get_mut(&id) else { return false };
+            let under_way = replay.unanswered.iter().any(|(key, _)| *key == entry.key);
+            if under_way || replay.settled.contains(&entry.key) || self.now_ms >= entry.expires_ms {
+                replay.after = position;
+                continue;
+            }
+            if arrived(replay.resume, &entry) {
+                replay.after = position;
+                let user = replay.user.clone();
+                self.settle_entry(user, entry.key, Mark::Delivered, Purpose::acknowledged(entry.device));
+                continue;
+            }
+            if !replay.has_room() {
+                return false;
+            }
+            replay.after = position;
+            self.replay_send(id, entry);
+        }
+        true
+    }
+
+    fn replay_send(&mut self, id: u64, entry: StoredPush) {
+        let Some(replay) = self.replays.by_id.get_mut(&id) else { return };
+        replay.unanswered.push((entry.key, entry.tail.len()));
+        replay.lane = if (entry.lane as u8) > replay.lane as u8 { entry.lane } else { replay.lane };
+        let push = Push {
+            reference: self.in_flight.next_reference(),
+            lane: entry.lane,
+            ack: true,
+            replay: true,
+            policy: entry.policy,
+            platforms: entry.platforms,
+            epoch: self.routing.epoch(),
+            expires_ms: entry.expires_ms,
+            app: replay.user.app.as_str(),
+            user: replay.user.user.as_str(),
+            target: entry.device.as_ref().map_or(Target::User, |device| Target::Device(device.as_str())),
+            id: entry.id.as_str(),
+            tail: &entry.tail,
+        };
+        self.links.send(replay.link, entry.lane, &ToGateway::Push(push));
+        let kept = Kept {
+            user: replay.user.clone(),
+            key: entry.key,
+            link: replay.link,
+            lane: entry.lane,
+            kind: KeptKind::Replay(id),
+        };
+        let (_, forgotten) = self.in_flight.insert_kept(kept);
+        if let Some(Kept { kind: KeptKind::Replay(replay), key, .. }) = forgotten {
+            self.replay_answered(replay, key);
+        }
+    }
+
+    /// All of the stream was sent; it had taken `deferred` pushes of the episode.
+    fn replay_end(&mut self, id: u64, deferred: u64) {
+        let Some(replay) = self.replays.by_id.get_mut(&id) else { return };
+        if replay.dropped && replay.restarts < REPLAY_RESTARTS_MAX {
+            replay.dropped = false;
+            replay.restarts += 1;
+            replay.after = 0;
+            let at = self.now_ms + replay.next_pause();
+            return self.replays.step(id, Step::Pausing(at));
+        }
+        let k = match replay.more {
+            Some((k, until_ms)) if deferred < k && self.now_ms < until_ms => {
+                let at = (self.now_ms + replay.next_pause()).min(until_ms);
+                return self.replays.step(id, Step::Pausing(at));
+            }
+            Some((k, _)) => k.max(deferred),
+            None => deferred,
+        };
+        replay.pause_ms = 0;
+        let (app, user) = (replay.user.app.as_str(), replay.user.user.as_str());
+        let frame = ToGateway::Replayed { app, user, episode: replay.episode, round: replay.round, k };
+        self.links.send(replay.link, replay.lane, &frame);
+        let at = self.now_ms + self.settings.ack_deadline_ms;
+        self.replays.step(id, Step::Done(at));
+    }
+}
+
+impl Replay {
+    fn has_room(&self) -> bool {
+        let bytes: usize = self.unanswered.iter().map(|(_, bytes)| bytes).sum();
+        self.unanswered.len() < REPLAY_WINDOW && (bytes < REPLAY_WINDOW_BYTES || self.unanswered.is_empty())
+    }
+
+    fn next_pause(&mut self) -> u64 {
+        self.pause_ms = (self.pause_ms * 2).clamp(REPLAY_PAUSE_FIRST_MS, REPLAY_PAUSE_MAX_MS);
+        self.pause_ms
+    }
+}
+
+/// Whether the resumed session had the entry before.
+fn arrived(resume: Option<(SessionId, u64)>, entry: &StoredPush) -> bool {
+    matches!((resume, entry.returned), (Some((session, upto)), Some((held, seq))) if session == held && seq <= upto)
+}

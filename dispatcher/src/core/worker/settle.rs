@@ -1,0 +1,97 @@
+//! What follows when changes to streams are durable.
+
+use pushgate_protocol::result::State;
+
+use super::{
+    Finished, Worker,
+    delivery::{Outcome, Token},
+    ops::Purpose,
+    users::bit,
+};
+use crate::seams::{Mark, StoreError, StoredPush, StreamOp, StreamOutcome, UserKey};
+
+impl Worker {
+    /// The answer to [`Worker::take_ops`], outcomes in the order of the batch. After an error, or an answer of another length,
+    /// the same batch is asked again later.
+    pub fn applied(&mut self, now_ms: u64, answer: Result<Vec<StreamOutcome>, StoreError>) {
+        self.at(now_ms);
+        let outcomes = match answer {
+            Ok(outcomes) if outcomes.len() == self.ops.batch_len() => outcomes,
+            Ok(_) | Err(_) => return self.ops.failed(self.now_ms),
+        };
+        let mut tell: Vec<(UserKey, u8)> = Vec::new();
+        for ((op, purpose), outcome) in self.ops.applied().into_iter().zip(outcomes) {
+            if let Some((user, lanes)) = self.follow(op, purpose, outcome) {
+                match tell.last_mut().filter(|(last, _)| *last == user) {
+                    Some((_, all)) => *all |= lanes,
+                    None => tell.push((user, lanes)),
+                }
+            }
+        }
+        for (user, lanes) in tell {
+            self.tell(&user, lanes);
+        }
+    }
+
+    /// Publishes what one change led to; returns whom to tell of it.
+    fn follow(&mut self, op: StreamOp, purpose: Purpose, outcome: StreamOutcome) -> Option<(UserKey, u8)> {
+        match (op, purpose) {
+            (StreamOp::Append { user, push, .. }, Purpose::Store { token, attempt, tell }) => {
+                self.users.change(&user, |state| state.appends -= 1);
+                self.stored(&user, &push, (token, attempt), outcome).then_some(())?;
+                tell.then(|| (user, bit(push.lane)))
+            }
+            (StreamOp::Settle { .. }, Purpose::Finish(held)) => {
+                let (delivery, outcome) = *held;
+                let bytes = delivery.bytes();
+                let finished = delivery.finish(outcome, self.now_ms);
+                self.finish(finished, bytes);
+                None
+            }
+            (StreamOp::Settle { user, .. }, Purpose::FinishEntry(ended)) => {
+                if let StreamOutcome::Settled { entry: Some(entry), .. } = outcome {
+                    self.finish(Finished::stored(&entry, &user, None, ended, self.now_ms), 0);
+                }
+                None
+            }
+            (StreamOp::Tag { user, .. }, Purpose::Tag { tell }) => (tell != 0).then_some((user, tell)),
+            (op, purpose) => {
+                debug_assert!(false, "{op:?} was queued for {purpose:?}");
+                None
+            }
+        }
+    }
+
+    /// Returns whether the push is in the stream.
+    fn stored(&mut self, user: &UserKey, push: &StoredPush, held: (Token, u32), outcome: StreamOutcome) -> bool {
+        let (in_stream, state) = match outcome {
+            StreamOutcome::AlreadyEnded(mark) => (false, Self::marked(mark)),
+            StreamOutcome::Appended { evicted } => {
+                for gone in evicted {
+                    let outcome = self.evicted(&gone, push);
+                    self.finish(Finished::stored(&gone, user, None, outcome, self.now_ms), 0);
+                }
+                (true, Outcome::of(State::Stored))
+            }
+            StreamOutcome::Settled { .. } | StreamOutcome::Tagged => (true, Outcome::of(State::Stored)),
+        };
+        self.finish(Finished::stored(push, user, Some(held), state, self.now_ms), push.tail.len());
+        in_stream
+    }
+
+    fn evicted(&self, gone: &StoredPush, by: &StoredPush) -> Outcome {
+        if self.now_ms >= gone.expires_ms {
+            Outcome::of(State::Expired)
+        } else if gone.collapse.is_some() && gone.collapse == by.collapse {
+            Outcome::because(State::Skipped, "collapsed")
+        } else {
+            Outcome::because(State::Failed, "stream full")
+        }
+    }
+
+    /// Settles a push that the worker holds no delivery of.
+    pub(super) fn settle_entry(&mut self, user: UserKey, key: crate::seams::DeliveryKey, mark: Mark, purpose: Purpose) {
+        self.replay_settles(&user, key);
+        self.ops.push(StreamOp::Settle { user, key, mark }, purpose);
+    }
+}
