@@ -2,14 +2,18 @@
 //!
 //! | module | owns |
 //! |---|---|
+//! | [`clock`] | the wall clock |
 //! | [`config`] | the keys of `[dispatcher]`, `[store]`, `[redis]`, `[links]`, `[[members]]` |
 //! | [`core`] | decisions without I/O: ledger, pipeline worker |
 //! | [`embedded`] | the backend on local disk |
-//! | [`limits`] | bounds of this crate |
+//! | [`kafka`] | lanes, results and dead letters as Kafka topics |
+//! | [`limits`] | every bound of this crate |
 //! | [`seams`] | the traits behind which stores and transports stand |
 
+pub mod clock;
 pub mod config;
 pub mod core;
 pub mod embedded;
+pub mod kafka;
 pub mod limits;
 pub mod seams;

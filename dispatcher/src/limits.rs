@@ -48,3 +48,18 @@ pub const REPLAY_PAUSE_FIRST_MS: u64 = 20;
 pub const REPLAY_PAUSE_MAX_MS: u64 = 1_000;
 /// Times a replay starts over because the outbox had no room; then the rest stays for the user's next replay.
 pub const REPLAY_RESTARTS_MAX: u32 = 8;
+/// Records a lane's Kafka consumer fetches ahead of the pipeline, at least.
+pub const KAFKA_PREFETCH_RECORDS: usize = 10_000;
+/// Bytes a lane's Kafka consumer fetches ahead of the pipeline, at most (one fetch may pass it).
+pub const KAFKA_PREFETCH_BYTES: usize = 16 << 20;
+/// Bytes handed to the Kafka producer and not yet reported; whoever would pass it waits.
+pub const KAFKA_SEND_BYTES: usize = 64 << 20;
+/// Largest record the Kafka producer takes, bytes; the topic's own bound may be smaller.
+pub const KAFKA_RECORD_BYTES_MAX: usize = 2 << 20;
+/// How long the Kafka producer tries to deliver a record, milliseconds.
+pub const KAFKA_DELIVERY_TIMEOUT_MS: u64 = 30_000;
+
+const _: () = assert!(
+    KAFKA_RECORD_BYTES_MAX > pushgate_protocol::limits::MESSAGE_BYTES_MAX + 64 * 1024,
+    "the largest message fits a record with key and headers"
+);

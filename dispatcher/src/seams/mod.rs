@@ -41,6 +41,14 @@ pub enum StoreError {
         /// What was found.
         detail: String,
     },
+    /// The store will never take this batch, e.g. a record larger than it allows; trying again does not help.
+    #[error("{what} refused: {detail}")]
+    Refused {
+        /// Which store.
+        what: &'static str,
+        /// Its words.
+        detail: String,
+    },
 }
 
 impl StoreError {

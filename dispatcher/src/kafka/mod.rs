@@ -1,0 +1,28 @@
+//! Kafka: the lanes as topics, results and dead letters.
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`config`] | `[kafka]` and what is passed on to librdkafka |
+//! | [`health`] | what cannot be reached, and since when |
+//! | [`source`] | one lane's consumer |
+//! | [`producer`] | the idempotent producer, its budget and delivery reports |
+//! | [`intake`] | REST's appends to the lanes |
+//! | [`results`] | results and dead letters |
+
+pub mod config;
+pub mod health;
+pub mod intake;
+pub mod producer;
+pub mod results;
+pub mod source;
+
+mod events;
+
+pub use self::{
+    config::{KafkaConfig, KafkaConfigError},
+    health::{KafkaHealth, Outage},
+    intake::KafkaIntake,
+    producer::KafkaProducer,
+    results::KafkaResults,
+    source::KafkaSource,
+};

@@ -1,0 +1,328 @@
+//! One lane's consumer of its Kafka topic.
+//!
+//! Invariants:
+//! - Only what the ledger settled is committed; librdkafka stores and commits nothing by itself, so that no offset of a
+//!   partition that moved away can be committed late.
+//! - A revoked partition commits what is settled before it is given up; what settles later is ignored (its generation has
+//!   ended) and comes again at the new owner.
+//! - Rebalances are served inside [`TaskSource::poll`], on the lane's thread: call it, with `max` 0 if need be, at
+//!   least every few minutes, or the group takes the partitions away.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use pushgate_protocol::link::Lane;
+use rdkafka::{
+    ClientContext, Message, Offset, TopicPartitionList,
+    config::RDKafkaLogLevel,
+    consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance},
+    error::{KafkaError, RDKafkaErrorCode},
+};
+
+use super::{
+    config::KafkaConfig,
+    events,
+    health::{BROKERS, KafkaHealth},
+};
+use crate::{
+    clock::unix_ms,
+    core::ledger::Ledger,
+    seams::{Position, Record, SourceError, TaskSource},
+};
+
+const WHAT: &str = "kafka";
+/// How long a question to the brokers may hold up a poll.
+const PROBE_WAIT: Duration = Duration::from_millis(500);
+/// How often it is asked while something is out.
+const PROBE_EVERY: Duration = Duration::from_secs(1);
+/// How long a lane may be full before its partitions are paused. A pause throws prefetched records away, so a short
+/// stop is waited out.
+const PAUSE_AFTER: Duration = Duration::from_secs(1);
+/// How long one poll of a full lane waits at most.
+const FULL_WAIT: Duration = Duration::from_millis(5);
+
+/// A lane's consumer. Dropping it commits what is settled and leaves the group.
+pub struct KafkaSource {
+    consumer: BaseConsumer<LaneContext>,
+    brokers: String,
+    topic_name: String,
+    health: Arc<KafkaHealth>,
+    /// When to ask the brokers next; `None` while there is no reason to doubt them.
+    probe_at: Option<Instant>,
+    full_since: Option<Instant>,
+    paused: bool,
+    /// What slipped through while paused.
+    stash: Vec<Record>,
+}
+
+impl KafkaSource {
+    /// Joins `<group>.<lane>` for the lane's topic. Does not wait for a broker: while none is there,
+    /// [`TaskSource::poll`] says so.
+    pub fn new(config: &KafkaConfig, lane: Lane, health: Arc<KafkaHealth>) -> Result<Self, SourceError> {
+        let topic = config.lane_topic(lane);
+        let context = LaneContext { topic: topic.clone(), ledger: Mutex::default() };
+        let fatal = |e: KafkaError| SourceError::Fatal { what: WHAT, detail: format!("topic {topic}: {e}") };
+        let consumer: BaseConsumer<LaneContext> = config.consumer(lane).create_with_context(context).map_err(fatal)?;
+        consumer.subscribe(&[&topic]).map_err(fatal)?;
+        Ok(Self {
+            consumer,
+            brokers: config.brokers.clone(),
+            topic_name: format!("kafka topic {topic}"),
+            health,
+            probe_at: Some(Instant::now()),
+            full_since: None,
+            paused: false,
+            stash: Vec::new(),
+        })
+    }
+
+    /// When the oldest unsettled record was polled, Unix milliseconds.
+    pub fn oldest_ms(&self) -> Option<u64> {
+        self.ledger().oldest_ms()
+    }
+
+    /// Partitions assigned now.
+    pub fn partitions(&self) -> usize {
+        self.consumer.assignment().map_or(0, |a| a.count())
+    }
+
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.consumer.context().ledger()
+    }
+
+    fn topic(&self) -> &str {
+        &self.consumer.context().topic
+    }
+
+    /// Serves rebalances while no record may be taken.
+    fn poll_full(&mut self, wait: Duration) -> Result<(), SourceError> {
+        let since = *self.full_since.get_or_insert_with(Instant::now);
+        if since.elapsed() < PAUSE_AFTER {
+            std::thread::sleep(wait.min(FULL_WAIT));
+            return Ok(());
+        }
+        let pause = self.consumer.assignment().and_then(|all| self.consumer.pause(&all));
+        if let Err(error) = pause {
+            tracing::warn!(topic = self.topic(), %error, "a full lane could not be paused");
+        }
+        self.paused = true;
+        match self.consumer.poll(wait.min(FULL_WAIT)) {
+            Some(Ok(message)) => {
+                if let Some(record) = self.consumer.context().take(&message) {
+                    self.stash.push(record);
+                }
+                Ok(())
+            }
+            Some(Err(error)) => self.complaint(&error),
+            None => Ok(()),
+        }
+    }
+
+    fn resume(&mut self) {
+        self.full_since = None;
+        if std::mem::take(&mut self.paused) {
+            let resumed = self.consumer.assignment().and_then(|all| self.consumer.resume(&all));
+            if let Err(error) = resumed {
+                tracing::error!(topic = self.topic(), %error, "the lane could not be resumed; trying on");
+                self.paused = true;
+            }
+        }
+    }
+
+    /// What an error event means: fatal ones end the source, others raise the question whether the brokers are there.
+    fn complaint(&mut self, error: &KafkaError) -> Result<(), SourceError> {
+        if let KafkaError::MessageConsumptionFatal(_) = error {
+            return Err(SourceError::Fatal { what: WHAT, detail: format!("topic {}: {error}", self.topic()) });
+        }
+        tracing::debug!(topic = self.topic(), %error, "consumer error");
+        self.probe_at.get_or_insert_with(Instant::now);
+        Ok(())
+    }
+
+    /// What an empty poll answers: asks the brokers, if there is doubt, for this lane's topic.
+    fn availability(&mut self) -> Result<(), SourceError> {
+        let Some(at) = self.probe_at else {
+            return Ok(());
+        };
+        if Instant::now() >= at {
+            self.probe();
+        }
+        let outage = self.health.outage(BROKERS).or_else(|| self.health.outage(&self.topic_name));
+        match outage {
+            Some(outage) => Err(SourceError::Unavailable { what: WHAT, detail: outage.detail }),
+            None => Ok(()),
+        }
+    }
+
+    fn probe(&mut self) {
+        let answer = self.consumer.fetch_metadata(Some(self.topic()), PROBE_WAIT);
+        self.probe_at = Some(Instant::now() + PROBE_EVERY);
+        let metadata = match answer {
+            Ok(metadata) => metadata,
+            Err(error) => {
+                self.health.down(BROKERS, &format!("no broker of {} answers: {error}", self.brokers));
+                return;
+            }
+        };
+        self.health.up(BROKERS);
+        let found = metadata.topics().iter().find(|t| t.name() == self.topic());
+        let trouble = match found {
+            None => Some("the brokers do not know it".to_owned()),
+            Some(topic) => topic.error().map(|e| RDKafkaErrorCode::from(e).to_string()),
+        };
+        match trouble {
+            Some(trouble) => {
+                let detail = format!("topic {} at {}: {trouble}", self.topic(), self.brokers);
+                self.health.down(&self.topic_name, &detail);
+            }
+            None => self.reached(),
+        }
+    }
+
+    fn reached(&mut self) {
+        self.health.up(BROKERS);
+        self.health.up(&self.topic_name);
+        self.probe_at = None;
+    }
+}
+
+impl TaskSource for KafkaSource {
+    fn poll(&mut self, max: usize, wait: Duration, out: &mut Vec<Record>) -> Result<(), SourceError> {
+        let room = max.min(self.ledger().room());
+        if room == 0 {
+            return self.poll_full(wait);
+        }
+        self.resume();
+        let (deadline, start) = (Instant::now() + wait, out.len());
+        let stashed = room.min(self.stash.len());
+        out.extend(self.stash.drain(..stashed));
+        while out.len() - start < room {
+            let empty = out.len() == start;
+            let timeout = if empty { deadline.saturating_duration_since(Instant::now()) } else { Duration::ZERO };
+            match self.consumer.poll(timeout) {
+                Some(Ok(message)) => out.extend(self.consumer.context().take(&message)),
+                Some(Err(error)) => self.complaint(&error)?,
+                // Nothing came, or a rebalance was served before the time was up.
+                None if !empty || Instant::now() >= deadline => break,
+                None => {}
+            }
+        }
+        if out.len() == start {
+            return self.availability();
+        }
+        if self.probe_at.is_some() {
+            self.reached();
+        }
+        Ok(())
+    }
+
+    fn settle(&mut self, positions: &[Position]) {
+        let mut ledger = self.ledger();
+        for position in positions {
+            ledger.settle(*position);
+        }
+    }
+
+    /// Waits for the coordinator's answer: milliseconds, or the session timeout while there is none.
+    fn commit(&mut self) -> Result<(), SourceError> {
+        let dirty = self.ledger().dirty();
+        if dirty.is_empty() {
+            return Ok(());
+        }
+        let offsets = offsets(self.topic(), &dirty);
+        self.consumer.commit(&offsets, CommitMode::Sync).map_err(|error| {
+            let detail = format!("topic {}: {} offsets not committed: {error}", self.topic(), dirty.len());
+            self.probe_at.get_or_insert_with(Instant::now);
+            SourceError::Unavailable { what: WHAT, detail }
+        })?;
+        self.ledger().committed(&dirty);
+        Ok(())
+    }
+
+    fn unsettled(&self) -> usize {
+        self.ledger().unsettled()
+    }
+}
+
+/// The consumer's context: it owns the ledger because rebalances reach it, not the source.
+struct LaneContext {
+    topic: String,
+    ledger: Mutex<Ledger>,
+}
+
+impl LaneContext {
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Copies a message out of librdkafka and enters it into the ledger; `None` if its partition has gone.
+    fn take(&self, message: &impl Message) -> Option<Record> {
+        let partition = u32::try_from(message.partition()).ok()?;
+        let offset = u64::try_from(message.offset()).ok()?;
+        let mut ledger = self.ledger();
+        ledger.generation(partition)?;
+        let now_ms = unix_ms();
+        let position = ledger.track(partition, offset, now_ms);
+        let time_ms = message.timestamp().to_millis().and_then(|ms| u64::try_from(ms).ok()).unwrap_or(now_ms);
+        Some(Record {
+            position,
+            key: message.key().map(Bytes::copy_from_slice),
+            value: message.payload().map(Bytes::copy_from_slice).unwrap_or_default(),
+            time_ms,
+        })
+    }
+
+    fn partitions<'a>(&'a self, list: &'a TopicPartitionList) -> impl Iterator<Item = u32> + 'a {
+        let mine = list.elements_for_topic(&self.topic);
+        mine.into_iter().filter_map(|p| u32::try_from(p.partition()).ok())
+    }
+
+    fn revoke(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) {
+        let settled: Vec<(u32, u64)> = {
+            let mut ledger = self.ledger();
+            self.partitions(list).filter_map(|p| Some((p, ledger.revoke(p)?))).collect()
+        };
+        // Of a lost partition another member may already have committed more.
+        if settled.is_empty() || consumer.assignment_lost() {
+            return;
+        }
+        if let Err(error) = consumer.commit(&offsets(&self.topic, &settled), CommitMode::Sync) {
+            tracing::warn!(topic = self.topic, %error, "a revoked partition could not be committed; its records come again");
+        }
+    }
+}
+
+impl ClientContext for LaneContext {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        events::log(level, facility, text);
+    }
+}
+
+impl ConsumerContext for LaneContext {
+    fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        match rebalance {
+            Rebalance::Assign(list) => {
+                let mut ledger = self.ledger();
+                for partition in self.partitions(list) {
+                    ledger.assign(partition);
+                }
+            }
+            Rebalance::Revoke(list) => self.revoke(consumer, list),
+            Rebalance::Error(error) => tracing::warn!(topic = self.topic, %error, "rebalance failed"),
+        }
+    }
+}
+
+fn offsets(topic: &str, settled: &[(u32, u64)]) -> TopicPartitionList {
+    let mut list = TopicPartitionList::with_capacity(settled.len());
+    for &(partition, offset) in settled {
+        // Both came from the broker as non-negative numbers of these widths.
+        if let Err(error) = list.add_partition_offset(topic, partition as i32, Offset::Offset(offset as i64)) {
+            tracing::error!(topic, partition, offset, %error, "an offset cannot be committed");
+        }
+    }
+    list
+}

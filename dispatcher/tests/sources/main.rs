@@ -1,0 +1,9 @@
+//! Conformance of `TaskSource` and `Intake`: one suite over Kafka and the embedded log, then what only Kafka can do.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "../services/mod.rs"]
+mod services;
+
+mod kafka;
+mod suite;
