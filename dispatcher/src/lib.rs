@@ -8,7 +8,9 @@
 //! | [`embedded`] | the backend on local disk |
 //! | [`kafka`] | lanes, results and dead letters as Kafka topics |
 //! | [`limits`] | every bound of this crate |
+//! | [`memory`] | stores in memory for simulations and tests |
 //! | [`seams`] | the traits behind which stores and transports stand |
+//! | [`stored`] | the encoding of a stored push, bounds of streams |
 
 pub mod clock;
 pub mod config;
@@ -16,4 +18,6 @@ pub mod core;
 pub mod embedded;
 pub mod kafka;
 pub mod limits;
+pub mod memory;
 pub mod seams;
+pub mod stored;

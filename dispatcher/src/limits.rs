@@ -63,3 +63,30 @@ const _: () = assert!(
     KAFKA_RECORD_BYTES_MAX > pushgate_protocol::limits::MESSAGE_BYTES_MAX + 64 * 1024,
     "the largest message fits a record with key and headers"
 );
+/// Entries of one user's stream.
+pub const STREAM_ENTRIES_MAX: usize = 1_000;
+/// Encoded bytes of one user's stream; the newest entry stays even if it alone is larger.
+pub const STREAM_BYTES_MAX: usize = 4 << 20;
+/// Length of a window of marks: a mark is remembered for one to two of them.
+pub const MARK_WINDOW_MS: u64 = 10 * 60 * 1_000;
+/// Replay episodes of one user whose deferred pushes are counted at the same time; the oldest is forgotten.
+pub const STREAM_EPISODES_MAX: usize = 4;
+/// How long the count of an episode is kept after its last push.
+pub const STREAM_EPISODE_KEEP_MS: u64 = 60 * 60 * 1_000;
+/// Separate runs of deferred numbers remembered per episode; past it the lowest two are joined.
+pub const STREAM_EPISODE_RUNS_MAX: usize = 256;
+/// Longest life of what a stream keeps beyond its entries' own expiry, and of an entry that never expires.
+pub const STREAM_KEEP_MS_MAX: u64 = 10 * 365 * 24 * 60 * 60 * 1_000;
+/// Users (or messages) whose leftovers one sweep of the embedded store looks at.
+pub const STORE_SWEEP_MAX: usize = 64;
+/// Shortest time between two sweeps of the embedded store.
+pub const STORE_SWEEP_EVERY_MS: u64 = 1_000;
+
+/// Recipients (per channel) of one message whose states are kept.
+pub const MESSAGE_RECIPIENTS_MAX: usize = 3 * pushgate_protocol::limits::RECIPIENTS_MAX;
+/// Recipients in one page of an answer.
+pub const MESSAGE_PAGE_MAX: usize = 1_000;
+/// How long the states of a message are kept after the last change, unless configured.
+pub const MESSAGE_KEEP_MS: u64 = 7 * 24 * 60 * 60 * 1_000;
+/// How long a message id is an idempotency key.
+pub const IDEMPOTENCY_MS: u64 = 24 * 60 * 60 * 1_000;

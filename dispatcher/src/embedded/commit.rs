@@ -74,7 +74,8 @@ pub struct Turn<'a> {
 }
 
 impl Turn<'_> {
-    /// Writes a batch: all of it or nothing survives a crash.
+    /// Writes a batch: all of it or nothing survives a crash. A key may appear once only (fjall gives the whole batch one
+    /// sequence number, so the order of two changes to one key is lost).
     pub fn write(&self, writes: Vec<Write>) -> Result<(), StoreError> {
         if writes.is_empty() {
             return Ok(());

@@ -1,5 +1,7 @@
 //! What became of each message: answers `GET /v1/messages/{id}` on any node.
 
+use std::sync::Arc;
+
 use pushgate_protocol::{
     ids::{AppId, MessageId},
     link::Lane,
@@ -103,4 +105,33 @@ pub trait MessageStore: Send + Sync {
 
     /// The appends of these ids are durable.
     fn confirm(&self, app: AppId, ids: Vec<MessageId>) -> BoxFuture<'_, Result<(), StoreError>>;
+}
+
+impl<T: MessageStore + ?Sized> MessageStore for Arc<T> {
+    fn record(&self, changes: Vec<StateChange>) -> BoxFuture<'_, Result<(), StoreError>> {
+        (**self).record(changes)
+    }
+
+    fn message(
+        &self,
+        app: AppId,
+        id: MessageId,
+        page: u64,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Option<MessageView>, StoreError>> {
+        (**self).message(app, id, page, limit)
+    }
+
+    fn reserve(
+        &self,
+        app: AppId,
+        ids: Vec<(MessageId, [u8; 16], Lane)>,
+        now_ms: u64,
+    ) -> BoxFuture<'_, Result<Vec<Reservation>, StoreError>> {
+        (**self).reserve(app, ids, now_ms)
+    }
+
+    fn confirm(&self, app: AppId, ids: Vec<MessageId>) -> BoxFuture<'_, Result<(), StoreError>> {
+        (**self).confirm(app, ids)
+    }
 }

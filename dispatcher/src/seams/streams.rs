@@ -1,5 +1,7 @@
 //! Streams of stored pushes and the marks of settled deliveries: one store, because both change in one step.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use pushgate_protocol::{
     ids::{AppId, DeviceId, MessageId, SessionId, UserId},
@@ -195,4 +197,25 @@ pub trait Streams: Send + Sync {
         episode: u64,
         now_ms: u64,
     ) -> BoxFuture<'_, Result<StreamPage, StoreError>>;
+}
+
+impl<T: Streams + ?Sized> Streams for Arc<T> {
+    fn marks(&self, queries: Vec<MarkQuery>, now_ms: u64) -> BoxFuture<'_, Result<Vec<Option<Mark>>, StoreError>> {
+        (**self).marks(queries, now_ms)
+    }
+
+    fn apply(&self, ops: Vec<StreamOp>, now_ms: u64) -> BoxFuture<'_, Result<Vec<StreamOutcome>, StoreError>> {
+        (**self).apply(ops, now_ms)
+    }
+
+    fn read(
+        &self,
+        user: UserKey,
+        after: u64,
+        limit: usize,
+        episode: u64,
+        now_ms: u64,
+    ) -> BoxFuture<'_, Result<StreamPage, StoreError>> {
+        (**self).read(user, after, limit, episode, now_ms)
+    }
 }

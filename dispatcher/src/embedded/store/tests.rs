@@ -50,7 +50,8 @@ fn a_newer_format_is_refused() {
 
 #[test]
 fn damage_is_an_error_not_a_panic() {
-    let damage: [(&str, fn(&Path)); 4] = [
+    type Damage = (&'static str, fn(&Path));
+    let damage: [Damage; 4] = [
         ("no version marker", |store| fs::remove_file(store.join("version")).unwrap()),
         ("a version marker of zeros", |store| fs::write(store.join("version"), [0; 4]).unwrap()),
         ("no keyspaces", |store| fs::remove_dir_all(store.join("keyspaces")).unwrap()),

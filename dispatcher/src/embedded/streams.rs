@@ -1,0 +1,248 @@
+//! Streams and marks on the embedded store.
+//!
+//! Keys of keyspace `streams` start with `app 00 user 00` (ids hold no control characters), then: `01` state · `02`
+//! position: entry · `03` delivery key: position · `04` collapse key: position. Marks lie in two keyspaces, those of window
+//! `n` in the one of `n mod 2`, which is cleared when the next window begins. All changes are made on the writer's
+//! thread, one user after another, so they need no lock and see each other before they are durable; reads see only
+//! what is durable.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use bytes::Bytes;
+use fjall::{Keyspace, Readable, Slice};
+
+use super::{
+    EmbeddedStore,
+    commit::{Turn, Write, unavailable},
+    due::Due,
+    stream_state::StreamState,
+};
+use crate::{
+    seams::{
+        BoxFuture, DeliveryKey, Mark, MarkQuery, StoreError, StoredPush, StreamOp, StreamOutcome, StreamPage, Streams,
+        UserKey,
+    },
+    stored::{self, StreamBounds},
+};
+
+const WINDOW_KEY: &[u8] = b"\x00mark window";
+/// Stands for "no window yet".
+const NO_WINDOW: u64 = u64::MAX;
+
+/// [`Streams`] on an [`EmbeddedStore`].
+pub struct EmbeddedStreams {
+    store: Arc<EmbeddedStore>,
+    tables: Arc<Tables>,
+}
+
+/// The keyspaces, and what the writer remembers between jobs.
+pub(super) struct Tables {
+    pub(super) streams: Keyspace,
+    marks: [Keyspace; 2],
+    pub(super) due: Due,
+    pub(super) bounds: StreamBounds,
+    window: AtomicU64,
+}
+
+impl EmbeddedStreams {
+    /// The streams of this store. One instance per store: it remembers the current window of marks.
+    pub fn new(store: Arc<EmbeddedStore>, bounds: StreamBounds) -> Result<Self, StoreError> {
+        let streams = store.keyspace("streams")?;
+        let window = streams.get(WINDOW_KEY).map_err(|e| unavailable(&e))?;
+        let window = window.as_deref().and_then(|v| v.try_into().ok()).map_or(NO_WINDOW, u64::from_be_bytes);
+        let tables = Tables {
+            streams,
+            marks: [store.keyspace("marks0")?, store.keyspace("marks1")?],
+            due: Due::new(store.keyspace("streams_due")?),
+            bounds,
+            window: AtomicU64::new(window),
+        };
+        Ok(Self { store, tables: Arc::new(tables) })
+    }
+
+    fn read_marks(&self, queries: &[MarkQuery], now_ms: u64) -> Result<Vec<Option<Mark>>, StoreError> {
+        let view = self.store.durable();
+        let stored = self.tables.window.load(Ordering::Acquire);
+        let mut marks = Vec::with_capacity(queries.len());
+        let mut prefix = Vec::new();
+        for query in queries {
+            user_prefix(&query.user, &mut prefix);
+            let get = |keyspace: &Keyspace, key: &[u8]| view.get(keyspace, key);
+            marks.push(self.tables.mark_with(get, &prefix, query.key, self.tables.window_of(now_ms), stored)?);
+        }
+        Ok(marks)
+    }
+
+    fn read_page(
+        &self,
+        user: &UserKey,
+        after: u64,
+        limit: usize,
+        episode: u64,
+        now_ms: u64,
+    ) -> Result<StreamPage, StoreError> {
+        let view = self.store.durable();
+        let mut prefix = Vec::new();
+        user_prefix(user, &mut prefix);
+        let keyspace = &self.tables.streams;
+        let Some(state) = view.get(keyspace, state_key(&prefix)).map_err(|e| unavailable(&e))? else {
+            return Ok(StreamPage { end: true, ..StreamPage::default() });
+        };
+        let state = decode_state(&state)?;
+        let mut page = StreamPage { deferred: state.deferred(episode), end: true, ..StreamPage::default() };
+        let from = entry_key(&prefix, after.saturating_add(1).max(state.first));
+        for row in view.range(keyspace, from..=entry_key(&prefix, u64::MAX)) {
+            let (key, value) = row.into_inner().map_err(|e| unavailable(&e))?;
+            let push = decode_push(&value)?;
+            if push.expires_ms <= now_ms {
+                page.expired.push(push);
+            } else if page.entries.len() < limit {
+                page.entries.push((position_of(&key)?, push));
+            } else {
+                page.end = false;
+                break;
+            }
+        }
+        Ok(page)
+    }
+}
+
+impl Streams for EmbeddedStreams {
+    fn marks(&self, queries: Vec<MarkQuery>, now_ms: u64) -> BoxFuture<'_, Result<Vec<Option<Mark>>, StoreError>> {
+        Box::pin(async move { self.read_marks(&queries, now_ms) })
+    }
+
+    fn apply(&self, ops: Vec<StreamOp>, now_ms: u64) -> BoxFuture<'_, Result<Vec<StreamOutcome>, StoreError>> {
+        let tables = self.tables.clone();
+        self.store.update(move |turn| {
+            tables.rotate(turn, now_ms)?;
+            tables.sweep(turn, now_ms)?;
+            ops.into_iter().map(|op| tables.apply(turn, op, now_ms)).collect()
+        })
+    }
+
+    fn read(
+        &self,
+        user: UserKey,
+        after: u64,
+        limit: usize,
+        episode: u64,
+        now_ms: u64,
+    ) -> BoxFuture<'_, Result<StreamPage, StoreError>> {
+        Box::pin(async move { self.read_page(&user, after, limit, episode, now_ms) })
+    }
+}
+
+impl Tables {
+    fn window_of(&self, now_ms: u64) -> u64 {
+        now_ms / self.bounds.mark_window_ms.max(1)
+    }
+
+    /// Begins the window of `now_ms`, if it has not begun. Time that runs backwards changes nothing.
+    fn rotate(&self, turn: &Turn<'_>, now_ms: u64) -> Result<(), StoreError> {
+        let window = self.window_of(now_ms);
+        let stored = self.window.load(Ordering::Relaxed);
+        if stored != NO_WINDOW && window <= stored {
+            return Ok(());
+        }
+        if stored != NO_WINDOW {
+            turn.clear(&self.marks[(window % 2) as usize])?;
+            if window > stored + 1 {
+                turn.clear(&self.marks[(stored % 2) as usize])?;
+            }
+        }
+        turn.write(vec![Write::put(&self.streams, WINDOW_KEY, window.to_be_bytes())])?;
+        self.window.store(window, Ordering::Release);
+        Ok(())
+    }
+
+    /// The mark as the writer sees it.
+    pub(super) fn mark(&self, prefix: &[u8], key: DeliveryKey) -> Result<Option<Mark>, StoreError> {
+        let window = self.window.load(Ordering::Relaxed);
+        self.mark_with(|keyspace, key| keyspace.get(key), prefix, key, window, window)
+    }
+
+    /// The change that sets a mark in the current window.
+    pub(super) fn set_mark(&self, prefix: &[u8], key: DeliveryKey, mark: Mark) -> Write {
+        let window = self.window.load(Ordering::Relaxed);
+        Write::put(&self.marks[(window % 2) as usize], [prefix, &key.0].concat(), [mark as u8])
+    }
+
+    /// The mark at window `now`, the keyspaces holding the windows `stored` and `stored − 1`.
+    fn mark_with(
+        &self,
+        get: impl Fn(&Keyspace, &[u8]) -> fjall::Result<Option<Slice>>,
+        prefix: &[u8],
+        key: DeliveryKey,
+        now: u64,
+        stored: u64,
+    ) -> Result<Option<Mark>, StoreError> {
+        if stored == NO_WINDOW || now > stored + 1 {
+            return Ok(None);
+        }
+        let key = [prefix, &key.0].concat();
+        let windows = if now == stored + 1 { &[0][..] } else { &[0, 1] };
+        for back in windows {
+            let keyspace = &self.marks[(stored.wrapping_sub(*back) % 2) as usize];
+            if let Some(value) = get(keyspace, &key).map_err(|e| unavailable(&e))? {
+                return decode_mark(&value).map(Some);
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn decode_mark(value: &[u8]) -> Result<Mark, StoreError> {
+    match value {
+        [1] => Ok(Mark::Stored),
+        [2] => Ok(Mark::Delivered),
+        [3] => Ok(Mark::Ended),
+        _ => Err(damaged(format!("a mark is {value:?}"))),
+    }
+}
+
+pub(super) fn decode_state(value: &[u8]) -> Result<StreamState, StoreError> {
+    StreamState::decode(value)
+        .ok_or_else(|| damaged(format!("the state of a stream has {} strange bytes", value.len())))
+}
+
+pub(super) fn decode_push(value: &[u8]) -> Result<StoredPush, StoreError> {
+    stored::decode(&Bytes::copy_from_slice(value)).map_err(|e| damaged(e.to_string()))
+}
+
+pub(super) fn damaged(detail: String) -> StoreError {
+    StoreError::Damaged { what: "the embedded store", detail }
+}
+
+pub(super) fn user_prefix(user: &UserKey, out: &mut Vec<u8>) {
+    out.clear();
+    out.extend_from_slice(user.app.as_str().as_bytes());
+    out.push(0);
+    out.extend_from_slice(user.user.as_str().as_bytes());
+    out.push(0);
+}
+
+pub(super) fn state_key(prefix: &[u8]) -> Vec<u8> {
+    [prefix, &[1]].concat()
+}
+
+pub(super) fn entry_key(prefix: &[u8], position: u64) -> Vec<u8> {
+    [prefix, &[2], &position.to_be_bytes()].concat()
+}
+
+pub(super) fn index_key(prefix: &[u8], key: DeliveryKey) -> Vec<u8> {
+    [prefix, &[3], &key.0].concat()
+}
+
+pub(super) fn collapse_key(prefix: &[u8], collapse: &str) -> Vec<u8> {
+    [prefix, &[4], collapse.as_bytes()].concat()
+}
+
+/// The position at the end of an entry's key, or in an index' value.
+pub(super) fn position_of(bytes: &[u8]) -> Result<u64, StoreError> {
+    let position = bytes.last_chunk::<8>().ok_or_else(|| damaged(format!("a position has {} bytes", bytes.len())))?;
+    Ok(u64::from_be_bytes(*position))
+}

@@ -1,0 +1,101 @@
+//! A wrapper that makes a store fail as a network does: before doing what was asked, or after, the answer lost.
+
+use std::sync::{
+    Mutex, PoisonError,
+    atomic::{AtomicU64, Ordering},
+};
+
+use pushgate_protocol::{
+    ids::{AppId, MessageId},
+    link::Lane,
+};
+
+use crate::seams::{
+    BoxFuture, Mark, MarkQuery, MessageStore, MessageView, Reservation, StateChange, StoreError, StreamOp,
+    StreamOutcome, StreamPage, Streams, UserKey,
+};
+
+/// How one call fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing is done.
+    Before,
+    /// All is done, the answer is lost.
+    After,
+}
+
+/// A store whose calls fail as `plan` says.
+pub struct Flaky<T> {
+    inner: T,
+    calls: AtomicU64,
+    plan: Mutex<Box<dyn FnMut(u64) -> Option<Fault> + Send>>,
+}
+
+impl<T> Flaky<T> {
+    /// Wraps `inner`; `plan` is asked with the number of each call, from 0.
+    pub fn new(inner: T, plan: impl FnMut(u64) -> Option<Fault> + Send + 'static) -> Self {
+        Self { inner, calls: AtomicU64::new(0), plan: Mutex::new(Box::new(plan)) }
+    }
+
+    async fn call<R>(&self, work: BoxFuture<'_, Result<R, StoreError>>) -> Result<R, StoreError> {
+        let call = self.calls.fetch_add(1, Ordering::Relaxed);
+        let fault = (self.plan.lock().unwrap_or_else(PoisonError::into_inner))(call);
+        let failed =
+            || StoreError::Unavailable { what: "a flaky store", detail: format!("call {call} fails: {fault:?}") };
+        if fault == Some(Fault::Before) {
+            return Err(failed());
+        }
+        let result = work.await;
+        if fault == Some(Fault::After) { Err(failed()) } else { result }
+    }
+}
+
+impl<T: Streams> Streams for Flaky<T> {
+    fn marks(&self, queries: Vec<MarkQuery>, now_ms: u64) -> BoxFuture<'_, Result<Vec<Option<Mark>>, StoreError>> {
+        Box::pin(self.call(Box::pin(async move { self.inner.marks(queries, now_ms).await })))
+    }
+
+    fn apply(&self, ops: Vec<StreamOp>, now_ms: u64) -> BoxFuture<'_, Result<Vec<StreamOutcome>, StoreError>> {
+        Box::pin(self.call(Box::pin(async move { self.inner.apply(ops, now_ms).await })))
+    }
+
+    fn read(
+        &self,
+        user: UserKey,
+        after: u64,
+        limit: usize,
+        episode: u64,
+        now_ms: u64,
+    ) -> BoxFuture<'_, Result<StreamPage, StoreError>> {
+        Box::pin(self.call(Box::pin(async move { self.inner.read(user, after, limit, episode, now_ms).await })))
+    }
+}
+
+impl<T: MessageStore> MessageStore for Flaky<T> {
+    fn record(&self, changes: Vec<StateChange>) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.call(Box::pin(async move { self.inner.record(changes).await })))
+    }
+
+    fn message(
+        &self,
+        app: AppId,
+        id: MessageId,
+        page: u64,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Option<MessageView>, StoreError>> {
+        Box::pin(self.call(Box::pin(async move { self.inner.message(app, id, page, limit).await })))
+    }
+
+    fn reserve(
+        &self,
+        app: AppId,
+        ids: Vec<(MessageId, [u8; 16], Lane)>,
+        now_ms: u64,
+    ) -> BoxFuture<'_, Result<Vec<Reservation>, StoreError>> {
+        Box::pin(self.call(Box::pin(async move { self.inner.reserve(app, ids, now_ms).await })))
+    }
+
+    fn confirm(&self, app: AppId, ids: Vec<MessageId>) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.call(Box::pin(async move { self.inner.confirm(app, ids).await })))
+    }
+}

@@ -1,0 +1,14 @@
+//! Stores in memory, for simulations and tests: the same facts as the real ones, nothing durable.
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`streams`] | streams and marks |
+//! | [`flaky`] | a wrapper that fails before or after doing what was asked |
+
+pub mod flaky;
+pub mod streams;
+
+pub use self::{
+    flaky::{Fault, Flaky},
+    streams::MemoryStreams,
+};

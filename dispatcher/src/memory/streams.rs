@@ -1,0 +1,142 @@
+//! Streams and marks in memory.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::{Mutex, PoisonError},
+};
+
+use crate::{
+    seams::{
+        BoxFuture, DeliveryKey, Mark, MarkQuery, StoreError, StoredPush, StreamOp, StreamOutcome, StreamPage, Streams,
+        UserKey,
+    },
+    stored::{self, StreamBounds},
+};
+
+/// [`Streams`] in memory. Episodes and empty streams are kept for ever: simulations are short.
+pub struct MemoryStreams {
+    bounds: StreamBounds,
+    users: Mutex<HashMap<UserKey, User>>,
+}
+
+#[derive(Default)]
+struct User {
+    last: u64,
+    entries: BTreeMap<u64, StoredPush>,
+    marks: HashMap<(u64, DeliveryKey), Mark>,
+    deferred: HashMap<u64, BTreeSet<u64>>,
+}
+
+impl MemoryStreams {
+    /// Empty streams.
+    pub fn new(bounds: StreamBounds) -> Self {
+        Self { bounds, users: Mutex::default() }
+    }
+
+    fn with<T>(&self, user: &UserKey, f: impl FnOnce(&mut User) -> T) -> T {
+        let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
+        f(users.entry(user.clone()).or_default())
+    }
+}
+
+impl Streams for MemoryStreams {
+    fn marks(&self, queries: Vec<MarkQuery>, now_ms: u64) -> BoxFuture<'_, Result<Vec<Option<Mark>>, StoreError>> {
+        let window = now_ms / self.bounds.mark_window_ms;
+        let marks = queries.iter().map(|q| self.with(&q.user, |user| user.mark(window, q.key))).collect();
+        Box::pin(async { Ok(marks) })
+    }
+
+    fn apply(&self, ops: Vec<StreamOp>, now_ms: u64) -> BoxFuture<'_, Result<Vec<StreamOutcome>, StoreError>> {
+        let apply = |op| match op {
+            StreamOp::Append { user, push, deferred } => self.with(&user, |user| {
+                if let Some(tag) = deferred {
+                    user.deferred.entry(tag.episode).or_default().insert(tag.k);
+                }
+                user.append(*push, now_ms, &self.bounds)
+            }),
+            StreamOp::Settle { user, key, mark } => self.with(&user, |user| {
+                let window = now_ms / self.bounds.mark_window_ms;
+                let was = user.mark(window, key);
+                let mark = if was == Some(Mark::Delivered) { Mark::Delivered } else { mark };
+                user.marks.insert((window, key), mark);
+                let entry = user.position(key).and_then(|p| user.entries.remove(&p)).map(Box::new);
+                StreamOutcome::Settled { entry, was }
+            }),
+            StreamOp::Tag { user, key, returned } => self.with(&user, |user| {
+                if let Some(entry) = user.position(key).and_then(|p| user.entries.get_mut(&p)) {
+                    entry.returned = Some(returned);
+                }
+                StreamOutcome::Tagged
+            }),
+        };
+        let outcomes = ops.into_iter().map(apply).collect();
+        Box::pin(async { Ok(outcomes) })
+    }
+
+    fn read(
+        &self,
+        user: UserKey,
+        after: u64,
+        limit: usize,
+        episode: u64,
+        now_ms: u64,
+    ) -> BoxFuture<'_, Result<StreamPage, StoreError>> {
+        let page = self.with(&user, |user| {
+            let deferred = user.deferred.get(&episode).map_or(0, |ks| ks.len() as u64);
+            let mut page = StreamPage { deferred, end: true, ..StreamPage::default() };
+            for (position, push) in user.entries.range(after.saturating_add(1)..) {
+                if push.expires_ms <= now_ms {
+                    page.expired.push(push.clone());
+                } else if page.entries.len() < limit {
+                    page.entries.push((*position, push.clone()));
+                } else {
+                    page.end = false;
+                    break;
+                }
+            }
+            page
+        });
+        Box::pin(async { Ok(page) })
+    }
+}
+
+impl User {
+    fn mark(&self, window: u64, key: DeliveryKey) -> Option<Mark> {
+        let windows = [Some(window), window.checked_sub(1)];
+        windows.into_iter().flatten().find_map(|w| self.marks.get(&(w, key)).copied())
+    }
+
+    fn position(&self, key: DeliveryKey) -> Option<u64> {
+        self.entries.iter().find(|(_, push)| push.key == key).map(|(position, _)| *position)
+    }
+
+    fn append(&mut self, push: StoredPush, now_ms: u64, bounds: &StreamBounds) -> StreamOutcome {
+        let window = now_ms / bounds.mark_window_ms;
+        if let Some(mark @ (Mark::Delivered | Mark::Ended)) = self.mark(window, push.key) {
+            return StreamOutcome::AlreadyEnded(mark);
+        }
+        self.marks.insert((window, push.key), Mark::Stored);
+        if let Some(position) = self.position(push.key) {
+            if let Some(entry) = self.entries.get_mut(&position) {
+                entry.returned = push.returned.or(entry.returned);
+            }
+            return StreamOutcome::Appended { evicted: Vec::new() };
+        }
+        let collapses = |older: &StoredPush| push.collapse.is_some() && older.collapse == push.collapse;
+        let mut leave: Vec<u64> = self.entries.iter().filter(|(_, e)| collapses(e)).map(|(p, _)| *p).collect();
+        let mut evicted: Vec<StoredPush> = leave.drain(..).filter_map(|p| self.entries.remove(&p)).collect();
+        self.last = stored::next_position(self.last, now_ms);
+        self.entries.insert(self.last, push);
+        while self.entries.len() > 1 && self.oldest_leaves(now_ms, bounds) {
+            evicted.extend(self.entries.pop_first().map(|(_, push)| push));
+        }
+        self.marks.extend(evicted.iter().map(|push| ((window, push.key), Mark::Ended)));
+        StreamOutcome::Appended { evicted }
+    }
+
+    fn oldest_leaves(&self, now_ms: u64, bounds: &StreamBounds) -> bool {
+        let bytes: usize = self.entries.values().map(|push| stored::encode(push).len()).sum();
+        let expired = self.entries.values().next().is_some_and(|push| push.expires_ms <= now_ms);
+        expired || self.entries.len() > bounds.entries || bytes > bounds.bytes
+    }
+}

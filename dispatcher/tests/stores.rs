@@ -1,0 +1,10 @@
+//! One suite of facts per storage seam, run over every implementation.
+
+#![allow(clippy::unwrap_used)]
+
+#[path = "stores/backend.rs"]
+mod backend;
+#[path = "stores/stream_bounds.rs"]
+mod stream_bounds;
+#[path = "stores/stream_facts.rs"]
+mod stream_facts;
