@@ -8,6 +8,7 @@
 //! | [`ids`] | newtypes of every identifier, their bounds |
 //! | [`limits`] | bounds that both sides of a seam must know |
 //! | [`link`] | frames and handshake between a dispatcher and a gateway's shard |
+//! | [`message`] | what producers send: form, parser, JSON Schema |
 //! | [`placement`] | which shard owns a user |
 //! | [`platform`] | ios, android, web |
 //! | [`result`] | states, classes and result records |
@@ -22,6 +23,7 @@ pub mod close;
 pub mod ids;
 pub mod limits;
 pub mod link;
+pub mod message;
 pub mod placement;
 pub mod platform;
 pub mod result;

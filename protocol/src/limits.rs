@@ -43,3 +43,18 @@ pub const SECRET_BYTES_MIN: usize = 16;
 pub const APP_KEYS_MAX: usize = 32;
 /// Most secrets of one app: each is compared for a call.
 pub const APP_SECRETS_MAX: usize = 16;
+
+/// Largest content of a message, bytes as encoded for clients; with id, time and stream it makes up the push tail.
+pub const CONTENT_BYTES_MAX: usize = TAIL_BYTES_MAX - 2 * 1024;
+/// Deepest nesting in a message's `data` and `meta`. Common parsers stop at 128.
+pub const DATA_DEPTH_MAX: usize = 64;
+/// Largest `meta`, bytes: every result repeats it.
+pub const META_BYTES_MAX: usize = 4 * 1024;
+/// Longest collapse key, bytes.
+pub const COLLAPSE_BYTES_MAX: usize = 128;
+/// Most users that one message excludes.
+pub const EXCLUDED_MAX: usize = 1_000;
+/// Shortest time to live, milliseconds.
+pub const TTL_MS_MIN: u64 = 1_000;
+/// Longest time to live, milliseconds: a year of 365 days.
+pub const TTL_MS_MAX: u64 = 365 * 86_400_000;

@@ -1,10 +1,10 @@
 //! What a client runs on.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 /// A platform, as a token's `plat` claim and a message's `to.platforms` name it. The bits make up
 /// `link::Push::platforms`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[repr(u8)]
 pub enum Platform {
@@ -45,6 +45,8 @@ impl Platform {
         platforms == 0 || platform.is_some_and(|p| platforms & p.bit() != 0)
     }
 }
+
+crate::message::word!(Platform, "ios, android, web");
 
 #[cfg(test)]
 mod tests {

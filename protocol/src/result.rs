@@ -64,9 +64,7 @@ impl State {
 }
 
 /// A message's class: what it is for.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize, schemars::JsonSchema,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[repr(u8)]
 pub enum Class {
@@ -80,6 +78,23 @@ pub enum Class {
     /// The newest value replaces older ones.
     State = 4,
 }
+
+impl Class {
+    /// Every class.
+    pub const ALL: [Self; 4] = [Self::Otp, Self::Transactional, Self::Marketing, Self::State];
+
+    /// `otp`, `transactional`, `marketing` or `state`.
+    pub fn as_str(self) -> &'static str {
+        ["otp", "transactional", "marketing", "state"][self as usize - 1]
+    }
+
+    /// The class with this name.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|c| c.as_str() == text)
+    }
+}
+
+crate::message::word!(Class, "otp, transactional, marketing, state");
 
 /// Who received.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]

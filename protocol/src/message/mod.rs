@@ -1,0 +1,165 @@
+//! Messages: what producers send, by REST or in a lane.
+//!
+//! What exists as a [`Message`] is valid. [`decode`] is strict: an unknown field, a wrong type or a reserved field is an
+//! error that points at the field. Decoding parses straight into the types, which is fast and reports errors badly; only
+//! when that fails, a second pass over the JSON finds out where and why.
+
+mod content;
+mod error;
+mod form;
+mod json;
+mod pointer;
+mod recipients;
+mod schedule;
+mod shape;
+mod span;
+mod validate;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub(crate) use self::form::word;
+pub use self::{
+    content::{Attachment, Content, EmailOverride, Overrides, SmsOverride},
+    error::{MessageError, Problem},
+    json::JsonObject,
+    recipients::{DeviceAddress, SessionAddress, To},
+    schedule::{Instant, Misfire, Schedule},
+    span::{Span, SpanError, SpanUnit},
+};
+use crate::{
+    ids::{AppId, MessageId},
+    limits::MESSAGE_BYTES_MAX,
+    result::Class,
+};
+
+/// The version of this form.
+pub const VERSION: u64 = 1;
+
+/// A message: what is sent to whom, through which channels, and until when it is worth sending.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(remote = "Self", deny_unknown_fields)]
+pub struct Message {
+    /// Version of this form.
+    #[serde(default = "version")]
+    #[schemars(range(min = 1, max = 1))]
+    pub v: u64,
+    /// The idempotency key: the same id with the same content is accepted once. Made up (UUIDv7) if there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<MessageId>,
+    /// The app. REST fills in the caller's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app: Option<AppId>,
+    /// What it is for.
+    #[serde(default)]
+    pub class: Class,
+    /// Who receives it, at most 1,000 named recipients.
+    pub to: To,
+    /// Through which channels, all in parallel.
+    #[serde(default = "websocket")]
+    #[schemars(length(min = 1))]
+    pub channels: Vec<Channel>,
+    /// What the recipients see.
+    pub content: Content,
+    /// What a channel sends instead of `content`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overrides: Option<Overrides>,
+    /// When it is sent; at once if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<Schedule>,
+    /// How long it is worth sending, from its acceptance on; 1 s to 1 y.
+    #[serde(default = "one_day")]
+    pub ttl: Span,
+    /// A later message with the same key replaces this one where it was not yet delivered. At most 128 bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128))]
+    pub collapse: Option<String>,
+    /// Whether a client's acknowledgement settles it. Without, it is sent to who is online and kept for no one.
+    #[serde(default = "yes")]
+    pub ack: bool,
+    /// The sender's own data, repeated in every result; at most 4 KiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub meta: Option<JsonObject>,
+}
+
+form::object!(Message);
+
+/// A way to a recipient.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Channel {
+    /// Open WebSocket sessions, else the user's stream.
+    Websocket,
+    /// Mail.
+    Email,
+    /// Text message.
+    Sms,
+}
+
+impl Channel {
+    /// Every channel.
+    pub const ALL: [Self; 3] = [Self::Websocket, Self::Email, Self::Sms];
+
+    /// `websocket`, `email` or `sms`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Websocket => "websocket",
+            Self::Email => "email",
+            Self::Sms => "sms",
+        }
+    }
+
+    /// The channel with this name.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|c| c.as_str() == text)
+    }
+}
+
+form::word!(Channel, "websocket, email, sms");
+
+/// Parses and checks a message.
+pub fn decode(json: &[u8]) -> Result<Message, MessageError> {
+    if json.len() > MESSAGE_BYTES_MAX {
+        let detail = format!("the message has {} bytes, at most {MESSAGE_BYTES_MAX} are allowed", json.len());
+        return Err(MessageError::new(Problem::TooLarge, "", detail));
+    }
+    match serde_json::from_slice::<Message>(json) {
+        Ok(message) if message.v == VERSION => {
+            validate::check(&message)?;
+            Ok(message)
+        }
+        Ok(_) => Err(shape::explain(json, None)),
+        Err(error) => Err(shape::explain(json, Some(&error))),
+    }
+}
+
+impl Message {
+    /// Its JSON, in a fixed order of fields: equal messages have equal bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("a message is plain data")
+    }
+}
+
+/// The JSON Schema of a message.
+pub fn schema() -> serde_json::Value {
+    schemars::schema_for!(Message).to_value()
+}
+
+fn version() -> u64 {
+    VERSION
+}
+
+fn websocket() -> Vec<Channel> {
+    vec![Channel::Websocket]
+}
+
+fn one_day() -> Span {
+    Span::new(24, SpanUnit::Hour)
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,134 @@
+//! What types cannot say: bounds, and fields that depend on one another; then what this build does not act on.
+
+use super::{
+    Channel, Message, Schedule,
+    error::{MessageError, Problem},
+};
+use crate::limits::{
+    COLLAPSE_BYTES_MAX, CONTENT_BYTES_MAX, DATA_DEPTH_MAX, EXCLUDED_MAX, META_BYTES_MAX, RECIPIENTS_MAX, TTL_MS_MAX,
+    TTL_MS_MIN,
+};
+
+pub(super) fn check(message: &Message) -> Result<(), MessageError> {
+    check_recipients(message)?;
+    check_content(message)?;
+    if message.channels.is_empty() {
+        return invalid("/channels", "channels names no channel");
+    }
+    let ttl_ms = message.ttl.as_ms();
+    if !(TTL_MS_MIN..=TTL_MS_MAX).contains(&ttl_ms) {
+        return invalid("/ttl", format!("ttl is {}, must be from 1s to 1y", message.ttl));
+    }
+    match message.collapse.as_ref().map_or(1, String::len) {
+        1..=COLLAPSE_BYTES_MAX => {}
+        bytes => {
+            return invalid("/collapse", format!("collapse has {bytes} bytes, must have 1 to {COLLAPSE_BYTES_MAX}"));
+        }
+    }
+    if let Some(meta) = &message.meta {
+        let bytes = meta.as_str().len();
+        if bytes > META_BYTES_MAX {
+            return invalid("/meta", format!("meta has {bytes} bytes, at most {META_BYTES_MAX} are allowed"));
+        }
+        check_depth("/meta", meta)?;
+    }
+    if let Some(schedule) = &message.schedule {
+        check_schedule(schedule)?;
+    }
+    check_supported(message)
+}
+
+fn check_recipients(message: &Message) -> Result<(), MessageError> {
+    let to = &message.to;
+    match to.count() {
+        0 if !to.all => invalid("/to", "to names no recipient"),
+        n if n > RECIPIENTS_MAX => {
+            invalid("/to", format!("to names {n} recipients, at most {RECIPIENTS_MAX} are allowed"))
+        }
+        _ if to.exclude.len() > EXCLUDED_MAX => {
+            let detail = format!("exclude names {} users, at most {EXCLUDED_MAX} are allowed", to.exclude.len());
+            invalid("/to/exclude", detail)
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_content(message: &Message) -> Result<(), MessageError> {
+    let content = &message.content;
+    if content.title.is_none() && content.body.is_none() && content.data.is_none() {
+        return invalid("/content", "content has none of title, body, data");
+    }
+    let bytes = content.encoded_bytes();
+    if bytes > CONTENT_BYTES_MAX {
+        return invalid("/content", format!("content has {bytes} bytes, at most {CONTENT_BYTES_MAX} are allowed"));
+    }
+    content.data.as_ref().map_or(Ok(()), |data| check_depth("/content/data", data))
+}
+
+fn check_depth(pointer: &str, object: &super::JsonObject) -> Result<(), MessageError> {
+    // An object this short cannot be too deep.
+    if object.as_str().len() <= 2 * DATA_DEPTH_MAX {
+        return Ok(());
+    }
+    match object.depth() {
+        depth if depth > DATA_DEPTH_MAX => {
+            invalid(pointer, format!("nested {depth} deep, at most {DATA_DEPTH_MAX} are allowed"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_schedule(s: &Schedule) -> Result<(), MessageError> {
+    let forms = [s.at.is_some(), s.delay.is_some(), s.every.is_some(), s.cron.is_some()];
+    if forms.into_iter().filter(|given| *given).count() != 1 {
+        return invalid("/schedule", "schedule must have exactly one of at, delay, every, cron");
+    }
+    for (field, given, with, there) in [
+        ("times", s.times.is_some(), "every", s.every.is_some()),
+        ("start", s.start.is_some(), "every", s.every.is_some()),
+        ("zone", s.zone.is_some(), "cron", s.cron.is_some()),
+        ("until", s.until.is_some(), "cron", s.cron.is_some()),
+    ] {
+        if given && !there {
+            return invalid(&format!("/schedule/{field}"), format!("{field} has a meaning only with {with}"));
+        }
+    }
+    if s.times == Some(0) {
+        return invalid("/schedule/times", "times is 0, must be at least 1");
+    }
+    match s.every {
+        Some(every) if every.as_ms() == 0 => invalid("/schedule/every", "every is 0, must be at least 1s"),
+        _ => Ok(()),
+    }
+}
+
+/// Fields of the contract behind which nothing stands yet are refused, never ignored.
+fn check_supported(message: &Message) -> Result<(), MessageError> {
+    let refuse = |pointer: &str, what: &str| {
+        Err(MessageError::new(Problem::NotSupported, pointer, format!("{what} not supported by this build")))
+    };
+    if let Some(n) = message.channels.iter().position(|c| *c != Channel::Websocket) {
+        return refuse(&format!("/channels/{n}"), &format!("the channel {} is", message.channels[n].as_str()));
+    }
+    let to = &message.to;
+    for (field, given) in [("all", to.all), ("emails", !to.emails.is_empty()), ("phones", !to.phones.is_empty())] {
+        if given {
+            return refuse(&format!("/to/{field}"), &format!("the recipients {field} are"));
+        }
+    }
+    if let Some(overrides) = &message.overrides {
+        for (channel, given) in [("email", overrides.email.is_some()), ("sms", overrides.sms.is_some())] {
+            if given {
+                return refuse(&format!("/overrides/{channel}"), &format!("overrides for {channel} are"));
+            }
+        }
+    }
+    match message.schedule {
+        Some(_) => refuse("/schedule", "schedules are"),
+        None => Ok(()),
+    }
+}
+
+fn invalid(pointer: &str, detail: impl Into<String>) -> Result<(), MessageError> {
+    Err(MessageError::new(Problem::Invalid, pointer, detail))
+}
