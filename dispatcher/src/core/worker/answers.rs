@@ -119,9 +119,7 @@ impl Worker {
             Unsent::Expired => self.end(delivery, Outcome::of(State::Expired)),
             Unsent::Moved if moves < MOVES_MAX => self.push(delivery, moves + 1),
             Unsent::Moved if delivery.storable() => {
-                let (user, lane) = (delivery.user.clone(), delivery.lane);
-                self.store(delivery, Storing::default());
-                self.tell_moved(&user, bit(lane));
+                self.store(delivery, Storing { moved: true, ..Storing::default() });
             }
             Unsent::Moved => self.store_or_skip(delivery, "offline"),
             Unsent::Deferred(tag) if delivery.storable() => {

@@ -140,9 +140,8 @@ impl Worker {
     /// The answer to [`Self::take_marks`]. After an error the same marks are asked again later.
     pub fn marks(&mut self, now_ms: u64, answer: Result<Vec<Option<Mark>>, StoreError>) {
         self.at(now_ms);
-        let Some((marks, deliveries)) =
-            answer.ok().and_then(|m| Some((self.marks.answered(m.len())?, m))).map(|(d, m)| (m, d))
-        else {
+        let marks = answer.unwrap_or_default();
+        let Some(deliveries) = self.marks.answered(marks.len()) else {
             self.marks.failed(self.now_ms);
             return;
         };

@@ -22,7 +22,9 @@ pub(super) struct Storing {
     pub(super) deferred: Option<DeferredTag>,
     /// The session that ended with it.
     pub(super) returned: Option<(SessionId, u64)>,
-    /// Whether the owner shard must be told: not if it knows (it deferred) or still holds the push.
+    /// A gateway said that it does not own the user: the next owner must be told too.
+    pub(super) moved: bool,
+    /// The owner shard need not be told: it still holds the push.
     pub(super) silent: bool,
 }
 
@@ -142,7 +144,12 @@ impl Worker {
         let user = delivery.user.clone();
         let (mut push, token, attempt) = delivery.into_stored();
         push.returned = storing.returned;
-        self.users.change(&user, |state| state.appends += 1);
+        self.users.change(&user, |state| {
+            state.appends += 1;
+            if storing.moved {
+                state.moved |= bit(push.lane);
+            }
+        });
         let purpose = Purpose::Store { token, attempt, tell: !storing.silent && storing.deferred.is_none() };
         self.ops.push(StreamOp::Append { user, push: Box::new(push), deferred: storing.deferred }, purpose);
     }

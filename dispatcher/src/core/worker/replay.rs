@@ -11,10 +11,12 @@ use pushgate_protocol::{
     ids::SessionId,
     limits::REPLAY_WINDOW,
     link::{Lane, Push, Target, ToGateway},
+    result::State,
 };
 
 use super::{
     Worker,
+    delivery::Outcome,
     inflight::{Kept, KeptKind},
     links::LinkId,
     ops::Purpose,
@@ -153,6 +155,11 @@ impl Worker {
                 self.replays.step(id, Step::Pausing(at));
             }
             Ok(page) => {
+                let user = replay.user.clone();
+                for entry in page.expired {
+                    let purpose = Purpose::FinishEntry(Outcome::of(State::Expired));
+                    self.settle_entry(user.clone(), entry.key, Mark::Ended, purpose);
+                }
                 let whole = self.replay_page(id, page.entries);
                 match (whole, page.end) {
                     (true, true) => self.replay_end(id, page.deferred),

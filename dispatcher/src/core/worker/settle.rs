@@ -1,5 +1,6 @@
 //! What follows when changes to streams are durable.
 
+use hashbrown::HashMap;
 use pushgate_protocol::result::State;
 
 use super::{
@@ -19,17 +20,14 @@ impl Worker {
             Ok(outcomes) if outcomes.len() == self.ops.batch_len() => outcomes,
             Ok(_) | Err(_) => return self.ops.failed(self.now_ms),
         };
-        let mut tell: Vec<(UserKey, u8)> = Vec::new();
+        let mut tell: HashMap<UserKey, u8> = HashMap::new();
         for ((op, purpose), outcome) in self.ops.applied().into_iter().zip(outcomes) {
             if let Some((user, lanes)) = self.follow(op, purpose, outcome) {
-                match tell.last_mut().filter(|(last, _)| *last == user) {
-                    Some((_, all)) => *all |= lanes,
-                    None => tell.push((user, lanes)),
-                }
+                *tell.entry(user).or_default() |= lanes;
             }
         }
         for (user, lanes) in tell {
-            self.tell(&user, lanes);
+            self.tell_appended(&user, lanes);
         }
     }
 
@@ -37,9 +35,13 @@ impl Worker {
     fn follow(&mut self, op: StreamOp, purpose: Purpose, outcome: StreamOutcome) -> Option<(UserKey, u8)> {
         match (op, purpose) {
             (StreamOp::Append { user, push, .. }, Purpose::Store { token, attempt, tell }) => {
-                self.users.change(&user, |state| state.appends -= 1);
-                self.stored(&user, &push, (token, attempt), outcome).then_some(())?;
-                tell.then(|| (user, bit(push.lane)))
+                let repeat = self.users.change(&user, |state| {
+                    state.appends -= 1;
+                    state.repeat
+                });
+                let in_stream = self.stored(&user, &push, (token, attempt), outcome);
+                let lanes = repeat | if tell && in_stream { bit(push.lane) } else { 0 };
+                (lanes != 0).then_some((user, lanes))
             }
             (StreamOp::Settle { .. }, Purpose::Finish(held)) => {
                 let (delivery, outcome) = *held;

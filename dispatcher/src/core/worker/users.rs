@@ -16,6 +16,8 @@ pub(super) struct UserState {
     pub(super) appends: u32,
     /// Lanes (bit per lane) of stored pushes of which the owner shard is still to be told.
     pub(super) untold: u8,
+    /// Lanes to tell of again whenever an append of the user is done, until none is under way.
+    pub(super) repeat: u8,
     /// Lanes of pushes stored because a gateway did not own the user: told again when the members change.
     pub(super) moved: u8,
     /// Its replay.
@@ -75,14 +77,36 @@ impl UserState {
 }
 
 impl Worker {
-    /// Something of the lane is in the user's stream that its owner shard must learn of: told now if its link is up and
-    /// nothing of the user is being appended, else when that is so.
+    /// Something of these lanes is, or is being put, in the user's stream that its owner shard must learn of: told now if
+    /// its link is up and nothing of the user is being appended, else when that is so.
     pub(super) fn tell(&mut self, user: &UserKey, lanes: u8) {
-        let route = self.links.of_user(&self.routing, user);
-        let untold = self.users.change(user, |state| {
+        let ready = self.users.change(user, |state| {
             state.untold |= lanes;
-            if route.is_some() { std::mem::take(&mut state.untold) } else { 0 }
+            if state.appends > 0 {
+                state.repeat |= lanes;
+            }
+            state.appends == 0
         });
+        if ready {
+            self.tell_now(user);
+        }
+    }
+
+    /// Appends of the user are done, some of which the owner shard must learn of.
+    pub(super) fn tell_appended(&mut self, user: &UserKey, lanes: u8) {
+        self.users.change(user, |state| {
+            state.untold |= lanes | state.repeat;
+            if state.appends == 0 {
+                state.repeat = 0;
+            }
+        });
+        self.tell_now(user);
+    }
+
+    fn tell_now(&mut self, user: &UserKey) {
+        let route = self.links.of_user(&self.routing, user);
+        let untold =
+            self.users.change(user, |state| if route.is_some() { std::mem::take(&mut state.untold) } else { 0 });
         if let Some(route) = route {
             // In each lane, so that it stays ahead of the lane's later pushes.
             for lane in Lane::ALL.into_iter().filter(|lane| untold & bit(*lane) != 0) {

@@ -1,0 +1,115 @@
+//! Streams and marks in memory, after the text of the seam.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    core::worker::ReadRequest,
+    seams::{DeliveryKey, Mark, MarkQuery, StoreError, StoredPush, StreamOp, StreamOutcome, StreamPage, UserKey},
+};
+
+#[derive(Default)]
+pub(in crate::core::worker) struct Model {
+    pub(super) streams: BTreeMap<UserKey, BTreeMap<u64, StoredPush>>,
+    pub(super) marks: BTreeMap<(UserKey, DeliveryKey), Mark>,
+    deferred: BTreeMap<(UserKey, u64), u64>,
+    next: u64,
+    /// Every batch applied or refused.
+    pub(super) batches: Vec<Vec<StreamOp>>,
+    /// The rig does not answer for now.
+    pub(super) hold_marks: bool,
+    pub(super) hold_ops: bool,
+    /// How many requests fail next.
+    pub(super) failures: u32,
+    /// Entries per stream.
+    pub(super) bound: Option<usize>,
+}
+
+impl Model {
+    fn fails<T>(&mut self) -> Option<Result<T, StoreError>> {
+        self.failures = self.failures.checked_sub(1)?;
+        Some(Err(StoreError::Unavailable { what: "model", detail: "asked to fail".into() }))
+    }
+
+    pub(super) fn marks(&mut self, queries: &[MarkQuery]) -> Result<Vec<Option<Mark>>, StoreError> {
+        if let Some(error) = self.fails() {
+            return error;
+        }
+        Ok(queries.iter().map(|q| self.marks.get(&(q.user.clone(), q.key)).copied()).collect())
+    }
+
+    pub(super) fn apply(&mut self, ops: &[StreamOp], now_ms: u64) -> Result<Vec<StreamOutcome>, StoreError> {
+        self.batches.push(ops.to_vec());
+        if let Some(error) = self.fails() {
+            return error;
+        }
+        Ok(ops.iter().map(|op| self.apply_one(op, now_ms)).collect())
+    }
+
+    fn apply_one(&mut self, op: &StreamOp, now_ms: u64) -> StreamOutcome {
+        match op.clone() {
+            StreamOp::Append { user, push, deferred } => {
+                if let Some(tag) = deferred {
+                    let count = self.deferred.entry((user.clone(), tag.episode)).or_default();
+                    *count = (*count).max(tag.k + 1);
+                }
+                match self.marks.get(&(user.clone(), push.key)) {
+                    Some(&mark @ (Mark::Delivered | Mark::Ended)) => return StreamOutcome::AlreadyEnded(mark),
+                    Some(Mark::Stored) | None => {}
+                }
+                self.marks.insert((user.clone(), push.key), Mark::Stored);
+                let stream = self.streams.entry(user).or_default();
+                if let Some(known) = stream.values_mut().find(|e| e.key == push.key) {
+                    known.returned = push.returned.or(known.returned);
+                    return StreamOutcome::Appended { evicted: Vec::new() };
+                }
+                let collapses = |e: &StoredPush| e.collapse.is_some() && e.collapse == push.collapse;
+                let mut evicted: Vec<_> =
+                    stream.extract_if(.., |_, e| e.expires_ms <= now_ms || collapses(e)).map(|(_, e)| e).collect();
+                self.next += 1;
+                stream.insert(self.next, *push);
+                while stream.len() > self.bound.unwrap_or(usize::MAX) {
+                    evicted.extend(stream.pop_first().map(|(_, e)| e));
+                }
+                StreamOutcome::Appended { evicted }
+            }
+            StreamOp::Settle { user, key, mark } => {
+                let was = self.marks.insert((user.clone(), key), mark);
+                let stream = self.streams.entry(user).or_default();
+                let at = stream.iter().find(|(_, e)| e.key == key).map(|(at, _)| *at);
+                StreamOutcome::Settled { entry: at.and_then(|at| stream.remove(&at)).map(Box::new), was }
+            }
+            StreamOp::Tag { user, key, returned } => {
+                let stream = self.streams.entry(user).or_default();
+                stream.values_mut().filter(|e| e.key == key).for_each(|e| e.returned = Some(returned));
+                StreamOutcome::Tagged
+            }
+        }
+    }
+
+    pub(super) fn read(&mut self, read: &ReadRequest, now_ms: u64) -> Result<StreamPage, StoreError> {
+        if let Some(error) = self.fails() {
+            return error;
+        }
+        let stream = self.streams.get(&read.user).cloned().unwrap_or_default();
+        let (mut entries, mut expired) = (Vec::new(), Vec::new());
+        for (at, entry) in stream.range(read.after + 1..) {
+            match entry.expires_ms > now_ms {
+                true => entries.push((*at, entry.clone())),
+                false => expired.push(entry.clone()),
+            }
+        }
+        let end = entries.len() <= read.limit;
+        entries.truncate(read.limit);
+        let deferred = self.deferred.get(&(read.user.clone(), read.episode)).copied().unwrap_or(0);
+        Ok(StreamPage { entries, end, deferred, expired })
+    }
+
+    /// Ids in a user's stream.
+    pub(super) fn stream(&self, user: &UserKey) -> Vec<String> {
+        self.streams.get(user).into_iter().flat_map(|s| s.values()).map(|e| e.id.to_string()).collect()
+    }
+
+    pub(super) fn mark(&self, user: &UserKey, key: DeliveryKey) -> Option<Mark> {
+        self.marks.get(&(user.clone(), key)).copied()
+    }
+}
