@@ -10,6 +10,7 @@
 //! | [`limits`] | every bound of this crate |
 //! | [`memory`] | stores in memory for simulations and tests |
 //! | [`seams`] | the traits behind which stores and transports stand |
+//! | [`states`] | which state of a recipient may follow which |
 //! | [`stored`] | the encoding of a stored push, bounds of streams |
 
 pub mod clock;
@@ -20,4 +21,5 @@ pub mod kafka;
 pub mod limits;
 pub mod memory;
 pub mod seams;
+pub mod states;
 pub mod stored;

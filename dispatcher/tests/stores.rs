@@ -4,6 +4,10 @@
 
 #[path = "stores/backend.rs"]
 mod backend;
+#[path = "stores/crash.rs"]
+mod crash;
+#[path = "stores/message_facts.rs"]
+mod message_facts;
 #[path = "stores/stream_bounds.rs"]
 mod stream_bounds;
 #[path = "stores/stream_facts.rs"]

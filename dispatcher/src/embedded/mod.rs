@@ -5,9 +5,12 @@
 //! | [`store`] | the data directory: lock, format version, the database |
 //! | [`commit`] | the writer thread: many batches, one fsync |
 //! | [`streams`] | streams and marks |
+//! | [`messages`] | states of messages |
 
 pub mod commit;
 mod due;
+mod message_row;
+pub mod messages;
 pub mod store;
 mod stream_state;
 mod stream_writer;
@@ -15,6 +18,7 @@ pub mod streams;
 
 pub use self::{
     commit::{Turn, Write},
+    messages::EmbeddedMessages,
     store::{EmbeddedStore, OpenError},
     streams::EmbeddedStreams,
 };

@@ -3,12 +3,15 @@
 //! | module | owns |
 //! |---|---|
 //! | [`streams`] | streams and marks |
+//! | [`messages`] | states of messages |
 //! | [`flaky`] | a wrapper that fails before or after doing what was asked |
 
 pub mod flaky;
+pub mod messages;
 pub mod streams;
 
 pub use self::{
     flaky::{Fault, Flaky},
+    messages::MemoryMessages,
     streams::MemoryStreams,
 };

@@ -3,9 +3,10 @@
 use std::{future::Future, sync::Arc};
 
 use pushgate_dispatcher::{
-    embedded::{EmbeddedStore, EmbeddedStreams},
-    memory::MemoryStreams,
-    seams::Streams,
+    embedded::{EmbeddedMessages, EmbeddedStore, EmbeddedStreams},
+    memory::{MemoryMessages, MemoryStreams},
+    seams::{MessageStore, Streams},
+    states::MessageBounds,
     stored::StreamBounds,
 };
 use tempfile::TempDir;
@@ -32,6 +33,13 @@ impl Backend {
         match &self.keep {
             Keep::Memory => Arc::new(MemoryStreams::new(bounds)),
             Keep::Embedded { store, .. } => Arc::new(EmbeddedStreams::new(store.clone(), bounds).unwrap()),
+        }
+    }
+
+    pub fn messages(&self, bounds: MessageBounds) -> Arc<dyn MessageStore> {
+        match &self.keep {
+            Keep::Memory => Arc::new(MemoryMessages::new(bounds)),
+            Keep::Embedded { store, .. } => Arc::new(EmbeddedMessages::new(store.clone(), bounds).unwrap()),
         }
     }
 }

@@ -1,0 +1,152 @@
+//! States of messages in memory.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Mutex, PoisonError},
+};
+
+use pushgate_protocol::{
+    ids::{AppId, MessageId},
+    link::Lane,
+    result::{Recipient, State},
+};
+
+use crate::{
+    seams::{BoxFuture, MessageStore, MessageView, RecipientView, Reservation, StateChange, StateEntry, StoreError},
+    states::{MessageBounds, enters, is_end},
+};
+
+/// [`MessageStore`] in memory. Nothing is forgotten: simulations are short.
+pub struct MemoryMessages {
+    bounds: MessageBounds,
+    kept: Mutex<HashMap<(AppId, MessageId), Message>>,
+}
+
+#[derive(Default)]
+struct Message {
+    counts: BTreeMap<State, u64>,
+    rows: Vec<RecipientView>,
+    index: HashMap<(Recipient, &'static str), usize>,
+    reserved: Option<Reserved>,
+}
+
+struct Reserved {
+    body: [u8; 16],
+    lane: Lane,
+    time_ms: u64,
+    confirmed: bool,
+}
+
+impl MemoryMessages {
+    /// An empty store.
+    pub fn new(bounds: MessageBounds) -> Self {
+        Self { bounds, kept: Mutex::default() }
+    }
+
+    fn with<T>(&self, app: &AppId, id: &MessageId, f: impl FnOnce(&mut Message) -> T) -> T {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        f(kept.entry((app.clone(), id.clone())).or_default())
+    }
+}
+
+impl MessageStore for MemoryMessages {
+    fn record(&self, changes: Vec<StateChange>) -> BoxFuture<'_, Result<(), StoreError>> {
+        for change in changes {
+            self.with(&change.app.clone(), &change.message.clone(), |m| m.record(change, self.bounds.recipients));
+        }
+        Box::pin(async { Ok(()) })
+    }
+
+    fn message(
+        &self,
+        app: AppId,
+        id: MessageId,
+        page: u64,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Option<MessageView>, StoreError>> {
+        let view = self.with(&app, &id, |m| m.view(&id, page, limit));
+        Box::pin(async { Ok(view) })
+    }
+
+    fn reserve(
+        &self,
+        app: AppId,
+        ids: Vec<(MessageId, [u8; 16], Lane)>,
+        now_ms: u64,
+    ) -> BoxFuture<'_, Result<Vec<Reservation>, StoreError>> {
+        let window_ms = self.bounds.idempotency_ms;
+        let reserve =
+            |(id, body, lane): (MessageId, _, _)| self.with(&app, &id, |m| m.reserve(body, lane, now_ms, window_ms));
+        let reservations = ids.into_iter().map(reserve).collect();
+        Box::pin(async { Ok(reservations) })
+    }
+
+    fn confirm(&self, app: AppId, ids: Vec<MessageId>) -> BoxFuture<'_, Result<(), StoreError>> {
+        for id in ids {
+            self.with(&app, &id, |m| m.reserved.iter_mut().for_each(|r| r.confirmed = true));
+        }
+        Box::pin(async { Ok(()) })
+    }
+}
+
+impl Message {
+    fn record(&mut self, change: StateChange, rows_max: usize) {
+        let key = (change.recipient.clone(), change.channel);
+        let Some(at) = self.index.get(&key).copied() else {
+            if self.rows.len() < rows_max {
+                self.index.insert(key, self.rows.len());
+                let history = vec![StateEntry { state: change.state, time_ms: change.time_ms }];
+                let (recipient, channel) = (change.recipient, change.channel.to_owned());
+                let reason = change.reason;
+                self.rows.push(RecipientView { recipient, channel, state: change.state, reason, history });
+            } else if !is_end(change.state) {
+                return;
+            }
+            *self.counts.entry(change.state).or_default() += 1;
+            return;
+        };
+        let row = &mut self.rows[at];
+        if enters(&row.history, change.state) {
+            *self.counts.entry(row.state).or_default() -= 1;
+            *self.counts.entry(change.state).or_default() += 1;
+            row.history.push(StateEntry { state: change.state, time_ms: change.time_ms });
+            row.state = change.state;
+            row.reason = change.reason;
+        }
+    }
+
+    fn view(&self, id: &MessageId, page: u64, limit: usize) -> Option<MessageView> {
+        let mut summary: BTreeMap<State, u64> = self.counts.clone();
+        summary.retain(|_, count| *count > 0);
+        if summary.is_empty() {
+            if !self.reserved.as_ref().is_some_and(|r| r.confirmed) {
+                return None;
+            }
+            summary.insert(State::Accepted, 1);
+        }
+        let rows = self.rows.iter().skip(page as usize);
+        let recipients: Vec<RecipientView> = rows.take(limit).cloned().collect();
+        let next = page + recipients.len() as u64;
+        let next = (next < self.rows.len() as u64).then_some(next);
+        Some(MessageView { id: id.clone(), summary, recipients, next })
+    }
+
+    fn reserve(&mut self, body: [u8; 16], lane: Lane, now_ms: u64, window_ms: u64) -> Reservation {
+        match &mut self.reserved {
+            Some(r) if now_ms < r.time_ms.saturating_add(window_ms) => {
+                if r.body != body {
+                    Reservation::Conflict
+                } else if r.confirmed {
+                    Reservation::Accepted(r.lane)
+                } else {
+                    r.lane = lane;
+                    Reservation::Pending
+                }
+            }
+            reserved => {
+                *reserved = Some(Reserved { body, lane, time_ms: now_ms, confirmed: false });
+                Reservation::New
+            }
+        }
+    }
+}
