@@ -9,6 +9,9 @@
 //! | [`kafka`] | lanes, results and dead letters as Kafka topics |
 //! | [`limits`] | every bound of this crate |
 //! | [`memory`] | stores in memory for simulations and tests |
+//! | [`limits`] | bounds of this crate |
+//! | [`links`] | links to gateways |
+//! | [`pipeline`] | the running pipeline: lane threads, worker drivers, finishers |
 //! | [`seams`] | the traits behind which stores and transports stand |
 //! | [`states`] | which state of a recipient may follow which |
 //! | [`stored`] | the encoding of a stored push, bounds of streams |
@@ -19,7 +22,9 @@ pub mod core;
 pub mod embedded;
 pub mod kafka;
 pub mod limits;
+pub mod links;
 pub mod memory;
+pub mod pipeline;
 pub mod seams;
 pub mod states;
 pub mod stored;

@@ -90,3 +90,50 @@ pub const MESSAGE_PAGE_MAX: usize = 1_000;
 pub const MESSAGE_KEEP_MS: u64 = 7 * 24 * 60 * 60 * 1_000;
 /// How long a message id is an idempotency key.
 pub const IDEMPOTENCY_MS: u64 = 24 * 60 * 60 * 1_000;
+/// First wait before a lost link is opened again, milliseconds; doubles up to [`LINK_RETRY_MS_MAX`].
+pub const LINK_RETRY_MS_MIN: u64 = 20;
+/// Longest wait before a lost link is opened again, milliseconds (a quarter more with jitter).
+pub const LINK_RETRY_MS_MAX: u64 = 1_000;
+/// Connecting and the handshake of a link together, milliseconds.
+pub const LINK_OPEN_MS: u64 = 5_000;
+/// A link sends `Ping` this often, milliseconds.
+pub const LINK_PING_MS: u64 = 5_000;
+/// A link without a byte from the gateway for this long is ended, milliseconds.
+pub const LINK_SILENCE_MS: u64 = 15_000;
+/// Read buffer of a link, bytes.
+pub const LINK_READ_BYTES: usize = 128 * 1024;
+/// Bytes gathered for one write to a link.
+pub const LINK_WRITE_BYTES: usize = 128 * 1024;
+/// Most shards a gateway may have.
+pub const SHARDS_MAX: u16 = 1024;
+
+/// Link events waiting for a worker; past it the link is not read.
+pub const WORKER_EVENTS: usize = 256;
+/// Batches of deliveries of one lane waiting for a worker; past it the lane is not polled.
+pub const WORKER_BATCHES: usize = 4;
+/// Most pipeline workers.
+pub const WORKERS_MAX: u8 = 16;
+/// Deliveries of a worker that are not finished; past it the worker takes no new ones and its lanes wait.
+pub const WORKER_OPEN_MAX: usize = 32_768;
+/// The same in bytes of push tails.
+pub const WORKER_OPEN_BYTES_MAX: usize = 64 << 20;
+/// Unanswered pushes of a worker; past it the oldest settle early into their streams.
+pub const WORKER_UNANSWERED_MAX: usize = 16_384;
+/// The same in bytes of push tails.
+pub const WORKER_UNANSWERED_BYTES_MAX: usize = 32 << 20;
+/// Ended deliveries of a worker whose result is not yet published; past it the worker takes no new deliveries.
+pub const FINISH_BACKLOG: usize = 20_000;
+/// A worker looks at its deadlines this often, milliseconds.
+pub const WORKER_TICK_MS: u64 = 20;
+/// Ended deliveries recorded and published together.
+pub const FINISH_BATCH: usize = 2_000;
+
+/// Records asked of a lane per poll.
+pub const LANE_POLL_RECORDS: usize = 512;
+/// How long a poll waits for the first record, milliseconds.
+pub const LANE_POLL_MS: u64 = 20;
+/// How often a lane makes its settlements durable, milliseconds.
+pub const LANE_COMMIT_MS: u64 = 500;
+
+const _: () = assert!(LINK_PING_MS * 2 < LINK_SILENCE_MS, "a live link answers twice before it is given up");
+const _: () = assert!(WORKER_UNANSWERED_MAX < WORKER_OPEN_MAX, "slow clients settle early before they stop a lane");

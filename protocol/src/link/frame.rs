@@ -299,6 +299,11 @@ impl<'a> ToGateway<'a> {
     }
 }
 
+/// Whether an encoded frame, length word first, is a push (the one kind that uses credit).
+pub fn is_push(frame: &[u8]) -> bool {
+    frame.get(4) == Some(&kind::PUSH)
+}
+
 const FLAG_ACK: u8 = 1;
 const FLAG_REPLAY: u8 = 2;
 

@@ -13,7 +13,7 @@ pub mod handshake;
 
 pub use self::{
     bytes::{FrameError, take_frame},
-    frame::{Lane, OutboxPolicy, Push, Target, ToDispatcher, ToGateway},
+    frame::{Lane, OutboxPolicy, Push, Target, ToDispatcher, ToGateway, is_push},
 };
 
 /// Oldest link protocol version this build speaks.

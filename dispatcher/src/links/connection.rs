@@ -1,0 +1,265 @@
+//! One link to one shard of one gateway: opened, served, opened again when lost.
+
+use std::{
+    io,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use pushgate_protocol::{
+    ids::{Epoch, NodeId, ShardId},
+    link::{FrameError, Lane, ToDispatcher, ToGateway, take_frame},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{
+        TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    sync::{Notify, mpsc, watch},
+    time::{Instant, timeout},
+};
+use tracing::{debug, info, warn};
+
+use super::{
+    handshake::{Identity, OpenError, Opened, open},
+    outflow::Outflow,
+};
+use crate::{
+    core::worker::{Frames, LinkId, LinkInfo},
+    limits,
+    pipeline::mailbox::{Mailboxes, WorkerEvent},
+};
+
+/// One shard of one gateway.
+#[derive(Debug, Clone)]
+pub(super) struct Peer {
+    pub(super) node: NodeId,
+    pub(super) address: String,
+    pub(super) shard: ShardId,
+}
+
+/// What every link needs.
+pub(super) struct Context {
+    pub(super) me: Identity,
+    pub(super) epoch: Epoch,
+    pub(super) mailboxes: Mailboxes,
+    pub(super) next_link: std::sync::atomic::AtomicU32,
+    /// Links that are up, for readiness.
+    pub(super) up: watch::Sender<usize>,
+}
+
+/// Keeps the link up until it is aborted; tells `shards` what the gateway says of its size.
+pub(super) async fn keep(peer: Peer, context: Arc<Context>, shards: watch::Sender<u16>) {
+    let mut failures = 0u32;
+    let mut said = String::new();
+    loop {
+        match connect(&peer, &context).await {
+            Ok((stream, opened)) => {
+                (failures, said) = (0, String::new());
+                shards.send_if_modified(|n| std::mem::replace(n, opened.shards) != opened.shards);
+                let why = serve(&peer, &context, stream, opened).await;
+                warn!(node = %peer.node, shard = peer.shard.0, reason = %why, "link lost");
+            }
+            Err(error) => {
+                let text = error.to_string();
+                if text != said {
+                    warn!(node = %peer.node, shard = peer.shard.0, address = %peer.address, error = %text,
+                        "link does not come up; trying again");
+                    said = text;
+                }
+                failures = failures.saturating_add(1);
+            }
+        }
+        tokio::time::sleep(backoff(failures, peer.shard)).await;
+    }
+}
+
+/// Doubles from 20 ms to 1 s, with up to a quarter more that differs per shard and attempt.
+fn backoff(failures: u32, shard: ShardId) -> Duration {
+    let base = (limits::LINK_RETRY_MS_MIN << failures.min(6)).min(limits::LINK_RETRY_MS_MAX);
+    let spread = pushgate_protocol::placement::user_hash(u64::from(failures), "retry", &shard.0.to_string());
+    Duration::from_millis(base + spread % (base / 4 + 1))
+}
+
+async fn connect(peer: &Peer, context: &Context) -> Result<(TcpStream, Opened), OpenError> {
+    let attempt = async {
+        let mut stream = TcpStream::connect(&peer.address).await?;
+        stream.set_nodelay(true)?;
+        let opened = open(&mut stream, &context.me, &peer.node, peer.shard, context.epoch).await?;
+        Ok((stream, opened))
+    };
+    timeout(Duration::from_millis(limits::LINK_OPEN_MS), attempt)
+        .await
+        .unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()))
+}
+
+/// Why a link ended.
+#[derive(Debug, thiserror::Error)]
+enum Ended {
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("closed by the gateway")]
+    Closed,
+    #[error("silent for {} s", limits::LINK_SILENCE_MS / 1000)]
+    Silent,
+    #[error("bad frame: {0}")]
+    Frame(#[from] FrameError),
+    #[error("this process shuts down")]
+    ShutDown,
+}
+
+async fn serve(peer: &Peer, context: &Context, stream: TcpStream, opened: Opened) -> Ended {
+    let id = LinkId(context.next_link.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
+    let (frames, waiting) = mpsc::unbounded_channel();
+    let info = LinkInfo {
+        node: peer.node.clone(),
+        boot: opened.boot,
+        shard: peer.shard,
+        shards: opened.shards,
+        hash_seed: opened.hash_seed,
+    };
+    for mailbox in context.mailboxes.iter() {
+        let up = WorkerEvent::LinkUp { link: id, info: info.clone(), frames: frames.clone() };
+        if mailbox.events.send(up).await.is_err() {
+            return Ended::ShutDown;
+        }
+    }
+    drop(frames);
+    context.up.send_modify(|n| *n += 1);
+    info!(node = %peer.node, shard = peer.shard.0, link = id.0, "link up");
+    let grants = Grants::default();
+    let (read, write) = stream.into_split();
+    let ended = tokio::select! {
+        Err(e) = receive(read, opened.rest, id, &grants, &context.mailboxes) => e,
+        Err(e) = transmit(write, waiting, opened.credit, &grants) => e,
+    };
+    context.up.send_modify(|n| *n -= 1);
+    for mailbox in context.mailboxes.iter() {
+        // A worker that is gone shuts down: nothing is left to tell it.
+        let _ = mailbox.events.send(WorkerEvent::LinkDown { link: id }).await;
+    }
+    debug!(link = id.0, "link down told to workers");
+    ended
+}
+
+/// Credit that came in and the writer has not taken yet.
+#[derive(Default)]
+struct Grants {
+    bytes: Mutex<[u32; 3]>,
+    came: Notify,
+}
+
+impl Grants {
+    fn add(&self, lane: Lane, bytes: u32) {
+        let mut all = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        all[lane as usize] = all[lane as usize].saturating_add(bytes);
+        drop(all);
+        self.came.notify_one();
+    }
+
+    fn take(&self) -> [u32; 3] {
+        std::mem::take(&mut *self.bytes.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+async fn receive(
+    mut read: OwnedReadHalf,
+    rest: Vec<u8>,
+    link: LinkId,
+    grants: &Grants,
+    mailboxes: &Mailboxes,
+) -> Result<std::convert::Infallible, Ended> {
+    let mut input = rest;
+    input.reserve(limits::LINK_READ_BYTES);
+    let mut buckets: Vec<Vec<u8>> = vec![Vec::new(); mailboxes.len()];
+    loop {
+        let used = sort(&input, &mut buckets, grants, mailboxes)?;
+        input.drain(..used);
+        for (bucket, mailbox) in buckets.iter_mut().zip(mailboxes.iter()) {
+            if !bucket.is_empty() {
+                let frames = WorkerEvent::Frames { link, bytes: std::mem::take(bucket) };
+                mailbox.events.send(frames).await.map_err(|_| Ended::ShutDown)?;
+            }
+        }
+        let silence = Duration::from_millis(limits::LINK_SILENCE_MS);
+        match timeout(silence, read.read_buf(&mut input)).await {
+            Err(_) => return Err(Ended::Silent),
+            Ok(Ok(0)) => return Err(Ended::Closed),
+            Ok(Ok(_)) => {}
+            Ok(Err(e)) => return Err(e.into()),
+        }
+    }
+}
+
+/// Distributes the whole frames of `input` to the workers they concern; returns the bytes used.
+fn sort(input: &[u8], buckets: &mut [Vec<u8>], grants: &Grants, mailboxes: &Mailboxes) -> Result<usize, FrameError> {
+    let mut used = 0;
+    while let Some((body, bytes)) = take_frame(&input[used..])? {
+        let worker = match ToDispatcher::decode(body)? {
+            ToDispatcher::Credit { lane, bytes } => {
+                grants.add(lane, bytes);
+                None
+            }
+            ToDispatcher::Pong => None,
+            ToDispatcher::Acked { reference, .. }
+            | ToDispatcher::Written { reference }
+            | ToDispatcher::Offline { reference }
+            | ToDispatcher::Deferred { reference, .. }
+            | ToDispatcher::Expired { reference }
+            | ToDispatcher::Dropped { reference }
+            | ToDispatcher::Moved { reference, .. } => Some(mailboxes.of_reference(reference)),
+            ToDispatcher::AckedFor { app, user, .. }
+            | ToDispatcher::Returned { app, user, .. }
+            | ToDispatcher::Online { app, user, .. }
+            | ToDispatcher::ReplayMore { app, user, .. }
+            | ToDispatcher::Gone { app, user, .. } => Some(mailboxes.of_user(app, user)),
+        };
+        if let Some(bucket) = worker.and_then(|w| buckets.get_mut(w)) {
+            bucket.extend_from_slice(&input[used..used + bytes]);
+        }
+        used += bytes;
+    }
+    Ok(used)
+}
+
+async fn transmit(
+    mut write: OwnedWriteHalf,
+    mut waiting: mpsc::UnboundedReceiver<Frames>,
+    credit: [u32; 3],
+    grants: &Grants,
+) -> Result<std::convert::Infallible, Ended> {
+    let mut flow = Outflow::new(credit);
+    let mut batch = Vec::new();
+    let mut out = Vec::with_capacity(limits::LINK_WRITE_BYTES);
+    let mut pinged = Instant::now();
+    loop {
+        while let Ok(frames) = waiting.try_recv() {
+            flow.push(frames.lane, frames.bytes);
+        }
+        for (lane, bytes) in Lane::ALL.into_iter().zip(grants.take()) {
+            flow.grant(lane, bytes);
+        }
+        if pinged.elapsed() >= Duration::from_millis(limits::LINK_PING_MS) {
+            pinged = Instant::now();
+            ToGateway::Ping.encode(&mut out);
+        }
+        flow.fill(&mut out, limits::LINK_WRITE_BYTES);
+        if !out.is_empty() {
+            write.write_all(&out).await?;
+            out.clear();
+            out.shrink_to(limits::LINK_WRITE_BYTES);
+            continue;
+        }
+        tokio::select! {
+            n = waiting.recv_many(&mut batch, 64) => {
+                if n == 0 {
+                    return Err(Ended::ShutDown);
+                }
+                batch.drain(..).for_each(|frames: Frames| flow.push(frames.lane, frames.bytes));
+            }
+            () = grants.came.notified() => {}
+            () = tokio::time::sleep_until(pinged + Duration::from_millis(limits::LINK_PING_MS)) => {}
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! Links to gateways: one to every shard of every member, kept up, shared by all pipeline workers.
+
+mod connection;
+mod handshake;
+mod outflow;
+
+use std::sync::{Arc, atomic::AtomicU32};
+
+use pushgate_protocol::ids::{Epoch, NodeId, ShardId};
+use tokio::{
+    sync::watch,
+    task::{AbortHandle, JoinSet},
+};
+
+use self::connection::{Context, Peer, keep};
+pub use self::handshake::Identity;
+use crate::{limits, pipeline::mailbox::Mailboxes};
+
+/// Keeps the links of a member list. Dropping it ends them.
+#[derive(Debug)]
+pub struct Links {
+    _tasks: JoinSet<()>,
+    up: watch::Receiver<usize>,
+}
+
+impl Links {
+    /// Starts linking to each `(node, address)`.
+    pub fn start(me: Identity, epoch: Epoch, members: Vec<(NodeId, String)>, mailboxes: Mailboxes) -> Self {
+        let (up, links_up) = watch::channel(0);
+        let context = Arc::new(Context { me, epoch, mailboxes, next_link: AtomicU32::new(1), up });
+        let mut tasks = JoinSet::new();
+        for (node, address) in members {
+            tasks.spawn(member(node, address, Arc::clone(&context)));
+        }
+        Self { _tasks: tasks, up: links_up }
+    }
+
+    /// How many links are up.
+    pub fn up(&self) -> watch::Receiver<usize> {
+        self.up.clone()
+    }
+}
+
+/// Keeps one link per shard; shard 0 tells how many there are.
+async fn member(node: NodeId, address: String, context: Arc<Context>) {
+    let (shards, mut count) = watch::channel(1u16);
+    let mut tasks = JoinSet::new();
+    let mut running: Vec<AbortHandle> = Vec::new();
+    loop {
+        let wanted = usize::from((*count.borrow_and_update()).clamp(1, limits::SHARDS_MAX));
+        running.drain(wanted.min(running.len())..).for_each(|task| task.abort());
+        for shard in running.len()..wanted {
+            let peer = Peer { node: node.clone(), address: address.clone(), shard: ShardId(shard as u16) };
+            running.push(tasks.spawn(keep(peer, Arc::clone(&context), shards.clone())));
+        }
+        if count.changed().await.is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! Mailboxes of the pipeline workers, and which worker a user or a reference belongs to.
+
+use std::sync::Arc;
+
+use pushgate_protocol::link::Lane;
+use tokio::sync::mpsc;
+
+use crate::{
+    core::worker::{Delivery, Frames, LinkId, LinkInfo, worker_of, worker_of_reference},
+    limits,
+};
+
+/// What reaches a worker besides deliveries. Its channel is bounded; a worker always empties it.
+#[derive(Debug)]
+pub enum WorkerEvent {
+    /// A link came up; frames for it go into `frames`. That channel needs no bound of its own: what it holds belongs to
+    /// deliveries in flight and replay windows, which have one.
+    LinkUp {
+        /// Its name.
+        link: LinkId,
+        /// The shard at its end.
+        info: LinkInfo,
+        /// Its writer.
+        frames: mpsc::UnboundedSender<Frames>,
+    },
+    /// A link is gone.
+    LinkDown {
+        /// Its name.
+        link: LinkId,
+    },
+    /// Whole frames from a link, all of this worker.
+    Frames {
+        /// The link.
+        link: LinkId,
+        /// The frames, length words included.
+        bytes: Vec<u8>,
+    },
+}
+
+/// The sending ends of one worker's mailbox.
+#[derive(Debug, Clone)]
+pub struct Mailbox {
+    /// Links and their frames.
+    pub events: mpsc::Sender<WorkerEvent>,
+    /// Deliveries per lane, so that high never waits behind low.
+    pub deliveries: [mpsc::Sender<Vec<Delivery>>; 3],
+}
+
+/// The receiving ends.
+#[derive(Debug)]
+pub struct Inbox {
+    /// Links and their frames.
+    pub events: mpsc::Receiver<WorkerEvent>,
+    /// Deliveries per lane.
+    pub deliveries: [mpsc::Receiver<Vec<Delivery>>; 3],
+}
+
+/// All workers' mailboxes.
+#[derive(Debug, Clone)]
+pub struct Mailboxes(Arc<[Mailbox]>);
+
+impl Mailboxes {
+    /// Mailboxes for `workers` workers, with their inboxes in order.
+    pub fn new(workers: u8) -> (Self, Vec<Inbox>) {
+        let (boxes, inboxes): (Vec<_>, Vec<_>) = (0..workers.max(1)).map(|_| mailbox()).unzip();
+        (Self(boxes.into()), inboxes)
+    }
+
+    /// How many workers there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Never: there is at least one worker.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// In worker order.
+    pub fn iter(&self) -> impl Iterator<Item = &Mailbox> {
+        self.0.iter()
+    }
+
+    /// The worker that gave a link reference: its top byte.
+    pub fn of_reference(&self, reference: u64) -> usize {
+        usize::from(worker_of_reference(reference))
+    }
+
+    /// The worker of a user.
+    pub fn of_user(&self, app: &str, user: &str) -> usize {
+        worker_of(app, user, self.0.len())
+    }
+}
+
+fn mailbox() -> (Mailbox, Inbox) {
+    let (events, events_in) = mpsc::channel(limits::WORKER_EVENTS);
+    let lanes = Lane::ALL.map(|_| mpsc::channel(limits::WORKER_BATCHES));
+    let [(high, high_in), (normal, normal_in), (low, low_in)] = lanes;
+    (
+        Mailbox { events, deliveries: [high, normal, low] },
+        Inbox { events: events_in, deliveries: [high_in, normal_in, low_in] },
+    )
+}

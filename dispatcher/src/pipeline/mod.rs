@@ -1,0 +1,15 @@
+//! The running pipeline: lane threads poll and decode, workers deliver, finishers record and settle.
+//!
+//! Data flows one way: lane → worker → finisher → lane (settlements). Nothing is spawned per message.
+
+mod driver;
+mod finisher;
+mod lane;
+pub mod mailbox;
+mod shares;
+
+pub use self::{
+    driver::{Driver, DriverParts},
+    finisher::{Finished, Finisher, FinisherParts},
+    lane::{Decode, Decoded, LaneParts, LaneThread, SourceHealth},
+};

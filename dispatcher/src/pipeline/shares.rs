@@ -1,0 +1,71 @@
+//! Shares: a record is settled when each of its deliveries is. The lane thread alone owns this table.
+
+use crate::{core::worker::Token, seams::Position};
+
+/// Records polled and not settled, by the slot their tokens name.
+#[derive(Debug, Default)]
+pub(super) struct Shares {
+    slots: Vec<Share>,
+    free: Vec<u32>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Share {
+    position: Position,
+    open: u32,
+}
+
+impl Shares {
+    /// Opens a record with `deliveries` (at least 1) to settle; every one of them carries the token returned.
+    pub(super) fn open(&mut self, lane: u8, position: Position, deliveries: u32) -> Token {
+        debug_assert!(deliveries > 0, "a record without deliveries is settled at once");
+        let share = Share { position, open: deliveries };
+        let slot = match self.free.pop() {
+            Some(slot) => {
+                self.slots[slot as usize] = share;
+                slot
+            }
+            None => {
+                self.slots.push(share);
+                (self.slots.len() - 1) as u32
+            }
+        };
+        Token(u64::from(lane) << 56 | u64::from(slot))
+    }
+
+    /// One delivery of the record settled; the record's position once it was the last.
+    pub(super) fn settle(&mut self, token: Token) -> Option<Position> {
+        let slot = token.0 as u32;
+        let share = self.slots.get_mut(slot as usize)?;
+        share.open = share.open.checked_sub(1)?;
+        (share.open == 0).then(|| {
+            self.free.push(slot);
+            share.position
+        })
+    }
+}
+
+/// The lane a token belongs to.
+pub(super) fn lane_of(token: Token) -> usize {
+    (token.0 >> 56) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_settles_with_its_last_delivery_and_its_slot_is_used_again() {
+        let mut shares = Shares::default();
+        let position = |offset| Position { partition: 0, generation: 0, offset };
+        let a = shares.open(2, position(5), 2);
+        let b = shares.open(2, position(6), 1);
+        assert_eq!(lane_of(a), 2);
+        assert_eq!(shares.settle(a), None);
+        assert_eq!(shares.settle(b), Some(position(6)));
+        assert_eq!(shares.settle(a), Some(position(5)));
+        assert_eq!(shares.settle(a), None, "settling once more changes nothing");
+        shares.open(2, position(7), 1);
+        assert_eq!(shares.slots.len(), 2);
+    }
+}
