@@ -1,11 +1,16 @@
 //! The crowd: established sockets of one shard, held without a task each.
 //!
-//! One trait, two engines ([`uring`], `epoll`), one conformance suite. An engine moves bytes; it knows nothing of WebSocket,
+//! One trait, two engines ([`uring`], [`epoll`]), one conformance suite. An engine moves bytes; it knows nothing of WebSocket,
 //! sessions or users. A shard drives it: stage bytes with [`Outgoing`], then [`Crowd::turn`] sends all that is staged,
 //! coalesced per connection, and hands over what arrived.
 
 mod closing;
+#[cfg(test)]
+mod conformance;
+pub mod engine;
+pub mod epoll;
 mod outbound;
+pub mod probe;
 mod table;
 pub mod uring;
 pub mod wake;

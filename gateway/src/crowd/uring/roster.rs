@@ -60,7 +60,7 @@ pub(super) struct Roster {
 struct Lane {
     orders: VecDeque<(Op, ConnId)>,
     /// Connections with something to send.
-    listed: Vec<ConnId>,
+    listed: VecDeque<ConnId>,
     /// Waiting for receive buffers, those that got nothing first: otherwise one flooder at the head of the queue would
     /// empty the buffers every time.
     starved: VecDeque<ConnId>,
@@ -149,7 +149,7 @@ impl Roster {
     /// Moves what is staged for a ring into `batch`, up to `max` connections.
     pub(super) fn take_sends(&mut self, ring: usize, max: usize, batch: &mut Vec<Sending>) {
         while batch.len() < max {
-            let Some(conn) = self.lanes[ring].listed.pop() else { return };
+            let Some(conn) = self.lanes[ring].listed.pop_front() else { return };
             let (_, file) = self.place(conn);
             let Some(entry) = self.table.find_mut(conn) else { continue };
             let Some(out) = self.outs.find_mut(entry.link) else { continue };
@@ -336,7 +336,7 @@ impl Roster {
         let Some(out) = self.outs.find_mut(entry.link) else { return };
         if !out.listed {
             out.listed = true;
-            self.lanes[ring].listed.push(conn);
+            self.lanes[ring].listed.push_back(conn);
         }
     }
 }
@@ -351,7 +351,7 @@ impl Outgoing for Roster {
         let out = self.outs.of(&mut entry.link);
         if !out.listed && !entry.has(BLOCKED) {
             out.listed = true;
-            self.lanes[ring].listed.push(conn);
+            self.lanes[ring].listed.push_back(conn);
         }
         Some(&mut out.staged)
     }
