@@ -137,3 +137,21 @@ pub const LANE_COMMIT_MS: u64 = 500;
 
 const _: () = assert!(LINK_PING_MS * 2 < LINK_SILENCE_MS, "a live link answers twice before it is given up");
 const _: () = assert!(WORKER_UNANSWERED_MAX < WORKER_OPEN_MAX, "slow clients settle early before they stop a lane");
+
+/// Bytes of one lane of the embedded log that are not yet processed. At the bound appends are refused, and REST says so.
+pub const LOG_LANE_BYTES_MAX: u64 = 4 << 30;
+/// Records behind the committed offset that one turn of the embedded store's writer removes.
+pub const LOG_TRIM_RECORDS: usize = 4_096;
+/// Results that the embedded backend keeps; the oldest leave first.
+pub const RESULTS_KEPT: Kept = Kept { records: 100_000, bytes: 64 << 20 };
+/// Dead letters that the embedded backend keeps; the oldest leave first.
+pub const DEAD_LETTERS_KEPT: Kept = Kept { records: 10_000, bytes: 256 << 20 };
+
+/// How much of an endless sequence is kept; the newest batch may pass it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kept {
+    /// Records, at most.
+    pub records: u64,
+    /// Bytes, at most.
+    pub bytes: u64,
+}

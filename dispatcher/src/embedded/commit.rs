@@ -10,7 +10,7 @@
 //!   the store is opened again.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     io,
     sync::{Arc, RwLock},
     thread::JoinHandle,
@@ -71,7 +71,10 @@ impl Write {
 pub struct Turn<'a> {
     db: &'a Database,
     bytes: &'a Cell<usize>,
+    after_sync: &'a RefCell<Vec<AfterSync>>,
 }
+
+type AfterSync = Box<dyn FnOnce() + Send>;
 
 impl Turn<'_> {
     /// Writes a batch: all of it or nothing survives a crash. A key may appear once only (fjall gives the whole batch one
@@ -97,6 +100,12 @@ impl Turn<'_> {
     pub fn clear(&self, keyspace: &Keyspace) -> Result<(), StoreError> {
         self.bytes.set(self.bytes.get() + 16);
         keyspace.clear().map_err(|e| unavailable(&e))
+    }
+
+    /// Runs `f` on the writer's thread once all that this turn wrote is durable and can be read from the durable snapshot,
+    /// even if whoever asked for the turn has gone away; not at all if the sync fails. Keep it short, as the turn itself.
+    pub fn after_sync(&self, f: impl FnOnce() + Send + 'static) {
+        self.after_sync.borrow_mut().push(Box::new(f));
     }
 }
 
@@ -185,7 +194,8 @@ fn ended() -> StoreError {
 
 fn run(mut queue: mpsc::Receiver<Job>, db: &Database, durable: &RwLock<Snapshot>) {
     let bytes = Cell::new(0);
-    let turn = Turn { db, bytes: &bytes };
+    let after_sync = RefCell::new(Vec::new());
+    let turn = Turn { db, bytes: &bytes, after_sync: &after_sync };
     let mut group: Vec<Finish> = Vec::new();
     while let Some(first) = queue.blocking_recv() {
         bytes.set(0);
@@ -197,6 +207,11 @@ fn run(mut queue: mpsc::Receiver<Job>, db: &Database, durable: &RwLock<Snapshot>
             }
         }
         let synced = if bytes.get() == 0 { Ok(()) } else { sync(db, durable) };
+        for f in after_sync.take() {
+            if synced.is_ok() {
+                f();
+            }
+        }
         for finish in group.drain(..) {
             finish(synced.clone());
         }

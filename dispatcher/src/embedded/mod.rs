@@ -4,13 +4,20 @@
 //! |---|---|
 //! | [`store`] | the data directory: lock, format version, the database |
 //! | [`commit`] | the writer thread: many batches, one fsync |
+//! | [`log`] | the lanes: durable appends, offsets, what is committed |
+//! | [`source`] | one lane's consumer |
+//! | [`results`] | the latest results and dead letters |
 //! | [`streams`] | streams and marks |
 //! | [`messages`] | states of messages |
 
 pub mod commit;
 mod due;
+pub mod log;
 mod message_row;
 pub mod messages;
+pub mod results;
+mod sequence;
+pub mod source;
 pub mod store;
 mod stream_state;
 mod stream_writer;
@@ -18,7 +25,10 @@ pub mod streams;
 
 pub use self::{
     commit::{Turn, Write},
+    log::{Backlog, EmbeddedLog},
     messages::EmbeddedMessages,
+    results::EmbeddedResults,
+    source::EmbeddedSource,
     store::{EmbeddedStore, OpenError},
     streams::EmbeddedStreams,
 };
