@@ -141,7 +141,7 @@ mod tests {
     fn losing_a_link_moves_only_its_users() {
         let mut links = Links::default();
         let ids: Vec<LinkId> = (1..=4).map(|b| links.add(BootId(b))).collect();
-        let users: Vec<u64> = (0..4_000).map(|n| mix(n)).collect();
+        let users: Vec<u64> = (0..4_000).map(mix).collect();
         let before: Vec<_> = users.iter().map(|&u| links.choose(u).unwrap()).collect();
         for &id in &ids {
             let share = before.iter().filter(|&&c| c == id).count();

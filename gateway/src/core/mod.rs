@@ -36,3 +36,6 @@ pub use self::{
     settings::{Now, OwnerCheck, SessionOpen, SessionView, ShardSettings, Verifier},
     shard::Shard,
 };
+
+#[cfg(test)]
+mod tests;

@@ -93,17 +93,21 @@ impl Outbox {
         self.held.iter().any(|h| h.until.is_some())
     }
 
-    pub(super) fn find(&self, id: &str, device: Option<&str>, to_session: bool) -> Option<&Rc<Pushed>> {
+    /// Its pushes, in order.
+    pub(super) fn pushes(&self) -> impl Iterator<Item = &Rc<Pushed>> {
         let waiting = self.waiting.iter().filter_map(|w| match w {
             Waiting::Push { pushed, .. } => Some(pushed),
             Waiting::Gap { .. } => None,
         });
-        self.held.iter().map(|h| &h.pushed).chain(waiting).find(|p| p.is(id, device, to_session))
+        self.held.iter().map(|h| &h.pushed).chain(waiting)
+    }
+
+    pub(super) fn find(&self, id: &str, device: Option<&str>, to_session: bool) -> Option<&Rc<Pushed>> {
+        self.pushes().find(|p| p.is(id, device, to_session))
     }
 
     pub(super) fn contains(&self, pushed: &Rc<Pushed>) -> bool {
-        self.held.iter().any(|h| Rc::ptr_eq(&h.pushed, pushed))
-            || self.waiting.iter().any(|w| matches!(w, Waiting::Push { pushed: p, .. } if Rc::ptr_eq(p, pushed)))
+        self.pushes().any(|p| Rc::ptr_eq(p, pushed))
     }
 
     pub(super) fn hold(&mut self, held: Held) {

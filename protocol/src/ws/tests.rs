@@ -186,7 +186,7 @@ fn write_fragmented(out: &mut Vec<u8>, got: &Got, cuts: &[usize]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn messages_survive_any_fragmentation_and_any_cut_of_the_stream(

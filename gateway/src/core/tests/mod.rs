@@ -1,0 +1,10 @@
+//! The core's sequences, each as a fact, over a crowd that is a table of byte vectors.
+
+mod clients;
+mod conservation;
+mod outboxes;
+mod replays;
+mod sequences;
+mod sizes;
+mod terse;
+mod world;

@@ -1,0 +1,146 @@
+//! Episodes, rounds, sweeps.
+
+use pushgate_protocol::{
+    link::{Push, Target, ToDispatcher, ToGateway},
+    placement,
+};
+
+use super::world::{World, pushed, say, tail, to};
+
+fn online(user: &'static str, episode: u64, round: u32) -> String {
+    say(ToDispatcher::Online { app: "shop", user, episode, round, resume: None })
+}
+
+fn replayed(episode: u64, round: u32, k: u64) -> ToGateway<'static> {
+    ToGateway::Replayed { app: "shop", user: "alice", episode, round, k }
+}
+
+#[test]
+fn while_a_user_is_replayed_acknowledged_pushes_are_deferred_in_order() {
+    let mut w = World::new();
+    let link = w.link(1);
+    let session = w.connect(0, "alice");
+    w.heard(0);
+    w.push(link, to("alice", 1, "m1", &tail("m1")));
+    w.push(link, to("alice", 2, "m2", &tail("m2")));
+    w.push(link, Push { replay: true, ..to("alice", 3, "old", &tail("old")) });
+    w.push(link, Push { ack: false, ..to("alice", 4, "tick", &tail("tick")) });
+    w.push(link, Push { target: Target::Session(session), ..to("alice", 5, "own", &tail("own")) });
+    assert_eq!(w.heard(0), [pushed(1, true, "old"), pushed(2, false, "tick"), pushed(3, false, "own")]);
+    let deferred = |reference, k| say(ToDispatcher::Deferred { reference, episode: 1, k });
+    assert_eq!(w.told(link), [online("alice", 1, 0), deferred(1, 0), deferred(2, 1)]);
+}
+
+#[test]
+fn a_user_goes_live_when_the_stream_has_taken_all_that_was_deferred() {
+    let mut w = World::new();
+    let link = w.link(1);
+    w.connect(0, "alice");
+    w.push(link, to("alice", 1, "m1", &tail("m1")));
+    w.told(link);
+    w.frame(link, replayed(1, 0, 0));
+    let more = ToDispatcher::ReplayMore { app: "shop", user: "alice", episode: 1, round: 0, k: 1 };
+    assert_eq!(w.told(link), [say(more)]);
+    w.frame(link, replayed(9, 0, 1));
+    w.frame(link, replayed(1, 7, 1));
+    assert_eq!(w.shard.metrics().replaying, 1, "only what fits episode and round counts");
+    w.frame(link, replayed(1, 0, 1));
+    assert_eq!(w.shard.metrics().replaying, 0);
+    w.heard(0);
+    w.push(link, to("alice", 2, "m2", &tail("m2")));
+    assert_eq!(w.heard(0), [pushed(1, false, "m2")]);
+}
+
+#[test]
+fn another_session_starts_a_round_while_replaying_and_an_episode_when_live() {
+    let mut w = World::new();
+    let link = w.link(1);
+    w.connect(0, "alice");
+    w.connect(1, "alice");
+    assert_eq!(w.told(link), [online("alice", 1, 0), online("alice", 1, 1)]);
+    w.frame(link, replayed(1, 0, 0));
+    assert_eq!(w.shard.metrics().replaying, 1, "an old round does not count");
+    w.frame(link, replayed(1, 1, 0));
+    assert_eq!(w.shard.metrics().replaying, 0);
+    w.connect(2, "alice");
+    assert_eq!(w.told(link), [online("alice", 2, 0)]);
+}
+
+#[test]
+fn what_is_stored_during_a_replay_is_replayed_after_it() {
+    let mut w = World::new();
+    let link = w.link(1);
+    w.connect(0, "alice");
+    w.told(link);
+    let hash = placement::user_hash(5, "shop", "alice");
+    w.frame(link, ToGateway::Stored { hash });
+    assert!(w.told(link).is_empty());
+    w.frame(link, replayed(1, 0, 0));
+    assert_eq!(w.told(link), [online("alice", 1, 1)]);
+    w.frame(link, replayed(1, 1, 0));
+    w.frame(link, ToGateway::Stored { hash });
+    w.frame(link, ToGateway::Stored { hash: hash ^ 1 });
+    assert_eq!(w.told(link), [online("alice", 2, 0)]);
+}
+
+#[test]
+fn the_last_sessions_end_stops_the_replay() {
+    let mut w = World::new();
+    let link = w.link(1);
+    w.connect(0, "alice");
+    w.connect(1, "alice");
+    w.told(link);
+    w.gone(1);
+    assert!(w.told(link).is_empty());
+    w.gone(0);
+    assert_eq!(w.told(link), [say(ToDispatcher::Gone { app: "shop", user: "alice", episode: 1 })]);
+    w.frame(link, replayed(1, 1, 0));
+    assert_eq!(w.shard.metrics().replaying, 0);
+}
+
+#[test]
+fn without_a_link_users_wait_and_a_new_link_is_asked_for_them_alone() {
+    let mut w = World::new();
+    w.connect(0, "alice");
+    let link = w.link(1);
+    w.pass(100);
+    assert_eq!(w.told(link), [online("alice", 1, 1)]);
+    w.frame(link, replayed(1, 1, 0));
+    let second = w.link(2);
+    w.pass(500);
+    assert!(w.told(link).is_empty() && w.told(second).is_empty(), "a live user is not replayed for a new link");
+}
+
+#[test]
+fn losing_a_link_replays_its_users_elsewhere_and_sweeps_the_live_ones() {
+    let mut w = World::new();
+    let (first, second) = (w.link(1), w.link(2));
+    for slot in 0..40 {
+        w.connect(slot, &format!("user-{slot}"));
+    }
+    let of_first = w.told(first).len();
+    let of_second = w.told(second).len();
+    assert!(of_first > 5 && of_second > 5, "users spread over both");
+    w.shard.link_down(w.now, first);
+    w.pass(200);
+    let told = w.told(second);
+    assert_eq!(told.len(), of_first, "those of the second go on, and again after their round");
+    assert!(told.iter().all(|t| t.contains("round: 1")));
+}
+
+#[test]
+fn a_sweep_is_paced() {
+    let mut w = World::new();
+    let link = w.link(1);
+    for slot in 0..1_200 {
+        w.live(link, slot, &format!("user-{slot}"));
+    }
+    w.frame(link, ToGateway::StoredMany);
+    assert!(w.told(link).is_empty());
+    let mut starts = Vec::new();
+    for _ in 0..4 {
+        w.pass(100);
+        starts.push(w.told(link).len());
+    }
+    assert_eq!(starts, [500, 500, 200, 0]);
+}
