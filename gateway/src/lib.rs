@@ -2,10 +2,30 @@
 //!
 //! | module | owns |
 //! |---|---|
+//! | [`admin`] | metrics, health, sessions of a user |
+//! | [`boot`] | starting and stopping a gateway |
+//! | [`config`] | `[gateway]` of the configuration, checked |
 //! | [`core`] | sessions, sans-I/O |
 //! | [`crowd`] | established sockets, io_uring or epoll |
 //! | [`limits`] | bounds |
+//! | [`links`] | node links, server side |
+//! | [`mailbox`] | how other threads give something to a shard |
+//! | [`metrics`] | what the threads count |
+//! | [`shard`] | a shard's thread and its loop |
+//! | [`site`] | what all threads read |
+//! | [`upgrade`] | client requests until they are sessions |
 
+mod admin;
+pub mod boot;
+pub mod config;
 pub mod core;
 pub mod crowd;
 pub mod limits;
+mod links;
+mod mailbox;
+mod metrics;
+mod shard;
+mod site;
+mod upgrade;
+
+pub use upgrade::page;

@@ -80,3 +80,69 @@ const _: () = assert!(OUTBOX_BYTES_MAX > TAIL_BYTES_MAX, "the largest push fits 
 const _: () = assert!(STAGED_BYTES_MAX < OUTBOX_BYTES_MAX, "pushes wait before the outbox is full");
 const _: () = assert!(IDLE_TIMEOUT_MS > 2 * HEARTBEAT_S as u64 * 1_000, "a client has time to answer a ping");
 const _: () = assert!(LINK_OUTPUT_BYTES_MAX > LINK_FRAME_BYTES_MAX, "a link takes its largest frame");
+
+/// Most shards of one gateway: a session id holds the shard in 16 bits, links name it in 16 bits.
+pub const SHARDS_MAX: u16 = 1024;
+
+/// Default bound of a client's request head, bytes. An RS256 token of ~1 KiB and a browser's headers fit.
+pub const REQUEST_HEAD_BYTES: u32 = 8 * 1024;
+/// Largest bound of a request head that a configuration may set, bytes.
+pub const REQUEST_HEAD_BYTES_MAX: u32 = 64 * 1024;
+/// Most header lines of a request.
+pub const REQUEST_HEADERS_MAX: usize = 64;
+/// Bytes a refused client may still send before its connection is closed, so that it reads the answer instead of a reset.
+pub const LINGER_BYTES_MAX: usize = 64 * 1024;
+
+/// Default time from accept to the end of the handshake, milliseconds.
+pub const HANDSHAKE_TIMEOUT_MS: u32 = 10_000;
+/// Time that a connection whose deadline has passed gets to take its answer, milliseconds.
+pub const TIMED_OUT_ANSWER_MS: u64 = 1_000;
+/// Default number of handshakes one shard serves at a time; more wait in the listener's queue.
+pub const PENDING_HANDSHAKES: u32 = 1024;
+/// Link handshakes one shard serves at a time.
+pub const PENDING_LINK_HANDSHAKES_MAX: usize = 64;
+/// Connections waiting to be accepted, per listener. The kernel lowers it to `net.core.somaxconn`.
+pub const LISTEN_BACKLOG: i32 = 4096;
+/// How long a bind is tried again while the address is taken, milliseconds: the port of a killed server stays taken
+/// until its rings are torn down, tens to hundreds of milliseconds.
+pub const BIND_RETRY_MS: u64 = 1_000;
+/// Pause between two tries to bind, milliseconds.
+pub const BIND_PAUSE_MS: u64 = 25;
+/// Pause after an accept that failed for lack of descriptors or memory, milliseconds.
+pub const ACCEPT_PAUSE_MS: u64 = 50;
+
+/// Entries of a shard's mailbox. A hand-off that finds it full is answered 503.
+pub const MAILBOX_ENTRIES_MAX: usize = 4096;
+/// Entries of a mailbox handled in one turn, so that a storm of connects does not delay pushes.
+pub const MAIL_PER_TURN_MAX: usize = 128;
+/// A shard that has not ticked for this long is reported by `/healthz`, milliseconds.
+pub const SHARD_STALL_MS: u64 = 5_000;
+
+/// Smallest outbox that a configuration may set, bytes: it holds the largest push.
+pub const OUTBOX_BYTES_MIN: u32 = (TAIL_BYTES_MAX + 16 * 1024) as u32;
+/// Default time that a shutdown waits for clients to read their close frame, milliseconds.
+pub const SHUTDOWN_TIMEOUT_MS: u32 = 5_000;
+
+/// Pause between two looks at a thread that should end, milliseconds.
+pub const JOIN_PAUSE_MS: u64 = 5;
+
+/// Links held by one shard: dispatchers, and later gateways with guests.
+pub const LINKS_MAX: usize = 256;
+/// Silence after which a link is down, milliseconds.
+pub const LINK_SILENCE_MS: u64 = 15_000;
+/// Bytes read from a link at once.
+pub const LINK_READ_BYTES: usize = 64 * 1024;
+/// Bytes waiting to be written to a link above which nothing more is read from it.
+pub const LINK_OUTPUT_PAUSE_BYTES: usize = 1024 * 1024;
+/// Shortest link key, bytes.
+pub const LINK_KEY_BYTES_MIN: usize = 16;
+/// Longest handshake frame, bytes: a hello with the longest node name fits.
+pub const LINK_HANDSHAKE_BYTES_MAX: usize = 1024;
+
+/// How long the admin port waits for a shard's answer, milliseconds.
+pub const ADMIN_REPLY_MS: u64 = 2_000;
+
+const _: () = assert!(LINK_OUTPUT_PAUSE_BYTES < LINK_OUTPUT_BYTES_MAX, "a link is paused before it is closed");
+const _: () = assert!(LINK_READ_BYTES <= LINK_FRAME_BYTES_MAX, "the read buffer grows to hold one frame");
+const _: () = assert!(OUTBOX_BYTES_MAX >= OUTBOX_BYTES_MIN as usize, "the default outbox holds the largest push");
+const _: () = assert!(REQUEST_HEAD_BYTES <= REQUEST_HEAD_BYTES_MAX, "the default head bound is allowed");

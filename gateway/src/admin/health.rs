@@ -1,0 +1,81 @@
+//! Whether the gateway lives, and whether it can do its work.
+
+use std::sync::atomic::Ordering;
+
+use axum::{
+    Json,
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+
+use super::Admin;
+use crate::limits;
+
+#[derive(Serialize)]
+struct Health {
+    status: &'static str,
+    /// Shards whose loop stands still.
+    stalled: Vec<Stalled>,
+}
+
+#[derive(Serialize)]
+struct Stalled {
+    shard: usize,
+    for_ms: u64,
+}
+
+#[derive(Serialize)]
+struct Readiness {
+    ready: bool,
+    failing: Vec<Failing>,
+}
+
+/// One thing that is missing.
+#[derive(Serialize)]
+struct Failing {
+    dependency: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shard: Option<usize>,
+    /// Unix milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    since_ms: Option<u64>,
+    detail: &'static str,
+}
+
+/// 200 while every shard turns.
+pub(super) async fn healthz(State(admin): State<Admin>) -> Response {
+    let now_ms = admin.site.clock.now().mono_ms;
+    let stalled: Vec<Stalled> = admin
+        .site
+        .metrics
+        .iter()
+        .enumerate()
+        .map(|(shard, m)| Stalled { shard, for_ms: now_ms.saturating_sub(m.ticked_ms.read()) })
+        .filter(|s| s.for_ms >= limits::SHARD_STALL_MS)
+        .collect();
+    let (code, status) = match stalled.is_empty() {
+        true => (StatusCode::OK, "ok"),
+        false => (StatusCode::SERVICE_UNAVAILABLE, "stalled"),
+    };
+    (code, Json(Health { status, stalled })).into_response()
+}
+
+/// 200 while every shard has a dispatcher and clients are taken.
+pub(super) async fn readyz(State(admin): State<Admin>) -> Response {
+    let mut failing = Vec::new();
+    if admin.site.draining.load(Ordering::Relaxed) {
+        let detail = "the gateway is shutting down";
+        failing.push(Failing { dependency: "gateway", shard: None, since_ms: None, detail });
+    }
+    for (shard, metrics) in admin.site.metrics.iter().enumerate() {
+        let since_ms = metrics.no_link_since_ms.read();
+        if since_ms > 0 {
+            let detail = "no dispatcher is linked to this shard";
+            failing.push(Failing { dependency: "dispatcher", shard: Some(shard), since_ms: Some(since_ms), detail });
+        }
+    }
+    let code = if failing.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (code, Json(Readiness { ready: failing.is_empty(), failing })).into_response()
+}

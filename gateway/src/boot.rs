@@ -1,0 +1,239 @@
+//! Starting and stopping a gateway: the one place that puts its parts together.
+
+use std::{
+    fs, io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use pushgate_protocol::{
+    auth::Apps,
+    ids::{BootId, Epoch, NodeId, ShardId},
+};
+use ring::rand::{SecureRandom, SystemRandom};
+use tracing::{error, info};
+
+pub use crate::shard::Engine;
+use crate::{
+    admin::AdminThread,
+    config::{ConfigError, GatewayConfig, Settings},
+    limits,
+    links::handshake::Host,
+    mailbox::mailbox,
+    metrics::ShardMetrics,
+    shard::{self, ListenError, Listeners, Start, listen},
+    site::{Clock, Site},
+};
+
+/// Why a gateway does not start. The process ends with it.
+#[derive(Debug, thiserror::Error)]
+pub enum BootError {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// An address cannot be had.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// `gateway.engine` is `uring` and the kernel or the container forbids it.
+    #[error("gateway.engine is uring, but io_uring cannot be used here ({0}); allow it or set epoll")]
+    Engine(io::Error),
+    /// A shard did not start.
+    #[error("shard {shard} did not start: {source}")]
+    Shard {
+        /// Which.
+        shard: u16,
+        /// Why.
+        source: io::Error,
+    },
+    /// The admin port did not start.
+    #[error("the admin port did not start: {0}")]
+    Admin(io::Error),
+    /// The kernel gives no random bytes.
+    #[error("the kernel gives no random bytes")]
+    Random,
+}
+
+/// What a gateway is given besides its configuration.
+#[derive(Debug, Clone, Default)]
+pub struct StartOptions {
+    /// What `GET /` answers, see [`crate::page`]. Without it there is nothing at `/`.
+    pub page: Option<Vec<u8>>,
+    /// Generation of the member list.
+    pub epoch: Epoch,
+}
+
+/// A gateway at work. Dropped, it shuts down.
+#[derive(Debug)]
+pub struct RunningGateway {
+    site: Arc<Site>,
+    listen: SocketAddr,
+    links: SocketAddr,
+    engine: Engine,
+    admin: Option<AdminThread>,
+    admin_address: SocketAddr,
+    shards: Vec<JoinHandle<io::Result<()>>>,
+}
+
+/// Starts a gateway and returns once it accepts connections on all its addresses.
+pub fn start(config: &GatewayConfig, apps: Arc<Apps>, options: StartOptions) -> Result<RunningGateway, BootError> {
+    let settings = config.check()?;
+    let engine = Engine::choose(settings.engine).map_err(BootError::Engine)?;
+    let count = usize::from(settings.shards);
+    let (listen, clients) = listen::bind("the gateway", "gateway.listen", settings.listen, count)?;
+    let (links, peers) = listen::bind("the node link", "gateway.links", settings.links, count)?;
+    let (_, mut admin) = listen::bind("the admin port", "gateway.admin", settings.admin, 1)?;
+    let cores = if settings.pin { allowed_cores() } else { Vec::new() };
+    let mut threads = Vec::with_capacity(count);
+    for (shard, (clients, links)) in (0..settings.shards).zip(clients.into_iter().zip(peers)) {
+        let core = (!cores.is_empty()).then(|| cores[usize::from(shard) % cores.len()]);
+        let thread = shard::spawn(ShardId(shard), engine, Listeners { clients, links }, core)
+            .map_err(|source| BootError::Shard { shard, source })?;
+        threads.push(thread);
+    }
+    let (mail, mailboxes): (Vec<_>, Vec<_>) =
+        threads.iter().map(|t| mailbox(limits::MAILBOX_ENTRIES_MAX, t.bell.clone())).unzip();
+    let site = Arc::new(Site {
+        host: host(&settings, options.epoch)?,
+        settings,
+        apps,
+        page: options.page,
+        mail,
+        metrics: (0..count).map(|_| Arc::new(ShardMetrics::default())).collect(),
+        clock: Clock::start(),
+        draining: AtomicBool::new(false),
+    });
+    let admin = admin.pop().ok_or_else(|| BootError::Admin(io::ErrorKind::NotFound.into()))?;
+    let admin = AdminThread::spawn(admin, site.clone()).map_err(BootError::Admin)?;
+    let mut shards = Vec::with_capacity(count);
+    for (thread, mailbox) in threads.into_iter().zip(mailboxes) {
+        // A shard that ended since it reported is seen by `failed`.
+        let _ = thread.start.send(Start { site: site.clone(), mailbox });
+        shards.push(thread.thread);
+    }
+    let host = &site.host;
+    info!(node = %host.node, boot = host.boot.0, %listen, %links, admin = %admin.address, shards = count, %engine, "gateway up");
+    Ok(RunningGateway { admin_address: admin.address, admin: Some(admin), site, listen, links, engine, shards })
+}
+
+impl RunningGateway {
+    /// Where clients connect.
+    pub fn listen(&self) -> SocketAddr {
+        self.listen
+    }
+
+    /// Where dispatchers connect.
+    pub fn links(&self) -> SocketAddr {
+        self.links
+    }
+
+    /// Metrics, health, administration.
+    pub fn admin(&self) -> SocketAddr {
+        self.admin_address
+    }
+
+    /// The gateway's name.
+    pub fn node(&self) -> &NodeId {
+        &self.site.host.node
+    }
+
+    /// This run of the gateway.
+    pub fn boot(&self) -> BootId {
+        self.site.host.boot
+    }
+
+    /// How many shards it has.
+    pub fn shards(&self) -> u16 {
+        self.site.host.shards
+    }
+
+    /// The engine in use.
+    pub fn engine(&self) -> Engine {
+        self.engine
+    }
+
+    /// Whether a shard ended though nobody asked it to: its sockets failed. The process should end and be started
+    /// again.
+    pub fn failed(&self) -> bool {
+        self.shards.iter().any(JoinHandle::is_finished)
+    }
+
+    /// Stops: takes nothing new, closes the sessions with 1012 and waits for them at most
+    /// `gateway.limits.shutdown_timeout_ms`, then ends all threads.
+    pub fn shutdown(mut self) {
+        self.stop();
+    }
+
+    fn stop(&mut self) {
+        self.site.draining.store(true, Ordering::Relaxed);
+        let timeout_ms = u64::from(self.site.settings.limits.shutdown_timeout_ms) + limits::SHARD_STALL_MS;
+        let until = Instant::now() + Duration::from_millis(timeout_ms);
+        for (shard, thread) in self.shards.drain(..).enumerate() {
+            while !thread.is_finished() && Instant::now() < until {
+                thread::sleep(Duration::from_millis(limits::JOIN_PAUSE_MS));
+            }
+            if !thread.is_finished() {
+                error!(shard, timeout_ms, "the shard did not end in time and is left behind");
+            } else if thread.join().is_err() {
+                error!(shard, "the shard's thread panicked");
+            }
+        }
+        if let Some(admin) = self.admin.take() {
+            admin.stop();
+        }
+    }
+}
+
+impl Drop for RunningGateway {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn host(settings: &Settings, epoch: Epoch) -> Result<Host, BootError> {
+    Ok(Host {
+        key: settings.link_key.clone(),
+        node: settings.node.clone(),
+        boot: BootId(random()?),
+        shards: settings.shards,
+        hash_seed: random()?,
+        epoch,
+    })
+}
+
+fn random() -> Result<u64, BootError> {
+    let mut bytes = [0; 8];
+    SystemRandom::new().fill(&mut bytes).map_err(|_| BootError::Random)?;
+    Ok(u64::from_le_bytes(bytes))
+}
+
+/// Cores that this process may run on, from `Cpus_allowed_list` (proc(5)), such as `0-3,8`; none if it cannot be read.
+fn allowed_cores() -> Vec<usize> {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let list = status.lines().find_map(|l| l.strip_prefix("Cpus_allowed_list:")).unwrap_or_default();
+    core_list(list.trim())
+}
+
+fn core_list(list: &str) -> Vec<usize> {
+    let range = |part: &str| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        Some(first.parse::<usize>().ok()?..=last.parse::<usize>().ok()?)
+    };
+    list.split(',').filter_map(range).flatten().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn core_lists_are_read() {
+        assert_eq!(core_list("0-3,8,10-11"), [0, 1, 2, 3, 8, 10, 11]);
+        assert!(core_list("").is_empty());
+        assert!(!allowed_cores().is_empty());
+    }
+}

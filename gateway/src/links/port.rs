@@ -1,0 +1,158 @@
+//! A link's socket on its shard: one task reads, one writes, and the shard's loop does the rest between them.
+//!
+//! The read buffer goes back and forth: while the shard has it nothing is read, so what a peer sends faster than it is
+//! handled stays in the kernel and then with the peer. What is to be written collects in the core until the writer is
+//! free, and leaves in one write.
+
+use std::{
+    cell::{Cell, RefCell},
+    io,
+    net::{Shutdown, TcpStream as StdStream},
+    rc::Rc,
+};
+
+use monoio::{
+    buf::IoBufMut,
+    io::{AsyncReadRent, AsyncWriteRentExt, Splitable},
+    net::{
+        TcpStream,
+        tcp::{TcpOwnedReadHalf, TcpOwnedWriteHalf},
+    },
+};
+
+use super::inflow::announced;
+use crate::{limits, shard::signal::Signal};
+
+/// One link, as the shard's loop and the link's two tasks share it.
+#[derive(Debug)]
+pub(crate) struct Port {
+    /// Given to the loop: input came, output left, or the link ended.
+    shard: Signal,
+    input: RefCell<Option<Vec<u8>>>,
+    reading: RefCell<Option<Vec<u8>>>,
+    read_on: Signal,
+    output: RefCell<Vec<u8>>,
+    writing: Cell<bool>,
+    write_on: Signal,
+    /// The same socket, to shut it down from outside its tasks.
+    socket: StdStream,
+    ended: Cell<bool>,
+}
+
+impl Port {
+    /// Starts the tasks of a link. `input` is what came with the handshake, `output` goes out first. The shard is told
+    /// through `shard`.
+    pub(crate) fn open(socket: StdStream, input: Vec<u8>, output: Vec<u8>, shard: Signal) -> io::Result<Rc<Self>> {
+        let port = Rc::new(Self {
+            shard,
+            input: RefCell::new(Some(input)),
+            reading: RefCell::new(None),
+            read_on: Signal::default(),
+            output: RefCell::new(output),
+            writing: Cell::new(false),
+            write_on: Signal::default(),
+            socket: socket.try_clone()?,
+            ended: Cell::new(false),
+        });
+        let (reader, writer) = TcpStream::from_std(socket)?.into_split();
+        monoio::spawn(read(port.clone(), reader));
+        monoio::spawn(write(port.clone(), writer));
+        port.write_on.give();
+        port.shard.give();
+        Ok(port)
+    }
+
+    /// What was read, if anything new was. The reader waits until it is given back.
+    pub(crate) fn take_input(&self) -> Option<Vec<u8>> {
+        self.input.borrow_mut().take()
+    }
+
+    /// Gives the buffer back, without the `used` bytes at its start, and reading goes on.
+    pub(crate) fn give_back(&self, mut buffer: Vec<u8>, used: usize) {
+        buffer.drain(..used);
+        *self.reading.borrow_mut() = Some(buffer);
+        self.read_on.give();
+    }
+
+    /// Hands `output` to the writer if it is free, leaving an empty buffer in its place.
+    pub(crate) fn offer_output(&self, output: &mut Vec<u8>) {
+        let mut ours = self.output.borrow_mut();
+        if ours.is_empty() {
+            std::mem::swap(&mut *ours, output);
+            self.write_on.give();
+        }
+    }
+
+    /// Whether the peer or an error ended it.
+    pub(crate) fn is_ended(&self) -> bool {
+        self.ended.get()
+    }
+
+    /// Whether all that was offered was handed to the kernel.
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.ended.get() || (!self.writing.get() && self.output.borrow().is_empty())
+    }
+
+    /// Ends both tasks; what is not written is lost.
+    pub(crate) fn end(&self) {
+        if !self.ended.replace(true) {
+            // The peer may have gone first.
+            let _ = self.socket.shutdown(Shutdown::Both);
+            self.read_on.give();
+            self.write_on.give();
+            self.shard.give();
+        }
+    }
+}
+
+async fn read(port: Rc<Port>, mut socket: TcpOwnedReadHalf) {
+    loop {
+        port.read_on.heard().await;
+        if port.ended.get() {
+            return;
+        }
+        let Some(mut buffer) = port.reading.borrow_mut().take() else { continue };
+        if buffer.is_empty() && buffer.capacity() > 2 * limits::LINK_READ_BYTES {
+            // The room of one large frame is not kept.
+            buffer = Vec::new();
+        }
+        let start = buffer.len();
+        buffer.reserve_exact(announced(&buffer).max(limits::LINK_READ_BYTES).saturating_sub(start).max(1));
+        let (result, slice) = socket.read(buffer.slice_mut(start..)).await;
+        match result {
+            Ok(n) if n > 0 => {
+                *port.input.borrow_mut() = Some(slice.into_inner());
+                port.shard.give();
+            }
+            _ => return port.end(),
+        }
+    }
+}
+
+async fn write(port: Rc<Port>, mut socket: TcpOwnedWriteHalf) {
+    loop {
+        port.write_on.heard().await;
+        if port.ended.get() {
+            return;
+        }
+        let bytes = std::mem::take(&mut *port.output.borrow_mut());
+        if bytes.is_empty() {
+            continue;
+        }
+        port.writing.set(true);
+        let (result, mut bytes) = socket.write_all(bytes).await;
+        port.writing.set(false);
+        if result.is_err() {
+            return port.end();
+        }
+        let mut next = port.output.borrow_mut();
+        if !next.is_empty() {
+            port.write_on.give();
+        } else if bytes.capacity() <= limits::LINK_OUTPUT_PAUSE_BYTES {
+            // The core fills this buffer next.
+            bytes.clear();
+            *next = bytes;
+        }
+        port.shard.give();
+    }
+}

@@ -1,0 +1,178 @@
+//! The links of one shard: their ports, and what goes between them and the core.
+
+use std::{net::TcpStream as StdStream, os::fd::OwnedFd, rc::Rc};
+
+use pushgate_protocol::link::ToGateway;
+use tracing::{info, warn};
+
+use super::{
+    handshake::{Peer, Refusal, ready},
+    inflow::Inflow,
+    port::Port,
+    refuse,
+};
+use crate::{
+    core::{LinkId, Now, Shard},
+    crowd::Outgoing,
+    limits,
+    shard::{Desk, signal::Signal},
+};
+
+/// All links of one shard.
+pub(crate) struct Ports {
+    desk: Rc<Desk>,
+    signal: Signal,
+    links: Vec<Link>,
+}
+
+struct Link {
+    id: LinkId,
+    peer: Peer,
+    port: Rc<Port>,
+    heard_ms: u64,
+    /// Input is left with the peer because it does not read our output.
+    held: Option<Vec<u8>>,
+    /// Why it is to be ended, if it is.
+    failed: Option<String>,
+}
+
+impl Ports {
+    /// No links yet. `signal` wakes the shard's loop.
+    pub(crate) fn new(desk: Rc<Desk>, signal: Signal) -> Self {
+        desk.metrics.no_link_since_ms.set(desk.site.clock.now().unix_ms.max(1));
+        Self { desk, signal, links: Vec::new() }
+    }
+
+    /// Brings a link up. An older one of the same peer is ended: a peer has one link to a shard, so it lost that one.
+    pub(crate) fn open(&mut self, now: Now, socket: OwnedFd, peer: Peer, early: Vec<u8>, core: &mut Shard) {
+        for link in self.links.iter_mut().filter(|l| l.peer.boot == peer.boot) {
+            link.failed = Some("the peer opened another".to_owned());
+        }
+        self.sweep(now, core);
+        if self.links.len() >= limits::LINKS_MAX {
+            return refuse(socket, &Refusal::Full(self.desk.shard.0, self.links.len()));
+        }
+        match Port::open(StdStream::from(socket), early, ready(), self.signal.clone()) {
+            Ok(port) => {
+                info!(shard = self.desk.shard.0, peer = %peer.node, boot = peer.boot.0, "link up");
+                let id = core.link_up(now, peer.boot);
+                self.links.push(Link { id, peer, port, heard_ms: now.mono_ms, held: None, failed: None });
+                self.count(now);
+            }
+            Err(error) => warn!(shard = self.desk.shard.0, peer = %peer.node, %error, "link not taken"),
+        }
+    }
+
+    /// Gives the core what has been read from every link, high pushes first.
+    pub(crate) fn take_input(&mut self, now: Now, core: &mut Shard, out: &mut dyn Outgoing) {
+        self.sweep(now, core);
+        let mut buffers = Vec::new();
+        for (index, link) in self.links.iter_mut().enumerate() {
+            let waiting = core.link_output(link.id).map_or(0, |o| o.len());
+            if let Some(bytes) = link.held.take().or_else(|| link.port.take_input()) {
+                link.heard_ms = now.mono_ms;
+                if waiting > limits::LINK_OUTPUT_PAUSE_BYTES {
+                    link.held = Some(bytes);
+                } else {
+                    buffers.push((index, bytes));
+                }
+            }
+        }
+        if buffers.is_empty() {
+            return;
+        }
+        let inflows: Vec<(usize, Inflow<'_>)> = buffers.iter().map(|(i, bytes)| (*i, Inflow::cut(bytes))).collect();
+        let mut ends = Vec::with_capacity(inflows.len());
+        let mut rests = Vec::with_capacity(inflows.len());
+        for (index, inflow) in inflows {
+            let id = self.links[index].id;
+            self.desk.metrics.link_bytes_in.add(inflow.used as u64);
+            give(inflow.high, id, now, core, out);
+            rests.push((id, inflow.rest));
+            ends.push((inflow.used, inflow.error));
+        }
+        for (id, rest) in rests {
+            give(rest, id, now, core, out);
+        }
+        for ((index, bytes), (used, error)) in buffers.into_iter().zip(ends) {
+            let link = &mut self.links[index];
+            match error {
+                None => link.port.give_back(bytes, used),
+                Some(error) => {
+                    link.failed = Some(error.to_string());
+                    self.signal.give();
+                }
+            }
+        }
+    }
+
+    /// Hands what the core has to say to the writers that are free.
+    pub(crate) fn give_output(&mut self, core: &mut Shard) {
+        for link in &mut self.links {
+            let Some(output) = core.link_output(link.id).filter(|o| !o.is_empty()) else { continue };
+            let bytes = output.len();
+            link.port.offer_output(output);
+            if output.is_empty() {
+                self.desk.metrics.link_bytes_out.add(bytes as u64);
+            } else if bytes > limits::LINK_OUTPUT_BYTES_MAX {
+                link.failed = Some(format!("{bytes} bytes wait to be read by it"));
+                self.signal.give();
+            }
+        }
+    }
+
+    /// Ends links that are silent.
+    pub(crate) fn tick(&mut self, now: Now, core: &mut Shard) {
+        for link in &mut self.links {
+            // A peer whose input is held back is not silent.
+            if link.held.is_none() && now.mono_ms.saturating_sub(link.heard_ms) >= limits::LINK_SILENCE_MS {
+                link.failed = Some(format!("nothing was heard for {} ms", limits::LINK_SILENCE_MS));
+            }
+        }
+        self.sweep(now, core);
+    }
+
+    /// Whether all output was handed to the kernel.
+    pub(crate) fn are_flushed(&self, core: &Shard) -> bool {
+        core.links_with_output().next().is_none() && self.links.iter().all(|l| l.port.is_flushed())
+    }
+
+    /// Tells the core of links that ended, and ends those that failed.
+    fn sweep(&mut self, now: Now, core: &mut Shard) {
+        let shard = self.desk.shard.0;
+        let metrics = self.desk.metrics.clone();
+        let before = self.links.len();
+        self.links.retain(|link| {
+            if let Some(reason) = &link.failed {
+                warn!(shard, peer = %link.peer.node, boot = link.peer.boot.0, reason, "link ended");
+                metrics.links_failed.add(1);
+                link.port.end();
+            } else if link.port.is_ended() {
+                info!(shard, peer = %link.peer.node, boot = link.peer.boot.0, "link down");
+            } else {
+                return true;
+            }
+            core.link_down(now, link.id);
+            false
+        });
+        if self.links.len() != before {
+            self.count(now);
+        }
+    }
+
+    fn count(&self, now: Now) {
+        let metrics = &self.desk.metrics;
+        metrics.links.set(self.links.len() as u64);
+        if !self.links.is_empty() {
+            metrics.no_link_since_ms.set(0);
+        } else if metrics.no_link_since_ms.read() == 0 {
+            metrics.no_link_since_ms.set(now.unix_ms.max(1));
+        }
+    }
+}
+
+fn give(frames: Vec<(ToGateway<'_>, usize)>, id: LinkId, now: Now, core: &mut Shard, out: &mut dyn Outgoing) {
+    for (frame, bytes) in frames {
+        core.link_frame(now, id, frame, bytes, out);
+    }
+}

@@ -1,0 +1,215 @@
+//! Counters of the gateway's threads. Each shard writes its own, with relaxed atomics; the admin thread reads them all
+//! and renders them as Prometheus text.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric},
+    metrics::{counter::ConstCounter, gauge::ConstGauge},
+};
+
+use crate::{core, upgrade::answer::Status};
+
+/// One number that one thread writes and others read.
+#[derive(Debug, Default)]
+pub(crate) struct Number(AtomicU64);
+
+impl Number {
+    /// Counts `n` more.
+    pub(crate) fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// Sets the value.
+    pub(crate) fn set(&self, n: u64) {
+        self.0.store(n, Ordering::Relaxed);
+    }
+
+    /// The value.
+    pub(crate) fn read(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What one shard counts. Its own cache lines, so that counting disturbs no other shard.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(crate) struct ShardMetrics {
+    /// Client connections accepted.
+    pub(crate) accepted: Number,
+    /// Accepts that failed, for lack of descriptors or memory.
+    pub(crate) accept_errors: Number,
+    /// Client handshakes under way.
+    pub(crate) handshakes: Number,
+    /// Requests answered without an upgrade, by status.
+    answers: [Number; Status::ALL.len()],
+    /// Sessions handed to another shard.
+    pub(crate) handed_off: Number,
+    /// Hand-offs refused because the owner's mailbox was full.
+    pub(crate) mailbox_full: Number,
+    /// Connections in the crowd.
+    pub(crate) connections: Number,
+    /// Connections that the crowd did not take.
+    pub(crate) insert_errors: Number,
+    /// Links that are up.
+    pub(crate) links: Number,
+    /// Unix time since when the shard has no link, milliseconds; 0 while it has one.
+    pub(crate) no_link_since_ms: Number,
+    /// Link handshakes refused.
+    pub(crate) links_refused: Number,
+    /// Links ended for bytes that are no frame, for silence, or because the peer did not read.
+    pub(crate) links_failed: Number,
+    /// Frame bytes handled.
+    pub(crate) link_bytes_in: Number,
+    /// Frame bytes handed to the links' writers.
+    pub(crate) link_bytes_out: Number,
+    /// Turns of the loop.
+    pub(crate) turns: Number,
+    /// When the shard last ticked, monotonic milliseconds.
+    pub(crate) ticked_ms: Number,
+    /// The core's, in the order of [`CORE`].
+    core: [Number; CORE.len()],
+}
+
+impl ShardMetrics {
+    /// Counts an answer.
+    pub(crate) fn answered(&self, status: Status) {
+        if let Some(number) = Status::ALL.iter().position(|s| *s == status).and_then(|n| self.answers.get(n)) {
+            number.add(1);
+        }
+    }
+
+    /// Takes over what the core counted.
+    pub(crate) fn publish(&self, counted: &core::ShardMetrics) {
+        for (number, series) in self.core.iter().zip(CORE) {
+            number.set((series.read)(counted));
+        }
+    }
+
+    /// Answers by status.
+    pub(crate) fn answers(&self) -> impl Iterator<Item = (Status, u64)> {
+        Status::ALL.into_iter().zip(self.answers.iter().map(Number::read))
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Counter,
+    Gauge,
+}
+
+/// One series per shard.
+struct Series<T: 'static> {
+    name: &'static str,
+    help: &'static str,
+    kind: Kind,
+    read: fn(&T) -> u64,
+}
+
+macro_rules! series {
+    ($kind:ident, $name:literal, $help:literal, $read:expr) => {
+        Series { name: $name, help: $help, kind: Kind::$kind, read: $read }
+    };
+}
+
+/// What the core counts.
+const CORE: &[Series<core::ShardMetrics>] = &[
+    series!(Gauge, "pushgate_sessions", "Sessions standing", |m| m.sessions),
+    series!(Gauge, "pushgate_echoes", "Echo connections standing", |m| m.echoes),
+    series!(Gauge, "pushgate_users", "Users with at least one session", |m| m.users),
+    series!(Gauge, "pushgate_users_replaying", "Users whose stream is being replayed", |m| m.replaying),
+    series!(Counter, "pushgate_sessions_opened", "Sessions opened", |m| m.opened),
+    series!(Counter, "pushgate_sessions_resumed", "Sessions that resumed one of this gateway", |m| m.resumed),
+    series!(Counter, "pushgate_pushes", "Pushes that links brought", |m| m.pushes),
+    series!(Counter, "pushgate_push_frames", "Push frames for clients", |m| m.push_frames_out),
+    series!(Counter, "pushgate_client_acks", "Acknowledgement frames of clients", |m| m.acks),
+    series!(Counter, "pushgate_pushes_acked", "Pushes acknowledged", |m| m.acked),
+    series!(Counter, "pushgate_client_frames", "Messages and control frames of clients", |m| m.frames_in),
+    series!(Counter, "pushgate_client_received_bytes", "Bytes received of clients", |m| m.bytes_in),
+    series!(Counter, "pushgate_client_sent_bytes", "Bytes sent to clients", |m| m.bytes_out),
+    series!(Counter, "pushgate_pushes_offline", "Pushes for users without a session", |m| m.offline),
+    series!(Counter, "pushgate_pushes_deferred", "Pushes put behind a replay", |m| m.deferred),
+    series!(Counter, "pushgate_pushes_expired", "Pushes that came too late", |m| m.expired),
+    series!(Counter, "pushgate_pushes_dropped", "Pushes that found the outbox full", |m| m.outbox_drops),
+    series!(Counter, "pushgate_pushes_returned", "Pushes given back at a session's end", |m| m.returned),
+    series!(Counter, "pushgate_pushes_moved", "Pushes for users of another gateway", |m| m.moved),
+    series!(Counter, "pushgate_pushes_crossed", "Pushes on the wrong shard; 0 in normal use", |m| m.crossed),
+    series!(Counter, "pushgate_closed_slow", "Sessions closed with 4002", |m| m.outbox_closes),
+    series!(Counter, "pushgate_closed_idle", "Sessions closed with 4008", |m| m.idle_closes),
+    series!(Counter, "pushgate_closed_token", "Sessions closed with 4001", |m| m.token_closes),
+    series!(Counter, "pushgate_bad_clients", "Clients that broke the framing or the dialect", |m| m.bad_clients),
+    series!(Counter, "pushgate_frames_given_up", "Frames for dispatchers given up without a link", |m| m.unparked),
+];
+
+/// What the shard's thread counts around the core.
+const SHARD: &[Series<ShardMetrics>] = &[
+    series!(Counter, "pushgate_accepted", "Client connections accepted", |m| m.accepted.read()),
+    series!(Counter, "pushgate_accept_errors", "Accepts that failed", |m| m.accept_errors.read()),
+    series!(Gauge, "pushgate_handshakes", "Client handshakes under way", |m| m.handshakes.read()),
+    series!(Counter, "pushgate_handed_off", "Sessions moved to their owner shard", |m| m.handed_off.read()),
+    series!(Counter, "pushgate_mailbox_full", "Hand-offs refused by a full mailbox", |m| m.mailbox_full.read()),
+    series!(Gauge, "pushgate_connections", "Client connections held", |m| m.connections.read()),
+    series!(Counter, "pushgate_insert_errors", "Connections not taken", |m| m.insert_errors.read()),
+    series!(Gauge, "pushgate_links", "Links that are up", |m| m.links.read()),
+    series!(Counter, "pushgate_links_refused", "Link handshakes refused", |m| m.links_refused.read()),
+    series!(Counter, "pushgate_links_failed", "Links ended for a fault of the peer", |m| m.links_failed.read()),
+    series!(Counter, "pushgate_link_received_bytes", "Frame bytes received on links", |m| m.link_bytes_in.read()),
+    series!(Counter, "pushgate_link_sent_bytes", "Frame bytes sent on links", |m| m.link_bytes_out.read()),
+    series!(Counter, "pushgate_turns", "Turns of the shard's loop", |m| m.turns.read()),
+];
+
+/// Renders the counters of all shards.
+#[derive(Debug)]
+pub(crate) struct Exposition(pub(crate) Vec<Arc<ShardMetrics>>);
+
+impl Collector for Exposition {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        for (n, series) in CORE.iter().enumerate() {
+            self.encode_series(&mut encoder, series, |m| m.core[n].read())?;
+        }
+        for series in SHARD {
+            self.encode_series(&mut encoder, series, series.read)?;
+        }
+        let kind = ConstCounter::new(0u64).metric_type();
+        let mut family =
+            encoder.encode_descriptor("pushgate_answers", "Requests not upgraded, by status", None, kind)?;
+        for (shard, metrics) in self.0.iter().enumerate() {
+            for (status, count) in metrics.answers().filter(|(_, n)| *n > 0) {
+                let labels = [("shard", shard.to_string()), ("status", status.code().to_string())];
+                ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Exposition {
+    fn encode_series<T>(
+        &self,
+        encoder: &mut DescriptorEncoder<'_>,
+        series: &Series<T>,
+        read: impl Fn(&ShardMetrics) -> u64,
+    ) -> fmt::Result {
+        let kind = match series.kind {
+            Kind::Counter => ConstCounter::new(0u64).metric_type(),
+            Kind::Gauge => ConstGauge::new(0i64).metric_type(),
+        };
+        let mut family = encoder.encode_descriptor(series.name, series.help, None, kind)?;
+        for (shard, metrics) in self.0.iter().enumerate() {
+            let labels = [("shard", shard.to_string())];
+            let encoder = family.encode_family(&labels)?;
+            match series.kind {
+                Kind::Counter => ConstCounter::new(read(metrics)).encode(encoder)?,
+                Kind::Gauge => ConstGauge::new(read(metrics) as i64).encode(encoder)?,
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,130 @@
+//! A shard: one thread, one runtime, one part of the sessions.
+//!
+//! The thread accepts connections of its own listeners and serves their handshakes as tasks ([`Desk`]); its loop
+//! ([`turn`]) owns the crowd and the core, and is the only one to touch them. Whatever another task or thread wants of
+//! a shard goes through its mailbox.
+
+mod accept;
+pub(crate) mod deadline;
+mod engine;
+pub(crate) mod listen;
+pub(crate) mod signal;
+mod thread;
+mod turn;
+
+use std::{cell::Cell, os::fd::OwnedFd, rc::Rc, sync::Arc};
+
+use pushgate_protocol::ids::{AppId, SessionId, ShardId, UserId};
+
+pub(crate) use self::thread::{Listeners, Start, spawn};
+pub use self::{engine::Engine, listen::ListenError};
+use crate::{
+    core::{SessionOpen, SessionView},
+    links::handshake::Peer,
+    metrics::ShardMetrics,
+    site::Site,
+};
+
+/// What a shard can be asked by other tasks and threads.
+#[derive(Debug)]
+pub(crate) enum Mail {
+    /// A client that may come in.
+    Session {
+        /// Its socket; the 101 is not sent yet.
+        socket: OwnedFd,
+        /// Who it is.
+        open: Box<SessionOpen>,
+    },
+    /// A client of `/v1/echo`.
+    Echo {
+        /// Its socket; the 101 is not sent yet.
+        socket: OwnedFd,
+        /// The 101.
+        preface: Vec<u8>,
+        /// What the client sent after its request.
+        early: Vec<u8>,
+    },
+    /// A peer that proved the key.
+    Link {
+        /// Its socket; `Ready` is not sent yet.
+        socket: OwnedFd,
+        /// Who it is.
+        peer: Peer,
+        /// What it sent after its proof.
+        early: Vec<u8>,
+    },
+    /// Which sessions does a user have?
+    SessionsOf {
+        /// The app.
+        app: AppId,
+        /// The user.
+        user: UserId,
+        /// Where the answer goes.
+        reply: flume::Sender<Vec<SessionView>>,
+    },
+    /// End a session.
+    Kick {
+        /// The session.
+        session: SessionId,
+        /// Where the answer goes: whether it stood.
+        reply: flume::Sender<bool>,
+    },
+}
+
+/// What the tasks of a shard's thread share.
+pub(crate) struct Desk {
+    /// Which shard.
+    pub(crate) shard: ShardId,
+    /// The gateway.
+    pub(crate) site: Arc<Site>,
+    /// This shard's counters.
+    pub(crate) metrics: Arc<ShardMetrics>,
+    /// Deadlines of handshakes.
+    pub(crate) deadlines: deadline::Deadlines,
+    /// Handshakes of clients and of links.
+    pub(crate) clients: Rc<Seats>,
+    pub(crate) links: Rc<Seats>,
+}
+
+/// A bounded number of places for tasks.
+#[derive(Debug)]
+pub(crate) struct Seats {
+    max: usize,
+    taken: Cell<usize>,
+    freed: signal::Signal,
+}
+
+/// A place; it is free again once dropped.
+pub(crate) struct Seat(Rc<Seats>);
+
+impl Seats {
+    /// `max` places.
+    pub(crate) fn new(max: usize) -> Rc<Self> {
+        Rc::new(Self { max, taken: Cell::new(0), freed: signal::Signal::default() })
+    }
+
+    /// Waits until a place is free. One task waits at a time.
+    pub(crate) async fn free(&self) {
+        while self.taken.get() >= self.max {
+            self.freed.heard().await;
+        }
+    }
+
+    /// Takes a place.
+    pub(crate) fn take(self: &Rc<Self>) -> Seat {
+        self.taken.set(self.taken.get() + 1);
+        Seat(self.clone())
+    }
+
+    /// Places taken.
+    pub(crate) fn taken(&self) -> usize {
+        self.taken.get()
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.taken.set(self.0.taken.get() - 1);
+        self.0.freed.give();
+    }
+}

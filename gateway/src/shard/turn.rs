@@ -1,0 +1,211 @@
+//! A shard's loop: in turns, it takes mail, link input, what clients sent, and time to the core, and what the core has
+//! to say to the sockets.
+//!
+//! It sleeps until a client or its mailbox has something, a task of its own thread gives its signal, or a tick is due.
+
+use std::{
+    future::{Future, poll_fn},
+    io,
+    os::fd::OwnedFd,
+    pin::pin,
+    rc::Rc,
+    sync::atomic::Ordering,
+    task::Poll,
+    time::Duration,
+};
+
+use tracing::{error, info, warn};
+
+use super::{Desk, Mail, signal::Signal};
+use crate::{
+    core::{Now, Shard, ShardSettings, Verifier},
+    crowd::{ConnId, Crowd, Gone, Handler, Outgoing, wake::Watch},
+    limits,
+    links::ports::Ports,
+    mailbox::Mailbox,
+    upgrade::refuse,
+};
+
+/// The loop and all it owns.
+pub(super) struct Loop {
+    desk: Rc<Desk>,
+    crowd: Box<dyn Crowd>,
+    core: Shard,
+    watch: Watch,
+    mailbox: Mailbox<Mail>,
+    signal: Signal,
+    ports: Ports,
+    next_tick_ms: u64,
+    /// Set when a shutdown began: when it gives up waiting for clients.
+    ends_ms: Option<u64>,
+}
+
+/// Takes what clients send to the core.
+struct ToCore<'a> {
+    core: &'a mut Shard,
+    now: Now,
+}
+
+impl Handler for ToCore<'_> {
+    fn received(&mut self, conn: ConnId, bytes: &mut [u8], out: &mut dyn Outgoing) {
+        self.core.received(self.now, conn, bytes, out);
+    }
+
+    fn gone(&mut self, conn: ConnId, why: Gone, out: &mut dyn Outgoing) {
+        self.core.gone(self.now, conn, why, out);
+    }
+}
+
+impl Loop {
+    pub(super) fn new(
+        desk: Rc<Desk>,
+        crowd: Box<dyn Crowd>,
+        watch: Watch,
+        mailbox: Mailbox<Mail>,
+        signal: Signal,
+    ) -> Self {
+        let core = Shard::new(settings(&desk), verifier(&desk));
+        let ports = Ports::new(desk.clone(), signal.clone());
+        Self { desk, crowd, core, watch, mailbox, signal, ports, next_tick_ms: 0, ends_ms: None }
+    }
+
+    /// Runs until a shutdown is done, or the crowd breaks.
+    pub(super) async fn run(mut self) -> io::Result<()> {
+        loop {
+            let now = self.desk.site.clock.now();
+            if let Err(error) = self.turn(now) {
+                error!(shard = self.desk.shard.0, %error, "the shard's sockets failed");
+                return Err(error);
+            }
+            if self.is_done(now) {
+                info!(shard = self.desk.shard.0, connections_left = self.crowd.len(), "shard ended");
+                return Ok(());
+            }
+            self.sleep(Duration::from_millis(self.next_tick_ms.saturating_sub(now.mono_ms))).await?;
+        }
+    }
+
+    fn turn(&mut self, now: Now) -> io::Result<()> {
+        self.desk.metrics.turns.add(1);
+        self.take_mail(now);
+        self.ports.take_input(now, &mut self.core, &mut *self.crowd);
+        self.crowd.turn(now.mono_ms, &mut ToCore { core: &mut self.core, now })?;
+        if now.mono_ms >= self.next_tick_ms {
+            self.tick(now);
+        }
+        self.ports.give_output(&mut self.core);
+        Ok(())
+    }
+
+    fn tick(&mut self, now: Now) {
+        self.next_tick_ms = now.mono_ms + limits::TICK_MS;
+        if self.ends_ms.is_none() && self.desk.site.draining.load(Ordering::Relaxed) {
+            self.ends_ms = Some(now.mono_ms + u64::from(self.desk.site.settings.limits.shutdown_timeout_ms));
+            self.core.shut_down(now, &mut *self.crowd);
+        }
+        self.core.tick(now, &mut *self.crowd);
+        self.ports.tick(now, &mut self.core);
+        self.desk.deadlines.advance(now.mono_ms);
+        let metrics = &self.desk.metrics;
+        metrics.handshakes.set(self.desk.clients.taken() as u64);
+        metrics.connections.set(self.crowd.len() as u64);
+        metrics.ticked_ms.set(now.mono_ms);
+        metrics.publish(&self.core.metrics());
+    }
+
+    fn take_mail(&mut self, now: Now) {
+        for _ in 0..limits::MAIL_PER_TURN_MAX {
+            let Some(mail) = self.mailbox.take() else { return };
+            self.open(now, mail);
+        }
+        if self.mailbox.len() > 0 {
+            self.signal.give();
+        }
+    }
+
+    fn open(&mut self, now: Now, mail: Mail) {
+        match mail {
+            Mail::Session { socket, .. } | Mail::Echo { socket, .. } if self.ends_ms.is_some() => {
+                refuse(&self.desk, socket, "this gateway is shutting down: connect again");
+            }
+            Mail::Session { socket, open } => {
+                if let Some(conn) = self.insert(socket) {
+                    self.core.attach(now, conn, *open, &mut *self.crowd);
+                }
+            }
+            Mail::Echo { socket, preface, early } => {
+                if let Some(conn) = self.insert(socket) {
+                    self.core.attach_echo(now, conn, preface, early, &mut *self.crowd);
+                }
+            }
+            Mail::Link { socket, peer, early } => {
+                self.ports.open(now, socket, peer, early, &mut self.core);
+            }
+            // Whoever asked may have given up.
+            Mail::SessionsOf { app, user, reply } => {
+                let _ = reply.try_send(self.core.sessions_of(now, app.as_str(), user.as_str()));
+            }
+            Mail::Kick { session, reply } => {
+                let _ = reply.try_send(self.core.kick(now, session, &mut *self.crowd));
+            }
+        }
+    }
+
+    fn insert(&mut self, socket: OwnedFd) -> Option<ConnId> {
+        match self.crowd.insert(socket) {
+            Ok(conn) => Some(conn),
+            Err((socket, error)) => {
+                if self.desk.metrics.insert_errors.read().is_power_of_two()
+                    || self.desk.metrics.insert_errors.read() == 0
+                {
+                    warn!(shard = self.desk.shard.0, %error, connections = self.crowd.len(), "connection not taken");
+                }
+                self.desk.metrics.insert_errors.add(1);
+                refuse(&self.desk, socket, "this gateway holds as many connections as it can");
+                None
+            }
+        }
+    }
+
+    /// Whether a shutdown has nothing left to wait for.
+    fn is_done(&self, now: Now) -> bool {
+        let quiet = self.crowd.is_empty() && self.desk.clients.taken() == 0 && self.ports.are_flushed(&self.core);
+        self.ends_ms.is_some_and(|ends| quiet || now.mono_ms >= ends)
+    }
+
+    async fn sleep(&mut self, timeout: Duration) -> io::Result<()> {
+        // The wait may be dropped before it is ready, and a signal that was heard ends it.
+        let mut wait = pin!(self.watch.wait(&*self.crowd, timeout));
+        let mut signal = pin!(self.signal.heard());
+        poll_fn(|cx| match (signal.as_mut().poll(cx), wait.as_mut().poll(cx)) {
+            (_, Poll::Ready(result)) => Poll::Ready(result),
+            (Poll::Ready(()), Poll::Pending) => Poll::Ready(Ok(())),
+            (Poll::Pending, Poll::Pending) => Poll::Pending,
+        })
+        .await
+    }
+}
+
+fn settings(desk: &Desk) -> ShardSettings {
+    let host = &desk.site.host;
+    let limits = &desk.site.settings.limits;
+    ShardSettings {
+        heartbeat_s: limits.heartbeat_s,
+        idle_timeout_ms: u64::from(limits.idle_timeout_ms),
+        outbox_bytes_max: limits.outbox_bytes_max as usize,
+        unacked_max: limits.unacked_max as usize,
+        ..ShardSettings::new(host.boot, desk.shard, host.shards, host.hash_seed, host.epoch)
+    }
+}
+
+/// Checks tokens that sessions send to stand longer: of the same user, or they would change hands.
+fn verifier(desk: &Desk) -> Verifier {
+    let apps = desk.site.apps.clone();
+    Box::new(move |app, user, token, now_s| {
+        let claims = apps.client(token, now_s).map_err(|e| e.reason())?;
+        if (&claims.app, &claims.user) != (app, user) {
+            return Err("the token is another user's".to_owned());
+        }
+        Ok(claims.expires_ms)
+    })
+}

@@ -1,0 +1,52 @@
+//! What all threads of a gateway read. Nothing here changes after boot but the draining flag.
+
+use std::{
+    sync::{Arc, atomic::AtomicBool},
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
+
+use pushgate_protocol::auth::Apps;
+
+use crate::{
+    config::Settings, core::Now, links::handshake::Host, mailbox::MailSender, metrics::ShardMetrics, shard::Mail,
+};
+
+/// One gateway, as its threads see it.
+#[derive(Debug)]
+pub(crate) struct Site {
+    /// The checked configuration.
+    pub(crate) settings: Settings,
+    /// Who may connect.
+    pub(crate) apps: Arc<Apps>,
+    /// What the gateway says of itself on links.
+    pub(crate) host: Host,
+    /// What `GET /` answers.
+    pub(crate) page: Option<Vec<u8>>,
+    /// The shards' mailboxes, by shard.
+    pub(crate) mail: Vec<MailSender<Mail>>,
+    /// The shards' counters, by shard.
+    pub(crate) metrics: Vec<Arc<ShardMetrics>>,
+    /// The process' clock.
+    pub(crate) clock: Clock,
+    /// Set once, by a shutdown: nothing new is taken.
+    pub(crate) draining: AtomicBool,
+}
+
+/// Monotonic and Unix time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Clock(Instant);
+
+impl Clock {
+    /// A clock whose monotonic time starts now.
+    pub(crate) fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    /// The time.
+    pub(crate) fn now(&self) -> Now {
+        Now {
+            mono_ms: self.0.elapsed().as_millis() as u64,
+            unix_ms: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64),
+        }
+    }
+}

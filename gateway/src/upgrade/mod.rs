@@ -1,0 +1,134 @@
+//! Client connections from accept to hand-off: the request is read and decided upon here, on the shard that accepted
+//! it; a session then moves to the shard that owns its user, and gets its 101 there.
+
+pub(crate) mod answer;
+mod page;
+mod request;
+mod route;
+
+use std::{io::Write, net::TcpStream as StdStream, os::fd::OwnedFd, rc::Rc, sync::atomic::Ordering};
+
+use monoio::{
+    buf::IoBufMut,
+    io::{AsyncReadRent, AsyncWriteRent, AsyncWriteRentExt},
+    net::TcpStream,
+};
+use pushgate_protocol::placement;
+
+pub use self::page::page;
+use self::{
+    answer::{Answer, Status},
+    request::{Request, RequestError},
+    route::{Decision, Offer, decide},
+};
+use crate::{
+    limits,
+    mailbox::NotSent,
+    shard::{Desk, Mail, deadline::Timed},
+};
+
+/// Serves one connection until it is answered or handed on.
+pub(crate) async fn serve(desk: Rc<Desk>, stream: TcpStream) {
+    let limits = &desk.site.settings.limits;
+    let mut timed = desk.deadlines.watch(stream, u64::from(limits.handshake_timeout_ms));
+    let decision = match read_request(&mut timed, limits.head_bytes_max as usize).await {
+        Ok(Some(request)) => {
+            let offer = Offer {
+                apps: &desk.site.apps,
+                echo: desk.site.settings.echo,
+                page: desk.site.page.as_deref(),
+                draining: desk.site.draining.load(Ordering::Relaxed),
+            };
+            decide(&request, offer, desk.site.clock.now().unix_ms / 1_000)
+        }
+        Ok(None) => return,
+        Err(answer) => Decision::Answer(answer),
+    };
+    match decision {
+        Decision::Answer(answer) => reply(&desk, timed, &answer).await,
+        Decision::Session(open) => {
+            let hash = placement::user_hash(desk.site.host.hash_seed, open.app.as_str(), open.user.as_str());
+            let owner = placement::shard_of(hash, desk.site.host.shards);
+            if owner != desk.shard {
+                desk.metrics.handed_off.add(1);
+            }
+            hand_over(&desk, owner, Mail::Session { socket: timed.into_socket(), open });
+        }
+        Decision::Echo { preface, early } => {
+            hand_over(&desk, desk.shard, Mail::Echo { socket: timed.into_socket(), preface, early });
+        }
+    }
+}
+
+/// `None` if the client went away before its request was whole.
+async fn read_request(timed: &mut Timed, head_bytes_max: usize) -> Result<Option<Request>, Answer> {
+    let mut bytes = Vec::with_capacity(1024.min(head_bytes_max));
+    loop {
+        let start = bytes.len();
+        if start == bytes.capacity() {
+            bytes.reserve(start.min(head_bytes_max));
+        }
+        let (result, slice) = timed.stream().read(bytes.slice_mut(start..)).await;
+        bytes = slice.into_inner();
+        match result {
+            Ok(n) if n > 0 => match Request::parse(bytes, head_bytes_max).map_err(not_a_request)? {
+                Ok(request) => return Ok(Some(request)),
+                Err(part) => bytes = part,
+            },
+            Ok(_) if timed.is_late() => {
+                return Err(Answer::problem(Status::RequestTimeout, "the request did not arrive in time"));
+            }
+            _ => return Ok(None),
+        }
+    }
+}
+
+fn not_a_request(error: RequestError) -> Answer {
+    let status = match error {
+        RequestError::Malformed(_) => Status::BadRequest,
+        RequestError::TooLarge(_) | RequestError::TooManyHeaders => Status::HeadTooLarge,
+    };
+    Answer::problem(status, &error.to_string())
+}
+
+/// Writes the answer and reads on for a while: closing a socket with unread bytes resets it, and the client would lose
+/// the answer. The deadline stands.
+async fn reply(desk: &Desk, mut timed: Timed, answer: &Answer) {
+    desk.metrics.answered(answer.status());
+    let stream = timed.stream();
+    if stream.write_all(answer.encode()).await.0.is_err() || stream.shutdown().await.is_err() {
+        return;
+    }
+    let mut bytes = Vec::with_capacity(4096);
+    let mut left = limits::LINGER_BYTES_MAX;
+    while left > 0 {
+        bytes.clear();
+        let (result, back) = stream.read(bytes).await;
+        bytes = back;
+        match result {
+            Ok(n) if n > 0 => left = left.saturating_sub(n),
+            _ => return,
+        }
+    }
+}
+
+/// Gives the socket to its shard, or tells the client to come again.
+fn hand_over(desk: &Desk, owner: pushgate_protocol::ids::ShardId, mail: Mail) {
+    let mail = match desk.site.mail[usize::from(owner.0)].send(mail) {
+        Ok(()) => return,
+        Err(NotSent::Full(mail) | NotSent::Closed(mail)) => mail,
+    };
+    desk.metrics.mailbox_full.add(1);
+    if let Mail::Session { socket, .. } | Mail::Echo { socket, .. } = mail {
+        refuse(desk, socket, "too many connections at once: try again");
+    }
+}
+
+/// Answers 503 without waiting: the answer fits an empty socket buffer.
+pub(crate) fn refuse(desk: &Desk, socket: OwnedFd, detail: &str) {
+    let answer = Answer::problem(Status::Unavailable, detail).with("Retry-After", "1");
+    desk.metrics.answered(answer.status());
+    let mut stream = StdStream::from(socket);
+    // A client that is gone needs no answer.
+    let _ = stream.set_nonblocking(true).and_then(|()| stream.write_all(&answer.encode()));
+}

@@ -1,0 +1,138 @@
+//! What a request gets: routed by path, checked in full, and its token read, before anything is answered.
+
+use httparse::Header;
+use pushgate_protocol::{
+    auth::Apps,
+    ids::SessionId,
+    wire::WireForm,
+    ws::handshake::{self, Upgrade},
+};
+
+use super::{
+    answer::{Answer, Status},
+    request::Request,
+};
+use crate::core::SessionOpen;
+
+/// The subprotocol of `WireForm::PUSHGATE_V1`.
+const PUSHGATE_V1: &str = "pushgate.v1";
+/// How a browser, which cannot set headers, sends its token: as another subprotocol.
+const BEARER_PROTOCOL: &str = "bearer.";
+
+/// What becomes of a connection.
+#[derive(Debug)]
+pub(crate) enum Decision {
+    /// It is answered and closed.
+    Answer(Answer),
+    /// It becomes a session of its owner shard.
+    Session(Box<SessionOpen>),
+    /// It becomes an echo.
+    Echo {
+        /// The 101.
+        preface: Vec<u8>,
+        /// What the client sent after its request.
+        early: Vec<u8>,
+    },
+}
+
+/// What a gateway serves.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Offer<'a> {
+    /// Who may open a session.
+    pub(crate) apps: &'a Apps,
+    /// Whether `/v1/echo` is there.
+    pub(crate) echo: bool,
+    /// What `/` is, if it is there.
+    pub(crate) page: Option<&'a [u8]>,
+    /// Whether the gateway takes nothing new.
+    pub(crate) draining: bool,
+}
+
+/// Decides; `now_s` is Unix time.
+pub(crate) fn decide(request: &Request, offer: Offer<'_>, now_s: u64) -> Decision {
+    match answer_or_upgrade(request, offer, now_s) {
+        Ok(decision) => decision,
+        Err(answer) => Decision::Answer(answer),
+    }
+}
+
+fn answer_or_upgrade(request: &Request, offer: Offer<'_>, now_s: u64) -> Result<Decision, Answer> {
+    let path = request.path();
+    let known = match path {
+        "/v1/ws" => true,
+        "/v1/echo" => offer.echo,
+        "/" => offer.page.is_some(),
+        _ => false,
+    };
+    if !known {
+        let detail = "there is nothing at this path: clients connect to /v1/ws";
+        return Err(Answer::problem(Status::NotFound, detail));
+    }
+    if request.method() != "GET" {
+        return Err(Answer::problem(Status::MethodNotAllowed, "the method must be GET").with("Allow", "GET"));
+    }
+    if let ("/", Some(page)) = (path, offer.page) {
+        return Err(Answer::page(page));
+    }
+    let headers: Vec<Header<'_>> = request.headers().map(|(name, value)| Header { name, value }).collect();
+    let upgrade = handshake::check(request.method(), 1, &headers).map_err(not_upgrade)?;
+    if offer.draining {
+        let detail = "this gateway is shutting down: connect again";
+        return Err(Answer::problem(Status::Unavailable, detail).with("Retry-After", "1"));
+    }
+    if path == "/v1/echo" {
+        let preface = handshake::switching(upgrade.key, None);
+        return Ok(Decision::Echo { preface, early: request.early().to_vec() });
+    }
+    session(request, &upgrade, offer.apps, now_s).map(|open| Decision::Session(Box::new(open)))
+}
+
+fn session(request: &Request, upgrade: &Upgrade<'_>, apps: &Apps, now_s: u64) -> Result<SessionOpen, Answer> {
+    let token = token(request, upgrade).ok_or_else(Answer::no_token)?;
+    let claims = apps.client(&token, now_s).map_err(|e| Answer::bad_token(&e.reason()))?;
+    let resume = resume(request)?;
+    let protocol = upgrade.protocols.contains(&PUSHGATE_V1).then_some(PUSHGATE_V1);
+    Ok(SessionOpen {
+        app: claims.app,
+        user: claims.user,
+        device: claims.device,
+        platform: claims.platform,
+        expires_ms: claims.expires_ms,
+        wire: WireForm::PUSHGATE_V1,
+        resume,
+        preface: handshake::switching(upgrade.key, protocol),
+        early: request.early().to_vec(),
+    })
+}
+
+/// The token, from the first place that has one: the header, the query, the subprotocols.
+fn token(request: &Request, upgrade: &Upgrade<'_>) -> Option<String> {
+    let header = request.header_values("authorization").find_map(|value| {
+        let (scheme, token) = value.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
+    });
+    let protocol = || upgrade.protocols.iter().find_map(|p| p.strip_prefix(BEARER_PROTOCOL)).map(str::to_owned);
+    header.or_else(|| request.query("token")).or_else(protocol).filter(|t| !t.is_empty())
+}
+
+/// Where a client that was connected before goes on: `?resume=<session>&seq=<last received>`.
+fn resume(request: &Request) -> Result<Option<(SessionId, u64)>, Answer> {
+    let Some(session) = request.query("resume") else { return Ok(None) };
+    let bad = |detail: String| Answer::problem(Status::BadRequest, &detail);
+    let session = SessionId::parse(&session).map_err(|e| bad(format!("resume: {e}")))?;
+    let seq = match request.query("seq") {
+        None => 0,
+        Some(text) => text.parse().map_err(|_| bad("seq must be a number".to_owned()))?,
+    };
+    Ok(Some((session, seq)))
+}
+
+fn not_upgrade(refusal: handshake::Refusal) -> Answer {
+    let detail = refusal.to_string();
+    match refusal.status() {
+        426 => Answer::problem(Status::UpgradeRequired, &detail)
+            .with("Upgrade", "websocket")
+            .with("Sec-WebSocket-Version", "13"),
+        _ => Answer::problem(Status::BadRequest, &detail),
+    }
+}

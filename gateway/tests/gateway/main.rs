@@ -1,0 +1,9 @@
+//! The gateway as its clients, its dispatchers and its operators see it: real sockets on loopback.
+#![allow(clippy::unwrap_used)]
+
+mod admin;
+mod bad_input;
+mod links;
+mod peer;
+mod server;
+mod sessions;

@@ -1,0 +1,167 @@
+//! A gateway for one test, and its clients.
+
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use pushgate_gateway::{
+    boot::{RunningGateway, StartOptions, start},
+    config::{EngineKind, GatewayConfig},
+    page,
+};
+use pushgate_protocol::{
+    apps::AppConfig,
+    auth::{Apps, ClientIdentity},
+    ids::{AppId, DeviceId, UserId},
+};
+use serde_json::Value;
+use tungstenite::{Message, WebSocket, client::IntoClientRequest, http::Request};
+
+pub const LINK_KEY: &str = "a key for links in tests";
+/// Nothing here should take this long; it ends a test that would hang.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+pub fn config(engine: EngineKind, shards: u16) -> GatewayConfig {
+    let any = || "127.0.0.1:0".to_owned();
+    GatewayConfig {
+        listen: any(),
+        links: any(),
+        admin: any(),
+        node: "g1".into(),
+        shards,
+        engine,
+        echo: true,
+        link_key: Some(LINK_KEY.into()),
+        ..GatewayConfig::default()
+    }
+}
+
+pub fn apps() -> Arc<Apps> {
+    let config: AppConfig = serde_json::from_value(serde_json::json!({
+        "id": "shop",
+        "keys": [{ "kind": "jwt", "alg": "HS256", "key": "a key for tokens that only tests have" }],
+    }))
+    .unwrap();
+    let app = config.resolve(&mut |_| Err("no files".into())).unwrap();
+    Arc::new(Apps::new(vec![app]).unwrap())
+}
+
+pub fn gateway(engine: EngineKind, shards: u16) -> RunningGateway {
+    gateway_with(&config(engine, shards))
+}
+
+pub fn gateway_with(config: &GatewayConfig) -> RunningGateway {
+    start(config, apps(), StartOptions { page: Some(page("http://127.0.0.1:7410")), ..StartOptions::default() })
+        .unwrap()
+}
+
+pub fn now_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+}
+
+pub fn shop() -> AppId {
+    AppId::parse("shop").unwrap()
+}
+
+pub fn token(user: &str) -> String {
+    let device = Some(DeviceId::parse("phone").unwrap());
+    let identity = ClientIdentity { user: UserId::parse(user).unwrap(), device, platform: None };
+    apps().mint_client(&shop(), &identity, 3600, now_s()).unwrap()
+}
+
+/// A connected client.
+pub struct Client(pub WebSocket<TcpStream>);
+
+impl Client {
+    /// Connects `user` and reads its hello.
+    pub fn connect(gateway: &RunningGateway, user: &str) -> (Self, Value) {
+        let request = request(gateway, "/v1/ws", &[("Authorization", &format!("Bearer {}", token(user)))]);
+        let mut client = Self::open(gateway, request).unwrap();
+        let hello = client.frame();
+        assert_eq!(hello["type"], "hello");
+        assert_eq!(hello["user"], user);
+        (client, hello)
+    }
+
+    pub fn open(gateway: &RunningGateway, request: Request<()>) -> Result<Self, Box<tungstenite::Error>> {
+        let stream = TcpStream::connect(gateway.listen()).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        match tungstenite::client(request, stream) {
+            Ok((socket, _)) => Ok(Self(socket)),
+            Err(tungstenite::HandshakeError::Failure(e)) => Err(Box::new(e)),
+            Err(e) => panic!("{e}"),
+        }
+    }
+
+    /// The next text message.
+    pub fn frame(&mut self) -> Value {
+        match self.0.read().unwrap() {
+            Message::Text(text) => serde_json::from_str(&text).unwrap(),
+            other => panic!("expected a text message, got {other:?}"),
+        }
+    }
+
+    pub fn say(&mut self, frame: Value) {
+        self.0.send(Message::text(frame.to_string())).unwrap();
+    }
+
+    /// The code that the server closes with.
+    pub fn close_code(&mut self) -> u16 {
+        loop {
+            match self.0.read() {
+                Ok(Message::Close(Some(frame))) => return frame.code.into(),
+                Ok(_) => {}
+                Err(e) => panic!("closed without a frame: {e}"),
+            }
+        }
+    }
+}
+
+pub fn request(gateway: &RunningGateway, path: &str, headers: &[(&str, &str)]) -> Request<()> {
+    let mut request = format!("ws://{}{path}", gateway.listen()).into_client_request().unwrap();
+    for (name, value) in headers {
+        let name: tungstenite::http::HeaderName = name.parse().unwrap();
+        request.headers_mut().append(name, value.parse().unwrap());
+    }
+    request
+}
+
+/// An HTTP answer.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub head: String,
+    pub body: String,
+}
+
+impl Answer {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("{e}: {self:?}"))
+    }
+}
+
+/// Sends raw bytes and reads until the server closes.
+pub fn exchange_bytes(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(bytes).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    answer
+}
+
+/// The same, with the answer taken apart.
+pub fn exchange(address: SocketAddr, bytes: &[u8]) -> Answer {
+    let text = String::from_utf8(exchange_bytes(address, bytes)).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+    let status = head.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or(0);
+    Answer { status, head: head.to_owned(), body: body.to_owned() }
+}
+
+/// One request without a body, to the admin port or the client port.
+pub fn call(address: SocketAddr, method: &str, path: &str) -> Answer {
+    exchange(address, format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes())
+}
