@@ -9,7 +9,10 @@
 //!   least every few minutes, or the group takes the partitions away.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -53,7 +56,8 @@ pub struct KafkaSource {
     /// When to ask the brokers next; `None` while there is no reason to doubt them.
     probe_at: Option<Instant>,
     full_since: Option<Instant>,
-    paused: bool,
+    /// The rebalance after which the partitions were paused; `None` while they are not.
+    paused: Option<u64>,
     /// What slipped through while paused.
     stash: Vec<Record>,
 }
@@ -63,7 +67,7 @@ impl KafkaSource {
     /// [`TaskSource::poll`] says so.
     pub fn new(config: &KafkaConfig, lane: Lane, health: Arc<KafkaHealth>) -> Result<Self, SourceError> {
         let topic = config.lane_topic(lane);
-        let context = LaneContext { topic: topic.clone(), ledger: Mutex::default() };
+        let context = LaneContext { topic: topic.clone(), ledger: Mutex::default(), rebalances: AtomicU64::new(0) };
         let fatal = |e: KafkaError| SourceError::Fatal { what: WHAT, detail: format!("topic {topic}: {e}") };
         let consumer: BaseConsumer<LaneContext> = config.consumer(lane).create_with_context(context).map_err(fatal)?;
         consumer.subscribe(&[&topic]).map_err(fatal)?;
@@ -74,7 +78,7 @@ impl KafkaSource {
             health,
             probe_at: Some(Instant::now()),
             full_since: None,
-            paused: false,
+            paused: None,
             stash: Vec::new(),
         })
     }
@@ -104,11 +108,13 @@ impl KafkaSource {
             std::thread::sleep(wait.min(FULL_WAIT));
             return Ok(());
         }
-        let pause = self.consumer.assignment().and_then(|all| self.consumer.pause(&all));
-        if let Err(error) = pause {
-            tracing::warn!(topic = self.topic(), %error, "a full lane could not be paused");
+        let rebalances = self.consumer.context().rebalances.load(Ordering::Relaxed);
+        if self.paused != Some(rebalances) {
+            self.paused = Some(rebalances);
+            if let Err(error) = self.consumer.assignment().and_then(|all| self.consumer.pause(&all)) {
+                tracing::warn!(topic = self.topic(), %error, "a full lane could not be paused");
+            }
         }
-        self.paused = true;
         match self.consumer.poll(wait.min(FULL_WAIT)) {
             Some(Ok(message)) => {
                 if let Some(record) = self.consumer.context().take(&message) {
@@ -123,12 +129,12 @@ impl KafkaSource {
 
     fn resume(&mut self) {
         self.full_since = None;
-        if std::mem::take(&mut self.paused) {
-            let resumed = self.consumer.assignment().and_then(|all| self.consumer.resume(&all));
-            if let Err(error) = resumed {
-                tracing::error!(topic = self.topic(), %error, "the lane could not be resumed; trying on");
-                self.paused = true;
-            }
+        if self.paused.is_none() {
+            return;
+        }
+        match self.consumer.assignment().and_then(|all| self.consumer.resume(&all)) {
+            Ok(()) => self.paused = None,
+            Err(error) => tracing::error!(topic = self.topic(), %error, "the lane could not be resumed; trying on"),
         }
     }
 
@@ -251,6 +257,8 @@ impl TaskSource for KafkaSource {
 struct LaneContext {
     topic: String,
     ledger: Mutex<Ledger>,
+    /// How many there were.
+    rebalances: AtomicU64,
 }
 
 impl LaneContext {
@@ -303,6 +311,7 @@ impl ClientContext for LaneContext {
 
 impl ConsumerContext for LaneContext {
     fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        self.rebalances.fetch_add(1, Ordering::Relaxed);
         match rebalance {
             Rebalance::Assign(list) => {
                 let mut ledger = self.ledger();

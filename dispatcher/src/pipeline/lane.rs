@@ -138,7 +138,8 @@ impl LaneLoop {
     fn wait_for_settlement(&mut self) {
         match self.parts.settled.recv_timeout(Duration::from_millis(limits::LANE_POLL_MS)) {
             Ok(token) => self.positions.extend(self.shares.settle(token)),
-            Err(RecvTimeoutError::Timeout) => {}
+            // A full lane goes on serving its consumer group; what goes wrong there shows when it is polled again.
+            Err(RecvTimeoutError::Timeout) => drop(self.parts.source.poll(0, Duration::ZERO, &mut self.records)),
             // Every finisher is gone: the process is going down, the loop sees `stop` next.
             Err(RecvTimeoutError::Disconnected) => std::thread::yield_now(),
         }

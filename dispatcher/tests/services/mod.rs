@@ -1,4 +1,5 @@
-//! Where the tests' Kafka is: `PUSHGATE_TEST_KAFKA`, else `scripts/services` is asked to start one.
+//! Where the tests' Kafka is. `PUSHGATE_TEST_KAFKA` names the brokers; without it `scripts/services` is asked to start
+//! one if `PUSHGATE_TEST_SERVICES=required`, else the test says that it did not run.
 
 use std::{
     path::Path,
@@ -8,12 +9,23 @@ use std::{
 
 /// The brokers that tests share.
 #[allow(dead_code, reason = "a test binary uses what it needs")]
-pub fn kafka() -> &'static str {
-    static BROKERS: OnceLock<String> = OnceLock::new();
-    BROKERS.get_or_init(|| match std::env::var("PUSHGATE_TEST_KAFKA") {
-        Ok(brokers) => brokers,
-        Err(_) => value(&services(None, &["up", "kafka"]), "PUSHGATE_TEST_KAFKA"),
-    })
+pub fn kafka() -> Option<&'static str> {
+    static BROKERS: OnceLock<Option<String>> = OnceLock::new();
+    let find = || match std::env::var("PUSHGATE_TEST_KAFKA") {
+        Ok(brokers) => Some(brokers),
+        Err(_) => wanted().then(|| value(&services(None, &["up", "kafka"]), "PUSHGATE_TEST_KAFKA")),
+    };
+    BROKERS.get_or_init(find).as_deref()
+}
+
+/// Whether tests with services are to run.
+pub fn wanted() -> bool {
+    let required = std::env::var("PUSHGATE_TEST_SERVICES").is_ok_and(|v| v == "required");
+    let wanted = required || std::env::var("PUSHGATE_TEST_KAFKA").is_ok();
+    if !wanted {
+        println!("not run: needs Kafka; set PUSHGATE_TEST_SERVICES=required");
+    }
+    wanted
 }
 
 /// Runs `scripts/services`, with its state in `state` under `target/` if that is given, and answers what it printed.

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::suite::{self, Backend};
 
-suite::conformance!(Disk::new());
+suite::conformance!(Some(Disk::new()));
 
 /// A data directory, opened anew for each consumer unless something else still uses it.
 struct Disk {

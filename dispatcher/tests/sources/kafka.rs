@@ -9,15 +9,22 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use pushgate_dispatcher::{
-    kafka::{KafkaConfig, KafkaHealth, KafkaIntake, KafkaProducer, KafkaSource},
-    seams::{Intake, SourceError, TaskSource},
+    kafka::{KafkaConfig, KafkaHealth, KafkaIntake, KafkaProducer, KafkaResults, KafkaSource},
+    seams::{DeadRecord, Intake, ResultSink, SourceError, TaskSource},
 };
-use pushgate_protocol::link::Lane;
+use pushgate_protocol::{
+    ids::{AppId, MessageId, UserId},
+    link::Lane,
+    result::{Class, Recipient, ResultInfo, ResultRecord, State},
+};
 use rdkafka::{
-    ClientConfig,
+    ClientConfig, Message,
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
     client::DefaultClientContext,
+    consumer::{BaseConsumer, Consumer},
+    message::{Headers, OwnedMessage},
 };
 
 use crate::{
@@ -35,25 +42,27 @@ struct Topics {
 }
 
 impl Topics {
-    fn new() -> Self {
-        let topics = Self::absent();
+    /// `None` without a broker.
+    fn new() -> Option<Self> {
+        let topics = Self::absent()?;
         topics.create();
-        topics
+        Some(topics)
     }
 
-    fn absent() -> Self {
+    fn absent() -> Option<Self> {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let prefix = format!("test.{}.{}", uuid::Uuid::now_v7(), COUNT.fetch_add(1, Ordering::Relaxed));
         let config =
-            KafkaConfig { brokers: services::kafka().into(), group: prefix.clone(), prefix, ..Default::default() };
+            KafkaConfig { brokers: services::kafka()?.into(), group: prefix.clone(), prefix, ..Default::default() };
         let health = KafkaHealth::new();
         let producer = KafkaProducer::new(&config, health.clone()).unwrap();
         let intake = Arc::new(KafkaIntake::new(&config, producer));
-        Self { config, health, intake }
+        Some(Self { config, health, intake })
     }
 
     fn names(&self) -> Vec<String> {
-        Lane::ALL.map(|lane| self.config.lane_topic(lane)).to_vec()
+        let lanes = Lane::ALL.map(|lane| self.config.lane_topic(lane));
+        lanes.into_iter().chain([self.config.results_topic(), self.config.dead_topic()]).collect()
     }
 
     fn create(&self) {
@@ -93,7 +102,7 @@ impl Backend for Topics {
 
 #[test]
 fn a_missing_topic_is_named_and_found_once_it_is_there() {
-    let topics = Topics::absent();
+    let Some(topics) = Topics::absent() else { return };
     let mut source = topics.source(Lane::High);
     let error = source.poll(1, Duration::from_millis(100), &mut Vec::new()).unwrap_err();
     assert!(error.to_string().contains(&topics.config.lane_topic(Lane::High)), "{error}");
@@ -106,7 +115,7 @@ fn a_missing_topic_is_named_and_found_once_it_is_there() {
 
 #[test]
 fn an_absent_broker_is_named_with_the_time_since() {
-    // A port that nobody listens on while this listener holds it without accepting for Kafka.
+    // A port that nobody listens on any more.
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let config = KafkaConfig { brokers: closed.to_string(), ..Default::default() };
     let health = KafkaHealth::new();
@@ -121,7 +130,7 @@ fn an_absent_broker_is_named_with_the_time_since() {
 
 #[test]
 fn settlements_after_a_revoke_are_ignored() {
-    let topics = Topics::new();
+    let Some(topics) = Topics::new() else { return };
     let keys: Vec<String> = (0..60).map(|k| format!("k{k}")).collect();
     suite::append(&topics, Lane::High, keys.iter().map(|k| suite::record(k, k.clone())).collect());
     let mut first = topics.source(Lane::High);
@@ -151,7 +160,7 @@ fn settlements_after_a_revoke_are_ignored() {
 #[test]
 fn rebalances_neither_skip_nor_lose() {
     const RECORDS: usize = 6_000;
-    let topics = Topics::new();
+    let Some(topics) = Topics::new() else { return };
     let seen = Mutex::new(BTreeSet::new());
     let enough = |part: usize| seen.lock().unwrap().len() >= part;
     // Settles in batches, out of order, leaving always a few for later, and commits now and then.
@@ -196,4 +205,85 @@ fn rebalances_neither_skip_nor_lose() {
     let mut source = topics.source(Lane::Normal);
     let left = suite::values(&suite::take(&mut source, 1));
     assert_eq!(left, ["last"]);
+}
+
+#[test]
+fn results_and_dead_letters_have_the_contracts_form() {
+    let Some(topics) = Topics::new() else { return };
+    let producer = KafkaProducer::new(&topics.config, topics.health.clone()).unwrap();
+    let sink = KafkaResults::new(&topics.config, producer);
+    let result = ResultRecord {
+        message: MessageId::parse("m1").unwrap(),
+        app: AppId::parse("shop").unwrap(),
+        recipient: Recipient { user: UserId::parse("u1").unwrap(), device: None },
+        channel: "websocket",
+        account: None,
+        provider_id: None,
+        state: State::Delivered,
+        reason: None,
+        attempt: 1,
+        time_ms: 5,
+        info: ResultInfo {
+            occurrence: None,
+            lane: Lane::High,
+            class: Class::Transactional,
+            accepted_ms: 4,
+            bytes: 3,
+            meta: None,
+        },
+    };
+    suite::block_on(sink.publish(vec![result.clone()])).unwrap();
+    let letter = |value: Vec<u8>| DeadRecord {
+        key: Some(Bytes::from_static(b"u1")),
+        value: value.into(),
+        reason: "body is not JSON".into(),
+        attempts: 2,
+        origin: "pushgate.high/0/7".into(),
+    };
+    // The second is larger than the topic takes: it is buried without its value.
+    suite::block_on(sink.bury(vec![letter(b"{".to_vec()), letter(vec![7; 3 << 20])])).unwrap();
+
+    let results = read(&topics.config, &topics.config.results_topic(), 1);
+    assert_eq!(results[0].key().unwrap(), b"m1/u1");
+    assert_eq!(results[0].payload().unwrap(), result.to_json());
+    // The first attempt at both may have placed the first already.
+    let dead = read(&topics.config, &topics.config.dead_topic(), 2);
+    let header = |m: &OwnedMessage, key: &str| {
+        let found = m.headers().unwrap().iter().find(|h| h.key == key);
+        found.map(|h| String::from_utf8(h.value.unwrap().to_vec()).unwrap())
+    };
+    for message in &dead {
+        assert_eq!(message.key().unwrap(), b"u1");
+        assert_eq!(header(message, "reason").unwrap(), "body is not JSON");
+        assert_eq!(header(message, "attempts").unwrap(), "2");
+        assert_eq!(header(message, "origin").unwrap(), "pushgate.high/0/7");
+    }
+    assert_eq!(dead[0].payload().unwrap(), b"{");
+    let last = dead.last().unwrap();
+    assert!(last.payload().unwrap_or_default().is_empty());
+    assert_eq!(header(last, "value_left_out_bytes").unwrap(), (3 << 20).to_string());
+}
+
+/// Reads a topic from its start with a consumer of its own until the `count`-th distinct message.
+fn read(config: &KafkaConfig, topic: &str, count: usize) -> Vec<OwnedMessage> {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", &config.brokers)
+        .set("group.id", format!("{}.reader", config.prefix))
+        .set("auto.offset.reset", "earliest")
+        .create()
+        .unwrap();
+    consumer.subscribe(&[topic]).unwrap();
+    let mut found: Vec<OwnedMessage> = Vec::new();
+    for _ in 0..300 {
+        if let Some(Ok(message)) = consumer.poll(Duration::from_millis(100)) {
+            let message = message.detach();
+            if !found.iter().any(|m| m.payload() == message.payload()) {
+                found.push(message);
+            }
+            if found.len() == count {
+                return found;
+            }
+        }
+    }
+    panic!("{} of {count} messages came from {topic}", found.len());
 }

@@ -19,10 +19,14 @@ pub trait Backend {
     fn open(&self, lane: Lane) -> Box<dyn TaskSource>;
 }
 
-/// Runs the suite over a backend: one test per fact.
+/// Runs the suite over a backend, if there is one: one test per fact.
 macro_rules! conformance {
     ($backend:expr; $($fact:ident),+ $(,)?) => {
-        $(#[test] fn $fact() { $crate::suite::$fact(&$backend); })+
+        $(#[test] fn $fact() {
+            if let Some(backend) = $backend {
+                $crate::suite::$fact(&backend);
+            }
+        })+
     };
     ($backend:expr) => {
         $crate::suite::conformance! { $backend;
@@ -222,7 +226,10 @@ pub fn nothing_asked_for_is_nothing_polled(backend: &impl Backend) {
     let mut source = backend.open(Lane::Normal);
     take(&mut *source, 1);
     let mut records = Vec::new();
-    source.poll(0, Duration::from_millis(1), &mut records).unwrap();
+    // Longer than a source waits before it takes a full lane for a lasting one.
+    for _ in 0..400 {
+        source.poll(0, POLL_WAIT, &mut records).unwrap();
+    }
     assert!(records.is_empty());
     assert_eq!(values(&take(&mut *source, 2)), expected(1..3));
 }
