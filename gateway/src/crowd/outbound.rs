@@ -108,19 +108,24 @@ impl Outbounds {
     /// Keeps an emptied buffer for reuse, or frees it.
     pub(super) fn recycle(&mut self, mut buffer: Vec<u8>) {
         let bytes = buffer.capacity();
-        if bytes == 0 || bytes > SPARE_BUFFER_BYTES_MAX || self.spare_bytes + bytes > SPARE_BYTES_MAX {
+        if bytes == 0 || bytes > SPARE_BUFFER_BYTES_MAX || self.spare_bytes + charge(&buffer) > SPARE_BYTES_MAX {
             return;
         }
         buffer.clear();
-        self.spare_bytes += bytes;
+        self.spare_bytes += charge(&buffer);
         self.spare.push(buffer);
     }
 
     fn buffer(&mut self) -> Vec<u8> {
-        let buffer = self.spare.pop().unwrap_or_default();
-        self.spare_bytes -= buffer.capacity();
+        let Some(buffer) = self.spare.pop() else { return Vec::new() };
+        self.spare_bytes -= charge(&buffer);
         buffer
     }
+}
+
+/// What a spare buffer costs, so that many small ones are bounded, too.
+fn charge(buffer: &Vec<u8>) -> usize {
+    buffer.capacity() + size_of::<Vec<u8>>()
 }
 
 #[cfg(test)]

@@ -1,5 +1,16 @@
 //! Waiting for a crowd inside a monoio runtime, on either of its drivers, without keeping its other tasks from running.
 //!
+//! A shard's loop takes its mailboxes, turns the crowd, waits; every task that changes what the loop would see rings the
+//! [`Bell`]:
+//!
+//! ```ignore
+//! loop {
+//!     take_mailboxes(&mut *crowd);
+//!     crowd.turn(clock.now_ms(), &mut shard)?;
+//!     watch.wait(&*crowd, clock.until_next_tick()).await?;
+//! }
+//! ```
+//!
 //! A session ring's own descriptor is polled; each poll stays armed until it fires, so a wait that ends for another
 //! reason costs no cancellation.
 

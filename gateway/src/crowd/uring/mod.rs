@@ -4,6 +4,7 @@
 //! | module | owns |
 //! |---|---|
 //! | `roster` | who is in the crowd and what each needs next; no call into the kernel |
+//! | `lane` | what is to be done on one ring |
 //! | `ring` | one session ring; all sends of a batch end before it returns |
 //! | `buffers` | the provided buffers of a ring |
 //! | `tag` | the tag of an operation |
@@ -12,6 +13,7 @@
 //! opens another when all are full. A crowd must be used and dropped on the thread that made it.
 
 mod buffers;
+mod lane;
 mod ring;
 mod roster;
 mod tag;
@@ -80,6 +82,15 @@ impl UringCrowd {
         Ok(conn)
     }
 
+    /// Takes completions from all rings.
+    fn reap(&mut self) -> io::Result<()> {
+        if self.rings.iter_mut().all(|ring| ring.is_quiet()) {
+            // What the kernel has pending is pending for the thread, whatever the ring: one call runs it for all.
+            self.rings[0].run_pending()?;
+        }
+        self.rings.iter_mut().try_for_each(SessionRing::collect)
+    }
+
     /// Hands the completions taken from the rings to the roster and the handler. Returns whether there were any.
     fn take_events(&mut self, handler: &mut dyn Handler) -> bool {
         let mut any = false;
@@ -130,9 +141,7 @@ impl Crowd for UringCrowd {
         self.roster.tick(now_ms);
         let mut any = false;
         for _ in 0..TURN_ROUNDS_MAX {
-            for ring in &mut self.rings {
-                ring.reap()?;
-            }
+            self.reap()?;
             let took = self.take_events(handler);
             let sent = self.flush()?;
             any |= took | sent;
@@ -143,6 +152,7 @@ impl Crowd for UringCrowd {
         // What the last flush brought up is handled too: no receive buffer is kept beyond the turn.
         any |= self.take_events(handler);
         self.roster.tick(now_ms);
+        self.roster.shrink();
         Ok(any)
     }
 

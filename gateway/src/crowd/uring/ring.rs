@@ -139,17 +139,18 @@ impl SessionRing {
         self.submit()
     }
 
-    /// Runs what the kernel has pending for this thread, then takes all completions.
-    pub(super) fn reap(&mut self) -> io::Result<()> {
-        if self.ring.completion().is_empty() {
-            // SAFETY: no argument is passed.
-            let entered = unsafe { self.ring.submitter().enter::<()>(0, 0, EnterFlags::GETEVENTS.bits(), None) };
-            match entered {
-                Err(error) if !passes(&error) => return Err(error),
-                _ => {}
-            }
+    /// Whether no completion waits to be collected.
+    pub(super) fn is_quiet(&mut self) -> bool {
+        self.ring.completion().is_empty()
+    }
+
+    /// Lets the kernel run what it has pending for this thread; completions come of it.
+    pub(super) fn run_pending(&mut self) -> io::Result<()> {
+        // SAFETY: no argument is passed.
+        match unsafe { self.ring.submitter().enter::<()>(0, 0, EnterFlags::GETEVENTS.bits(), None) } {
+            Err(error) if !passes(&error) => Err(error),
+            _ => Ok(()),
         }
-        self.collect()
     }
 
     /// Submits until the kernel has consumed everything.
@@ -178,7 +179,7 @@ impl SessionRing {
         !self.pending.is_empty()
     }
 
-    /// The next completion taken by [`Self::reap`] or [`Self::send`].
+    /// The next completion taken by [`Self::collect`] or [`Self::send`].
     pub(super) fn next_event(&mut self) -> Option<Event<'_>> {
         loop {
             let entry = self.pending.pop_front()?;
@@ -196,7 +197,7 @@ impl SessionRing {
     }
 
     /// Takes all completions, including those the kernel keeps aside because the queue was full.
-    fn collect(&mut self) -> io::Result<()> {
+    pub(super) fn collect(&mut self) -> io::Result<()> {
         loop {
             self.pending.extend(self.ring.completion());
             if !self.ring.submission().cq_overflow() {

@@ -3,9 +3,8 @@
 //! A connection is held until it closes, fails or is closed; then it sends what is left, sends FIN, listens for the peer's
 //! FIN, and its slot is closed once the kernel is done with every operation on it. Only then is the slot free again.
 
-use std::collections::VecDeque;
-
 use super::{
+    lane::Lane,
     ring::{Event, Sending},
     tag::Op,
 };
@@ -55,18 +54,6 @@ pub(super) struct Roster {
     lanes: Vec<Lane>,
 }
 
-/// What is to be done on one ring.
-#[derive(Debug, Default)]
-struct Lane {
-    orders: VecDeque<(Op, ConnId)>,
-    /// Connections with something to send.
-    listed: VecDeque<ConnId>,
-    /// Waiting for receive buffers, those that got nothing first: otherwise one flooder at the head of the queue would
-    /// empty the buffers every time.
-    starved: VecDeque<ConnId>,
-    fed: VecDeque<ConnId>,
-}
-
 impl Roster {
     pub(super) fn new(settings: &Settings) -> Self {
         Self {
@@ -114,9 +101,12 @@ impl Roster {
 
     /// Whether a ring has something to submit.
     pub(super) fn has_work(&self) -> bool {
-        self.lanes.iter().any(|lane| {
-            !(lane.orders.is_empty() && lane.listed.is_empty() && lane.starved.is_empty() && lane.fed.is_empty())
-        })
+        self.lanes.iter().any(|lane| !lane.is_empty())
+    }
+
+    /// Gives back the memory of queues that a burst has grown.
+    pub(super) fn shrink(&mut self) {
+        self.lanes.iter_mut().for_each(Lane::shrink);
     }
 
     /// Gives up closing connections whose time is over.
@@ -133,8 +123,7 @@ impl Roster {
     /// Lets up to `buffers` connections that wait for receive buffers receive again, the starved first.
     pub(super) fn feed(&mut self, ring: usize, buffers: usize) {
         for _ in 0..buffers {
-            let lane = &mut self.lanes[ring];
-            let Some(conn) = lane.starved.pop_front().or_else(|| lane.fed.pop_front()) else { return };
+            let Some(conn) = self.lanes[ring].next_hungry() else { return };
             let Some(entry) = self.table.find_mut(conn) else { continue };
             entry.clear(HUNGRY);
             self.advance(conn);

@@ -1,0 +1,48 @@
+//! What is to be done on one ring: queues of connections, emptied at each flush.
+
+use std::collections::VecDeque;
+
+use super::tag::Op;
+use crate::crowd::ConnId;
+
+/// Room for this many connections is kept in an empty queue.
+const KEPT: usize = 1_024;
+
+/// The queues of one ring.
+#[derive(Debug, Default)]
+pub(super) struct Lane {
+    /// Operations to ask of the kernel, in order.
+    pub(super) orders: VecDeque<(Op, ConnId)>,
+    /// Connections with something to send.
+    pub(super) listed: VecDeque<ConnId>,
+    /// Waiting for receive buffers, and got nothing since they last received. They come first: otherwise one flooder at the
+    /// head of the queue would empty the buffers every time.
+    pub(super) starved: VecDeque<ConnId>,
+    /// Waiting for receive buffers, and got something.
+    pub(super) fed: VecDeque<ConnId>,
+}
+
+impl Lane {
+    pub(super) fn is_empty(&self) -> bool {
+        self.orders.is_empty() && self.listed.is_empty() && self.starved.is_empty() && self.fed.is_empty()
+    }
+
+    /// The next that waits for a receive buffer.
+    pub(super) fn next_hungry(&mut self) -> Option<ConnId> {
+        self.starved.pop_front().or_else(|| self.fed.pop_front())
+    }
+
+    /// Gives back the memory of queues that a burst has grown.
+    pub(super) fn shrink(&mut self) {
+        shrink(&mut self.orders);
+        shrink(&mut self.listed);
+        shrink(&mut self.starved);
+        shrink(&mut self.fed);
+    }
+}
+
+fn shrink<T>(queue: &mut VecDeque<T>) {
+    if queue.is_empty() && queue.capacity() > KEPT {
+        *queue = VecDeque::new();
+    }
+}
