@@ -18,10 +18,11 @@ use pushgate_protocol::{
 use ring::rand::{SecureRandom, SystemRandom};
 use tracing::{error, info};
 
-pub use crate::shard::Engine;
+pub use crate::crowd::engine::Engine;
 use crate::{
     admin::AdminThread,
-    config::{ConfigError, GatewayConfig, Settings},
+    config::{ConfigError, EngineChoice, GatewayConfig, Settings},
+    crowd::probe::Unavailable,
     limits,
     links::handshake::Host,
     mailbox::mailbox,
@@ -39,9 +40,9 @@ pub enum BootError {
     /// An address cannot be had.
     #[error(transparent)]
     Listen(#[from] ListenError),
-    /// `gateway.engine` is `uring` and the kernel or the container forbids it.
-    #[error("gateway.engine is uring, but io_uring cannot be used here ({0}); allow it or set epoll")]
-    Engine(io::Error),
+    /// `gateway.engine` is `uring`, and it does not work here.
+    #[error("gateway.engine is uring, but {0}")]
+    Engine(Unavailable),
     /// A shard did not start.
     #[error("shard {shard} did not start: {source}")]
     Shard {
@@ -82,7 +83,7 @@ pub struct RunningGateway {
 /// Starts a gateway and returns once it accepts connections on all its addresses.
 pub fn start(config: &GatewayConfig, apps: Arc<Apps>, options: StartOptions) -> Result<RunningGateway, BootError> {
     let settings = config.check()?;
-    let engine = Engine::choose(settings.engine).map_err(BootError::Engine)?;
+    let engine = choose(settings.engine)?;
     let count = usize::from(settings.shards);
     let (listen, clients) = listen::bind("the gateway", "gateway.listen", settings.listen, count)?;
     let (links, peers) = listen::bind("the node link", "gateway.links", settings.links, count)?;
@@ -116,7 +117,7 @@ pub fn start(config: &GatewayConfig, apps: Arc<Apps>, options: StartOptions) -> 
         shards.push(thread.thread);
     }
     let host = &site.host;
-    info!(node = %host.node, boot = host.boot.0, %listen, %links, admin = %admin.address, shards = count, %engine, "gateway up");
+    info!(node = %host.node, boot = host.boot.0, %listen, %links, admin = %admin.address, shards = count, engine = engine.name(), "gateway up");
     Ok(RunningGateway { admin_address: admin.address, admin: Some(admin), site, listen, links, engine, shards })
 }
 
@@ -203,6 +204,12 @@ fn host(settings: &Settings, epoch: Epoch) -> Result<Host, BootError> {
         hash_seed: random()?,
         epoch,
     })
+}
+
+/// A ring interrupts the system calls of the thread that made it until it is torn down, so the probe has its own.
+fn choose(choice: EngineChoice) -> Result<Engine, BootError> {
+    let probed = thread::spawn(move || choice.resolve()).join();
+    probed.unwrap_or_else(|_| Err(Unavailable::Other("the probe panicked".to_owned()))).map_err(BootError::Engine)
 }
 
 fn random() -> Result<u64, BootError> {

@@ -6,6 +6,7 @@ use pushgate_protocol::ids::NodeId;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use crate::crowd::engine::EngineChoice;
 use crate::limits;
 
 /// `[gateway]`
@@ -29,7 +30,7 @@ pub struct GatewayConfig {
     /// Whether each shard is bound to one core. Leave it off when the host runs anything else. Default `false`.
     pub pin: bool,
     /// How sockets are driven: `auto`, `uring` (io_uring, Linux 6.0 or newer) or `epoll`. Default `auto`.
-    pub engine: EngineKind,
+    pub engine: EngineChoice,
     /// Whether `GET /v1/echo` answers: a WebSocket without a token that sends back what it gets. Default `false`.
     pub echo: bool,
     /// The key that dispatchers and gateways prove to each other, at least 16 bytes. One of `link_key` and
@@ -63,19 +64,6 @@ pub struct GatewayLimits {
     pub shutdown_timeout_ms: u32,
 }
 
-/// How sockets are driven.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum EngineKind {
-    /// io_uring where the kernel and the container allow it, else epoll.
-    #[default]
-    Auto,
-    /// io_uring, or the gateway does not start.
-    Uring,
-    /// epoll.
-    Epoll,
-}
-
 impl Default for GatewayConfig {
     fn default() -> Self {
         Self {
@@ -87,7 +75,7 @@ impl Default for GatewayConfig {
             advertise_links: None,
             shards: 0,
             pin: false,
-            engine: EngineKind::Auto,
+            engine: EngineChoice::Auto,
             echo: false,
             link_key: None,
             link_key_file: None,
@@ -162,7 +150,7 @@ pub struct Settings {
     /// Bind shards to cores.
     pub pin: bool,
     /// The engine asked for.
-    pub engine: EngineKind,
+    pub engine: EngineChoice,
     /// Serve `/v1/echo`.
     pub echo: bool,
     /// At least [`limits::LINK_KEY_BYTES_MIN`] bytes.

@@ -6,7 +6,6 @@
 
 mod accept;
 pub(crate) mod deadline;
-mod engine;
 pub(crate) mod listen;
 pub(crate) mod signal;
 mod thread;
@@ -16,8 +15,8 @@ use std::{cell::Cell, os::fd::OwnedFd, rc::Rc, sync::Arc};
 
 use pushgate_protocol::ids::{AppId, SessionId, ShardId, UserId};
 
+pub use self::listen::ListenError;
 pub(crate) use self::thread::{Listeners, Start, spawn};
-pub use self::{engine::Engine, listen::ListenError};
 use crate::{
     core::{SessionOpen, SessionView},
     links::handshake::Peer,

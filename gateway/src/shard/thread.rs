@@ -15,10 +15,11 @@ use std::{
 use monoio::{IoUringDriver, LegacyDriver, RuntimeBuilder, net::TcpListener};
 use pushgate_protocol::ids::ShardId;
 
-use super::{Desk, Engine, Mail, Seats, accept, deadline::Deadlines, signal::Signal, turn::Loop};
+use super::{Desk, Mail, Seats, accept, deadline::Deadlines, signal::Signal, turn::Loop};
 use crate::{
     crowd::{
-        Crowd,
+        Crowd, Settings,
+        engine::Engine,
         wake::{Bell, Watch},
     },
     limits,
@@ -99,7 +100,7 @@ async fn live(
     report: mpsc::Sender<Bell>,
     started: mpsc::Receiver<Start>,
 ) -> io::Result<()> {
-    let crowd: Box<dyn Crowd> = engine.open()?;
+    let crowd: Box<dyn Crowd> = engine.open(Settings::default())?;
     let watch = Watch::new()?;
     let clients = runtime_listener(listeners.clients, legacy)?;
     let links = runtime_listener(listeners.links, legacy)?;

@@ -90,6 +90,7 @@ impl Loop {
         self.take_mail(now);
         self.ports.take_input(now, &mut self.core, &mut *self.crowd);
         self.crowd.turn(now.mono_ms, &mut ToCore { core: &mut self.core, now })?;
+        self.core.tick(now, &mut *self.crowd);
         if now.mono_ms >= self.next_tick_ms {
             self.tick(now);
         }
@@ -103,7 +104,6 @@ impl Loop {
             self.ends_ms = Some(now.mono_ms + u64::from(self.desk.site.settings.limits.shutdown_timeout_ms));
             self.core.shut_down(now, &mut *self.crowd);
         }
-        self.core.tick(now, &mut *self.crowd);
         self.ports.tick(now, &mut self.core);
         self.desk.deadlines.advance(now.mono_ms);
         let metrics = &self.desk.metrics;
@@ -119,7 +119,8 @@ impl Loop {
             self.open(now, mail);
         }
         if self.mailbox.len() > 0 {
-            self.signal.give();
+            // Rung, not signalled: the runtime's other tasks get their turn first.
+            self.watch.bell().ring();
         }
     }
 

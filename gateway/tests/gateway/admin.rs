@@ -1,6 +1,6 @@
 //! The admin port.
 
-use pushgate_gateway::config::EngineKind;
+use pushgate_gateway::config::EngineChoice;
 
 use super::{
     peer::Peer,
@@ -9,7 +9,7 @@ use super::{
 
 #[test]
 fn readiness_names_the_shards_without_a_dispatcher() {
-    let gateway = gateway(EngineKind::Auto, 2);
+    let gateway = gateway(EngineChoice::Auto, 2);
     assert_eq!(call(gateway.admin(), "GET", "/healthz").status, 200);
     let _first = Peer::connect(&gateway, 0);
     let unready = call(gateway.admin(), "GET", "/readyz");
@@ -25,7 +25,7 @@ fn readiness_names_the_shards_without_a_dispatcher() {
 
 #[test]
 fn a_users_sessions_are_listed_and_ended() {
-    let gateway = gateway(EngineKind::Auto, 2);
+    let gateway = gateway(EngineChoice::Auto, 2);
     let (mut client, hello) = Client::connect(&gateway, "u 1");
     let id = hello["session"].as_str().unwrap();
     let listed = call(gateway.admin(), "GET", "/v1/sessions?app=shop&user=u%201").json();
@@ -43,7 +43,7 @@ fn a_users_sessions_are_listed_and_ended() {
 
 #[test]
 fn metrics_are_prometheus_text() {
-    let gateway = gateway(EngineKind::Auto, 2);
+    let gateway = gateway(EngineChoice::Auto, 2);
     call(gateway.listen(), "GET", "/nowhere");
     let metrics = call(gateway.admin(), "GET", "/metrics").body;
     assert!(metrics.contains("# TYPE pushgate_sessions gauge"), "{metrics}");

@@ -2,7 +2,7 @@
 
 use pushgate_gateway::{
     boot::{StartOptions, start},
-    config::EngineKind,
+    config::EngineChoice,
 };
 use pushgate_protocol::{apps::Scope, auth::ClientIdentity, ids::UserId};
 
@@ -21,7 +21,7 @@ fn refused(answer: &Answer, status: u16, detail: &str) {
 
 #[test]
 fn every_bad_request_gets_its_status_and_a_reason() {
-    let gateway = gateway(EngineKind::Auto, 1);
+    let gateway = gateway(EngineChoice::Auto, 1);
     let ask = |text: &str| exchange(gateway.listen(), text.as_bytes());
     refused(&ask("NONSENSE\r\n\r\n"), 400, "request line");
     refused(&ask("GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n"), 404, "/v1/ws");
@@ -43,7 +43,7 @@ fn every_bad_request_gets_its_status_and_a_reason() {
 
 #[test]
 fn a_missing_or_bad_token_is_401_before_the_upgrade() {
-    let gateway = gateway(EngineKind::Auto, 1);
+    let gateway = gateway(EngineChoice::Auto, 1);
     let with = |token: &str| {
         let text = format!("GET /v1/ws HTTP/1.1\r\n{UPGRADE}Authorization: Bearer {token}\r\n\r\n");
         exchange(gateway.listen(), text.as_bytes())
@@ -66,7 +66,7 @@ fn a_missing_or_bad_token_is_401_before_the_upgrade() {
 
 #[test]
 fn a_request_that_does_not_arrive_in_time_is_given_up() {
-    let mut config = config(EngineKind::Auto, 1);
+    let mut config = config(EngineChoice::Auto, 1);
     config.limits.handshake_timeout_ms = 100;
     let gateway = gateway_with(&config);
     refused(&exchange(gateway.listen(), b"GET /v1/ws HTTP/1.1\r\n"), 408, "in time");
@@ -74,11 +74,11 @@ fn a_request_that_does_not_arrive_in_time_is_given_up() {
 
 #[test]
 fn echo_and_page_are_there_only_when_asked_for() {
-    let gateway = gateway(EngineKind::Auto, 1);
+    let gateway = gateway(EngineChoice::Auto, 1);
     let page = call(gateway.listen(), "GET", "/");
     assert_eq!(page.status, 200);
     assert!(page.body.contains("http://127.0.0.1:7410"));
-    let mut config = config(EngineKind::Auto, 1);
+    let mut config = config(EngineChoice::Auto, 1);
     config.echo = false;
     let bare = start(&config, apps(), StartOptions::default()).unwrap();
     refused(&call(bare.listen(), "GET", "/"), 404, "nothing");
@@ -88,8 +88,8 @@ fn echo_and_page_are_there_only_when_asked_for() {
 
 #[test]
 fn an_address_in_use_is_named() {
-    let running = gateway(EngineKind::Auto, 1);
-    let mut config = config(EngineKind::Auto, 1);
+    let running = gateway(EngineChoice::Auto, 1);
+    let mut config = config(EngineChoice::Auto, 1);
     config.listen = running.listen().to_string();
     let error = start(&config, apps(), StartOptions::default()).unwrap_err().to_string();
     assert!(error.contains(&config.listen) && error.contains("in use") && error.contains("gateway.listen"), "{error}");

@@ -5,7 +5,7 @@ use std::{
     net::TcpStream,
 };
 
-use pushgate_gateway::config::EngineKind;
+use pushgate_gateway::config::EngineChoice;
 use pushgate_protocol::{
     ids::BootId,
     link::{Lane, ToDispatcher, ToGateway},
@@ -19,7 +19,7 @@ use super::{
 
 #[test]
 fn a_peer_without_the_key_is_refused_and_told_so() {
-    let gateway = gateway(EngineKind::Auto, 1);
+    let gateway = gateway(EngineChoice::Auto, 1);
     let refused = Peer::connect_with(&gateway, "another key for links", BootId(1), 0).err().unwrap();
     assert!(refused.contains("key differs"), "{refused}");
     let refused = Peer::connect_with(&gateway, LINK_KEY, BootId(1), 7).err().unwrap();
@@ -28,7 +28,7 @@ fn a_peer_without_the_key_is_refused_and_told_so() {
 
 #[test]
 fn a_stranger_on_the_link_port_is_turned_away() {
-    let gateway = gateway(EngineKind::Auto, 1);
+    let gateway = gateway(EngineChoice::Auto, 1);
     for bytes in [&b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"[..], &[0xff; 64], &[0; 64]] {
         let mut stream = TcpStream::connect(gateway.links()).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -41,7 +41,7 @@ fn a_stranger_on_the_link_port_is_turned_away() {
 
 #[test]
 fn garbage_on_a_link_ends_that_link_alone() {
-    let gateway = gateway(EngineKind::Auto, 1);
+    let gateway = gateway(EngineChoice::Auto, 1);
     let mut other = Peer::connect_with(&gateway, LINK_KEY, BootId(2), 0).unwrap();
     let mut peer = Peer::connect(&gateway, 0);
     peer.stream.write_all(&[9, 0, 0, 0, 200, 1, 2, 3, 4, 5, 6, 7, 8]).unwrap();
@@ -52,7 +52,7 @@ fn garbage_on_a_link_ends_that_link_alone() {
 
 #[test]
 fn a_session_stands_when_its_link_is_lost() {
-    let gateway = gateway(EngineKind::Auto, 1);
+    let gateway = gateway(EngineChoice::Auto, 1);
     let mut first = Peer::connect_with(&gateway, LINK_KEY, BootId(1), 0).unwrap();
     let (mut client, _) = Client::connect(&gateway, "u1");
     first.replay_nothing("u1");
@@ -72,7 +72,7 @@ fn a_session_stands_when_its_link_is_lost() {
 
 #[test]
 fn a_second_link_of_one_peer_takes_the_place_of_the_first() {
-    let gateway = gateway(EngineKind::Auto, 1);
+    let gateway = gateway(EngineChoice::Auto, 1);
     let mut first = Peer::connect(&gateway, 0);
     let mut second = Peer::connect(&gateway, 0);
     while first.body_or_end().is_some() {}
@@ -82,7 +82,7 @@ fn a_second_link_of_one_peer_takes_the_place_of_the_first() {
 
 #[test]
 fn credit_comes_back_for_what_was_read() {
-    let gateway = gateway(EngineKind::Auto, 1);
+    let gateway = gateway(EngineChoice::Auto, 1);
     let mut peer = Peer::connect(&gateway, 0);
     // Nobody is online, so each push is answered; together they exceed the lane's credit many times.
     let tail_bytes = 60_000;

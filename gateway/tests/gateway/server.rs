@@ -9,7 +9,7 @@ use std::{
 
 use pushgate_gateway::{
     boot::{RunningGateway, StartOptions, start},
-    config::{EngineKind, GatewayConfig},
+    config::{EngineChoice, GatewayConfig},
     page,
 };
 use pushgate_protocol::{
@@ -24,7 +24,7 @@ pub const LINK_KEY: &str = "a key for links in tests";
 /// Nothing here should take this long; it ends a test that would hang.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-pub fn config(engine: EngineKind, shards: u16) -> GatewayConfig {
+pub fn config(engine: EngineChoice, shards: u16) -> GatewayConfig {
     let any = || "127.0.0.1:0".to_owned();
     GatewayConfig {
         listen: any(),
@@ -49,7 +49,7 @@ pub fn apps() -> Arc<Apps> {
     Arc::new(Apps::new(vec![app]).unwrap())
 }
 
-pub fn gateway(engine: EngineKind, shards: u16) -> RunningGateway {
+pub fn gateway(engine: EngineChoice, shards: u16) -> RunningGateway {
     gateway_with(&config(engine, shards))
 }
 

@@ -1,6 +1,6 @@
 //! Sessions on the shard that owns them, over both engines.
 
-use pushgate_gateway::config::EngineKind;
+use pushgate_gateway::config::EngineChoice;
 use pushgate_protocol::link::Lane;
 use serde_json::json;
 use tungstenite::Message;
@@ -10,7 +10,7 @@ use super::{
     server::{Client, PATIENCE, call, gateway, request, token},
 };
 
-fn a_push_reaches_the_right_socket_and_its_ack_comes_back(engine: EngineKind) {
+fn a_push_reaches_the_right_socket_and_its_ack_comes_back(engine: EngineChoice) {
     let gateway = gateway(engine, 2);
     let mut peers: Vec<Peer> = (0..2).map(|shard| Peer::connect(&gateway, shard)).collect();
     let users: Vec<String> = (0..8).map(|n| format!("user-{n}")).collect();
@@ -36,10 +36,15 @@ fn a_push_reaches_the_right_socket_and_its_ack_comes_back(engine: EngineKind) {
 
 #[test]
 fn a_push_reaches_the_right_socket_and_its_ack_comes_back_on_uring() {
-    a_push_reaches_the_right_socket_and_its_ack_comes_back(EngineKind::Uring);
+    a_push_reaches_the_right_socket_and_its_ack_comes_back(EngineChoice::Uring);
 }
 
-fn clients_get_1012_at_a_shutdown(engine: EngineKind) {
+#[test]
+fn a_push_reaches_the_right_socket_and_its_ack_comes_back_on_epoll() {
+    a_push_reaches_the_right_socket_and_its_ack_comes_back(EngineChoice::Epoll);
+}
+
+fn clients_get_1012_at_a_shutdown(engine: EngineChoice) {
     let gateway = gateway(engine, 2);
     let mut clients: Vec<Client> = (0..4).map(|n| Client::connect(&gateway, &format!("u{n}")).0).collect();
     let stopped = std::thread::spawn(move || gateway.shutdown());
@@ -53,12 +58,17 @@ fn clients_get_1012_at_a_shutdown(engine: EngineKind) {
 
 #[test]
 fn clients_get_1012_at_a_shutdown_on_uring() {
-    clients_get_1012_at_a_shutdown(EngineKind::Uring);
+    clients_get_1012_at_a_shutdown(EngineChoice::Uring);
+}
+
+#[test]
+fn clients_get_1012_at_a_shutdown_on_epoll() {
+    clients_get_1012_at_a_shutdown(EngineChoice::Epoll);
 }
 
 #[test]
 fn the_token_may_come_in_header_query_or_subprotocol() {
-    let gateway = gateway(EngineKind::Auto, 1);
+    let gateway = gateway(EngineChoice::Auto, 1);
     let query = request(&gateway, &format!("/v1/ws?token={}", token("u1")), &[]);
     assert_eq!(Client::open(&gateway, query).unwrap().frame()["user"], "u1");
     let list = format!("pushgate.v1, bearer.{}", token("u2"));
@@ -72,7 +82,7 @@ fn the_token_may_come_in_header_query_or_subprotocol() {
 
 #[test]
 fn a_session_is_resumed_by_its_id() {
-    let gateway = gateway(EngineKind::Auto, 2);
+    let gateway = gateway(EngineChoice::Auto, 2);
     let (mut first, hello) = Client::connect(&gateway, "u1");
     assert_eq!(hello["resumed"], false);
     let path = format!("/v1/ws?token={}&resume={}&seq=0", token("u1"), hello["session"].as_str().unwrap());
@@ -83,7 +93,7 @@ fn a_session_is_resumed_by_its_id() {
 
 #[test]
 fn an_echo_sends_back_what_it_gets() {
-    let gateway = gateway(EngineKind::Auto, 2);
+    let gateway = gateway(EngineChoice::Auto, 2);
     let mut client = Client::open(&gateway, request(&gateway, "/v1/echo", &[])).unwrap();
     for text in ["a", &"b".repeat(70_000)] {
         client.0.send(Message::text(text)).unwrap();
@@ -93,7 +103,7 @@ fn an_echo_sends_back_what_it_gets() {
 
 #[test]
 fn a_client_may_speak_before_it_has_its_101() {
-    let gateway = gateway(EngineKind::Auto, 2);
+    let gateway = gateway(EngineChoice::Auto, 2);
     let head = format!(
         "GET /v1/ws?token={} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
