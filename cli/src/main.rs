@@ -1,4 +1,11 @@
-//! The `pushgate` binary.
+//! The `pushgate` binary: composition and command line.
+//!
+//! | module | owns |
+//! |---|---|
+//! | `commands` | what the user asks for, one file per command |
+//! | `config` | the configuration file, its checks and its reference |
+//! | `failure` | how a command fails: what, where, what to do, exit code |
+//! | `limits` | bounds of the command line and of configured values |
 
 #[cfg(not(target_os = "linux"))]
 compile_error!(
@@ -7,7 +14,30 @@ compile_error!(
 );
 
 #[cfg(target_os = "linux")]
+mod commands;
+#[cfg(target_os = "linux")]
+mod config;
+#[cfg(target_os = "linux")]
+mod failure;
+#[cfg(target_os = "linux")]
+mod limits;
+
+#[cfg(target_os = "linux")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+#[cfg(not(target_os = "linux"))]
 fn main() {}
+
+#[cfg(target_os = "linux")]
+fn main() -> std::process::ExitCode {
+    use clap::Parser;
+
+    match commands::CommandLine::parse().run() {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("{failure}");
+            std::process::ExitCode::from(failure.code)
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! Values: ranges, addresses, names, and what must fit together.
+
+use std::{collections::BTreeSet, fs};
+
+use pushgate_dispatcher::config::{SourceKind, StoreKind};
+use pushgate_gateway::config::{ConfigError, GatewayConfig, Settings};
+use pushgate_protocol::{
+    auth::Apps,
+    ids::{AppId, NodeId},
+};
+
+use super::{Config, Finding, Findings, Loaded};
+use crate::limits;
+
+/// Which program a configuration is checked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Role {
+    /// Everything in one process.
+    Dev,
+    /// A gateway node.
+    Gateway,
+    /// A dispatcher node.
+    Dispatcher,
+}
+
+impl Loaded {
+    /// Checks every value that matters to the role, and returns all that is wrong.
+    pub fn check(&self, role: Role) -> Result<(), Findings> {
+        let config = &self.config;
+        let mut texts = Vec::new();
+        texts.extend(config.log.filter().err());
+        if role != Role::Dispatcher {
+            texts.extend(config.check_tls());
+            texts.extend(config.gateway_settings(role).err());
+        }
+        if role != Role::Gateway {
+            config.check_dispatcher(role, &mut texts);
+        }
+        if role != Role::Dev {
+            texts.extend(config.link_key().err());
+            if config.apps.is_empty() {
+                texts.push("apps is empty: without [[apps]] nobody can connect or send".into());
+            }
+        }
+        texts.extend(config.registry().err());
+        if texts.is_empty() {
+            return Ok(());
+        }
+        let mut findings: Vec<_> = texts.into_iter().map(|text| self.origins.about(text)).collect();
+        findings.sort_by_key(Finding::order);
+        Err(Findings(findings))
+    }
+}
+
+impl Config {
+    /// The gateway's section, checked, with the key of `[links]`. In `dev`, which draws a key of its own, none is needed.
+    pub fn gateway_settings(&self, role: Role) -> Result<Settings, String> {
+        let mut gateway = GatewayConfig { link_key: None, link_key_file: None, ..self.gateway.clone() };
+        gateway.link_key = match (role, &self.links.key, &self.links.key_file) {
+            (Role::Dev, None, None) => Some("drawn at the start of dev".into()),
+            // Reported once, by the check of the key itself.
+            _ => Some(self.link_key().map_or_else(|_| "reported elsewhere".into(), |key| key)),
+        };
+        gateway.check().map_err(|error| match error {
+            ConfigError::Value { key, value, expected } => format!("{key} is {value}, must be {expected}"),
+            other => other.to_string(),
+        })
+    }
+
+    /// The key that dispatchers and gateways prove to each other.
+    pub fn link_key(&self) -> Result<String, String> {
+        let (name, key) = match (&self.links.key, &self.links.key_file) {
+            (Some(key), None) => ("links.key", key.clone()),
+            (None, Some(path)) => {
+                let text = fs::read_to_string(path).map_err(|e| format!("links.key_file: cannot read {path}: {e}"))?;
+                ("links.key_file", text.trim_end_matches(['\r', '\n']).to_owned())
+            }
+            (None, None) => {
+                return Err("links.key is missing: set it, or links.key_file, to the same random text on every node, \
+                            for example from: openssl rand -hex 32"
+                    .into());
+            }
+            (Some(_), Some(_)) => return Err("links.key and links.key_file are both set: keep one".into()),
+        };
+        if key.len() < limits::LINK_KEY_BYTES_MIN {
+            let (bytes, min) = (key.len(), limits::LINK_KEY_BYTES_MIN);
+            return Err(format!("{name} holds {bytes} bytes, must be at least {min}"));
+        }
+        Ok(key)
+    }
+
+    /// The apps, their keys parsed, the files they name read.
+    pub fn registry(&self) -> Result<Apps, String> {
+        let mut read = |path: &str| fs::read_to_string(path).map_err(|e| format!("cannot read {path}: {e}"));
+        let mut apps = Vec::with_capacity(self.apps.len());
+        for (n, app) in self.apps.iter().enumerate() {
+            apps.push(app.resolve(&mut read).map_err(|error| format!("apps[{n}]: {error}"))?);
+        }
+        Apps::new(apps).map_err(|error| format!("apps: {error}"))
+    }
+
+    fn check_tls(&self) -> Option<String> {
+        let key = match (&self.tls.cert, &self.tls.key) {
+            (Some(_), _) => "tls.cert",
+            (None, Some(_)) => "tls.key",
+            (None, None) => return None,
+        };
+        Some(format!(
+            "{key} is set, but this version serves no TLS: remove [tls] and put a proxy that ends TLS in front"
+        ))
+    }
+
+    fn check_dispatcher(&self, role: Role, texts: &mut Vec<String>) {
+        let dispatcher = &self.dispatcher;
+        if !is_host_and_port(&dispatcher.listen) {
+            texts.push(format!("dispatcher.listen is {:?}, must be host:port", dispatcher.listen));
+        }
+        if let Err(error) = NodeId::parse(&dispatcher.node) {
+            texts.push(format!("dispatcher.node is {:?}: {error}", dispatcher.node));
+        }
+        range(texts, "dispatcher.workers", dispatcher.workers.into(), 0, limits::WORKERS_MAX);
+        range(texts, "dispatcher.ack_deadline_ms", dispatcher.ack_deadline_ms, 100, limits::ACK_DEADLINE_MS_MAX);
+        range(texts, "dispatcher.in_flight_max", dispatcher.in_flight_max as u64, 1, limits::IN_FLIGHT_MAX);
+        range(texts, "store.dedupe_window_ms", self.store.dedupe_window_ms, 1_000, limits::DAY_MS);
+        range(texts, "store.message_ttl_ms", self.store.message_ttl_ms, 60_000, 366 * limits::DAY_MS);
+        if let Some(app) = &dispatcher.default_app {
+            let known = AppId::parse(app).is_ok() && self.apps.iter().any(|a| a.id.as_str() == app);
+            if !known && role != Role::Dev {
+                texts.push(format!("dispatcher.default_app is {app:?}, must be one of [[apps]]"));
+            }
+        }
+        if dispatcher.source == SourceKind::Kafka {
+            texts.extend(self.kafka.validate().err().map(|error| error.to_string()));
+        }
+        if self.store.kind == StoreKind::Redis {
+            self.check_redis(texts);
+        }
+        self.check_members(role, texts);
+    }
+
+    fn check_redis(&self, texts: &mut Vec<String>) {
+        if !self.redis.url.starts_with("redis://") {
+            // The URL may hold a password: it is not repeated.
+            texts.push("redis.url is of another form, must be redis://[user:password@]host:port".into());
+        }
+        let durability = &self.redis.durability;
+        let replicas = durability.strip_prefix("wait:").map(str::parse::<u8>);
+        if durability != "local" && !matches!(replicas, Some(Ok(1..))) {
+            texts.push(format!("redis.durability is {durability:?}, must be local or wait:N with N from 1 to 255"));
+        }
+    }
+
+    fn check_members(&self, role: Role, texts: &mut Vec<String>) {
+        if self.members.is_empty() && role == Role::Dispatcher {
+            texts.push("members is empty: name every gateway in a [[members]] with its node and links".into());
+        }
+        let mut nodes = BTreeSet::new();
+        for (n, member) in self.members.iter().enumerate() {
+            if let Err(error) = NodeId::parse(&member.node) {
+                texts.push(format!("members[{n}].node is {:?}: {error}", member.node));
+            }
+            if !nodes.insert(&member.node) {
+                texts.push(format!("members[{n}].node is {:?}, which another member has", member.node));
+            }
+            if !is_host_and_port(&member.links) {
+                texts.push(format!("members[{n}].links is {:?}, must be host:port", member.links));
+            }
+            range(texts, &format!("members[{n}].weight"), member.weight.into(), 1, limits::MEMBER_WEIGHT_MAX);
+        }
+    }
+}
+
+fn range(texts: &mut Vec<String>, key: &str, value: u64, min: u64, max: u64) {
+    if !(min..=max).contains(&value) {
+        texts.push(format!("{key} is {value}, must be {min} to {max}"));
+    }
+}
+
+fn is_host_and_port(text: &str) -> bool {
+    text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+}

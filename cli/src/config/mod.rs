@@ -1,0 +1,111 @@
+//! The configuration: one TOML file, overridden by the environment, checked whole before anything starts.
+//!
+//! The sections' types live in the rooms that use them; this module puts them together. What comes out of [`load`] has
+//! known keys and right types; [`Config::check`] looks at the values. Every finding names the key, the place where it
+//! was written, what it says and what it should say.
+
+mod check;
+mod document;
+mod finding;
+mod keys;
+mod log;
+mod overrides;
+mod print;
+pub mod reference;
+mod schema;
+mod tls;
+
+use std::path::Path;
+
+use pushgate_dispatcher::{
+    config::{DispatcherConfig, LinkConfig, MemberConfig, RedisConfig, StoreConfig},
+    kafka::KafkaConfig,
+};
+use pushgate_gateway::config::GatewayConfig;
+use pushgate_protocol::apps::AppConfig;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use self::{
+    check::Role,
+    finding::{Finding, Findings},
+    log::LogConfig,
+    print::effective,
+    tls::TlsConfig,
+};
+
+/// The whole configuration.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The gateway: where it listens and how it holds sessions.
+    pub gateway: GatewayConfig,
+    /// The dispatcher: where messages come from and how they are worked on.
+    pub dispatcher: DispatcherConfig,
+    /// Where streams, marks and message states live.
+    pub store: StoreConfig,
+    /// Kafka, used when `dispatcher.source` is `kafka`.
+    pub kafka: KafkaConfig,
+    /// Redis, used when `store.kind` is `redis`.
+    pub redis: RedisConfig,
+    /// What dispatchers and gateways of one installation share.
+    pub links: LinkConfig,
+    /// The gateway's certificate.
+    pub tls: TlsConfig,
+    /// Logging.
+    pub log: LogConfig,
+    /// The apps: tenants, their callers' secrets and the keys of their tokens.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub apps: Vec<AppConfig>,
+    /// The gateways that a dispatcher links to.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub members: Vec<MemberConfig>,
+}
+
+/// A configuration and where each key was written.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// What is in force.
+    pub config: Config,
+    /// Where its keys come from.
+    origins: document::Origins,
+}
+
+impl Loaded {
+    /// Whether the key was written, in the file or the environment.
+    pub fn has(&self, path: &str) -> bool {
+        self.origins.place(path).is_some()
+    }
+}
+
+/// Reads `file` (none: only defaults) and applies the overrides found in `environment`.
+///
+/// Fails with everything that is wrong with keys and types, not with the first thing only.
+pub fn load(file: Option<&Path>, environment: impl Iterator<Item = (String, String)>) -> Result<Loaded, Findings> {
+    let document = match file {
+        Some(path) => document::Document::read(path)?,
+        None => document::Document::default(),
+    };
+    assemble(document, environment)
+}
+
+fn assemble(
+    mut document: document::Document,
+    environment: impl Iterator<Item = (String, String)>,
+) -> Result<Loaded, Findings> {
+    let schema = schema::Schema::of_config();
+    let mut findings = overrides::apply(&mut document, &schema, environment);
+    keys::check(&document, &schema, &mut findings);
+    if !findings.is_empty() {
+        findings.sort_by_key(Finding::order);
+        return Err(Findings(findings));
+    }
+    let table = toml::Value::Table(document.table);
+    match table.try_into::<Config>() {
+        Ok(config) => Ok(Loaded { config, origins: document.origins }),
+        Err(error) => Err(Findings(vec![document.origins.from_serde(&error)])),
+    }
+}
+
+#[cfg(test)]
+mod tests;
