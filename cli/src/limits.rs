@@ -12,3 +12,25 @@ pub const IN_FLIGHT_MAX: u64 = 1_000_000;
 pub const DAY_MS: u64 = 86_400_000;
 /// Greatest weight of a member.
 pub const MEMBER_WEIGHT_MAX: u64 = 1_000;
+/// Longest life of a token that `token` mints, seconds.
+pub const TOKEN_TTL_S_MAX: u64 = 366 * 86_400;
+/// Shortest pause of `listen` before it connects again, milliseconds.
+pub const RECONNECT_MS_MIN: u64 = 200;
+/// Longest pause of `listen` before it connects again, milliseconds.
+pub const RECONNECT_MS_MAX: u64 = 10_000;
+/// Time to connect to a server, milliseconds.
+pub const CONNECT_TIMEOUT_MS: u64 = 5_000;
+/// Time to wait for the answer to a REST call, milliseconds.
+pub const ANSWER_TIMEOUT_MS: u64 = 30_000;
+/// Pause of `send --wait` between two questions, milliseconds: the first, doubling up to the last.
+pub const WAIT_POLL_MS: [u64; 2] = [20, 500];
+/// Largest answer that a client command reads, bytes.
+pub const ANSWER_BYTES_MAX: u64 = 8 << 20;
+/// Pushes that `listen` remembers as seen, to tell a repeated one.
+pub const LISTEN_SEEN_MAX: usize = 65_536;
+/// Time to live of the tokens that `listen` mints for itself, seconds.
+pub const LISTEN_TOKEN_TTL_S: u64 = 86_400;
+/// Time that `send` without `--wait` gives a push to show a first outcome, milliseconds.
+pub const SETTLE_MS: u64 = 2_000;
+/// Time that `listen` waits for the answer to its close frame, milliseconds.
+pub const CLOSE_TIMEOUT_MS: u64 = 1_000;

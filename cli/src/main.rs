@@ -6,6 +6,9 @@
 //! | `config` | the configuration file, its checks and its reference |
 //! | `failure` | how a command fails: what, where, what to do, exit code |
 //! | `limits` | bounds of the command line and of configured values |
+//! | `rest` | the dispatcher's REST interface as client commands use it |
+//! | `runtime_file` | `runtime.json`: how client commands find a running server |
+//! | `server` | the server and app that a client command acts on |
 
 #[cfg(not(target_os = "linux"))]
 compile_error!(
@@ -21,6 +24,12 @@ mod config;
 mod failure;
 #[cfg(target_os = "linux")]
 mod limits;
+#[cfg(target_os = "linux")]
+mod rest;
+#[cfg(target_os = "linux")]
+mod runtime_file;
+#[cfg(target_os = "linux")]
+mod server;
 
 #[cfg(target_os = "linux")]
 #[global_allocator]

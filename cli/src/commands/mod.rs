@@ -2,7 +2,12 @@
 //!
 //! A command returns [`Failure`] instead of printing or exiting; `main` does both, once.
 
+mod app;
 mod config;
+mod listen;
+mod send;
+mod token;
+pub mod values;
 
 use clap::{Parser, Subcommand};
 
@@ -26,6 +31,14 @@ pub struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Print a client's token (JWT), alone.
+    Token(token::TokenCommand),
+    /// Show an app.
+    App(app::AppCommand),
+    /// Send a message; prints its id.
+    Send(Box<send::SendCommand>),
+    /// Be a client: print a user's pushes and acknowledge them.
+    Listen(Box<listen::ListenCommand>),
     /// Check a configuration, or print what is in force.
     Config(config::ConfigCommand),
 }
@@ -34,6 +47,10 @@ impl CommandLine {
     /// Does what was asked for.
     pub fn run(self) -> Result<(), Failure> {
         match self.command {
+            Command::Token(command) => command.run(),
+            Command::App(command) => command.run(),
+            Command::Send(command) => command.run(),
+            Command::Listen(command) => command.run(),
             Command::Config(command) => command.run(),
         }
     }

@@ -59,7 +59,7 @@ impl Config {
         gateway.link_key = match (role, &self.links.key, &self.links.key_file) {
             (Role::Dev, None, None) => Some("drawn at the start of dev".into()),
             // Reported once, by the check of the key itself.
-            _ => Some(self.link_key().map_or_else(|_| "reported elsewhere".into(), |key| key)),
+            _ => Some(self.link_key().unwrap_or_else(|_| "reported elsewhere".into())),
         };
         gateway.check().map_err(|error| match error {
             ConfigError::Value { key, value, expected } => format!("{key} is {value}, must be {expected}"),

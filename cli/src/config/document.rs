@@ -75,7 +75,7 @@ impl Origins {
     }
 
     /// What serde says of a value that has the right type but not the right form.
-    pub fn from_serde(&self, error: &toml::de::Error) -> Finding {
+    pub fn about_serde(&self, error: &toml::de::Error) -> Finding {
         let text = error.to_string();
         let mut lines = text.lines().filter(|line| !line.trim().is_empty());
         let message = lines.next().unwrap_or_default().to_owned();

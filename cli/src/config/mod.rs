@@ -103,7 +103,7 @@ fn assemble(
     let table = toml::Value::Table(document.table);
     match table.try_into::<Config>() {
         Ok(config) => Ok(Loaded { config, origins: document.origins }),
-        Err(error) => Err(Findings(vec![document.origins.from_serde(&error)])),
+        Err(error) => Err(Findings(vec![document.origins.about_serde(&error)])),
     }
 }
 

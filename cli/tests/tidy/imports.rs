@@ -56,15 +56,15 @@ fn crates_know_only_what_lies_below_them() {
     let mut findings = Vec::new();
     for (name, known) in MAY_KNOW {
         for dependency in dependencies(name) {
-            if let Some(ours) = dependency.strip_prefix("pushgate-") {
-                if !known.contains(&ours) {
-                    findings.push(format!("{name}/Cargo.toml: depends on {dependency}"));
-                }
+            if let Some(ours) = dependency.strip_prefix("pushgate-")
+                && !known.contains(&ours)
+            {
+                findings.push(format!("{name}/Cargo.toml: depends on {dependency}"));
             }
-            if let Some((_, users)) = RESERVED.iter().find(|(library, _)| *library == dependency) {
-                if !users.contains(&name) {
-                    findings.push(format!("{name}/Cargo.toml: {dependency} belongs to {}", users.join(", ")));
-                }
+            if let Some((_, users)) = RESERVED.iter().find(|(library, _)| *library == dependency)
+                && !users.contains(&name)
+            {
+                findings.push(format!("{name}/Cargo.toml: {dependency} belongs to {}", users.join(", ")));
             }
             if name == "protocol" && NOT_IN_PROTOCOL.contains(&dependency.as_str()) {
                 findings.push(format!("{name}/Cargo.toml: {dependency}: the protocol crate does no I/O"));

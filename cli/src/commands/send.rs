@@ -1,0 +1,280 @@
+//! `pushgate send`
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+    thread,
+    time::{Duration, Instant},
+};
+
+use clap::{Args, ValueEnum};
+use pushgate_protocol::{
+    ids::{DeviceId, MessageId, UserId},
+    message::Span,
+};
+use serde_json::{Map, Value, json};
+
+use super::values;
+use crate::{failure::Failure, limits, rest::Rest, server::ServerArgs};
+
+/// Arguments of `send`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    pushgate send --user alice --title Hi --body there\n  \
+    pushgate send --user alice --title Code --body 123456 --class otp --lane high --ttl 5m --wait\n  \
+    pushgate send --user alice --user bob --title Order --payload '{\"order\":17}' --collapse order-17\n\n\
+    The id goes to stdout, everything else to stderr. Without --wait the exit code says that the message is durable;\n\
+    with --wait that every recipient has acknowledged it.")]
+pub struct SendCommand {
+    /// A user it goes to; may be repeated
+    #[arg(long, required = true, value_parser = values::user)]
+    user: Vec<UserId>,
+    /// Only to this device of the user
+    #[arg(long, value_parser = values::device)]
+    device: Option<DeviceId>,
+    /// The title
+    #[arg(long)]
+    title: Option<String>,
+    /// The text
+    #[arg(long)]
+    body: Option<String>,
+    /// Data for the client's program, a JSON object
+    #[arg(long, value_name = "JSON", value_parser = values::json_object)]
+    payload: Option<Value>,
+    /// A channel: websocket, email or sms; may be repeated [default: websocket]
+    #[arg(long)]
+    channel: Vec<String>,
+    /// Send it after this time: s, m, h, d, w, mo or y
+    #[arg(long, value_parser = values::span)]
+    delay: Option<Span>,
+    /// The lane
+    #[arg(long, value_enum, default_value = "normal")]
+    lane: LaneName,
+    /// What it is for: otp, transactional, marketing or state [default: transactional]
+    #[arg(long)]
+    class: Option<String>,
+    /// Not delivered after this time [default: 24h]
+    #[arg(long, value_parser = values::span)]
+    ttl: Option<Span>,
+    /// Its id and idempotency key: sent twice, it is accepted once [default: a new one]
+    #[arg(long, value_parser = values::message)]
+    id: Option<MessageId>,
+    /// Replaces stored messages with the same key
+    #[arg(long, value_name = "KEY")]
+    collapse: Option<String>,
+    /// Wait until every recipient has acknowledged it; exit 1 if that does not happen
+    #[arg(long)]
+    wait: bool,
+    /// How long --wait waits: s, m or h
+    #[arg(long, default_value = "30s", value_parser = values::span, requires = "wait")]
+    timeout: Span,
+    /// Print one JSON object: id, lane and what is known of the states
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// A lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum LaneName {
+    /// Overtakes the others.
+    High,
+    /// The default.
+    Normal,
+    /// Bulk.
+    Low,
+}
+
+impl SendCommand {
+    /// Sends, and tells what became of it.
+    pub fn run(self) -> Result<(), Failure> {
+        let message = self.message()?;
+        let server = self.server.find()?;
+        let rest = Rest::new(&server)?;
+        let lane = format!("{:?}", self.lane).to_lowercase();
+        let accepted = rest.post(&format!("/v1/messages?lane={lane}"), &message)?.body;
+        let id = accepted["id"].as_str().ok_or_else(|| Failure::new("the dispatcher's answer holds no id"))?.to_owned();
+        let mut out = io::stdout();
+        if !self.json {
+            // Before anything is waited for: the message is durable from here on.
+            writeln!(out, "{id}")?;
+            out.flush()?;
+        }
+        let mut watch = Watch { rest: &rest, id: &id, told_stored: false };
+        let patience_ms =
+            if self.wait { values::duration(self.timeout) } else { Duration::from_millis(limits::SETTLE_MS) };
+        let delayed = self.delay.is_some() && !self.wait;
+        let found = if delayed { States::default() } else { watch.until_settled(patience_ms, self.wait)? };
+        if self.json {
+            let states: Map<String, Value> = found.0.iter().map(|(state, n)| (state.clone(), json!(n))).collect();
+            writeln!(out, "{}", json!({ "id": id, "lane": lane, "summary": states }))?;
+        }
+        if self.wait && !found.all_delivered() {
+            return Err(Failure::new(format!("message {id} is not delivered: {found}")).hint(
+                "what is stored is delivered when the user connects; ask GET /v1/messages/ID for each recipient",
+            ));
+        }
+        Ok(())
+    }
+
+    fn message(&self) -> Result<Value, Failure> {
+        let mut content = Map::new();
+        let texts = [("title", &self.title), ("body", &self.body)];
+        for (key, text) in texts {
+            content.extend(text.as_ref().map(|text| (key.to_owned(), json!(text))));
+        }
+        content.extend(self.payload.clone().map(|data| ("data".to_owned(), data)));
+        if content.is_empty() {
+            return Err(Failure::usage("there is nothing to send").hint("give --title, --body or --payload"));
+        }
+        let to = match &self.device {
+            None => json!({ "users": self.user }),
+            Some(device) => {
+                let devices: Vec<_> = self.user.iter().map(|user| json!({ "user": user, "device": device })).collect();
+                json!({ "devices": devices })
+            }
+        };
+        let mut message = Map::from_iter([("to".to_owned(), to), ("content".to_owned(), Value::Object(content))]);
+        let mut set = |key: &str, value: Option<Value>| message.extend(value.map(|value| (key.to_owned(), value)));
+        set("channels", (!self.channel.is_empty()).then(|| json!(self.channel)));
+        set("schedule", self.delay.map(|delay| json!({ "delay": delay })));
+        set("class", self.class.as_ref().map(|class| json!(class)));
+        set("ttl", self.ttl.map(|ttl| json!(ttl)));
+        set("id", self.id.as_ref().map(|id| json!(id)));
+        set("collapse", self.collapse.as_ref().map(|key| json!(key)));
+        Ok(Value::Object(message))
+    }
+}
+
+/// How many recipients are in which state.
+#[derive(Debug, Default)]
+struct States(BTreeMap<String, u64>);
+
+impl States {
+    fn count(&self, states: &[&str]) -> u64 {
+        states.iter().filter_map(|state| self.0.get(*state)).sum()
+    }
+
+    fn total(&self) -> u64 {
+        self.0.values().sum()
+    }
+
+    fn all_delivered(&self) -> bool {
+        self.total() > 0 && self.count(&["delivered", "read", "clicked"]) == self.total()
+    }
+
+    /// Whether nothing more is to be seen by waiting: for an end, or (`stored` counts) for a first outcome.
+    fn settled(&self, stored: bool) -> bool {
+        let ended =
+            self.count(&["delivered", "read", "clicked", "skipped", "failed", "expired", "recalled", "unknown"]);
+        let waiting = if stored { self.count(&["stored", "scheduled"]) } else { 0 };
+        self.total() > 0 && ended + waiting == self.total()
+    }
+}
+
+impl std::fmt::Display for States {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("nothing is known of it yet");
+        }
+        let parts: Vec<_> = self.0.iter().map(|(state, n)| format!("{n} {state}")).collect();
+        f.write_str(&parts.join(", "))
+    }
+}
+
+/// Watches what becomes of one message.
+struct Watch<'a> {
+    rest: &'a Rest,
+    id: &'a str,
+    told_stored: bool,
+}
+
+impl Watch<'_> {
+    /// Asks until every recipient has come to an end (`to_the_end`) or at least to a first outcome, or patience ends.
+    fn until_settled(&mut self, patience: Duration, to_the_end: bool) -> Result<States, Failure> {
+        let until = Instant::now() + patience;
+        let mut pause_ms = limits::WAIT_POLL_MS[0];
+        loop {
+            let found = self.ask()?;
+            if found.settled(!to_the_end) || Instant::now() >= until {
+                return Ok(found);
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            thread::sleep(Duration::from_millis(pause_ms).min(left));
+            pause_ms = (pause_ms * 2).min(limits::WAIT_POLL_MS[1]);
+        }
+    }
+
+    fn ask(&mut self) -> Result<States, Failure> {
+        let answer = self.rest.get(&format!("/v1/messages/{}", encoded(self.id)))?;
+        if answer.status == 404 {
+            // Durable in its lane and not yet read from it.
+            return Ok(States::default());
+        }
+        let body = answer.successful()?.body;
+        let summary = body["summary"].as_object().into_iter().flatten();
+        let states =
+            summary.filter_map(|(state, n)| Some((state.clone(), n.as_u64()?))).filter(|(_, n)| *n > 0).collect();
+        self.tell_of_stored(&body);
+        Ok(States(states))
+    }
+
+    fn tell_of_stored(&mut self, body: &Value) {
+        if self.told_stored {
+            return;
+        }
+        for recipient in body["recipients"].as_array().into_iter().flatten().filter(|r| r["state"] == "stored") {
+            self.told_stored = true;
+            let user = recipient["recipient"]["user"].as_str().unwrap_or("the user");
+            match recipient["reason"].as_str() {
+                Some(reason) if reason != "offline" => {
+                    eprintln!("the push is stored for {user} ({reason}): it is delivered when {user} connects");
+                }
+                _ => eprintln!("{user} is not connected: the push is stored and is delivered when {user} connects"),
+            }
+        }
+    }
+}
+
+/// A path segment (RFC 3986): everything but unreserved characters is escaped.
+fn encoded(segment: &str) -> String {
+    let mut encoded = String::with_capacity(segment.len());
+    for byte in segment.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => encoded.push(char::from(byte)),
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn states(found: &[(&str, u64)]) -> States {
+        States(found.iter().map(|(state, n)| ((*state).to_owned(), *n)).collect())
+    }
+
+    #[test]
+    fn only_delivered_to_all_counts_as_delivered() {
+        assert!(states(&[("delivered", 2)]).all_delivered());
+        assert!(!states(&[("delivered", 1), ("stored", 1)]).all_delivered());
+        assert!(!states(&[]).all_delivered());
+    }
+
+    #[test]
+    fn stored_is_an_outcome_and_not_an_end() {
+        assert!(states(&[("stored", 1)]).settled(true));
+        assert!(!states(&[("stored", 1)]).settled(false));
+        assert!(states(&[("failed", 1), ("delivered", 1)]).settled(false));
+        assert!(!states(&[("accepted", 1), ("delivered", 1)]).settled(true));
+        assert!(!states(&[]).settled(true));
+    }
+
+    #[test]
+    fn an_id_in_a_path_is_escaped() {
+        assert_eq!(encoded("a/b c?ü"), "a%2Fb%20c%3F%C3%BC");
+    }
+}

@@ -1,0 +1,168 @@
+//! The server that a client command talks to, and the app it acts for.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use clap::Args;
+use pushgate_protocol::{
+    apps::{AppConfig, Scope},
+    auth::{Apps, ClientIdentity},
+    ids::AppId,
+    timestamp,
+};
+
+use crate::{commands::values, config, failure::Failure, runtime_file::RuntimeFile};
+
+/// The app that is taken when several exist and none is named.
+const DEFAULT_APP: &str = "default";
+
+/// How the user names the server and the app.
+#[derive(Debug, Clone, Args)]
+pub struct ServerArgs {
+    /// Data directory of a running `pushgate dev`
+    #[arg(long, value_name = "DIR", default_value = "./pushgate-data", conflicts_with = "config")]
+    data: PathBuf,
+    /// Configuration of the server, instead of --data
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The app; without it the only one, or `default`
+    #[arg(long, value_name = "APP", value_parser = values::app)]
+    app: Option<AppId>,
+}
+
+/// A server, and the app a command acts for.
+#[derive(Debug)]
+pub struct Server {
+    /// Where clients connect, `host:port`.
+    pub clients: String,
+    /// Where REST is, `host:port`.
+    pub rest: String,
+    /// The app's configuration, with its secrets.
+    app: AppConfig,
+}
+
+impl ServerArgs {
+    /// Finds the server.
+    pub fn find(&self) -> Result<Server, Failure> {
+        let (clients, rest, apps) = match &self.config {
+            None => {
+                let found = RuntimeFile::find(&self.data)?;
+                (found.addresses.clients, found.addresses.rest, found.apps)
+            }
+            Some(file) => {
+                let config = config::load(Some(file), std::env::vars())?.config;
+                (reachable(&config.gateway.listen), reachable(&config.dispatcher.listen), config.apps)
+            }
+        };
+        Ok(Server { clients, rest, app: self.choose(apps)? })
+    }
+
+    /// The data directory, unless a configuration is named.
+    pub fn data(&self) -> Option<&Path> {
+        self.config.is_none().then_some(&self.data)
+    }
+
+    fn choose(&self, mut apps: Vec<AppConfig>) -> Result<AppConfig, Failure> {
+        let wanted = match (&self.app, apps.as_slice()) {
+            (Some(app), _) => app.as_str().to_owned(),
+            (None, [only]) => only.id.as_str().to_owned(),
+            (None, _) => DEFAULT_APP.to_owned(),
+        };
+        if let Some(at) = apps.iter().position(|app| app.id.as_str() == wanted) {
+            return Ok(apps.swap_remove(at));
+        }
+        let ids: Vec<_> = apps.iter().map(|app| app.id.as_str()).collect();
+        Err(match (&self.app, ids.is_empty()) {
+            (_, true) => Failure::new("the server has no app").hint("add one to its configuration: [[apps]]"),
+            (Some(app), false) => Failure::usage(format!("there is no app {app}; there are: {}", ids.join(", "))),
+            (None, false) => {
+                Failure::usage(format!("which app? There are: {}", ids.join(", "))).hint("name it with --app")
+            }
+        })
+    }
+}
+
+impl Server {
+    /// The app's id.
+    pub fn app(&self) -> &AppId {
+        &self.app.id
+    }
+
+    /// A secret that may do what `scope` asks and is still valid.
+    pub fn secret(&self, scope: Scope) -> Result<String, Failure> {
+        let now_ms = now_s() * 1_000;
+        let fits = |entry: &&pushgate_protocol::apps::AppSecretConfig| {
+            let expires_ms = entry.expires.as_deref().and_then(|text| timestamp::parse_ms(text).ok());
+            let allowed = entry.scopes.contains(&scope) || entry.scopes.contains(&Scope::Admin);
+            allowed && expires_ms.is_none_or(|end| now_ms < end)
+        };
+        let entry = self.app.secrets.iter().find(fits).ok_or_else(|| {
+            Failure::new(format!("app {} has no secret in use with scope {}", self.app.id, scope.as_str()))
+                .hint("add one to its [[apps]] secrets")
+        })?;
+        match (&entry.secret, &entry.secret_file) {
+            (Some(secret), _) => Ok(secret.expose().to_owned()),
+            (None, Some(path)) => {
+                let text = fs::read_to_string(path).map_err(|e| Failure::new(format!("cannot read {path}: {e}")))?;
+                Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+            }
+            (None, None) => Err(Failure::usage(format!("secret {} of app {} is empty", entry.id, self.app.id))),
+        }
+    }
+
+    /// A client's token, valid for `ttl_s` from now.
+    pub fn token(&self, identity: &ClientIdentity, ttl_s: u64) -> Result<String, Failure> {
+        let mut read = |path: &str| fs::read_to_string(path).map_err(|e| format!("cannot read {path}: {e}"));
+        let app = self.app.resolve(&mut read).map_err(|e| Failure::usage(e.to_string()))?;
+        let apps = Apps::new(vec![app]).map_err(|e| Failure::usage(e.to_string()))?;
+        apps.mint_client(&self.app.id, identity, ttl_s, now_s()).map_err(|e| Failure::new(e.to_string()))
+    }
+}
+
+/// Unix seconds.
+fn now_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// Where a server that listens on this address is reached from its own host.
+fn reachable(listen: &str) -> String {
+    match listen.rsplit_once(':') {
+        Some(("0.0.0.0" | "*", port)) => format!("127.0.0.1:{port}"),
+        Some(("[::]", port)) => format!("[::1]:{port}"),
+        _ => listen.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(app: Option<&str>) -> ServerArgs {
+        ServerArgs { data: "d".into(), config: None, app: app.map(|a| AppId::parse(a).unwrap()) }
+    }
+
+    fn apps(ids: &[&str]) -> Vec<AppConfig> {
+        ids.iter().map(|id| AppConfig::generate(AppId::parse(id).unwrap()).unwrap()).collect()
+    }
+
+    #[test]
+    fn the_app_is_the_named_one_else_the_only_one_else_default() {
+        let chosen = |app, ids: &[&str]| args(app).choose(apps(ids)).map(|app| app.id.to_string());
+        assert_eq!(chosen(Some("b"), &["a", "b"]).unwrap(), "b");
+        assert_eq!(chosen(None, &["a"]).unwrap(), "a");
+        assert_eq!(chosen(None, &["a", "default"]).unwrap(), "default");
+        assert!(chosen(None, &["a", "b"]).unwrap_err().what.contains("which app? There are: a, b"));
+        assert!(chosen(Some("c"), &["a"]).unwrap_err().what.contains("there is no app c; there are: a"));
+        assert!(chosen(None, &[]).unwrap_err().what.contains("has no app"));
+    }
+
+    #[test]
+    fn an_address_that_means_all_is_reached_over_loopback() {
+        assert_eq!(reachable("0.0.0.0:7400"), "127.0.0.1:7400");
+        assert_eq!(reachable("[::]:7400"), "[::1]:7400");
+        assert_eq!(reachable("10.0.0.1:7400"), "10.0.0.1:7400");
+    }
+}
