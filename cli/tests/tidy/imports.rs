@@ -22,7 +22,7 @@ const RESERVED: [(&str, &[&str]); 8] = [
     ("redis", &["dispatcher"]),
     ("lettre", &["dispatcher"]),
     ("fjall", &["dispatcher"]),
-    ("hashring", &["dispatcher"]),
+    ("hashring", &["protocol", "dispatcher"]),
     ("monoio", &["gateway", "loadgen"]),
     ("io-uring", &["gateway", "loadgen"]),
     ("mio", &["gateway"]),
