@@ -45,8 +45,8 @@ pub const HEARTBEAT_S: u32 = 30;
 pub const IDLE_TIMEOUT_MS: u64 = 75_000;
 /// Bytes waiting for one client, by default.
 pub const OUTBOX_BYTES_MAX: usize = 1 << 20;
-/// Pushes of one session waiting or unacknowledged, by default.
-pub const UNACKED_MAX: usize = 1_024;
+/// Pushes of one session waiting or unacknowledged, by default; each costs about 150 bytes.
+pub const UNACKED_MAX: usize = 8_192;
 /// While more than this waits for a client's socket, further pushes wait in its outbox, where they can still be dropped; bytes.
 pub const STAGED_BYTES_MAX: usize = 64 * 1024;
 /// Longest message taken from a client, by default, bytes.

@@ -11,6 +11,7 @@ use pushgate_protocol::{
 
 use super::{
     Now, Shard,
+    outbox::Outbox,
     slots::{Entry, Session},
 };
 use crate::{
@@ -50,15 +51,16 @@ impl Shard {
 
     fn look_at_watched(&mut self, now: Now, out: &mut dyn Outgoing) {
         for _ in 0..self.watch.len().min(WATCHED_PER_TURN_MAX) {
-            let Some(slot) = self.watch.pop_front() else {
+            let Some(conn) = self.watch.pop_front() else {
                 break;
             };
-            let Some(conn) = self.slots.conn(slot) else {
+            if !self.slots.holds(conn) {
                 continue;
-            };
+            }
+            let slot = conn.slot;
             if matches!(self.slots.entry(slot), Entry::Echo(_)) {
                 if self.echo_resume(conn, out) {
-                    self.watch.push_back(slot);
+                    self.watch.push_back(conn);
                 }
                 continue;
             }
@@ -66,17 +68,10 @@ impl Shard {
             let Some(outbox) = self.slots.session_mut(slot).and_then(|s| s.outbox.as_deref_mut()) else {
                 continue;
             };
-            // A slot may be listed for a session that is gone; its successor's own entry has `watched` set.
-            if !std::mem::take(&mut outbox.watched) {
-                continue;
-            }
+            outbox.watched = false;
             self.drain(now, slot, out);
-            if let Some(outbox) = self.slots.session_mut(slot).and_then(|s| s.outbox.as_deref_mut())
-                && !outbox.watched
-                && outbox.has_unwritten()
-            {
-                outbox.watched = true;
-                self.watch.push_back(slot);
+            if self.slots.session(slot).and_then(|s| s.outbox.as_deref()).is_some_and(Outbox::has_unwritten) {
+                self.watch(slot);
             }
         }
     }

@@ -67,7 +67,7 @@ impl Shard {
             if pause && !echo.paused {
                 echo.paused = true;
                 out.pause(conn, true);
-                self.watch.push_back(conn.slot);
+                self.watch.push_back(conn);
             }
         }
     }

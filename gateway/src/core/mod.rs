@@ -10,7 +10,7 @@
 //! | `replay` | episodes, rounds, sweeps |
 //! | `beat` | idle clients, tokens that end, outboxes that move |
 //! | `echo` | connections that get their messages back |
-//! | `slots`, `users`, `links`, `outbox` | the tables |
+//! | `slots`, `users`, `links`, `outbox`, `tails` | the tables, and what stands in them |
 //! | `metrics` | counters |
 //!
 //! Invariants: every push a link brings ends in exactly one answer, or is held by a session (or its answer is taken over by
@@ -28,6 +28,7 @@ mod replay;
 mod settings;
 mod shard;
 mod slots;
+mod tails;
 mod users;
 
 pub use self::{

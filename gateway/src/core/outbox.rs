@@ -1,11 +1,19 @@
 //! What a session has under way: pushes that wait for the socket, and pushes that were staged and wait to be acknowledged or
 //! written. It exists only while there is something, and knows neither sockets nor links.
 
-use std::{cell::Cell, collections::VecDeque, rc::Rc};
+use std::{
+    cell::Cell,
+    collections::{HashMap, VecDeque},
+    hash::{DefaultHasher, Hash, Hasher},
+    rc::Rc,
+};
 
 use pushgate_protocol::link::OutboxPolicy;
 
 use super::links::LinkId;
+
+/// Up to this many pushes an outbox is searched one by one.
+const UNINDEXED_MAX: usize = 32;
 
 /// A push, shared by those sessions of its user that received it.
 #[derive(Debug)]
@@ -13,6 +21,8 @@ pub(super) struct Pushed {
     /// Who is told how it ends: the link it came on last, and its reference there.
     pub(super) origin: Cell<(LinkId, u64)>,
     pub(super) id: Box<str>,
+    /// [`id_key`] of the id.
+    pub(super) key: u64,
     /// Set if it is for one device.
     pub(super) device: Option<Box<str>>,
     /// It is for one session.
@@ -29,6 +39,13 @@ impl Pushed {
     fn is(&self, id: &str, device: Option<&str>, to_session: bool) -> bool {
         *self.id == *id && self.device.as_deref() == device && self.to_session == to_session
     }
+}
+
+/// What an index knows of a message id.
+pub(super) fn id_key(id: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    id.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// A push whose frame was staged.
@@ -53,6 +70,10 @@ pub(super) struct Outbox {
     held: VecDeque<Held>,
     waiting: VecDeque<Waiting>,
     waiting_bytes: usize,
+    /// How many of `held` end by being written.
+    unwritten: usize,
+    /// How many pushes have each key, once there are more than [`UNINDEXED_MAX`].
+    keys: Option<HashMap<u64, u32>>,
     /// Bytes staged, counted from some moment; less the backlog, it is what was written.
     pub(super) staged: u64,
     /// It is on the shard's watch list.
@@ -66,6 +87,8 @@ impl Outbox {
             held: VecDeque::new(),
             waiting: VecDeque::new(),
             waiting_bytes: 0,
+            unwritten: 0,
+            keys: None,
             staged: backlog as u64,
             watched: false,
         }
@@ -90,7 +113,7 @@ impl Outbox {
 
     /// Whether something ends by being written.
     pub(super) fn has_unwritten(&self) -> bool {
-        self.held.iter().any(|h| h.until.is_some())
+        self.unwritten > 0
     }
 
     /// Its pushes, in order.
@@ -103,7 +126,11 @@ impl Outbox {
     }
 
     pub(super) fn find(&self, id: &str, device: Option<&str>, to_session: bool) -> Option<&Rc<Pushed>> {
-        self.pushes().find(|p| p.is(id, device, to_session))
+        let key = id_key(id);
+        if self.keys.as_ref().is_some_and(|keys| !keys.contains_key(&key)) {
+            return None;
+        }
+        self.pushes().find(|p| p.key == key && p.is(id, device, to_session))
     }
 
     pub(super) fn contains(&self, pushed: &Rc<Pushed>) -> bool {
@@ -111,10 +138,13 @@ impl Outbox {
     }
 
     pub(super) fn hold(&mut self, held: Held) {
+        self.enter(held.pushed.key);
+        self.unwritten += usize::from(held.until.is_some());
         self.held.push_back(held);
     }
 
     pub(super) fn wait(&mut self, seq: u64, replay: bool, pushed: Rc<Pushed>, tail: Rc<[u8]>) {
+        self.enter(pushed.key);
         self.waiting_bytes += tail.len();
         self.waiting.push_back(Waiting::Push { seq, replay, pushed, tail });
     }
@@ -129,8 +159,10 @@ impl Outbox {
 
     pub(super) fn next_waiting(&mut self) -> Option<Waiting> {
         let next = self.waiting.pop_front()?;
-        if let Waiting::Push { tail, .. } = &next {
+        if let Waiting::Push { pushed, tail, .. } = &next {
             self.waiting_bytes -= tail.len();
+            let key = pushed.key;
+            self.leave(key);
         }
         Some(next)
     }
@@ -145,6 +177,7 @@ impl Outbox {
             return None;
         };
         self.waiting_bytes -= tail.len();
+        self.leave(pushed.key);
         let (mut from, mut to, mut place) = (seq, seq, at);
         if let Some(&Waiting::Gap { from: next, to: end }) = self.waiting.get(at)
             && next == seq + 1
@@ -167,20 +200,52 @@ impl Outbox {
     /// Takes out what a cumulative acknowledgement names; only what was staged can be.
     pub(super) fn acknowledge(&mut self, seq: u64) -> Vec<Rc<Pushed>> {
         let n = self.held.partition_point(|h| h.seq <= seq);
-        self.held.drain(..n).map(|h| h.pushed).collect()
+        let done = self.held.drain(..n).collect();
+        self.ended(done)
     }
 
     /// Takes out what ended because the first `bytes` bytes were written.
     pub(super) fn written(&mut self, bytes: u64) -> Vec<Rc<Pushed>> {
-        let mut done = Vec::new();
-        self.held.retain(|h| {
-            let ends = h.until.is_some_and(|until| until <= bytes);
-            if ends {
-                done.push(h.pushed.clone());
+        if self.unwritten == 0 {
+            return Vec::new();
+        }
+        let ends = |h: &Held| h.until.is_some_and(|until| until <= bytes);
+        let (done, held): (VecDeque<Held>, VecDeque<Held>) = std::mem::take(&mut self.held).into_iter().partition(ends);
+        self.held = held;
+        self.ended(done)
+    }
+
+    fn ended(&mut self, done: VecDeque<Held>) -> Vec<Rc<Pushed>> {
+        for held in &done {
+            self.unwritten -= usize::from(held.until.is_some());
+            self.leave(held.pushed.key);
+        }
+        done.into_iter().map(|h| h.pushed).collect()
+    }
+
+    /// A push with this key comes in.
+    fn enter(&mut self, key: u64) {
+        if let Some(keys) = &mut self.keys {
+            *keys.entry(key).or_default() += 1;
+        } else if self.len() >= UNINDEXED_MAX {
+            let mut keys: HashMap<u64, u32> = HashMap::new();
+            for key in self.pushes().map(|p| p.key).chain([key]) {
+                *keys.entry(key).or_default() += 1;
             }
-            !ends
-        });
-        done
+            self.keys = Some(keys);
+        }
+    }
+
+    /// A push with this key went out.
+    fn leave(&mut self, key: u64) {
+        if let Some(keys) = &mut self.keys
+            && let Some(count) = keys.get_mut(&key)
+        {
+            *count -= 1;
+            if *count == 0 {
+                keys.remove(&key);
+            }
+        }
     }
 
     /// Everything, with its number, in order.
@@ -201,6 +266,7 @@ mod tests {
         Rc::new(Pushed {
             origin: Cell::new((LinkId(0), 0)),
             id: "m".into(),
+            key: id_key("m"),
             device: None,
             to_session: false,
             ack: true,
@@ -249,5 +315,32 @@ mod tests {
         assert_eq!(outbox.written(90).len(), 1);
         assert_eq!(outbox.acknowledge(9).len(), 1);
         assert_eq!((outbox.len(), outbox.is_empty()), (1, false));
+    }
+
+    #[test]
+    fn a_push_is_found_by_its_id_in_a_small_and_a_large_outbox_until_it_ends() {
+        let mut outbox = Outbox::new(0);
+        let named = |n: u64| {
+            let mut push = Rc::into_inner(pushed(OutboxPolicy::DropOldest)).unwrap();
+            push.id = format!("m{n}").into();
+            push.key = id_key(&push.id);
+            Rc::new(push)
+        };
+        for seq in 1..=100 {
+            if seq <= 60 {
+                outbox.hold(Held { seq, until: (seq % 2 == 0).then_some(seq), pushed: named(seq) });
+            } else {
+                outbox.wait(seq, false, named(seq), Rc::from(&b""[..]));
+            }
+            assert!(outbox.find(&format!("m{seq}"), None, false).is_some());
+            assert!(outbox.find(&format!("m{seq}"), Some("d"), false).is_none());
+        }
+        let found = |o: &Outbox| (1..=100u64).filter(|n| o.find(&format!("m{n}"), None, false).is_some()).count();
+        assert_eq!(found(&outbox), 100);
+        assert_eq!((outbox.written(40).len(), found(&outbox)), (20, 80));
+        assert_eq!((outbox.acknowledge(60).len(), found(&outbox)), (40, 40));
+        assert!(!outbox.has_unwritten());
+        assert!(outbox.drop_oldest().is_some() && outbox.next_waiting().is_some() && outbox.next_waiting().is_some());
+        assert_eq!(found(&outbox), 38);
     }
 }

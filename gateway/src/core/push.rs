@@ -1,6 +1,6 @@
 //! What becomes of a push.
 
-use std::{borrow::Cow, cell::Cell, rc::Rc};
+use std::{cell::Cell, rc::Rc};
 
 use pushgate_protocol::{
     close::CloseCode,
@@ -13,8 +13,9 @@ use pushgate_protocol::{
 
 use super::{
     LinkId, Now, Shard,
-    outbox::{Held, Outbox, Pushed, Waiting},
+    outbox::{Held, Outbox, Pushed, Waiting, id_key},
     slots::Session,
+    tails::Tails,
 };
 use crate::{crowd::Outgoing, limits::STAGED_BYTES_MAX};
 
@@ -81,6 +82,7 @@ impl Shard {
         };
         let outboxes = targets.iter().filter_map(|&s| self.slots.session(s)?.outbox.as_deref());
         let known = outboxes.filter_map(|o| o.find(push.id, device, to_session)).next().cloned();
+        let repeated = known.is_some();
         let pushed = match known {
             Some(known) if known.settled.get() => {
                 let answer = match push.ack {
@@ -97,6 +99,7 @@ impl Shard {
             None => Rc::new(Pushed {
                 origin: Cell::new((link, reference)),
                 id: push.id.into(),
+                key: id_key(push.id),
                 device: device.map(Box::from),
                 to_session,
                 ack: push.ack,
@@ -105,12 +108,13 @@ impl Shard {
                 settled: Cell::new(false),
             }),
         };
-        let mut full = false;
+        let (mut tails, mut full) = (Tails::new(push.tail), false);
         for &slot in targets {
-            let holds = self.slots.session(slot).and_then(|s| s.outbox.as_deref()).is_some_and(|o| o.contains(&pushed));
-            if !holds {
-                full |= self.offer(now, slot, &pushed, push, out) == Offered::Full;
+            let outbox = self.slots.session(slot).and_then(|s| s.outbox.as_deref());
+            if repeated && outbox.is_some_and(|o| o.contains(&pushed)) {
+                continue;
             }
+            full |= self.offer(now, slot, &pushed, push, &mut tails, out) == Offered::Full;
         }
         if Rc::strong_count(&pushed) == 1 {
             self.refuse(pushed, full);
@@ -133,11 +137,19 @@ impl Shard {
     }
 
     /// Offers a push to one session: it is staged, or waits, or the outbox is full and its policy decides.
-    fn offer(&mut self, now: Now, slot: u32, pushed: &Rc<Pushed>, push: &Push<'_>, out: &mut dyn Outgoing) -> Offered {
+    fn offer(
+        &mut self,
+        now: Now,
+        slot: u32,
+        pushed: &Rc<Pushed>,
+        push: &Push<'_>,
+        tails: &mut Tails<'_>,
+        out: &mut dyn Outgoing,
+    ) -> Offered {
         let Some(conn) = self.slots.conn(slot) else {
             return Offered::Full;
         };
-        while self.is_full(slot, out.backlog(conn), push.tail.len()) {
+        while self.is_full(slot, out.backlog(conn), tails.len()) {
             if push.policy == OutboxPolicy::Close {
                 self.metrics.outbox_closes += 1;
                 self.end(now, slot, Some((CloseCode::SLOW, "pushes are not read or not acknowledged")), out);
@@ -151,17 +163,19 @@ impl Shard {
             self.drop_one(oldest);
         }
         let backlog = out.backlog(conn);
+        let wires = self.settings.wires;
         let Some(session) = self.slots.session_mut(slot) else {
             return Offered::Full;
         };
+        let (form, wire) = (session.wire, wires[usize::from(session.wire.0)]);
         session.seq += 1;
         let seq = session.seq;
         let outbox = session.outbox.get_or_insert_with(|| Box::new(Outbox::new(backlog)));
         if backlog >= STAGED_BYTES_MAX || outbox.has_waiting() {
-            outbox.wait(seq, push.replay, pushed.clone(), Rc::from(push.tail));
+            outbox.wait(seq, push.replay, pushed.clone(), tails.later(form, wire));
             self.watch(slot);
         } else {
-            self.stage_push(slot, seq, push.replay, pushed.clone(), push.tail, out);
+            self.stage_push(slot, seq, push.replay, pushed.clone(), tails.now(form, wire), out);
         }
         Offered::Taken
     }
@@ -194,7 +208,7 @@ impl Shard {
         }
     }
 
-    /// Stages a push frame: a head of the session's own and the tail.
+    /// Stages a push frame: a head of the session's own and the tail in its dialect.
     fn stage_push(
         &mut self,
         slot: u32,
@@ -211,12 +225,11 @@ impl Shard {
         let mut head = std::mem::take(&mut self.scratch);
         head.clear();
         wire.push_head(seq, replay, &mut head);
-        let tail: Cow<'_, [u8]> = wire.push_tail(tail);
         self.stage(conn, out, |buffer| {
             buffer.reserve(ws::HEAD_BYTES_MAX + head.len() + tail.len());
             ws::write::head(buffer, Opcode::Text, head.len() + tail.len());
             buffer.extend_from_slice(&head);
-            buffer.extend_from_slice(&tail);
+            buffer.extend_from_slice(tail);
         });
         self.scratch = head;
         self.metrics.push_frames_out += 1;
@@ -287,11 +300,12 @@ impl Shard {
     }
 
     /// Looks at the session's outbox in each turn, until nothing in it moves by itself.
-    fn watch(&mut self, slot: u32) {
-        if let Some(outbox) = self.slots.session_mut(slot).and_then(|s| s.outbox.as_deref_mut())
+    pub(super) fn watch(&mut self, slot: u32) {
+        if let Some(conn) = self.slots.conn(slot)
+            && let Some(outbox) = self.slots.session_mut(slot).and_then(|s| s.outbox.as_deref_mut())
             && !std::mem::replace(&mut outbox.watched, true)
         {
-            self.watch.push_back(slot);
+            self.watch.push_back(conn);
         }
     }
 }

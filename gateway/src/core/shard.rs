@@ -29,8 +29,8 @@ pub struct Shard {
     pub(super) users: Users,
     pub(super) links: Links,
     pub(super) metrics: ShardMetrics,
-    /// Slots whose outbox moves by itself, or whose echo is paused.
-    pub(super) watch: VecDeque<u32>,
+    /// Connections whose outbox moves by itself, or whose echo is paused.
+    pub(super) watch: VecDeque<ConnId>,
     pub(super) beat: Beat,
     pub(super) sweep: Sweep,
     pub(super) sessions_opened: u64,
@@ -295,7 +295,6 @@ impl Shard {
             return;
         }
         self.metrics.returned += 1;
-        let hash = self.users.hash_of(user);
         let Some(User { app, id, .. }) = self.users.user(user) else {
             return;
         };
@@ -311,7 +310,7 @@ impl Shard {
         };
         if stands {
             self.links.send(link, &frame);
-        } else if !pushed.to_session && !self.links.send_any(hash, &frame) {
+        } else if !pushed.to_session && !self.links.send_any(self.users.hash_of(user), &frame) {
             self.metrics.unparked += 1;
         }
     }

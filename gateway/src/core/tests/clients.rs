@@ -1,5 +1,6 @@
 //! What clients hear and what becomes of those that misbehave.
 
+use proptest::prelude::*;
 use pushgate_protocol::ws::Opcode;
 
 use super::world::{EXPIRES_MS, START_MS, World, masked};
@@ -193,4 +194,39 @@ fn an_echo_returns_messages_up_to_16_mib_and_stops_reading_when_not_read() {
     w.bytes(0, &masked(Opcode::Binary, &vec![7; (16 << 20) + 1])[..20]);
     assert_eq!(w.heard(0), ["close 1009"]);
     assert_eq!(w.shard.metrics().echoes, 0);
+}
+
+fn message() -> impl Strategy<Value = Vec<u8>> {
+    let text = prop_oneof![
+        Just(r#"{"type":"ack","seq":3}"#.to_owned()),
+        Just(r#"{"type":"ping"}"#.to_owned()),
+        Just(r#"{"type":"refresh","token":"good"}"#.to_owned()),
+        "[a-z]{0,5}".prop_map(|kind| format!(r#"{{"type":"{kind}","ref":"r"}}"#)),
+        ".{0,20}",
+    ];
+    prop_oneof![
+        8 => text.prop_map(|t| masked(Opcode::Text, t.as_bytes())),
+        1 => prop::collection::vec(any::<u8>(), 0..30),
+        1 => prop::collection::vec(any::<u8>(), 0..126).prop_map(|p| masked(Opcode::Ping, &p)),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_a_client_sends_the_session_stands_or_is_closed(
+        messages in prop::collection::vec(message(), 0..12),
+        cut in 1..40usize,
+    ) {
+        let mut w = World::new();
+        w.connect(0, "u1");
+        for piece in messages.concat().chunks(cut) {
+            w.bytes(0, piece);
+        }
+        let closed = w.out.peers[&0].closed;
+        prop_assert_eq!(w.shard.metrics().sessions, u64::from(!closed));
+        let heard = w.heard(0);
+        prop_assert_eq!(heard.iter().filter(|h| h.starts_with("close ")).count(), usize::from(closed));
+    }
 }

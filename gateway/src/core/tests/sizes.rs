@@ -10,7 +10,7 @@ use crate::core::{
 /// index (a `u32` and a control byte at 7/8 load, twice that right after growth) and the user id's block
 /// (two counts and, say, 16 bytes of text).
 #[test]
-fn an_idle_session_costs_about_two_hundred_bytes() {
+fn an_idle_session_costs_at_most_176_bytes() {
     assert_eq!(size_of::<Session>(), 80);
     assert_eq!(size_of::<Entry>(), 80, "telling what a slot holds costs nothing");
     assert_eq!(size_of::<Option<User>>(), 48);
