@@ -8,9 +8,9 @@
 //! | [`embedded`] | the backend on local disk |
 //! | [`kafka`] | lanes, results and dead letters as Kafka topics |
 //! | [`limits`] | every bound of this crate |
-//! | [`memory`] | stores in memory for simulations and tests |
-//! | [`limits`] | bounds of this crate |
 //! | [`links`] | links to gateways |
+//! | [`memory`] | stores in memory for simulations and tests |
+//! | [`mod@redis`] | the backend on Redis |
 //! | [`pipeline`] | the running pipeline: lane threads, worker drivers, finishers |
 //! | [`seams`] | the traits behind which stores and transports stand |
 //! | [`states`] | which state of a recipient may follow which |
@@ -25,6 +25,7 @@ pub mod limits;
 pub mod links;
 pub mod memory;
 pub mod pipeline;
+pub mod redis;
 pub mod seams;
 pub mod states;
 pub mod stored;

@@ -155,3 +155,16 @@ pub struct Kept {
     /// Bytes, at most.
     pub bytes: u64,
 }
+
+/// How long a connection to Redis may take, milliseconds.
+pub const REDIS_CONNECT_TIMEOUT_MS: u64 = 2_000;
+/// How long Redis may take to answer, milliseconds; then the connection is given up.
+pub const REDIS_RESPONSE_TIMEOUT_MS: u64 = 5_000;
+/// Pause after a failed connection to Redis before the next, milliseconds; calls meanwhile fail at once.
+pub const REDIS_RECONNECT_MS: u64 = 100;
+/// How long a write waits for the asked number of replicas, milliseconds.
+pub const REDIS_WAIT_MS: u64 = 2_000;
+/// Commands of one pipeline to Redis.
+pub const REDIS_PIPELINE_MAX: usize = 1_024;
+/// State changes of one message in one script call.
+pub const REDIS_CHANGES_MAX: usize = 256;

@@ -8,6 +8,12 @@ mod backend;
 mod crash;
 #[path = "stores/message_facts.rs"]
 mod message_facts;
+#[path = "stores/redis_facts.rs"]
+mod redis_facts;
+#[path = "stores/redis_server.rs"]
+mod redis_server;
+#[path = "stores/scoped.rs"]
+mod scoped;
 #[path = "stores/stream_bounds.rs"]
 mod stream_bounds;
 #[path = "stores/stream_facts.rs"]

@@ -5,17 +5,21 @@ use std::{future::Future, sync::Arc};
 use pushgate_dispatcher::{
     embedded::{EmbeddedMessages, EmbeddedStore, EmbeddedStreams},
     memory::{MemoryMessages, MemoryStreams},
+    redis::{RedisLink, RedisMessages, RedisStreams},
     seams::{MessageStore, Streams},
     states::MessageBounds,
     stored::StreamBounds,
 };
 use tempfile::TempDir;
 
+use crate::{redis_server::Server, scoped::Scoped};
+
 /// Which implementation.
 #[derive(Debug, Clone, Copy)]
 pub enum Kind {
     Memory,
     Embedded,
+    Redis,
 }
 
 /// A fresh store, and what must outlive it.
@@ -26,6 +30,7 @@ pub struct Backend {
 enum Keep {
     Memory,
     Embedded { store: Arc<EmbeddedStore>, _dir: TempDir },
+    Redis { link: Arc<RedisLink>, scope: String, _server: Arc<Server> },
 }
 
 impl Backend {
@@ -33,6 +38,7 @@ impl Backend {
         match &self.keep {
             Keep::Memory => Arc::new(MemoryStreams::new(bounds)),
             Keep::Embedded { store, .. } => Arc::new(EmbeddedStreams::new(store.clone(), bounds).unwrap()),
+            Keep::Redis { link, scope, .. } => Arc::new(Scoped::new(RedisStreams::new(link.clone(), bounds), scope)),
         }
     }
 
@@ -40,6 +46,7 @@ impl Backend {
         match &self.keep {
             Keep::Memory => Arc::new(MemoryMessages::new(bounds)),
             Keep::Embedded { store, .. } => Arc::new(EmbeddedMessages::new(store.clone(), bounds).unwrap()),
+            Keep::Redis { link, scope, .. } => Arc::new(Scoped::new(RedisMessages::new(link.clone(), bounds), scope)),
         }
     }
 }
@@ -52,6 +59,11 @@ pub fn run<F: Future<Output = ()>>(kind: Kind, fact: impl FnOnce(Backend) -> F) 
             let dir = tempfile::tempdir().unwrap();
             Keep::Embedded { store: EmbeddedStore::open(dir.path()).unwrap(), _dir: dir }
         }
+        Kind::Redis => {
+            let server = Server::shared();
+            let link = RedisLink::new(server.url(), 0).unwrap();
+            Keep::Redis { link, scope: Scoped::<()>::fresh(), _server: server }
+        }
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(fact(Backend { keep }));
@@ -62,6 +74,7 @@ macro_rules! facts {
     ($($fact:ident),* $(,)?) => {
         mod memory { $(#[test] fn $fact() { crate::backend::run(crate::backend::Kind::Memory, super::$fact); })* }
         mod embedded { $(#[test] fn $fact() { crate::backend::run(crate::backend::Kind::Embedded, super::$fact); })* }
+        mod redis { $(#[test] fn $fact() { crate::backend::run(crate::backend::Kind::Redis, super::$fact); })* }
     };
 }
 pub(crate) use facts;

@@ -1,0 +1,214 @@
+//! States of messages on Redis. Keys and scripts are described in `scripts/record.lua` and `scripts/reserve.lua`.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, LazyLock},
+};
+
+use pushgate_protocol::{
+    ids::{AppId, DeviceId, MessageId, UserId},
+    link::Lane,
+    result::{Recipient, State},
+};
+use redis::{Cmd, Pipeline, Value};
+
+use super::{
+    keys::{key, tagged},
+    link::{RedisLink, damaged},
+    scripts,
+    streams::strange,
+};
+use crate::{
+    limits,
+    seams::{BoxFuture, MessageStore, MessageView, RecipientView, Reservation, StateChange, StateEntry, StoreError},
+    states::{MessageBounds, is_end, may_follow},
+};
+
+/// A digit per state: whether it is an end.
+static ENDS: LazyLock<String> = LazyLock::new(|| State::ALL.into_iter().map(|s| digit(is_end(s))).collect());
+/// A digit per pair of states: whether the second may follow the first.
+static FOLLOWS: LazyLock<String> = LazyLock::new(|| {
+    let pairs = State::ALL.into_iter().flat_map(|from| State::ALL.map(|to| (from, to)));
+    pairs.map(|(from, to)| digit(may_follow(from, to))).collect()
+});
+
+/// [`MessageStore`] on Redis.
+pub struct RedisMessages {
+    link: Arc<RedisLink>,
+    bounds: MessageBounds,
+}
+
+impl RedisMessages {
+    /// The messages of this server.
+    pub fn new(link: Arc<RedisLink>, bounds: MessageBounds) -> Self {
+        Self { link, bounds }
+    }
+
+    fn record_call(&self, prefix: &[u8], changes: &[&StateChange]) -> Cmd {
+        let keys = ["h", "x", "r"].map(|part| key(prefix, part));
+        let mut call = scripts::RECORD.call(&keys.each_ref().map(Vec::as_slice));
+        call.arg(self.bounds.keep_ms).arg(self.bounds.recipients).arg(ENDS.as_str()).arg(FOLLOWS.as_str());
+        for change in changes {
+            let mut step = vec![change.state as u8];
+            step.extend_from_slice(&change.time_ms.to_le_bytes());
+            call.arg(recipient_key(change)).arg(change.state as u8).arg(step);
+            call.arg(change.reason.as_ref().map(|reason| format!("1{reason}")).unwrap_or_default());
+        }
+        call
+    }
+
+    async fn view(
+        &self,
+        app: &AppId,
+        id: MessageId,
+        page: u64,
+        limit: usize,
+    ) -> Result<Option<MessageView>, StoreError> {
+        let prefix = prefix_of(app, &id);
+        let limit = limit.min(limits::MESSAGE_PAGE_MAX);
+        let mut ask = redis::pipe();
+        ask.cmd("HGETALL").arg(key(&prefix, "h"));
+        ask.cmd("HGET").arg(key(&prefix, "v")).arg("c");
+        let mut rows = redis::cmd("HMGET");
+        rows.arg(key(&prefix, "r"));
+        for row in (page..page.saturating_add(limit as u64)).chain((limit == 0).then_some(page)) {
+            rows.arg(format!("{row}k")).arg(format!("{row}s")).arg(format!("{row}y"));
+        }
+        ask.add_command(rows);
+        let Ok::<[Value; 3], _>([head, confirmed, Value::Array(rows)]) = self.link.run(&ask).await?.try_into() else {
+            return Err(damaged("a message has strange parts".into()));
+        };
+        let mut head: HashMap<String, i64> = redis::from_redis_value(head).map_err(|e| damaged(e.to_string()))?;
+        let Some(known) = head.remove("n") else {
+            let summary = BTreeMap::from([(State::Accepted, 1)]);
+            let unexpanded = MessageView { id, summary, recipients: Vec::new(), next: None };
+            return Ok((confirmed != Value::Nil).then_some(unexpanded));
+        };
+        let count = |(state, count): (String, i64)| {
+            let state = state.parse().ok().and_then(State::from_u8)?;
+            (count > 0).then_some((state, count as u64))
+        };
+        let summary = head.into_iter().filter_map(count).collect();
+        let mut recipients = Vec::new();
+        for row in rows.chunks(3).take(limit).take_while(|row| row[0] != Value::Nil) {
+            recipients.push(recipient_of(row).ok_or_else(|| damaged("a recipient's row cannot be read".into()))?);
+        }
+        let next = page.saturating_add(recipients.len() as u64);
+        Ok(Some(MessageView { id, summary, recipients, next: (next < known as u64).then_some(next) }))
+    }
+}
+
+impl MessageStore for RedisMessages {
+    fn record(&self, changes: Vec<StateChange>) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            let mut of_message: HashMap<Vec<u8>, Vec<&StateChange>> = HashMap::new();
+            for change in &changes {
+                of_message.entry(prefix_of(&change.app, &change.message)).or_default().push(change);
+            }
+            let mut pipeline = Pipeline::new();
+            for (prefix, changes) in of_message {
+                for changes in changes.chunks(limits::REDIS_CHANGES_MAX) {
+                    pipeline.add_command(self.record_call(&prefix, changes));
+                    if pipeline.len() >= limits::REDIS_PIPELINE_MAX {
+                        self.link.write(std::mem::take(&mut pipeline)).await?;
+                    }
+                }
+            }
+            self.link.write(pipeline).await.map(drop)
+        })
+    }
+
+    fn message(
+        &self,
+        app: AppId,
+        id: MessageId,
+        page: u64,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Option<MessageView>, StoreError>> {
+        Box::pin(async move { self.view(&app, id, page, limit).await })
+    }
+
+    fn reserve(
+        &self,
+        app: AppId,
+        ids: Vec<(MessageId, [u8; 16], Lane)>,
+        now_ms: u64,
+    ) -> BoxFuture<'_, Result<Vec<Reservation>, StoreError>> {
+        Box::pin(async move {
+            let mut reservations = Vec::with_capacity(ids.len());
+            for ids in ids.chunks(limits::REDIS_PIPELINE_MAX) {
+                let mut pipeline = Pipeline::with_capacity(ids.len());
+                for (id, body, lane) in ids {
+                    let mut call = scripts::RESERVE.call(&[&key(&prefix_of(&app, id), "v")]);
+                    call.arg(body).arg(*lane as u8).arg(now_ms).arg(self.bounds.idempotency_ms);
+                    pipeline.add_command(call);
+                }
+                for answer in self.link.write(pipeline).await? {
+                    reservations.push(reservation(&answer)?);
+                }
+            }
+            Ok(reservations)
+        })
+    }
+
+    fn confirm(&self, app: AppId, ids: Vec<MessageId>) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            for ids in ids.chunks(limits::REDIS_PIPELINE_MAX) {
+                let mut pipeline = Pipeline::with_capacity(ids.len());
+                for id in ids {
+                    pipeline.add_command(scripts::CONFIRM.call(&[&key(&prefix_of(&app, id), "v")]));
+                }
+                self.link.write(pipeline).await?;
+            }
+            Ok(())
+        })
+    }
+}
+
+fn prefix_of(app: &AppId, id: &MessageId) -> Vec<u8> {
+    tagged("m", app.as_str(), id.as_str())
+}
+
+fn digit(yes: bool) -> char {
+    if yes { '1' } else { '0' }
+}
+
+fn recipient_key(change: &StateChange) -> String {
+    let device = change.recipient.device.as_ref().map_or("", DeviceId::as_str);
+    format!("{}\0{}\0{device}", change.channel, change.recipient.user)
+}
+
+/// A recipient from its key, history and reason; `None` if they are damaged.
+fn recipient_of(row: &[Value]) -> Option<RecipientView> {
+    let [Value::BulkString(recipient), Value::BulkString(steps), reason] = row else { return None };
+    let mut parts = std::str::from_utf8(recipient).ok()?.split('\0');
+    let channel = parts.next()?.to_owned();
+    let user = UserId::parse(parts.next()?).ok()?;
+    let device = parts.next().filter(|d| !d.is_empty()).map(DeviceId::parse).transpose().ok()?;
+    let (steps, []) = steps.as_chunks::<9>() else { return None };
+    let entry = |step: &[u8; 9]| {
+        Some(StateEntry { state: State::from_u8(step[0])?, time_ms: u64::from_le_bytes(*step[1..].first_chunk()?) })
+    };
+    let history = steps.iter().map(entry).collect::<Option<Vec<_>>>()?;
+    let reason = match reason {
+        Value::Nil => None,
+        Value::BulkString(text) => Some(String::from_utf8(text.clone()).ok()?),
+        _ => return None,
+    };
+    let state = history.last()?.state;
+    Some(RecipientView { recipient: Recipient { user, device }, channel, state, reason, history })
+}
+
+fn reservation(answer: &Value) -> Result<Reservation, StoreError> {
+    let Value::Array(parts) = answer else { return Err(strange(&Some(answer.clone()))) };
+    match parts.as_slice() {
+        [Value::Int(1)] => Ok(Reservation::New),
+        [Value::Int(2)] => Ok(Reservation::Pending),
+        [Value::Int(3), Value::Int(lane)] => {
+            let lane = usize::try_from(*lane).ok().and_then(|n| Lane::ALL.get(n));
+            lane.map(|lane| Reservation::Accepted(*lane)).ok_or_else(|| damaged("a reservation has no lane".into()))
+        }
+        [Value::Int(4)] => Ok(Reservation::Conflict),
+        _ => Err(damaged("a reservation's script answered strangely".into())),
+    }
+}

@@ -1,0 +1,22 @@
+//! The Redis backend: for dispatchers that share their stores.
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`link`] | the connection, shared by all stores |
+//! | [`durability`] | whether the server keeps what it acknowledges |
+//! | [`streams`] | streams and marks |
+//! | [`messages`] | states of messages |
+
+pub mod durability;
+mod keys;
+pub mod link;
+pub mod messages;
+mod scripts;
+pub mod streams;
+
+pub use self::{
+    durability::Finding,
+    link::{Outage, RedisLink},
+    messages::RedisMessages,
+    streams::RedisStreams,
+};

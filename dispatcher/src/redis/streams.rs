@@ -1,0 +1,232 @@
+//! Streams and marks on Redis. Keys and scripts are described in `scripts/stream.lua`.
+//!
+//! Every key expires by itself: those of a stream an hour after its longest-lived entry, marks after two windows.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use redis::{Cmd, Pipeline, Value};
+
+use super::{
+    keys::{key, tagged},
+    link::{RedisLink, damaged},
+    scripts,
+};
+use crate::{
+    limits,
+    seams::{
+        BoxFuture, Mark, MarkQuery, StoreError, StoredPush, StreamOp, StreamOutcome, StreamPage, Streams, UserKey,
+    },
+    stored::{self, StreamBounds},
+};
+
+/// [`Streams`] on Redis.
+pub struct RedisStreams {
+    link: Arc<RedisLink>,
+    bounds: StreamBounds,
+}
+
+/// The keys of one user, in the order the scripts expect.
+struct UserKeys {
+    prefix: Vec<u8>,
+    keys: [Vec<u8>; 6],
+}
+
+impl RedisStreams {
+    /// The streams of this server.
+    pub fn new(link: Arc<RedisLink>, bounds: StreamBounds) -> Self {
+        Self { link, bounds }
+    }
+
+    fn keys(&self, user: &UserKey, now_ms: u64) -> UserKeys {
+        let prefix = tagged("s", user.app.as_str(), user.user.as_str());
+        let window = now_ms / self.bounds.mark_window_ms.max(1);
+        let marks = |window: u64| key(&prefix, format!("m{window}"));
+        let keys = [
+            key(&prefix, "z"),
+            key(&prefix, "e"),
+            key(&prefix, "c"),
+            key(&prefix, "i"),
+            marks(window),
+            marks(window.wrapping_sub(1)),
+        ];
+        UserKeys { keys, prefix }
+    }
+
+    fn command(&self, op: &StreamOp, now_ms: u64) -> Cmd {
+        let (StreamOp::Append { user, .. } | StreamOp::Settle { user, .. } | StreamOp::Tag { user, .. }) = op;
+        let keys = self.keys(user, now_ms);
+        let mark_keep_ms = self.bounds.mark_window_ms.saturating_mul(2).saturating_add(limits::STREAM_EPISODE_KEEP_MS);
+        match op {
+            StreamOp::Append { push, deferred, .. } => {
+                let episode = deferred.map(|tag| keys.episode(tag.episode));
+                let mut call = scripts::APPEND.call(&keys.with(episode.as_deref()));
+                let returned = push.returned.map(|r| stored::encode_returned(Some(r)));
+                let life_ms = push.expires_ms.saturating_sub(now_ms).min(limits::STREAM_KEEP_MS_MAX);
+                call.arg(&push.key.0).arg(stored::encode(push)).arg(returned.as_ref().map_or(&[][..], |r| r));
+                call.arg(life_ms + limits::STREAM_EPISODE_KEEP_MS).arg(mark_keep_ms);
+                call.arg(self.bounds.entries).arg(self.bounds.bytes).arg(now_ms);
+                call.arg(limits::STREAM_EPISODE_KEEP_MS).arg(deferred.map_or(0, |tag| tag.k));
+                call
+            }
+            StreamOp::Settle { key, mark, .. } => {
+                let mut call = scripts::SETTLE.call(&keys.with(None));
+                call.arg(&key.0).arg(*mark as u8).arg(mark_keep_ms);
+                call
+            }
+            StreamOp::Tag { key, returned, .. } => {
+                let mut call = scripts::TAG.call(&keys.with(None));
+                call.arg(&key.0).arg(&stored::encode_returned(Some(*returned)));
+                call
+            }
+        }
+    }
+
+    async fn read_marks(&self, queries: &[MarkQuery], now_ms: u64) -> Result<Vec<Option<Mark>>, StoreError> {
+        let mut marks = Vec::with_capacity(queries.len());
+        for queries in queries.chunks(limits::REDIS_PIPELINE_MAX / 2) {
+            let mut ask = Pipeline::with_capacity(2 * queries.len());
+            for query in queries {
+                let keys = self.keys(&query.user, now_ms);
+                for marks in &keys.keys[4..] {
+                    ask.cmd("HGET").arg(marks).arg(&query.key.0);
+                }
+            }
+            for found in self.link.run(&ask).await?.chunks(2) {
+                marks.push(found.iter().find_map(|value| mark_of(value).transpose()).transpose()?);
+            }
+        }
+        Ok(marks)
+    }
+
+    async fn read_page(
+        &self,
+        user: &UserKey,
+        after: u64,
+        limit: usize,
+        episode: u64,
+        now_ms: u64,
+    ) -> Result<StreamPage, StoreError> {
+        let keys = self.keys(user, now_ms);
+        let mut call = scripts::READ.call(&keys.with(Some(&keys.episode(episode))));
+        call.arg(after).arg(limit).arg(now_ms).arg(limit.clamp(1, limits::STREAM_ENTRIES_MAX) + 1);
+        let mut ask = redis::pipe();
+        ask.add_command(call);
+        let answer = self.link.run(&ask).await?.pop();
+        let Some(Value::Array(parts)) = answer else { return Err(strange(&answer)) };
+        let Ok::<[Value; 4], _>([Value::Int(deferred), Value::Int(end), Value::Array(found), Value::Array(expired)]) =
+            parts.try_into()
+        else {
+            return Err(damaged("a page of a stream has strange parts".into()));
+        };
+        let mut page = StreamPage { deferred: deferred as u64, end: end == 1, ..StreamPage::default() };
+        let mut found = found.into_iter();
+        while let (Some(position), Some(push)) = (found.next(), found.next()) {
+            let position = redis::from_redis_value(position).map_err(|e| damaged(e.to_string()))?;
+            page.entries.push((position, push_of(push)?));
+        }
+        page.expired = expired.into_iter().map(push_of).collect::<Result<_, _>>()?;
+        Ok(page)
+    }
+}
+
+impl Streams for RedisStreams {
+    fn marks(&self, queries: Vec<MarkQuery>, now_ms: u64) -> BoxFuture<'_, Result<Vec<Option<Mark>>, StoreError>> {
+        Box::pin(async move { self.read_marks(&queries, now_ms).await })
+    }
+
+    fn apply(&self, ops: Vec<StreamOp>, now_ms: u64) -> BoxFuture<'_, Result<Vec<StreamOutcome>, StoreError>> {
+        Box::pin(async move {
+            let mut outcomes = Vec::with_capacity(ops.len());
+            for ops in ops.chunks(limits::REDIS_PIPELINE_MAX) {
+                let mut pipeline = Pipeline::with_capacity(ops.len());
+                for op in ops {
+                    pipeline.add_command(self.command(op, now_ms));
+                }
+                let answers = self.link.write(pipeline).await?;
+                for (op, answer) in ops.iter().zip(answers) {
+                    outcomes.push(outcome(op, answer)?);
+                }
+            }
+            Ok(outcomes)
+        })
+    }
+
+    fn read(
+        &self,
+        user: UserKey,
+        after: u64,
+        limit: usize,
+        episode: u64,
+        now_ms: u64,
+    ) -> BoxFuture<'_, Result<StreamPage, StoreError>> {
+        Box::pin(async move { self.read_page(&user, after, limit, episode, now_ms).await })
+    }
+}
+
+impl UserKeys {
+    fn episode(&self, episode: u64) -> Vec<u8> {
+        key(&self.prefix, format!("d{episode}"))
+    }
+
+    fn with<'a>(&'a self, last: Option<&'a [u8]>) -> Vec<&'a [u8]> {
+        self.keys.iter().map(Vec::as_slice).chain(last).collect()
+    }
+}
+
+fn outcome(op: &StreamOp, answer: Value) -> Result<StreamOutcome, StoreError> {
+    if matches!(op, StreamOp::Tag { .. }) {
+        return Ok(StreamOutcome::Tagged);
+    }
+    let Value::Array(parts) = answer else { return Err(strange(&Some(answer))) };
+    match (op, <[Value; 2]>::try_from(parts)) {
+        (StreamOp::Append { .. }, Ok([Value::Int(0), Value::Array(left)])) => {
+            let evicted = left.into_iter().map(push_of).collect::<Result<_, _>>()?;
+            Ok(StreamOutcome::Appended { evicted })
+        }
+        (StreamOp::Append { .. }, Ok([Value::Int(mark), _])) => {
+            mark_from(mark)?.map(StreamOutcome::AlreadyEnded).ok_or_else(|| damaged("a mark is missing".into()))
+        }
+        (_, Ok([Value::Int(was), Value::BulkString(push)])) => {
+            let entry = if push.is_empty() { None } else { Some(Box::new(push_of(Value::BulkString(push))?)) };
+            Ok(StreamOutcome::Settled { entry, was: mark_from(was)? })
+        }
+        _ => Err(damaged("a stream's script answered strangely".into())),
+    }
+}
+
+fn push_of(value: Value) -> Result<StoredPush, StoreError> {
+    let Value::BulkString(bytes) = value else { return Err(strange(&Some(value))) };
+    stored::decode(&Bytes::from(bytes)).map_err(|e| damaged(e.to_string()))
+}
+
+fn mark_of(value: &Value) -> Result<Option<Mark>, StoreError> {
+    match value {
+        Value::Nil => Ok(None),
+        Value::BulkString(digit) if digit.len() == 1 => mark_from(i64::from(digit[0]) - i64::from(b'0')),
+        other => Err(strange(&Some(other.clone()))),
+    }
+}
+
+fn mark_from(number: i64) -> Result<Option<Mark>, StoreError> {
+    match number {
+        0 => Ok(None),
+        1 => Ok(Some(Mark::Stored)),
+        2 => Ok(Some(Mark::Delivered)),
+        3 => Ok(Some(Mark::Ended)),
+        other => Err(damaged(format!("a mark is {other}"))),
+    }
+}
+
+/// Names the kind of an answer, not its content.
+pub(super) fn strange(answer: &Option<Value>) -> StoreError {
+    let kind = match answer {
+        None => "nothing",
+        Some(Value::Nil) => "nil",
+        Some(Value::Int(_)) => "a number",
+        Some(Value::BulkString(_)) => "a string",
+        Some(Value::Array(_)) => "an array",
+        Some(_) => "another kind of value",
+    };
+    damaged(format!("{kind} where something else was expected"))
+}

@@ -1,0 +1,98 @@
+//! A store whose apps carry a prefix of their own, so that facts share a server and never meet.
+
+use std::{
+    sync::atomic::{AtomicU32, Ordering},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use pushgate_dispatcher::seams::{
+    BoxFuture, Mark, MarkQuery, MessageStore, MessageView, Reservation, StateChange, StoreError, StreamOp,
+    StreamOutcome, StreamPage, Streams, UserKey,
+};
+use pushgate_protocol::{
+    ids::{AppId, MessageId},
+    link::Lane,
+};
+
+pub struct Scoped<T> {
+    inner: T,
+    scope: String,
+}
+
+impl<T> Scoped<T> {
+    pub fn new(inner: T, scope: &str) -> Self {
+        Self { inner, scope: scope.to_owned() }
+    }
+
+    /// A prefix no other run has.
+    pub fn fresh() -> String {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let nanos = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos();
+        format!("{nanos:x}-{:x}-{:x}-", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn app(&self, app: &AppId) -> AppId {
+        AppId::parse(&format!("{}{app}", self.scope)).unwrap()
+    }
+
+    fn user(&self, user: UserKey) -> UserKey {
+        UserKey { app: self.app(&user.app), user: user.user }
+    }
+}
+
+impl<T: Streams> Streams for Scoped<T> {
+    fn marks(&self, queries: Vec<MarkQuery>, now_ms: u64) -> BoxFuture<'_, Result<Vec<Option<Mark>>, StoreError>> {
+        let scope = |query: MarkQuery| MarkQuery { user: self.user(query.user), key: query.key };
+        self.inner.marks(queries.into_iter().map(scope).collect(), now_ms)
+    }
+
+    fn apply(&self, ops: Vec<StreamOp>, now_ms: u64) -> BoxFuture<'_, Result<Vec<StreamOutcome>, StoreError>> {
+        let scope = |mut op| {
+            let (StreamOp::Append { user, .. } | StreamOp::Settle { user, .. } | StreamOp::Tag { user, .. }) = &mut op;
+            *user = self.user(user.clone());
+            op
+        };
+        self.inner.apply(ops.into_iter().map(scope).collect(), now_ms)
+    }
+
+    fn read(
+        &self,
+        user: UserKey,
+        after: u64,
+        limit: usize,
+        episode: u64,
+        now_ms: u64,
+    ) -> BoxFuture<'_, Result<StreamPage, StoreError>> {
+        self.inner.read(self.user(user), after, limit, episode, now_ms)
+    }
+}
+
+impl<T: MessageStore> MessageStore for Scoped<T> {
+    fn record(&self, changes: Vec<StateChange>) -> BoxFuture<'_, Result<(), StoreError>> {
+        let scope = |change: StateChange| StateChange { app: self.app(&change.app), ..change };
+        self.inner.record(changes.into_iter().map(scope).collect())
+    }
+
+    fn message(
+        &self,
+        app: AppId,
+        id: MessageId,
+        page: u64,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Option<MessageView>, StoreError>> {
+        self.inner.message(self.app(&app), id, page, limit)
+    }
+
+    fn reserve(
+        &self,
+        app: AppId,
+        ids: Vec<(MessageId, [u8; 16], Lane)>,
+        now_ms: u64,
+    ) -> BoxFuture<'_, Result<Vec<Reservation>, StoreError>> {
+        self.inner.reserve(self.app(&app), ids, now_ms)
+    }
+
+    fn confirm(&self, app: AppId, ids: Vec<MessageId>) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.inner.confirm(self.app(&app), ids)
+    }
+}
