@@ -70,7 +70,7 @@ pub enum Gone {
 /// What a shard may do to connections, also from within the handler.
 pub trait Outgoing {
     /// The staging buffer of a connection: bytes appended leave in order at the next turn, in one send. `None` once the
-    /// connection is closing or gone.
+    /// connection is closing, whoever began it, or gone.
     fn staging(&mut self, conn: ConnId) -> Option<&mut Vec<u8>>;
 
     /// Bytes staged or waiting for the socket to take them.

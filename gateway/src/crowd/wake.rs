@@ -15,6 +15,7 @@
 //! reason costs no cancellation.
 
 use std::{
+    cell::Cell,
     future::{Future, poll_fn},
     io::{self, Read, Write},
     os::unix::net::UnixStream,
@@ -24,7 +25,7 @@ use std::{
         Arc,
         atomic::{AtomicU8, Ordering},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -57,10 +58,31 @@ impl Bell {
     }
 }
 
+/// Wakes the loop of a shard from another task of the same thread, without a call into the kernel.
+#[derive(Clone, Default)]
+pub struct LocalBell(Rc<LocalBellInner>);
+
+#[derive(Default)]
+struct LocalBellInner {
+    rung: Cell<bool>,
+    sleeper: Cell<Option<Waker>>,
+}
+
+impl LocalBell {
+    /// Makes the current or the next [`Watch::wait`] return.
+    pub fn ring(&self) {
+        self.0.rung.set(true);
+        if let Some(waker) = self.0.sleeper.take() {
+            waker.wake();
+        }
+    }
+}
+
 /// Waits for a crowd. Made, used and dropped within one monoio runtime that has its timer enabled. Keeps the crowd's rings
 /// open, so it is dropped with the crowd.
 pub struct Watch {
     bell: Bell,
+    local_bell: LocalBell,
     /// The other end of the bell.
     ear: UnixStream,
     /// The bell first, then the descriptors of the crowd.
@@ -82,12 +104,17 @@ impl Watch {
         ear.set_nonblocking(true)?;
         let eye = Eye::new(ear.try_clone()?)?;
         let bell = Bell(Arc::new(BellInner { state: AtomicU8::new(AWAKE), clapper }));
-        Ok(Self { bell, ear, eyes: vec![eye] })
+        Ok(Self { bell, local_bell: LocalBell::default(), ear, eyes: vec![eye] })
     }
 
-    /// The bell that ends a wait.
+    /// The bell that ends a wait, for other threads.
     pub fn bell(&self) -> Bell {
         self.bell.clone()
+    }
+
+    /// The bell that ends a wait, for other tasks of this thread.
+    pub fn local_bell(&self) -> LocalBell {
+        self.local_bell.clone()
     }
 
     /// Waits until a turn of `crowd` has something to do, the bell rings, or `timeout` is over; at least once, the runtime's
@@ -101,6 +128,7 @@ impl Watch {
             self.eyes.push(Eye::new(UnixStream::from(fd.try_clone_to_owned()?))?);
         }
         let rung = self.bell.0.state.swap(ASLEEP, Ordering::AcqRel) == RUNG;
+        let rung = self.local_bell.0.rung.take() || rung;
         if rung || crowd.wants_turn() || timeout.is_zero() {
             self.bell.0.state.swap(AWAKE, Ordering::AcqRel);
             yield_once().await;
@@ -116,9 +144,15 @@ impl Watch {
                     seen = Some(seen.unwrap_or(Ok(())).and(result));
                 }
             }
+            if self.local_bell.0.rung.take() {
+                seen = Some(seen.unwrap_or(Ok(())));
+            }
             match seen {
                 Some(result) => Poll::Ready(result),
-                None => sleep.as_mut().poll(cx).map(Ok),
+                None => {
+                    self.local_bell.0.sleeper.set(Some(cx.waker().clone()));
+                    sleep.as_mut().poll(cx).map(Ok)
+                }
             }
         })
         .await;
@@ -165,146 +199,4 @@ async fn yield_once() {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{
-        collections::HashSet,
-        net::{TcpListener, TcpStream},
-        thread,
-    };
-
-    use super::*;
-    use crate::crowd::{ConnId, Gone, Handler, Outgoing, Settings, uring::UringCrowd};
-
-    /// Long enough that a lost wake-up fails the test by its absence, not by its timing.
-    const NEVER: Duration = Duration::from_secs(600);
-    const CLIENTS: usize = 6;
-    const ROUNDS: usize = 200;
-
-    #[derive(Default)]
-    struct Echo {
-        gone: HashSet<ConnId>,
-    }
-
-    impl Handler for Echo {
-        fn received(&mut self, conn: ConnId, bytes: &mut [u8], out: &mut dyn Outgoing) {
-            out.staging(conn).unwrap().extend_from_slice(bytes);
-        }
-
-        fn gone(&mut self, conn: ConnId, _: Gone, _: &mut dyn Outgoing) {
-            self.gone.insert(conn);
-        }
-    }
-
-    fn client(mut stream: TcpStream) {
-        for round in 0..ROUNDS {
-            let sent = format!("round {round}").into_bytes();
-            stream.write_all(&sent).unwrap();
-            let mut got = vec![0; sent.len()];
-            stream.read_exact(&mut got).unwrap();
-            assert_eq!(got, sent);
-        }
-    }
-
-    /// A shard in small: takes sockets from a mailbox, echoes, ends when all are gone. Two sockets per ring, so that rings
-    /// are added while it runs.
-    async fn shard(mut crowd: Box<dyn Crowd>, mut watch: Watch, mailbox: flume::Receiver<TcpStream>) {
-        let mut echo = Echo::default();
-        loop {
-            for socket in mailbox.try_iter() {
-                crowd.insert(socket.into()).unwrap();
-            }
-            crowd.turn(0, &mut echo).unwrap();
-            if echo.gone.len() == CLIENTS {
-                return;
-            }
-            watch.wait(&*crowd, NEVER).await.unwrap();
-        }
-    }
-
-    trait Runtime {
-        fn run(main: impl Future<Output = ()>);
-    }
-
-    struct OnUring;
-    struct OnEpoll;
-
-    impl Runtime for OnUring {
-        fn run(main: impl Future<Output = ()>) {
-            monoio::RuntimeBuilder::<monoio::IoUringDriver>::new().enable_timer().build().unwrap().block_on(main);
-        }
-    }
-
-    impl Runtime for OnEpoll {
-        fn run(main: impl Future<Output = ()>) {
-            monoio::RuntimeBuilder::<monoio::LegacyDriver>::new().enable_timer().build().unwrap().block_on(main);
-        }
-    }
-
-    fn two_per_ring() -> Box<dyn Crowd> {
-        Box::new(UringCrowd::open(Settings { ring_sockets: 2, ..Settings::default() }).unwrap())
-    }
-
-    fn clients_get_their_echoes<R: Runtime>(open: fn() -> Box<dyn Crowd>) {
-        let (sockets, mailbox) = flume::unbounded();
-        let (bells, bell) = flume::bounded(1);
-        let shard = thread::spawn(move || {
-            R::run(async move {
-                let watch = Watch::new().unwrap();
-                bells.send(watch.bell()).unwrap();
-                shard(open(), watch, mailbox).await;
-            });
-        });
-        let bell: Bell = bell.recv().unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let clients: Vec<_> = (0..CLIENTS)
-            .map(|_| {
-                let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-                let (far, _) = listener.accept().unwrap();
-                sockets.send(far).unwrap();
-                bell.ring();
-                thread::spawn(move || client(near))
-            })
-            .collect();
-        for client in clients {
-            client.join().unwrap();
-        }
-        shard.join().unwrap();
-    }
-
-    #[test]
-    fn session_rings_wake_an_io_uring_runtime() {
-        clients_get_their_echoes::<OnUring>(two_per_ring);
-    }
-
-    #[test]
-    fn session_rings_wake_an_epoll_runtime() {
-        clients_get_their_echoes::<OnEpoll>(two_per_ring);
-    }
-
-    fn a_bell_and_a_timeout_end_a_wait<R: Runtime>() {
-        R::run(async {
-            let mut crowd = two_per_ring();
-            let mut watch = Watch::new().unwrap();
-            crowd.turn(0, &mut Echo::default()).unwrap();
-            watch.wait(&*crowd, Duration::from_millis(1)).await.unwrap();
-            watch.bell().ring();
-            watch.wait(&*crowd, NEVER).await.unwrap();
-            for _ in 0..100 {
-                let bell = watch.bell();
-                let ringer = thread::spawn(move || bell.ring());
-                watch.wait(&*crowd, NEVER).await.unwrap();
-                ringer.join().unwrap();
-            }
-        });
-    }
-
-    #[test]
-    fn a_bell_and_a_timeout_end_a_wait_on_io_uring() {
-        a_bell_and_a_timeout_end_a_wait::<OnUring>();
-    }
-
-    #[test]
-    fn a_bell_and_a_timeout_end_a_wait_on_epoll() {
-        a_bell_and_a_timeout_end_a_wait::<OnEpoll>();
-    }
-}
+mod tests;
