@@ -16,14 +16,14 @@ use pushgate_protocol::{
     ids::{BootId, Epoch, NodeId, ShardId},
 };
 use ring::rand::{SecureRandom, SystemRandom};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 pub use crate::crowd::engine::Engine;
 use crate::{
     admin::AdminThread,
     config::{ConfigError, EngineChoice, GatewayConfig, Settings},
     crowd::probe::Unavailable,
-    limits,
+    descriptors, limits,
     links::handshake::Host,
     mailbox::mailbox,
     metrics::ShardMetrics,
@@ -83,6 +83,10 @@ pub struct RunningGateway {
 /// Starts a gateway and returns once it accepts connections on all its addresses.
 pub fn start(config: &GatewayConfig, apps: Arc<Apps>, options: StartOptions) -> Result<RunningGateway, BootError> {
     let settings = config.check()?;
+    let open_files = descriptors::raise_limit().unwrap_or_else(|error| {
+        warn!(%error, "the limit of open files could not be raised");
+        0
+    });
     let engine = choose(settings.engine)?;
     let count = usize::from(settings.shards);
     let (listen, clients) = listen::bind("the gateway", "gateway.listen", settings.listen, count)?;
@@ -116,9 +120,10 @@ pub fn start(config: &GatewayConfig, apps: Arc<Apps>, options: StartOptions) -> 
         let _ = thread.start.send(Start { site: site.clone(), mailbox });
         shards.push(thread.thread);
     }
-    let host = &site.host;
-    info!(node = %host.node, boot = host.boot.0, %listen, %links, admin = %admin.address, shards = count, engine = engine.name(), "gateway up");
-    Ok(RunningGateway { admin_address: admin.address, admin: Some(admin), site, listen, links, engine, shards })
+    let gateway =
+        RunningGateway { admin_address: admin.address, admin: Some(admin), site, listen, links, engine, shards };
+    gateway.announce(open_files);
+    Ok(gateway)
 }
 
 impl RunningGateway {
@@ -167,6 +172,21 @@ impl RunningGateway {
     /// `gateway.limits.shutdown_timeout_ms`, then ends all threads.
     pub fn shutdown(mut self) {
         self.stop();
+    }
+
+    fn announce(&self, open_files: u64) {
+        let host = &self.site.host;
+        info!(
+            node = %host.node,
+            boot = host.boot.0,
+            listen = %self.listen,
+            links = %self.links,
+            admin = %self.admin_address,
+            shards = host.shards,
+            engine = self.engine.name(),
+            open_files,
+            "gateway up"
+        );
     }
 
     fn stop(&mut self) {

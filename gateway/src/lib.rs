@@ -7,6 +7,7 @@
 //! | [`config`] | `[gateway]` of the configuration, checked |
 //! | [`core`] | sessions, sans-I/O |
 //! | [`crowd`] | established sockets, io_uring or epoll |
+//! | [`descriptors`] | the process' limit of open files |
 //! | [`limits`] | bounds |
 //! | [`links`] | node links, server side |
 //! | [`mailbox`] | how other threads give something to a shard |
@@ -20,6 +21,7 @@ pub mod boot;
 pub mod config;
 pub mod core;
 pub mod crowd;
+mod descriptors;
 pub mod limits;
 mod links;
 mod mailbox;

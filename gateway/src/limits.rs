@@ -123,6 +123,8 @@ pub const OUTBOX_BYTES_MIN: u32 = (TAIL_BYTES_MAX + 16 * 1024) as u32;
 /// Default time that a shutdown waits for clients to read their close frame, milliseconds.
 pub const SHUTDOWN_TIMEOUT_MS: u32 = 5_000;
 
+/// Time that clients whose handshake is under way get to finish it once a shutdown began, milliseconds.
+pub const HANDSHAKE_GRACE_MS: u64 = 500;
 /// Pause between two looks at a thread that should end, milliseconds.
 pub const JOIN_PAUSE_MS: u64 = 5;
 

@@ -52,18 +52,30 @@ impl Deadlines {
         Timed { entry: Entry { table: self.0.clone(), key }, stream }
     }
 
+    /// Brings every deadline forward to now: a shutdown waits for nobody who has not said what it wants.
+    pub(crate) fn hurry(&self) {
+        for &fd in self.0.due.borrow().values() {
+            shut_down(fd, Shutdown::Read);
+        }
+    }
+
     /// Sets the clock and shuts down what is due.
     pub(crate) fn advance(&self, now_ms: u64) {
         self.0.now_ms.set(now_ms);
         for (&(due_ms, _), &fd) in self.0.due.borrow().range(..=(now_ms, u64::MAX)) {
             // Reading ends first, so that the answer can still be written; a peer that does not take it is cut off.
             let how = if due_ms + limits::TIMED_OUT_ANSWER_MS <= now_ms { Shutdown::Both } else { Shutdown::Read };
-            // SAFETY: entries name open descriptors (see `Table::due`), and the borrow ends with this statement.
-            let socket = unsafe { BorrowedFd::borrow_raw(fd) };
-            // A peer that is gone already has nothing to be shut down.
-            let _ = SockRef::from(&socket).shutdown(how);
+            shut_down(fd, how);
         }
     }
+}
+
+/// `fd` is of a table's entry.
+fn shut_down(fd: RawFd, how: Shutdown) {
+    // SAFETY: entries name open descriptors (see `Table::due`), and this one is not kept past the call.
+    let socket = unsafe { BorrowedFd::borrow_raw(fd) };
+    // A peer that is gone already has nothing to be shut down.
+    let _ = SockRef::from(&socket).shutdown(how);
 }
 
 impl Timed {

@@ -36,8 +36,8 @@ pub(super) struct Loop {
     signal: Signal,
     ports: Ports,
     next_tick_ms: u64,
-    /// Set when a shutdown began: when it gives up waiting for clients.
-    ends_ms: Option<u64>,
+    /// Set when a shutdown began.
+    drains_since_ms: Option<u64>,
 }
 
 /// Takes what clients send to the core.
@@ -66,7 +66,7 @@ impl Loop {
     ) -> Self {
         let core = Shard::new(settings(&desk), verifier(&desk));
         let ports = Ports::new(desk.clone(), signal.clone());
-        Self { desk, crowd, core, watch, mailbox, signal, ports, next_tick_ms: 0, ends_ms: None }
+        Self { desk, crowd, core, watch, mailbox, signal, ports, next_tick_ms: 0, drains_since_ms: None }
     }
 
     /// Runs until a shutdown is done, or the crowd breaks.
@@ -100,12 +100,15 @@ impl Loop {
 
     fn tick(&mut self, now: Now) {
         self.next_tick_ms = now.mono_ms + limits::TICK_MS;
-        if self.ends_ms.is_none() && self.desk.site.draining.load(Ordering::Relaxed) {
-            self.ends_ms = Some(now.mono_ms + u64::from(self.desk.site.settings.limits.shutdown_timeout_ms));
+        if self.drains_since_ms.is_none() && self.desk.site.draining.load(Ordering::Relaxed) {
+            self.drains_since_ms = Some(now.mono_ms);
             self.core.shut_down(now, &mut *self.crowd);
         }
         self.ports.tick(now, &mut self.core);
         self.desk.deadlines.advance(now.mono_ms);
+        if self.drains_since_ms.is_some_and(|since| now.mono_ms >= since + limits::HANDSHAKE_GRACE_MS) {
+            self.desk.deadlines.hurry();
+        }
         let metrics = &self.desk.metrics;
         metrics.handshakes.set(self.desk.clients.taken() as u64);
         metrics.connections.set(self.crowd.len() as u64);
@@ -126,7 +129,7 @@ impl Loop {
 
     fn open(&mut self, now: Now, mail: Mail) {
         match mail {
-            Mail::Session { socket, .. } | Mail::Echo { socket, .. } if self.ends_ms.is_some() => {
+            Mail::Session { socket, .. } | Mail::Echo { socket, .. } if self.drains_since_ms.is_some() => {
                 refuse(&self.desk, socket, "this gateway is shutting down: connect again");
             }
             Mail::Session { socket, open } => {
@@ -170,8 +173,9 @@ impl Loop {
 
     /// Whether a shutdown has nothing left to wait for.
     fn is_done(&self, now: Now) -> bool {
+        let Some(since_ms) = self.drains_since_ms else { return false };
         let quiet = self.crowd.is_empty() && self.desk.clients.taken() == 0 && self.ports.are_flushed(&self.core);
-        self.ends_ms.is_some_and(|ends| quiet || now.mono_ms >= ends)
+        quiet || now.mono_ms >= since_ms + u64::from(self.desk.site.settings.limits.shutdown_timeout_ms)
     }
 
     async fn sleep(&mut self, timeout: Duration) -> io::Result<()> {

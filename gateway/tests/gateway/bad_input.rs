@@ -1,5 +1,7 @@
 //! Requests that do not become sessions, each with its answer; boots that fail.
 
+use std::{io::Read, net::TcpStream};
+
 use pushgate_gateway::{
     boot::{StartOptions, start},
     config::EngineChoice,
@@ -93,4 +95,16 @@ fn an_address_in_use_is_named() {
     config.listen = running.listen().to_string();
     let error = start(&config, apps(), StartOptions::default()).unwrap_err().to_string();
     assert!(error.contains(&config.listen) && error.contains("in use") && error.contains("gateway.listen"), "{error}");
+}
+
+#[test]
+fn a_shutdown_waits_for_no_client_that_says_nothing() {
+    let mut config = config(EngineChoice::Auto, 1);
+    config.limits.shutdown_timeout_ms = 300_000;
+    let gateway = gateway_with(&config);
+    let mut silent = TcpStream::connect(gateway.listen()).unwrap();
+    // Connections are accepted in order, so once this one is answered the silent one is being served.
+    call(gateway.listen(), "GET", "/nowhere");
+    gateway.shutdown();
+    assert_eq!(silent.read(&mut [0]).unwrap(), 0);
 }

@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::{
     peer::Peer,
-    server::{Client, LINK_KEY, PATIENCE, gateway},
+    server::{Client, LINK_KEY, PATIENCE, call, gateway},
 };
 
 #[test]
@@ -98,5 +98,35 @@ fn credit_comes_back_for_what_was_read() {
                 _ => None,
             });
         }
+    }
+}
+
+#[test]
+fn a_peer_that_does_not_read_is_not_read() {
+    let gateway = gateway(EngineChoice::Auto, 1);
+    let mut peer = Peer::connect(&gateway, 0);
+    let mut pings = Vec::new();
+    for _ in 0..10_000 {
+        ToGateway::Ping.encode(&mut pings);
+    }
+    // Each ping is answered; a gateway that kept the answers would take pings for ever.
+    peer.stream.set_nonblocking(true).unwrap();
+    let mut sent = 0;
+    let mut refusals = 0;
+    while refusals < 50 {
+        match peer.stream.write(&pings[sent % pings.len()..]) {
+            Ok(n) => (sent, refusals) = (sent + n, 0),
+            Err(e) => {
+                assert_eq!(e.kind(), std::io::ErrorKind::WouldBlock);
+                refusals += 1;
+                // Lets the gateway turn: an answer from its admin port.
+                call(gateway.admin(), "GET", "/v1/sessions?app=shop&user=nobody");
+            }
+        }
+        assert!(sent < 256 << 20, "the gateway takes without bound");
+    }
+    peer.stream.set_nonblocking(false).unwrap();
+    for _ in 0..sent / 5 {
+        assert_eq!(ToDispatcher::decode(&peer.body()), Ok(ToDispatcher::Pong));
     }
 }
