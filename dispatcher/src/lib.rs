@@ -2,10 +2,13 @@
 //!
 //! | module | owns |
 //! |---|---|
+//! | [`api`] | REST, health and metrics |
 //! | [`clock`] | the wall clock |
 //! | [`config`] | the keys of `[dispatcher]`, `[store]`, `[redis]`, `[links]`, `[[members]]` |
 //! | [`core`] | decisions without I/O: ledger, pipeline worker |
+//! | [`decode`] | from a record to deliveries, or to a dead letter |
 //! | [`embedded`] | the backend on local disk |
+//! | [`health`] | what fails, and since when |
 //! | [`kafka`] | lanes, results and dead letters as Kafka topics |
 //! | [`limits`] | every bound of this crate |
 //! | [`links`] | links to gateways |
@@ -16,10 +19,13 @@
 //! | [`states`] | which state of a recipient may follow which |
 //! | [`stored`] | the encoding of a stored push, bounds of streams |
 
+pub mod api;
 pub mod clock;
 pub mod config;
 pub mod core;
+pub mod decode;
 pub mod embedded;
+pub mod health;
 pub mod kafka;
 pub mod limits;
 pub mod links;

@@ -1,5 +1,21 @@
 //! Bounds of the dispatcher.
 
+/// How long a record of a later version is held for a later version of this program, milliseconds from its append on.
+pub const NEWER_VERSION_HOLD_MS: u64 = 60 * 60 * 1_000;
+
+/// Largest body of a REST batch, bytes.
+pub const REST_BATCH_BYTES_MAX: usize = 16 << 20;
+/// Bodies of REST requests in memory, KiB; a request beyond it is answered 503.
+pub const REST_BODY_KIB_MAX: usize = 256 * 1024;
+/// How long a REST body may take to arrive, milliseconds.
+pub const REST_BODY_TIMEOUT_MS: u64 = 30_000;
+/// How long REST waits for one answer of a store or log before it answers 503, milliseconds.
+pub const REST_STORE_TIMEOUT_MS: u64 = 10_000;
+/// What 503 tells in `Retry-After`, seconds.
+pub const RETRY_AFTER_S: u64 = 1;
+/// Recipients in one page of an answer, unless asked otherwise.
+pub const MESSAGE_PAGE_DEFAULT: usize = 100;
+
 /// Jobs waiting for the embedded store's writer; a caller beyond it waits.
 pub const STORE_QUEUE_JOBS: usize = 4_096;
 /// Jobs that share one fsync of the embedded store, at most.

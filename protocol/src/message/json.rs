@@ -26,6 +26,16 @@ impl JsonObject {
         &self.0
     }
 
+    /// The same object without line ends, so that it may stand in a frame of one line.
+    pub fn on_one_line(&self) -> Cow<'_, Self> {
+        if !self.as_str().contains(['\n', '\r']) {
+            return Cow::Borrowed(self);
+        }
+        // A string holds no raw control character (RFC 8259 section 7), so every line end here is white space.
+        let text = self.as_str().replace(['\n', '\r'], " ");
+        Cow::Owned(Self(RawValue::from_string(text).expect("white space for white space is still JSON")))
+    }
+
     /// How deep objects and arrays stand in one another; 1 for an object of plain values.
     pub(super) fn depth(&self) -> usize {
         let (mut depth, mut deepest, mut in_text, mut escaped) = (0_usize, 0, false, false);

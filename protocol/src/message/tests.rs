@@ -79,6 +79,7 @@ fn every_bad_field_is_pointed_at() {
         ("/class", json!("news"), Problem::Invalid, "is none of otp, transactional, marketing, state"),
         ("/to", json!([["u1"]]), Problem::WrongType, "must be an object, is an array"),
         ("/to", json!({}), Problem::Invalid, "to names no recipient"),
+        ("/to/exclude", json!(["u1", "ü2"]), Problem::Invalid, "exclude leaves no recipient"),
         ("/to/users", json!("u1"), Problem::WrongType, "must be an array, is a string"),
         ("/to/users/0", json!(""), Problem::Invalid, "is wrong: user is empty"),
         ("/to/users/1", json!("a\u{7}"), Problem::Invalid, "is wrong: user holds a control character at byte 1"),
@@ -99,6 +100,9 @@ fn every_bad_field_is_pointed_at() {
         ("/meta", json!("x"), Problem::WrongType, "must be an object, is a string"),
     ] {
         let mut message = supported();
+        if detail == "exclude leaves no recipient" {
+            message["to"].as_object_mut().unwrap().remove("sessions");
+        }
         *message.pointer_mut(pointer).unwrap() = value;
         let expected = MessageError::new(problem, pointer, detail);
         assert_eq!(decode_value(&message), Err(expected));
@@ -151,6 +155,14 @@ fn what_has_no_channel_yet_is_refused_and_not_ignored() {
         assert_eq!((error.code(), error.pointer.as_str()), ("not_supported", pointer));
         assert!(error.detail.ends_with("not supported by this build"), "{error}");
     }
+}
+
+#[test]
+fn an_object_is_put_on_one_line_without_changing_it() {
+    let written = JsonObject::parse("{\r\n \"a\": \"x\\ny\",\n \"b\": [1]\n}").unwrap();
+    let one_line = written.on_one_line();
+    assert!(!one_line.as_str().contains(['\n', '\r']));
+    assert_eq!(serde_json::from_str::<Value>(one_line.as_str()).unwrap(), json!({"a": "x\ny", "b": [1]}));
 }
 
 #[test]

@@ -1,12 +1,17 @@
 //! What types cannot say: bounds, and fields that depend on one another; then what this build does not act on.
 
+use std::collections::HashSet;
+
 use super::{
-    Channel, Message, Schedule,
+    Channel, Message, Schedule, To,
     error::{MessageError, Problem},
 };
-use crate::limits::{
-    COLLAPSE_BYTES_MAX, CONTENT_BYTES_MAX, DATA_DEPTH_MAX, EXCLUDED_MAX, META_BYTES_MAX, RECIPIENTS_MAX, TTL_MS_MAX,
-    TTL_MS_MIN,
+use crate::{
+    ids::UserId,
+    limits::{
+        COLLAPSE_BYTES_MAX, CONTENT_BYTES_MAX, DATA_DEPTH_MAX, EXCLUDED_MAX, META_BYTES_MAX, RECIPIENTS_MAX,
+        TTL_MS_MAX, TTL_MS_MIN,
+    },
 };
 
 pub(super) fn check(message: &Message) -> Result<(), MessageError> {
@@ -49,8 +54,18 @@ fn check_recipients(message: &Message) -> Result<(), MessageError> {
             let detail = format!("exclude names {} users, at most {EXCLUDED_MAX} are allowed", to.exclude.len());
             invalid("/to/exclude", detail)
         }
+        _ if excludes_all(to) => invalid("/to/exclude", "exclude leaves no recipient"),
         _ => Ok(()),
     }
+}
+
+fn excludes_all(to: &To) -> bool {
+    let unfiltered = to.all || to.sessions.len() + to.emails.len() + to.phones.len() > 0;
+    if to.exclude.is_empty() || unfiltered {
+        return false;
+    }
+    let excluded: HashSet<&UserId> = to.exclude.iter().collect();
+    to.users.iter().chain(to.devices.iter().map(|d| &d.user)).all(|user| excluded.contains(user))
 }
 
 fn check_content(message: &Message) -> Result<(), MessageError> {

@@ -1,0 +1,24 @@
+//! Who calls, from the request's head, before its body is read.
+
+use axum::http::{HeaderMap, header};
+use pushgate_protocol::{
+    apps::Scope,
+    auth::{AuthError, Caller},
+};
+
+use super::{Api, problem::Problem};
+
+/// The caller, if it may do what needs `scope`.
+pub(super) fn check(api: &Api, headers: &HeaderMap, scope: Scope) -> Result<Caller, Problem> {
+    let mut given = headers.get_all(header::AUTHORIZATION).iter();
+    let authorization = match (given.next(), given.next()) {
+        (None, _) => None,
+        (Some(one), None) => Some(one.to_str().map_err(|_| AuthError::Scheme)?),
+        // Whoever checks the first and whoever checks the last would see two callers.
+        (Some(_), Some(_)) => return Err(AuthError::Scheme.into()),
+    };
+    let now_s = (api.given.clock)() / 1_000;
+    let caller = api.given.apps.caller(authorization, now_s)?;
+    caller.require(scope)?;
+    Ok(caller)
+}

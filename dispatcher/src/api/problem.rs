@@ -1,0 +1,111 @@
+//! Errors as RFC 9457 problem details, with the members `code` (for programs) and `pointer` (the field).
+
+use axum::{
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use pushgate_protocol::{
+    auth::AuthError,
+    ids::MessageId,
+    message::{self, MessageError},
+};
+use serde::Serialize;
+
+use crate::{limits::RETRY_AFTER_S, seams::StoreError};
+
+/// An error as the caller sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Problem {
+    r#type: &'static str,
+    title: &'static str,
+    pub(super) status: u16,
+    pub(super) code: &'static str,
+    detail: String,
+    /// The field, RFC 6901.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pointer: Option<String>,
+    /// The message's id, where a repeated request should name it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<MessageId>,
+}
+
+impl Problem {
+    pub(super) fn new(status: u16, code: &'static str, detail: impl Into<String>) -> Self {
+        let title = StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason()).unwrap_or("Error");
+        Self { r#type: "about:blank", title, status, code, detail: detail.into(), pointer: None, id: None }
+    }
+
+    pub(super) fn at(mut self, pointer: impl Into<String>) -> Self {
+        self.pointer = Some(pointer.into());
+        self
+    }
+
+    pub(super) fn with_id(mut self, id: &MessageId) -> Self {
+        self.id = Some(id.clone());
+        self
+    }
+
+    pub(super) fn id(&self) -> Option<&MessageId> {
+        self.id.as_ref()
+    }
+
+    pub(super) fn not_found(detail: &str) -> Self {
+        Self::new(404, "not_found", detail)
+    }
+
+    pub(super) fn query(detail: impl Into<String>) -> Self {
+        Self::new(400, "invalid_query", detail)
+    }
+
+    pub(super) fn conflict(id: &MessageId) -> Self {
+        Self::new(409, "id_used", "the id was used for another message").at("/id").with_id(id)
+    }
+
+    pub(super) fn overloaded(detail: &str) -> Self {
+        Self::new(503, "unavailable", detail)
+    }
+
+    /// The detail goes to the log: callers need not know what stands behind this API.
+    pub(super) fn store(error: &StoreError) -> Self {
+        tracing::warn!(%error, "a request could not be served");
+        match error.retryable() {
+            true => Self::overloaded("a store or log is not available now, try again"),
+            false => Self::new(500, "internal", "stored data cannot be read"),
+        }
+    }
+}
+
+impl From<AuthError> for Problem {
+    fn from(e: AuthError) -> Self {
+        Self::new(e.status(), e.code(), e.reason())
+    }
+}
+
+impl From<MessageError> for Problem {
+    fn from(e: MessageError) -> Self {
+        let status = match e.problem {
+            message::Problem::NotJson => 400,
+            message::Problem::TooLarge => 413,
+            _ => 422,
+        };
+        Self::new(status, e.code(), e.detail).at(e.pointer)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let body = serde_json::to_vec(&self).expect("a problem is plain data");
+        let mut response = (status, body).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if status == StatusCode::UNAUTHORIZED {
+            let schemes = HeaderValue::from_static("Basic realm=\"pushgate\", Bearer");
+            headers.insert(header::WWW_AUTHENTICATE, schemes);
+        }
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
+        }
+        response
+    }
+}

@@ -1,0 +1,184 @@
+//! From a record of a lane to deliveries: who exactly receives it, and the bytes that they receive.
+
+use std::{collections::HashSet, sync::Arc};
+
+use bytes::Bytes;
+use pushgate_protocol::{
+    ids::{AppId, MessageId, UserId},
+    link::{Lane, OutboxPolicy},
+    message::{self, Message, MessageError, Problem},
+    result::{Class, ResultInfo},
+    wire::v1,
+};
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::{
+    core::worker::{Delivery, DeliveryTarget, Token},
+    limits::NEWER_VERSION_HOLD_MS,
+    seams::{DeadRecord, Record, UserKey},
+};
+
+/// Reads the records of all lanes.
+#[derive(Debug, Clone)]
+pub struct Decoder {
+    default_app: Option<AppId>,
+    /// What each lane is called in the `origin` of dead letters, high first.
+    origins: [String; 3],
+}
+
+/// A record that became no delivery.
+#[derive(Debug, Clone)]
+pub struct Undecodable {
+    /// What the dead letters say of it.
+    pub dead: DeadRecord,
+    /// Set if a later version of this program may understand it: until this time (Unix milliseconds) the record is not
+    /// to be settled, so that it comes again to whoever reads the partition next.
+    pub hold_until_ms: Option<u64>,
+}
+
+impl Decoder {
+    /// A decoder; `default_app` is the app of records that name none, `origins` the lanes' topics, high first.
+    pub fn new(default_app: Option<AppId>, origins: [String; 3]) -> Self {
+        Self { default_app, origins }
+    }
+
+    /// The deliveries of one record, at least one: one for each user, device and session, without those excluded or named twice. A
+    /// message without an id gets one made of its position, the same each time the record is read.
+    pub fn deliveries(&self, lane: Lane, record: &Record) -> Result<Vec<Delivery>, Undecodable> {
+        let read = message::decode(&record.value).and_then(|message| self.app_of(&message).map(|app| (app, message)));
+        match read {
+            Ok((app, message)) => Ok(expand(app, message, lane, record)),
+            Err(error) => Err(self.undecodable(lane, record, &error)),
+        }
+    }
+
+    fn app_of(&self, message: &Message) -> Result<AppId, MessageError> {
+        message.app.clone().or_else(|| self.default_app.clone()).ok_or_else(|| MessageError {
+            problem: Problem::Missing,
+            pointer: "/app".into(),
+            detail: "the field app is missing, and there is no default_app".into(),
+        })
+    }
+
+    fn undecodable(&self, lane: Lane, record: &Record, error: &MessageError) -> Undecodable {
+        let newer = error.problem == Problem::NewerVersion;
+        let dead = DeadRecord {
+            key: record.key.clone(),
+            value: without_one_time_code(&record.value),
+            reason: error.to_string(),
+            attempts: 1,
+            origin: format!("{}/{}/{}", self.origins[lane as usize], record.position.partition, record.position.offset),
+        };
+        Undecodable { dead, hold_until_ms: newer.then(|| record.time_ms.saturating_add(NEWER_VERSION_HOLD_MS)) }
+    }
+}
+
+fn expand(app: AppId, message: Message, lane: Lane, record: &Record) -> Vec<Delivery> {
+    let id = message.id.clone().unwrap_or_else(|| id_of_position(lane, record));
+    let accepted_ms = record.time_ms;
+    let data = message.content.data.as_ref().map(message::JsonObject::on_one_line);
+    let tail = Bytes::from(v1::tail(
+        id.as_str(),
+        accepted_ms,
+        "user",
+        message.content.title.as_deref(),
+        message.content.body.as_deref(),
+        data.as_ref().map(|data| data.raw()),
+    ));
+    let info = ResultInfo {
+        occurrence: None,
+        lane,
+        class: message.class,
+        accepted_ms,
+        bytes: u32::try_from(tail.len()).unwrap_or(u32::MAX),
+        meta: message.meta.as_ref().map(|meta| Arc::from(meta.as_str())),
+    };
+    let platforms = message.to.platform_bits();
+    recipients(&message)
+        .into_iter()
+        .map(|(user, target)| Delivery {
+            token: Token(0),
+            key: target.key(&id),
+            user: UserKey { app: app.clone(), user },
+            id: id.clone(),
+            target,
+            platforms,
+            lane,
+            policy: policy_of(message.class),
+            ack: message.ack,
+            expires_ms: accepted_ms.saturating_add(message.ttl.as_ms()),
+            collapse: message.collapse.clone(),
+            info: info.clone(),
+            attempt: 1,
+            tail: tail.clone(),
+        })
+        .collect()
+}
+
+/// Who receives the message, in the order named. A device of a user who is addressed as a whole is reached by that.
+fn recipients(message: &Message) -> Vec<(UserId, DeliveryTarget)> {
+    let to = &message.to;
+    if let ([user], true) = (to.users.as_slice(), to.count() == 1 && to.exclude.is_empty()) {
+        return vec![(user.clone(), DeliveryTarget::User)];
+    }
+    let excluded: HashSet<&UserId> = to.exclude.iter().collect();
+    let mut users = HashSet::new();
+    let mut devices = HashSet::new();
+    let mut sessions = HashSet::new();
+    let mut out = Vec::with_capacity(to.count());
+    for user in &to.users {
+        if !excluded.contains(user) && users.insert(user) {
+            out.push((user.clone(), DeliveryTarget::User));
+        }
+    }
+    for address in &to.devices {
+        let reached = excluded.contains(&address.user) || users.contains(&address.user);
+        if !reached && devices.insert(address) {
+            out.push((address.user.clone(), DeliveryTarget::Device(address.device.clone())));
+        }
+    }
+    for session in &to.sessions {
+        if sessions.insert(session) {
+            // A session is addressed without its user: its own name stands in the user's place, as in its results.
+            let name = UserId::parse(&session.0.to_string()).expect("32 digits are a user id");
+            out.push((name, DeliveryTarget::Session(session.0)));
+        }
+    }
+    out
+}
+
+/// What a full outbox does with pushes of this class. What is dropped there is stored.
+fn policy_of(class: Class) -> OutboxPolicy {
+    match class {
+        Class::Otp | Class::Transactional => OutboxPolicy::Close,
+        Class::Marketing | Class::State => OutboxPolicy::DropOldest,
+    }
+}
+
+/// A UUIDv7 of the record's time and position: a record that is read again has the same id.
+fn id_of_position(lane: Lane, record: &Record) -> MessageId {
+    let mut position = [0; 13];
+    position[0] = lane as u8;
+    position[1..5].copy_from_slice(&record.position.partition.to_le_bytes());
+    position[5..].copy_from_slice(&record.position.offset.to_le_bytes());
+    let hash = xxh3_128(&position).to_le_bytes();
+    let random = hash.first_chunk::<10>().expect("a hash has 16 bytes");
+    let uuid = uuid::Builder::from_unix_timestamp_millis(record.time_ms, random).into_uuid();
+    MessageId::parse(uuid.as_hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer())).expect("a UUID is an id")
+}
+
+/// The value as it may lie in the dead letters: nothing of a record that is, or may be, of class `otp`.
+fn without_one_time_code(value: &Bytes) -> Bytes {
+    let class = serde_json::from_slice::<serde_json::Value>(value).ok().map(|json| json["class"].clone());
+    let other = match class.as_ref() {
+        Some(serde_json::Value::Null) => true,
+        Some(serde_json::Value::String(class)) => class != "otp" && Class::parse(class).is_some(),
+        _ => false,
+    };
+    let hint = value.windows(3).any(|w| w == b"otp");
+    let known_otp = class.is_some_and(|class| class == "otp");
+    if known_otp || (hint && !other) { Bytes::new() } else { value.clone() }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,100 @@
+//! What this process depends on and cannot reach now, and since when: for `/readyz` and for those who wait.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use serde::Serialize;
+
+/// A dependency that fails.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Failing {
+    /// Which, e.g. `redis` or `gateway g1`.
+    pub what: String,
+    /// Since when, Unix milliseconds.
+    pub since_ms: u64,
+    /// Why, without secrets.
+    pub detail: String,
+}
+
+/// Tells what of its own fails now.
+pub type Watch = dyn Fn() -> Vec<Failing> + Send + Sync;
+
+/// The registry of failing dependencies. A process is ready when it is empty.
+#[derive(Default)]
+pub struct Health {
+    failing: Mutex<BTreeMap<String, Failing>>,
+    watches: Mutex<Vec<Box<Watch>>>,
+}
+
+impl Health {
+    /// Nothing fails.
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// `what` fails. It keeps the time of its first failure until it recovers.
+    pub fn failed(&self, what: &str, detail: &str, now_ms: u64) {
+        let mut failing = lock(&self.failing);
+        match failing.get_mut(what) {
+            Some(known) => known.detail = detail.to_owned(),
+            None => {
+                tracing::warn!(what, detail, "failing");
+                let new = Failing { what: what.into(), since_ms: now_ms, detail: detail.into() };
+                failing.insert(what.into(), new);
+            }
+        }
+    }
+
+    /// `what` works.
+    pub fn recovered(&self, what: &str, now_ms: u64) {
+        if let Some(known) = lock(&self.failing).remove(what) {
+            tracing::info!(what, after_ms = now_ms.saturating_sub(known.since_ms), "works again");
+        }
+    }
+
+    /// Asks `watch` as well, each time somebody asks.
+    pub fn watch(&self, watch: Box<Watch>) {
+        lock(&self.watches).push(watch);
+    }
+
+    /// All that fails now, by name.
+    pub fn failing(&self) -> Vec<Failing> {
+        let mut all: Vec<Failing> = lock(&self.failing).values().cloned().collect();
+        all.extend(lock(&self.watches).iter().flat_map(|watch| watch()));
+        all.sort_by(|a, b| a.what.cmp(&b.what));
+        all
+    }
+}
+
+impl fmt::Debug for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.failing()).finish()
+    }
+}
+
+/// The maps are whole after every statement, so a panic elsewhere leaves nothing half done.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_keeps_its_beginning_until_it_ends() {
+        let health = Health::new();
+        health.failed("redis", "refused", 5);
+        health.failed("redis", "timed out", 9);
+        health.watch(Box::new(|| vec![Failing { what: "kafka".into(), since_ms: 7, detail: "no brokers".into() }]));
+        let failing =
+            |what: &str, since_ms, detail: &str| Failing { what: what.into(), since_ms, detail: detail.into() };
+        assert_eq!(health.failing(), [failing("kafka", 7, "no brokers"), failing("redis", 5, "timed out")]);
+        health.recovered("redis", 10);
+        health.recovered("redis", 11);
+        assert_eq!(health.failing(), [failing("kafka", 7, "no brokers")]);
+    }
+}
