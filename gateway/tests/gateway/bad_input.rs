@@ -68,10 +68,12 @@ fn a_missing_or_bad_token_is_401_before_the_upgrade() {
 
 #[test]
 fn a_request_that_does_not_arrive_in_time_is_given_up() {
-    let mut config = config(EngineChoice::Auto, 1);
-    config.limits.handshake_timeout_ms = 100;
-    let gateway = gateway_with(&config);
-    refused(&exchange(gateway.listen(), b"GET /v1/ws HTTP/1.1\r\n"), 408, "in time");
+    for engine in [EngineChoice::Uring, EngineChoice::Epoll] {
+        let mut config = config(engine, 1);
+        config.limits.handshake_timeout_ms = 100;
+        let gateway = gateway_with(&config);
+        refused(&exchange(gateway.listen(), b"GET /v1/ws HTTP/1.1\r\n"), 408, "in time");
+    }
 }
 
 #[test]

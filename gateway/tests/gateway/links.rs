@@ -39,9 +39,8 @@ fn a_stranger_on_the_link_port_is_turned_away() {
     Peer::connect(&gateway, 0);
 }
 
-#[test]
-fn garbage_on_a_link_ends_that_link_alone() {
-    let gateway = gateway(EngineChoice::Auto, 1);
+fn garbage_on_a_link_ends_that_link_alone(engine: EngineChoice) {
+    let gateway = gateway(engine, 1);
     let mut other = Peer::connect_with(&gateway, LINK_KEY, BootId(2), 0).unwrap();
     let mut peer = Peer::connect(&gateway, 0);
     peer.stream.write_all(&[9, 0, 0, 0, 200, 1, 2, 3, 4, 5, 6, 7, 8]).unwrap();
@@ -51,8 +50,17 @@ fn garbage_on_a_link_ends_that_link_alone() {
 }
 
 #[test]
-fn a_session_stands_when_its_link_is_lost() {
-    let gateway = gateway(EngineChoice::Auto, 1);
+fn garbage_on_a_link_ends_that_link_alone_on_uring() {
+    garbage_on_a_link_ends_that_link_alone(EngineChoice::Uring);
+}
+
+#[test]
+fn garbage_on_a_link_ends_that_link_alone_on_epoll() {
+    garbage_on_a_link_ends_that_link_alone(EngineChoice::Epoll);
+}
+
+fn a_session_stands_when_its_link_is_lost(engine: EngineChoice) {
+    let gateway = gateway(engine, 1);
     let mut first = Peer::connect_with(&gateway, LINK_KEY, BootId(1), 0).unwrap();
     let (mut client, _) = Client::connect(&gateway, "u1");
     first.replay_nothing("u1");
@@ -68,6 +76,16 @@ fn a_session_stands_when_its_link_is_lost() {
     assert_eq!(acked, "u1 m1");
     client.say(json!({ "type": "ping" }));
     assert_eq!(client.frame()["type"], "pong");
+}
+
+#[test]
+fn a_session_stands_when_its_link_is_lost_on_uring() {
+    a_session_stands_when_its_link_is_lost(EngineChoice::Uring);
+}
+
+#[test]
+fn a_session_stands_when_its_link_is_lost_on_epoll() {
+    a_session_stands_when_its_link_is_lost(EngineChoice::Epoll);
 }
 
 #[test]
