@@ -91,6 +91,13 @@ pub struct RedisConfig {
     pub durability: String,
 }
 
+impl RedisConfig {
+    /// Replicas that must have a write before it counts as durable: the N of `wait:N`, else 0.
+    pub fn replicas(&self) -> u32 {
+        self.durability.strip_prefix("wait:").and_then(|n| n.parse().ok()).unwrap_or(0)
+    }
+}
+
 impl Default for RedisConfig {
     fn default() -> Self {
         Self { url: "redis://127.0.0.1:6379".into(), durability: "local".into() }

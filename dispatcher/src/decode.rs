@@ -44,11 +44,11 @@ impl Decoder {
 
     /// The deliveries of one record, at least one: one for each user, device and session, without those excluded or named twice. A
     /// message without an id gets one made of its position, the same each time the record is read.
-    pub fn deliveries(&self, lane: Lane, record: &Record) -> Result<Vec<Delivery>, Undecodable> {
+    pub fn deliveries(&self, lane: Lane, record: &Record) -> Result<Vec<Delivery>, Box<Undecodable>> {
         let read = message::decode(&record.value).and_then(|message| self.app_of(&message).map(|app| (app, message)));
         match read {
             Ok((app, message)) => Ok(expand(app, message, lane, record)),
-            Err(error) => Err(self.undecodable(lane, record, &error)),
+            Err(error) => Err(Box::new(self.undecodable(lane, record, &error))),
         }
     }
 

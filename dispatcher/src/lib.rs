@@ -3,6 +3,7 @@
 //! | module | owns |
 //! |---|---|
 //! | [`api`] | REST, health and metrics |
+//! | [`boot`] | starting and stopping a dispatcher |
 //! | [`clock`] | the wall clock |
 //! | [`config`] | the keys of `[dispatcher]`, `[store]`, `[redis]`, `[links]`, `[[members]]` |
 //! | [`core`] | decisions without I/O: ledger, pipeline worker |
@@ -20,6 +21,7 @@
 //! | [`stored`] | the encoding of a stored push, bounds of streams |
 
 pub mod api;
+pub mod boot;
 pub mod clock;
 pub mod config;
 pub mod core;

@@ -146,8 +146,16 @@ pub const FINISH_BATCH: usize = 2_000;
 
 /// Records asked of a lane per poll.
 pub const LANE_POLL_RECORDS: usize = 512;
+/// Held records of a newer version that die early, at a time, when their lane has no room.
+pub const LANE_HELD_YIELD: usize = 64;
 /// How long a poll waits for the first record, milliseconds.
 pub const LANE_POLL_MS: u64 = 20;
+/// How long a shutdown waits for deliveries in flight, milliseconds; the rest comes again after the restart.
+pub const SHUTDOWN_DRAIN_MS: u64 = 3_000;
+/// How long an address in use is tried again at start, milliseconds.
+pub const LISTEN_RETRY_MS: u64 = 1_000;
+/// How often the durability settings of Redis are read while they are wrong or unknown, milliseconds.
+pub const DURABILITY_CHECK_MS: u64 = 2_000;
 /// How often a lane makes its settlements durable, milliseconds.
 pub const LANE_COMMIT_MS: u64 = 500;
 

@@ -20,6 +20,7 @@ import time
 
 import server
 from client import Client
+from dev import Dev
 from judge import judge
 
 QUIET_S = 60
@@ -63,33 +64,6 @@ async def empty_streams(make, users):
 # --- dev ----------------------------------------------------------------------------------------------------------
 
 
-class Dev:
-    """`pushgate dev` on ports of its own."""
-
-    def __init__(self, folder):
-        self.data = f"{folder}/data"
-        self.ports = {name: server.free_port() for name in ("LISTEN", "LINKS", "ADMIN", "REST")}
-        environment = {f"PUSHGATE__GATEWAY__{n}": f"127.0.0.1:{self.ports[n]}" for n in ("LISTEN", "LINKS", "ADMIN")}
-        environment["PUSHGATE__DISPATCHER__LISTEN"] = f"127.0.0.1:{self.ports['REST']}"
-        self.rest = environment["PUSHGATE__DISPATCHER__LISTEN"]
-        self.process = server.Process("dev", ["dev", "--data", self.data], environment, f"{folder}/dev.log")
-
-    def start(self):
-        self.process.start()
-        server.wait_ready(self.rest)
-
-    def show(self):
-        out = subprocess.run([server.binary(), "app", "show", "--data", self.data], check=True, capture_output=True)
-        return json.loads(out.stdout)
-
-    def token(self, user, device):
-        out = subprocess.run(
-            [server.binary(), "token", "--user", user, "--device", device, "--data", self.data],
-            check=True, capture_output=True, text=True,
-        )
-        return out.stdout.strip()
-
-
 async def send_all(dev, headers, numbers, user_of, accepted, submitted, lanes=8, batch=100):
     """Sends messages by REST in batches, each repeated with its ids until it is accepted."""
     queue = [numbers[at : at + batch] for at in range(0, len(numbers), batch)]
@@ -130,20 +104,10 @@ async def chaos_dev(options):
         dev = Dev(folder)
         try:
             dev.start()
-            headers = server.basic(dev.show()["app"], dev.show()["secret"])
+            headers = dev.headers()
             users = [f"user-{n:03}" for n in range(100)]
             connected, absent = users[:60], users[60:]
-            tokens = {}
-
-            def token(user, device):
-                if (user, device) not in tokens:
-                    tokens[user, device] = dev.token(user, device)
-                return tokens[user, device]
-
-            def make(user, device):
-                token(user, device)
-                return Client(user, device, lambda: f"ws://127.0.0.1:{dev.ports['LISTEN']}", token)
-
+            make = lambda user, device: Client(user, device, dev.url, dev.token)
             clients = [make(user, "d1").start() for user in connected]
             clients += [make(user, "d2").start() for user in connected[:5]]
             await asyncio.gather(*(asyncio.wait_for(client.online.wait(), 30) for client in clients))

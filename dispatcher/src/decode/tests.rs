@@ -26,7 +26,7 @@ fn deliveries(json: &Value) -> Vec<Delivery> {
 }
 
 fn refused(value: impl Into<Bytes>) -> Undecodable {
-    decoder().deliveries(Lane::Low, &record(value)).unwrap_err()
+    *decoder().deliveries(Lane::Low, &record(value)).unwrap_err()
 }
 
 #[test]

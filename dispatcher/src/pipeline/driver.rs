@@ -36,6 +36,8 @@ pub struct DriverParts {
     pub finished: mpsc::UnboundedSender<Finished>,
     /// Ended deliveries whose result is not yet published.
     pub backlog: Arc<AtomicUsize>,
+    /// Shows deliveries taken and not finished.
+    pub open: Arc<AtomicUsize>,
     /// Unix milliseconds.
     pub clock: Arc<dyn Fn() -> u64 + Send + Sync>,
 }
@@ -186,5 +188,6 @@ impl Driver {
             let _ = self.parts.finished.send(Finished::State(finished));
         }
         self.parts.backlog.fetch_add(ended, Ordering::Relaxed);
+        self.parts.open.store(self.parts.worker.in_flight(), Ordering::Relaxed);
     }
 }

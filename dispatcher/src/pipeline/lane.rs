@@ -1,6 +1,7 @@
 //! A lane's thread: polls its source, decodes, hands deliveries to workers, takes settlements back.
 
 use std::{
+    collections::VecDeque,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -16,25 +17,12 @@ use tracing::{error, info, warn};
 
 use super::{finisher::Finished, mailbox::Mailboxes, shares::Shares};
 use crate::{
+    clock,
     core::worker::{Delivery, Token},
+    decode::{Decoder, Undecodable},
     limits,
-    seams::{DeadRecord, Position, Record, SourceError, TaskSource},
+    seams::{DeadRecord, Position, Record, TaskSource},
 };
-
-/// What a record becomes.
-#[derive(Debug)]
-pub enum Decoded {
-    /// Deliveries, in recipient order; their tokens are set by the lane. None: nobody is left to deliver to.
-    Deliveries(Vec<Delivery>),
-    /// A record that can never be processed.
-    Dead(DeadRecord),
-}
-
-/// Turns a record into deliveries.
-pub type Decode = dyn Fn(Lane, &Record) -> Decoded + Send + Sync;
-
-/// Told when a source fails, and when it works again (`None`).
-pub type SourceHealth = dyn Fn(Option<&SourceError>) + Send + Sync;
 
 /// What a lane works with.
 pub struct LaneParts {
@@ -43,7 +31,7 @@ pub struct LaneParts {
     /// Where its records come from.
     pub source: Box<dyn TaskSource>,
     /// How they are read.
-    pub decode: Arc<Decode>,
+    pub decoder: Arc<Decoder>,
     /// Where deliveries go.
     pub mailboxes: Mailboxes,
     /// Where dead records go.
@@ -54,8 +42,6 @@ pub struct LaneParts {
     pub in_flight_max: usize,
     /// Set when the process shuts down.
     pub stop: Arc<AtomicBool>,
-    /// Told when the source fails and when it works again.
-    pub health: Arc<SourceHealth>,
 }
 
 /// A lane's running thread.
@@ -78,11 +64,21 @@ impl LaneThread {
     }
 }
 
+/// A record that a later build may understand. It stays unsettled so that it comes again to whoever reads the
+/// partition next; at its time, or when the lane needs the room, it is dead.
+struct Held {
+    until_ms: u64,
+    record: DeadRecord,
+    token: Token,
+}
+
 struct LaneLoop {
     parts: LaneParts,
     shares: Shares,
     records: Vec<Record>,
     batches: Vec<Vec<Delivery>>,
+    /// Records of a newer version, unsettled until their time, the oldest first.
+    held: VecDeque<Held>,
     positions: Vec<Position>,
     failing: bool,
 }
@@ -95,6 +91,7 @@ impl LaneLoop {
             shares: Shares::default(),
             records: Vec::with_capacity(limits::LANE_POLL_RECORDS),
             batches,
+            held: VecDeque::new(),
             positions: Vec::new(),
             failing: false,
         }
@@ -108,7 +105,9 @@ impl LaneLoop {
                 committed = Instant::now();
                 self.commit();
             }
-            if self.parts.source.unsettled() >= self.parts.in_flight_max {
+            let full = self.parts.source.unsettled() >= self.parts.in_flight_max;
+            self.bury_held(full);
+            if full {
                 self.wait_for_settlement();
                 continue;
             }
@@ -162,7 +161,6 @@ impl LaneLoop {
                 Ok(()) => info!(lane = self.parts.lane.as_str(), "lane works again"),
             }
             self.failing = failing;
-            (self.parts.health)(polled.as_ref().err());
         }
         if failing {
             std::thread::park_timeout(wait);
@@ -174,9 +172,9 @@ impl LaneLoop {
         let lane = self.parts.lane;
         let mut records = std::mem::take(&mut self.records);
         for record in records.drain(..) {
-            match (self.parts.decode)(lane, &record) {
-                Decoded::Deliveries(deliveries) if deliveries.is_empty() => self.positions.push(record.position),
-                Decoded::Deliveries(deliveries) => {
+            match self.parts.decoder.deliveries(lane, &record) {
+                Ok(deliveries) if deliveries.is_empty() => self.positions.push(record.position),
+                Ok(deliveries) => {
                     let token = self.shares.open(lane as u8, record.position, deliveries.len() as u32);
                     for mut delivery in deliveries {
                         delivery.token = token;
@@ -185,10 +183,13 @@ impl LaneLoop {
                         self.batches[worker].push(delivery);
                     }
                 }
-                Decoded::Dead(dead) => {
+                Err(undecodable) => {
+                    let Undecodable { dead, hold_until_ms } = *undecodable;
                     let token = self.shares.open(lane as u8, record.position, 1);
-                    // Without a finisher the process is going down and the record comes again.
-                    let _ = self.parts.finished.send(Finished::Dead { record: dead, token });
+                    match hold_until_ms {
+                        Some(until_ms) => self.held.push_back(Held { until_ms, record: dead, token }),
+                        None => self.bury(dead, token),
+                    }
                 }
             }
         }
@@ -202,13 +203,36 @@ impl LaneLoop {
         true
     }
 
-    /// After `stop`: takes what settles until the finishers are gone, then commits.
-    fn drain(&mut self) {
-        drop(std::mem::replace(&mut self.parts.finished, mpsc::unbounded_channel().0));
-        while let Ok(token) = self.parts.settled.recv() {
-            self.positions.extend(self.shares.settle(token));
+    /// Buries held records whose time has come and, if the lane is `full`, the oldest: held records never stop a lane.
+    fn bury_held(&mut self, full: bool) {
+        let now_ms = clock::unix_ms();
+        let mut room = if full { limits::LANE_HELD_YIELD } else { 0 };
+        while self.held.front().is_some_and(|held| room > 0 || held.until_ms <= now_ms) {
+            if let Some(held) = self.held.pop_front() {
+                room = room.saturating_sub(1);
+                self.bury(held.record, held.token);
+            }
         }
-        self.settle_positions();
-        self.commit();
+    }
+
+    fn bury(&self, record: DeadRecord, token: Token) {
+        warn!(lane = self.parts.lane.as_str(), origin = %record.origin, reason = %record.reason, "dead letter");
+        // Without a finisher the process is going down and the record comes again.
+        let _ = self.parts.finished.send(Finished::Dead { record, token });
+    }
+
+    /// After `stop`: lets go of workers and finishers, takes what settles until they are gone, then commits.
+    fn drain(self) {
+        let LaneParts { lane, mut source, settled, mailboxes, finished, .. } = self.parts;
+        drop((mailboxes, finished));
+        let mut shares = self.shares;
+        let mut positions = self.positions;
+        while let Ok(token) = settled.recv() {
+            positions.extend(shares.settle(token));
+        }
+        source.settle(&positions);
+        if let Err(error) = source.commit() {
+            warn!(lane = lane.as_str(), %error, "last settlements not committed: their records come again");
+        }
     }
 }

@@ -11,5 +11,5 @@ mod shares;
 pub use self::{
     driver::{Driver, DriverParts},
     finisher::{Finished, Finisher, FinisherParts},
-    lane::{Decode, Decoded, LaneParts, LaneThread, SourceHealth},
+    lane::{LaneParts, LaneThread},
 };

@@ -1,0 +1,92 @@
+//! The one place that names stores and transports.
+
+use std::sync::Arc;
+
+use pushgate_protocol::link::Lane;
+
+use super::{BootError, DispatcherParts};
+use crate::{
+    config::{SourceKind, StoreKind},
+    embedded::{EmbeddedLog, EmbeddedMessages, EmbeddedResults, EmbeddedStore, EmbeddedStreams},
+    kafka::{KafkaHealth, KafkaIntake, KafkaProducer, KafkaResults, KafkaSource},
+    redis::{RedisLink, RedisMessages, RedisStreams},
+    seams::{Intake, MessageStore, ResultSink, Streams, TaskSource},
+    states::MessageBounds,
+    stored::StreamBounds,
+};
+
+/// What the pipeline and REST work on.
+pub(super) struct Backends {
+    /// High first.
+    pub(super) sources: [Box<dyn TaskSource>; 3],
+    /// What each lane is called in dead letters, high first.
+    pub(super) origins: [String; 3],
+    pub(super) intake: Arc<dyn Intake>,
+    pub(super) results: Arc<dyn ResultSink>,
+    pub(super) streams: Arc<dyn Streams>,
+    pub(super) messages: Arc<dyn MessageStore>,
+    pub(super) kafka: Option<Arc<KafkaHealth>>,
+    pub(super) redis: Option<Arc<RedisLink>>,
+}
+
+impl Backends {
+    pub(super) async fn open(parts: &DispatcherParts) -> Result<Self, BootError> {
+        let embedded = parts.config.source == SourceKind::Embedded || parts.store.kind == StoreKind::Embedded;
+        let store = if embedded { Some(EmbeddedStore::open(&parts.config.data)?) } else { None };
+        let (streams, messages, redis) = stores(parts, store.as_ref()).await?;
+        match &store {
+            Some(store) if parts.config.source == SourceKind::Embedded => {
+                let log = EmbeddedLog::open(Arc::clone(store))?;
+                let [high, normal, low] = Lane::ALL.map(|lane| log.consumer(lane));
+                Ok(Self {
+                    sources: [Box::new(high?), Box::new(normal?), Box::new(low?)],
+                    origins: Lane::ALL.map(|lane| lane.as_str().to_owned()),
+                    intake: log,
+                    results: Arc::new(EmbeddedResults::open(Arc::clone(store))?),
+                    streams,
+                    messages,
+                    kafka: None,
+                    redis,
+                })
+            }
+            _ => {
+                let health = KafkaHealth::new();
+                let producer = KafkaProducer::new(&parts.kafka, Arc::clone(&health))?;
+                let [high, normal, low] =
+                    Lane::ALL.map(|lane| KafkaSource::new(&parts.kafka, lane, Arc::clone(&health)));
+                Ok(Self {
+                    sources: [Box::new(high?), Box::new(normal?), Box::new(low?)],
+                    origins: Lane::ALL.map(|lane| parts.kafka.lane_topic(lane)),
+                    intake: Arc::new(KafkaIntake::new(&parts.kafka, Arc::clone(&producer))),
+                    results: Arc::new(KafkaResults::new(&parts.kafka, producer)),
+                    streams,
+                    messages,
+                    kafka: Some(health),
+                    redis,
+                })
+            }
+        }
+    }
+}
+
+type Stores = (Arc<dyn Streams>, Arc<dyn MessageStore>, Option<Arc<RedisLink>>);
+
+async fn stores(parts: &DispatcherParts, store: Option<&Arc<EmbeddedStore>>) -> Result<Stores, BootError> {
+    let streams = StreamBounds { mark_window_ms: parts.store.dedupe_window_ms, ..StreamBounds::default() };
+    let messages = MessageBounds { keep_ms: parts.store.message_ttl_ms, ..MessageBounds::default() };
+    match store {
+        Some(store) if parts.store.kind == StoreKind::Embedded => Ok((
+            Arc::new(EmbeddedStreams::new(Arc::clone(store), streams)?),
+            Arc::new(EmbeddedMessages::new(Arc::clone(store), messages)?),
+            None,
+        )),
+        _ => {
+            let link = RedisLink::new(&parts.redis.url, parts.redis.replicas())?;
+            Ok((
+                Arc::new(RedisStreams::new(Arc::clone(&link), streams)),
+                Arc::new(RedisMessages::new(Arc::clone(&link), messages)),
+                Some(link),
+            ))
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! What `/readyz` watches: Kafka, Redis and its durability, links.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use pushgate_protocol::ring::Routing;
+use tracing::warn;
+
+use crate::{
+    clock,
+    health::{Failing, Health},
+    kafka::KafkaHealth,
+    limits,
+    links::Links,
+    redis::RedisLink,
+};
+
+/// The process' health, watching what it depends on.
+pub(super) fn health(
+    kafka: &Option<Arc<KafkaHealth>>,
+    redis: Option<Arc<RedisLink>>,
+    links: &Links,
+    routing: &Routing,
+) -> Arc<Health> {
+    let health = Health::new();
+    if let Some(kafka) = kafka.clone() {
+        health.watch(Box::new(move || {
+            let failing = |o: crate::kafka::Outage| Failing { what: o.what, since_ms: o.since_ms, detail: o.detail };
+            kafka.outages().into_iter().map(failing).collect()
+        }));
+    }
+    if let Some(redis) = redis {
+        let watched = Arc::clone(&redis);
+        health.watch(Box::new(move || {
+            let outage = watched.outage();
+            outage
+                .map(|o| Failing { what: "redis".into(), since_ms: o.since_ms, detail: o.detail })
+                .into_iter()
+                .collect()
+        }));
+        tokio::spawn(check_durability(redis, Arc::clone(&health)));
+    }
+    watch_links(&health, links, routing);
+    health
+}
+
+/// Not ready while no gateway is linked: pushes are stored, not delivered.
+fn watch_links(health: &Arc<Health>, links: &Links, routing: &Routing) {
+    let (up, members) = (links.up(), routing.members().len());
+    let down_since = Mutex::new(Some(clock::unix_ms()));
+    health.watch(Box::new(move || {
+        let mut since = down_since.lock().unwrap_or_else(PoisonError::into_inner);
+        if *up.borrow() > 0 || members == 0 {
+            *since = None;
+            return Vec::new();
+        }
+        let since_ms = *since.get_or_insert_with(clock::unix_ms);
+        let detail = format!("no link to any of {members} members is up; pushes are stored");
+        vec![Failing { what: "gateway links".into(), since_ms, detail }]
+    }));
+}
+
+/// Reads the server's durability settings until it answers; settings that lose data are a failing dependency.
+async fn check_durability(redis: Arc<RedisLink>, health: Arc<Health>) {
+    loop {
+        match redis.durability_report().await {
+            Ok(findings) if findings.is_empty() => return health.recovered(WHAT, clock::unix_ms()),
+            Ok(findings) => {
+                let text: Vec<_> = findings.iter().map(ToString::to_string).collect();
+                health.failed(WHAT, &text.join("; "), clock::unix_ms());
+            }
+            Err(error) => warn!(%error, "redis did not tell its durability settings; asking again"),
+        }
+        tokio::time::sleep(Duration::from_millis(limits::DURABILITY_CHECK_MS)).await;
+    }
+}
+
+const WHAT: &str = "redis durability";
