@@ -5,6 +5,7 @@
 #[path = "../services/mod.rs"]
 mod services;
 
+mod crash;
 mod embedded;
 mod kafka;
 mod suite;
