@@ -64,16 +64,24 @@ impl Shard {
                 }
                 continue;
             }
-            self.note_written(slot, out.backlog(conn));
+            // A connection that failed has no backlog either, but what it had was not written; `gone` answers for it.
+            if self.unwritten(slot) && out.staging(conn).is_some() {
+                self.note_written(slot, out.backlog(conn));
+            }
             let Some(outbox) = self.slots.session_mut(slot).and_then(|s| s.outbox.as_deref_mut()) else {
                 continue;
             };
             outbox.watched = false;
             self.drain(now, slot, out);
-            if self.slots.session(slot).and_then(|s| s.outbox.as_deref()).is_some_and(Outbox::has_unwritten) {
+            if self.unwritten(slot) {
                 self.watch(slot);
             }
         }
+    }
+
+    /// Whether something ends by being written to this session.
+    fn unwritten(&self, slot: u32) -> bool {
+        self.slots.session(slot).and_then(|s| s.outbox.as_deref()).is_some_and(Outbox::has_unwritten)
     }
 
     fn look_at_clocks(&mut self, now: Now, passed_ms: u64, out: &mut dyn Outgoing) {

@@ -182,10 +182,10 @@ impl Shard {
         self.scratch = message;
     }
 
-    /// Stages what `write` appends, unless the connection is closing or gone.
-    pub(super) fn stage(&mut self, conn: ConnId, out: &mut dyn Outgoing, write: impl FnOnce(&mut Vec<u8>)) {
+    /// Stages what `write` appends; false if the connection is closing or gone.
+    pub(super) fn stage(&mut self, conn: ConnId, out: &mut dyn Outgoing, write: impl FnOnce(&mut Vec<u8>)) -> bool {
         let Some(buffer) = out.staging(conn) else {
-            return;
+            return false;
         };
         let before = buffer.len();
         write(buffer);
@@ -194,5 +194,6 @@ impl Shard {
         if let Some(outbox) = self.slots.session_mut(conn.slot).and_then(|s| s.outbox.as_deref_mut()) {
             outbox.staged += bytes;
         }
+        true
     }
 }

@@ -225,17 +225,18 @@ impl Shard {
         let mut head = std::mem::take(&mut self.scratch);
         head.clear();
         wire.push_head(seq, replay, &mut head);
-        self.stage(conn, out, |buffer| {
+        let staged = self.stage(conn, out, |buffer| {
             buffer.reserve(ws::HEAD_BYTES_MAX + head.len() + tail.len());
             ws::write::head(buffer, Opcode::Text, head.len() + tail.len());
             buffer.extend_from_slice(&head);
             buffer.extend_from_slice(tail);
         });
         self.scratch = head;
-        self.metrics.push_frames_out += 1;
+        self.metrics.push_frames_out += u64::from(staged);
         let by_ack = pushed.ack && wire.has_ack();
         if let Some(outbox) = self.slots.session_mut(slot).and_then(|s| s.outbox.as_deref_mut()) {
-            let until = (!by_ack).then_some(outbox.staged);
+            // What could not be staged is never written: it ends with its session.
+            let until = (!by_ack).then_some(if staged { outbox.staged } else { u64::MAX });
             outbox.hold(Held { seq, until, pushed });
         }
         if !by_ack {

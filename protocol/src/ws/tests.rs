@@ -1,3 +1,5 @@
+//! The codec against every cut and fragmentation of the stream, noise, and each breach the RFC names.
+
 use proptest::prelude::*;
 
 use super::{Decoder, Event, Opcode, Rules, Violation, write};

@@ -200,6 +200,23 @@ fn without_acknowledgement_a_push_ends_when_it_was_written() {
 }
 
 #[test]
+fn what_a_failed_socket_lost_does_not_count_as_written() {
+    let mut w = World::new();
+    let link = w.link(1);
+    w.live(link, 0, "alice");
+    let push = |reference, id| Push { ack: false, ..to("alice", reference, id, b"\"id\":\"m\"}") };
+    w.push(link, push(1, "m1"));
+    w.heard(0);
+    w.out.peers.get_mut(&0).unwrap().failed = true;
+    w.push(link, push(2, "m2"));
+    w.pass(200);
+    assert!(w.told(link).is_empty());
+    w.gone(0);
+    let offline = |reference| say(ToDispatcher::Offline { reference });
+    assert_eq!(w.told(link), [offline(1), offline(2)]);
+}
+
+#[test]
 fn a_shard_that_does_not_own_the_user_says_so() {
     let mut w = World::with(|s| s.owner = Box::new(|_, user| user == "alice"));
     let link = w.link(1);

@@ -32,6 +32,8 @@ pub(super) struct Peer {
     arrived: Vec<u8>,
     pub(super) closed: bool,
     pub(super) paused: bool,
+    /// The socket has failed; the shard was not told yet.
+    pub(super) failed: bool,
 }
 
 /// A crowd whose sockets take bytes only when the client reads.
@@ -50,7 +52,7 @@ impl Outgoing for FakeCrowd {
     fn staging(&mut self, conn: ConnId) -> Option<&mut Vec<u8>> {
         let peer = self.peer(conn)?;
         assert!(!peer.closed, "nothing is staged after the decision to close");
-        Some(&mut peer.staged)
+        (!peer.failed).then_some(&mut peer.staged)
     }
 
     fn backlog(&self, conn: ConnId) -> usize {
