@@ -8,7 +8,7 @@ use pushgate_protocol::{
 
 use super::{
     CHANNEL, LinkId, Worker,
-    delivery::Outcome,
+    delivery::{Outcome, Subject},
     inflight::{Found, Kept, KeptKind, Live},
     ops::Purpose,
     push::Storing,
@@ -38,8 +38,11 @@ impl Worker {
             ToDispatcher::Acked { reference, device } => self.acked(reference, device),
             ToDispatcher::AckedFor { app, user, id, target_device, device } => {
                 if let Some(user) = Self::user_key(app, user) {
-                    let purpose = Purpose::acknowledged(device.and_then(|d| DeviceId::parse(d).ok()));
-                    self.settle_entry(user, key(id, target_device), Mark::Delivered, purpose);
+                    let outcome = Outcome::delivered(device.and_then(|d| DeviceId::parse(d).ok()));
+                    let key = key(id, target_device);
+                    self.replay_settles(&user, key);
+                    let op = StreamOp::Settle { user, key, mark: Mark::Delivered };
+                    self.ops.push(op, Purpose::FinishEntry(outcome));
                 }
             }
             ToDispatcher::Written { reference } => match self.in_flight.remove(reference) {
@@ -93,8 +96,8 @@ impl Worker {
             Some(Found::Live(Live { delivery, .. })) => {
                 self.settle(delivery, Outcome::delivered(device), Mark::Delivered);
             }
-            Some(Found::Kept(Kept { user, key, kind, .. })) => {
-                self.settle_entry(user, key, Mark::Delivered, Purpose::acknowledged(device));
+            Some(Found::Kept(Kept { subject, key, kind, .. })) => {
+                self.settle_kept(key, Mark::Delivered, subject, Outcome::delivered(device));
                 if let KeptKind::Replay(replay) = kind {
                     self.replay_answered(replay, key);
                 }
@@ -131,13 +134,13 @@ impl Worker {
 
     /// The push is in its stream, or being put there, but no session holds it.
     fn unsent_kept(&mut self, kept: Kept, why: Unsent) {
-        let Kept { user, key, lane, kind, .. } = kept;
+        let Kept { subject, key, lane, kind, .. } = kept;
         match (kind, why) {
             (KeptKind::Session, _) | (KeptKind::Stored, Unsent::Expired) => {}
-            (KeptKind::Stored, Unsent::Moved) => self.tell_moved(&user, bit(lane)),
-            (KeptKind::Stored, _) => self.tell(&user, bit(lane)),
+            (KeptKind::Stored, Unsent::Moved) => self.tell_moved(&subject.user, bit(lane)),
+            (KeptKind::Stored, _) => self.tell(&subject.user, bit(lane)),
             (KeptKind::Replay(replay), Unsent::Expired) => {
-                self.settle_entry(user, key, Mark::Ended, Purpose::FinishEntry(Outcome::of(State::Expired)));
+                self.settle_kept(key, Mark::Ended, subject, Outcome::of(State::Expired));
                 self.replay_answered(replay, key);
             }
             (KeptKind::Replay(replay), Unsent::Dropped) => self.replay_dropped(replay, key),
@@ -149,7 +152,7 @@ impl Worker {
     }
 
     fn returned(&mut self, kept: Kept, returned: (pushgate_protocol::ids::SessionId, u64)) {
-        let Kept { user, key, lane, kind, .. } = kept;
+        let Kept { subject: Subject { user, .. }, key, lane, kind, .. } = kept;
         match kind {
             KeptKind::Session => {}
             KeptKind::Stored => self.tag(user, key, returned, bit(lane)),
@@ -174,7 +177,7 @@ impl Worker {
         }
         for kept in self.in_flight.forget_on(link) {
             if kept.kind == KeptKind::Stored {
-                self.tell(&kept.user, bit(kept.lane));
+                self.tell(&kept.subject.user, bit(kept.lane));
             }
         }
         self.replays_lost(link);

@@ -112,11 +112,15 @@ impl Delivery {
         (push, self.token, self.attempt)
     }
 
-    /// That it entered `outcome`.
-    pub(super) fn finish(self, outcome: Outcome, now_ms: u64) -> Finished {
-        let recipient = Recipient { user: self.user.user.clone(), device: self.target.device().cloned() };
-        let subject = Subject { id: self.id, user: self.user, recipient, info: self.info, attempt: self.attempt };
-        subject.finish(Some(self.token), outcome, now_ms)
+    /// What results call it.
+    pub(super) fn subject(&self) -> Subject {
+        Subject {
+            id: self.id.clone(),
+            user: self.user.clone(),
+            device: self.target.device().cloned(),
+            info: self.info.clone(),
+            attempt: self.attempt,
+        }
     }
 }
 
@@ -144,17 +148,25 @@ impl Outcome {
 }
 
 /// What a delivery is called in results.
-struct Subject {
-    id: MessageId,
-    user: UserKey,
-    recipient: Recipient,
-    info: ResultInfo,
-    attempt: u32,
+#[derive(Debug, Clone)]
+pub(super) struct Subject {
+    pub(super) id: MessageId,
+    pub(super) user: UserKey,
+    /// The device addressed.
+    pub(super) device: Option<DeviceId>,
+    pub(super) info: ResultInfo,
+    pub(super) attempt: u32,
 }
 
 impl Subject {
-    fn finish(self, token: Option<Token>, outcome: Outcome, now_ms: u64) -> Finished {
-        let mut shown = self.recipient.clone();
+    pub(super) fn of_stored(push: &StoredPush, user: &UserKey, attempt: u32) -> Self {
+        Self { id: push.id.clone(), user: user.clone(), device: push.device.clone(), info: push.info.clone(), attempt }
+    }
+
+    /// That it entered `outcome`.
+    pub(super) fn finish(self, token: Option<Token>, outcome: Outcome, now_ms: u64) -> Finished {
+        let recipient = Recipient { user: self.user.user, device: self.device };
+        let mut shown = recipient.clone();
         if outcome.device.is_some() {
             shown.device = outcome.device;
         }
@@ -171,7 +183,7 @@ impl Subject {
             time_ms: now_ms,
             info: self.info,
         };
-        Finished { record, recipient: self.recipient, token }
+        Finished { record, recipient, token }
     }
 }
 
@@ -184,24 +196,4 @@ pub struct Finished {
     pub recipient: Recipient,
     /// Set when the delivery is settled by this, once MessageStore and ResultSink have it.
     pub token: Option<Token>,
-}
-
-impl Finished {
-    /// That a push of a stream entered `outcome`; `token` and `attempt` if it was just put there.
-    pub(super) fn stored(
-        push: &StoredPush,
-        user: &UserKey,
-        held: Option<(Token, u32)>,
-        outcome: Outcome,
-        now_ms: u64,
-    ) -> Self {
-        let subject = Subject {
-            id: push.id.clone(),
-            user: user.clone(),
-            recipient: Recipient { user: user.user.clone(), device: push.device.clone() },
-            info: push.info.clone(),
-            attempt: held.map_or(1, |(_, attempt)| attempt),
-        };
-        subject.finish(held.map(|(token, _)| token), outcome, now_ms)
-    }
 }

@@ -9,11 +9,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use pushgate_protocol::link::Lane;
 
-use super::{Delivery, links::LinkId};
-use crate::{
-    limits::KEPT_REFERENCES_MAX,
-    seams::{DeliveryKey, UserKey},
-};
+use super::{Delivery, delivery::Subject, links::LinkId};
+use crate::{limits::KEPT_REFERENCES_MAX, seams::DeliveryKey};
 
 /// A push whose delivery is not settled.
 #[derive(Debug)]
@@ -28,7 +25,7 @@ pub(super) struct Live {
 /// The name of a push whose delivery is settled or was never ours.
 #[derive(Debug, Clone)]
 pub(super) struct Kept {
-    pub(super) user: UserKey,
+    pub(super) subject: Subject,
     pub(super) key: DeliveryKey,
     pub(super) link: LinkId,
     pub(super) lane: Lane,

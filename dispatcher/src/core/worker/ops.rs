@@ -2,11 +2,9 @@
 
 use std::collections::VecDeque;
 
-use pushgate_protocol::ids::DeviceId;
-
 use super::{
     backoff::Backoff,
-    delivery::{Delivery, Outcome, Token},
+    delivery::{Outcome, Subject, Token},
 };
 use crate::{limits::STREAM_BATCH_MAX, seams::StreamOp};
 
@@ -15,18 +13,12 @@ use crate::{limits::STREAM_BATCH_MAX, seams::StreamOp};
 pub(super) enum Purpose {
     /// `Append`: a delivery settles into the stream; `tell` the owner shard of it.
     Store { token: Token, attempt: u32, tell: bool },
-    /// `Settle`: the delivery enters this state.
-    Finish(Box<(Delivery, Outcome)>),
-    /// `Settle` of a push the worker holds no delivery of: the entry, if there is one, enters this state.
+    /// `Settle`: the delivery enters this state; `held` is its token and bytes if the worker holds it.
+    Finish { subject: Subject, held: Option<(Token, usize)>, outcome: Outcome },
+    /// `Settle` of a push of which nothing but its key is known here: its entry, if there is one, enters this state.
     FinishEntry(Outcome),
     /// `Tag`; the owner shard is told of these lanes (bit per lane).
     Tag { tell: u8 },
-}
-
-impl Purpose {
-    pub(super) fn acknowledged(device: Option<DeviceId>) -> Self {
-        Self::FinishEntry(Outcome::delivered(device))
-    }
 }
 
 #[derive(Debug, Default)]

@@ -7,13 +7,13 @@ use pushgate_protocol::{
 };
 
 use super::{
-    Delivery, DeliveryTarget, LinkId, Worker,
-    delivery::Outcome,
+    Delivery, DeliveryTarget, LinkId, Token, Worker,
+    delivery::{Outcome, Subject},
     inflight::{Found, Kept, KeptKind, Live},
     ops::Purpose,
     users::bit,
 };
-use crate::seams::{DeferredTag, Mark, StreamOp};
+use crate::seams::{DeferredTag, DeliveryKey, Mark, StreamOp};
 
 /// Why a delivery goes to the stream.
 #[derive(Debug, Clone, Copy, Default)]
@@ -37,7 +37,7 @@ impl Worker {
             self.tell(&user, bit(lane));
         }
         let bytes = delivery.bytes();
-        let finished = delivery.finish(Self::marked(mark), self.now_ms);
+        let finished = delivery.subject().finish(Some(delivery.token), Self::marked(mark), self.now_ms);
         self.finish(finished, bytes);
     }
 
@@ -115,7 +115,7 @@ impl Worker {
             return self.end(delivery, Outcome::because(State::Skipped, "not written"));
         }
         let kind = if delivery.storable() { KeptKind::Stored } else { KeptKind::Session };
-        let kept = Kept { user: delivery.user.clone(), key: delivery.key, link, lane: delivery.lane, kind };
+        let kept = Kept { subject: delivery.subject(), key: delivery.key, link, lane: delivery.lane, kind };
         self.keep(reference, kept);
         if delivery.storable() {
             // Not told: while the session stands it holds the push, and any other end of it is answered under the kept name.
@@ -160,8 +160,25 @@ impl Worker {
     }
 
     pub(super) fn settle(&mut self, delivery: Delivery, outcome: Outcome, mark: Mark) {
-        self.replay_settles(&delivery.user, delivery.key);
-        let op = StreamOp::Settle { user: delivery.user.clone(), key: delivery.key, mark };
-        self.ops.push(op, Purpose::Finish(Box::new((delivery, outcome))));
+        let held = Some((delivery.token, delivery.bytes()));
+        self.settle_as(delivery.key, mark, delivery.subject(), held, outcome);
+    }
+
+    /// The push of this key settles; nothing of it is held but, at times, its name.
+    pub(super) fn settle_kept(&mut self, key: DeliveryKey, mark: Mark, subject: Subject, outcome: Outcome) {
+        self.settle_as(key, mark, subject, None, outcome);
+    }
+
+    fn settle_as(
+        &mut self,
+        key: DeliveryKey,
+        mark: Mark,
+        subject: Subject,
+        held: Option<(Token, usize)>,
+        outcome: Outcome,
+    ) {
+        self.replay_settles(&subject.user, key);
+        let op = StreamOp::Settle { user: subject.user.clone(), key, mark };
+        self.ops.push(op, Purpose::Finish { subject, held, outcome });
     }
 }

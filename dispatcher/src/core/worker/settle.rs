@@ -1,11 +1,12 @@
 //! What follows when changes to streams are durable.
 
-use hashbrown::HashMap;
+use std::collections::BTreeMap;
+
 use pushgate_protocol::result::State;
 
 use super::{
-    Finished, Worker,
-    delivery::{Outcome, Token},
+    Worker,
+    delivery::{Outcome, Subject, Token},
     ops::Purpose,
     users::bit,
 };
@@ -20,7 +21,7 @@ impl Worker {
             Ok(outcomes) if outcomes.len() == self.ops.batch_len() => outcomes,
             Ok(_) | Err(_) => return self.ops.failed(self.now_ms),
         };
-        let mut tell: HashMap<UserKey, u8> = HashMap::new();
+        let mut tell: BTreeMap<UserKey, u8> = BTreeMap::new();
         for ((op, purpose), outcome) in self.ops.applied().into_iter().zip(outcomes) {
             if let Some((user, lanes)) = self.follow(op, purpose, outcome) {
                 *tell.entry(user).or_default() |= lanes;
@@ -43,16 +44,17 @@ impl Worker {
                 let lanes = repeat | if tell && in_stream { bit(push.lane) } else { 0 };
                 (lanes != 0).then_some((user, lanes))
             }
-            (StreamOp::Settle { .. }, Purpose::Finish(held)) => {
-                let (delivery, outcome) = *held;
-                let bytes = delivery.bytes();
-                let finished = delivery.finish(outcome, self.now_ms);
-                self.finish(finished, bytes);
+            (StreamOp::Settle { .. }, Purpose::Finish { subject, held, outcome: ended }) => {
+                // What was acknowledged before does not end otherwise; but a token always comes back.
+                let stale = matches!(outcome, StreamOutcome::Settled { was: Some(Mark::Delivered), .. });
+                let ended = if stale { Outcome { state: State::Delivered, reason: None, ..ended } } else { ended };
+                let (token, bytes) = held.unzip();
+                self.finish(subject.finish(token, ended, self.now_ms), bytes.unwrap_or(0));
                 None
             }
             (StreamOp::Settle { user, .. }, Purpose::FinishEntry(ended)) => {
                 if let StreamOutcome::Settled { entry: Some(entry), .. } = outcome {
-                    self.finish(Finished::stored(&entry, &user, None, ended, self.now_ms), 0);
+                    self.finish(Subject::of_stored(&entry, &user, 1).finish(None, ended, self.now_ms), 0);
                 }
                 None
             }
@@ -71,13 +73,15 @@ impl Worker {
             StreamOutcome::Appended { evicted } => {
                 for gone in evicted {
                     let outcome = self.evicted(&gone, push);
-                    self.finish(Finished::stored(&gone, user, None, outcome, self.now_ms), 0);
+                    self.finish(Subject::of_stored(&gone, user, 1).finish(None, outcome, self.now_ms), 0);
                 }
                 (true, Outcome::of(State::Stored))
             }
             StreamOutcome::Settled { .. } | StreamOutcome::Tagged => (true, Outcome::of(State::Stored)),
         };
-        self.finish(Finished::stored(push, user, Some(held), state, self.now_ms), push.tail.len());
+        let (token, attempt) = held;
+        let finished = Subject::of_stored(push, user, attempt).finish(Some(token), state, self.now_ms);
+        self.finish(finished, push.tail.len());
         in_stream
     }
 
@@ -89,11 +93,5 @@ impl Worker {
         } else {
             Outcome::because(State::Failed, "stream full")
         }
-    }
-
-    /// Settles a push that the worker holds no delivery of.
-    pub(super) fn settle_entry(&mut self, user: UserKey, key: crate::seams::DeliveryKey, mark: Mark, purpose: Purpose) {
-        self.replay_settles(&user, key);
-        self.ops.push(StreamOp::Settle { user, key, mark }, purpose);
     }
 }

@@ -65,8 +65,11 @@ impl Users {
         result
     }
 
+    /// Sorted, so that a run can be repeated.
     fn waiting(&self) -> Vec<UserKey> {
-        self.by_key.iter().filter(|(_, s)| s.waits()).map(|(user, _)| user.clone()).collect()
+        let mut users: Vec<_> = self.by_key.iter().filter(|(_, s)| s.waits()).map(|(user, _)| user.clone()).collect();
+        users.sort_unstable();
+        users
     }
 }
 

@@ -4,9 +4,8 @@
 //! `REPLAY_WINDOW` unanswered. It holds no entries: it asks for no more than it may send at once, and reads on from where
 //! it is. Its pushes are kept names (`inflight`): the entries stay in the stream until they are acknowledged.
 
-use std::collections::{BTreeSet, VecDeque};
+mod table;
 
-use hashbrown::HashMap;
 use pushgate_protocol::{
     ids::SessionId,
     limits::REPLAY_WINDOW,
@@ -14,17 +13,16 @@ use pushgate_protocol::{
     result::State,
 };
 
+pub(super) use self::table::Replays;
+use self::table::{Replay, Step};
 use super::{
     Worker,
-    delivery::Outcome,
+    delivery::{Outcome, Subject},
     inflight::{Kept, KeptKind},
     links::LinkId,
-    ops::Purpose,
 };
 use crate::{
-    limits::{
-        READ_ENTRIES, READS_MAX, REPLAY_PAUSE_FIRST_MS, REPLAY_PAUSE_MAX_MS, REPLAY_RESTARTS_MAX, REPLAY_WINDOW_BYTES,
-    },
+    limits::{READ_ENTRIES, READS_MAX, REPLAY_RESTARTS_MAX},
     seams::{DeliveryKey, Mark, StoreError, StoredPush, StreamPage, UserKey},
 };
 
@@ -45,73 +43,6 @@ pub struct ReadRequest {
     pub limit: usize,
     /// The episode whose deferred count is asked.
     pub episode: u64,
-}
-
-/// What a replay does next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Step {
-    /// Waits in the queue of reads.
-    Queued,
-    /// Waits for the answer of its read.
-    Reading,
-    /// Waits for answers to its pushes.
-    Full,
-    /// Waits until this time, then reads.
-    Pausing(u64),
-    /// Said `Replayed`; forgotten at this time unless the shard wants more.
-    Done(u64),
-}
-
-#[derive(Debug)]
-struct Replay {
-    user: UserKey,
-    link: LinkId,
-    episode: u64,
-    round: u32,
-    resume: Option<(SessionId, u64)>,
-    /// The stream was sent up to here.
-    after: u64,
-    step: Step,
-    /// Keys sent and not answered, with their sizes.
-    unanswered: Vec<(DeliveryKey, usize)>,
-    /// Keys that settled while a read was under way: its page may still hold them.
-    settled: Vec<DeliveryKey>,
-    /// The lowest lane a push was sent in: `Replayed` must not overtake it.
-    lane: Lane,
-    /// The shard's count of deferred pushes, and until when the stream may take them.
-    more: Option<(u64, u64)>,
-    pause_ms: u64,
-    /// The outbox had no room for some entries; how often the replay started over for that.
-    dropped: bool,
-    restarts: u32,
-}
-
-#[derive(Debug, Default)]
-pub(super) struct Replays {
-    by_id: HashMap<u64, Replay>,
-    next: u64,
-    /// Replays that want to read, each with the ticket of the stream changes it must see.
-    queue: VecDeque<(u64, u64)>,
-    reading: usize,
-    timers: BTreeSet<(u64, u64)>,
-}
-
-impl Replays {
-    pub(super) fn wake_ms(&self) -> Option<u64> {
-        self.timers.first().map(|(at, _)| *at)
-    }
-
-    /// Puts a replay into a step; timers follow.
-    fn step(&mut self, id: u64, step: Step) {
-        let Some(replay) = self.by_id.get_mut(&id) else { return };
-        if let Step::Pausing(at) | Step::Done(at) = replay.step {
-            self.timers.remove(&(at, id));
-        }
-        if let Step::Pausing(at) | Step::Done(at) = step {
-            self.timers.insert((at, id));
-        }
-        replay.step = step;
-    }
 }
 
 impl Worker {
@@ -157,8 +88,8 @@ impl Worker {
             Ok(page) => {
                 let user = replay.user.clone();
                 for entry in page.expired {
-                    let purpose = Purpose::FinishEntry(Outcome::of(State::Expired));
-                    self.settle_entry(user.clone(), entry.key, Mark::Ended, purpose);
+                    let subject = Subject::of_stored(&entry, &user, 1);
+                    self.settle_kept(entry.key, Mark::Ended, subject, Outcome::of(State::Expired));
                 }
                 let whole = self.replay_page(id, page.entries);
                 match (whole, page.end) {
@@ -248,7 +179,9 @@ impl Worker {
 
     /// Replays over a lost link: the shard starts its next round elsewhere.
     pub(super) fn replays_lost(&mut self, link: LinkId) {
-        let lost: Vec<u64> = self.replays.by_id.iter().filter(|(_, r)| r.link == link).map(|(id, _)| *id).collect();
+        let on_it = |(id, replay): (&u64, &Replay)| (replay.link == link).then_some(*id);
+        let mut lost: Vec<u64> = self.replays.by_id.iter().filter_map(on_it).collect();
+        lost.sort_unstable();
         lost.into_iter().for_each(|id| self.replay_forget(id));
     }
 
@@ -329,8 +262,8 @@ impl Worker {
             }
             if arrived(replay.resume, &entry) {
                 replay.after = position;
-                let user = replay.user.clone();
-                self.settle_entry(user, entry.key, Mark::Delivered, Purpose::acknowledged(entry.device));
+                let subject = Subject::of_stored(&entry, &replay.user, 1);
+                self.settle_kept(entry.key, Mark::Delivered, subject, Outcome::delivered(entry.device));
                 continue;
             }
             if !replay.has_room() {
@@ -363,7 +296,7 @@ impl Worker {
         };
         self.links.send(replay.link, entry.lane, &ToGateway::Push(push));
         let kept = Kept {
-            user: replay.user.clone(),
+            subject: Subject::of_stored(&entry, &replay.user, 1),
             key: entry.key,
             link: replay.link,
             lane: entry.lane,
@@ -399,18 +332,6 @@ impl Worker {
         self.links.send(replay.link, replay.lane, &frame);
         let at = self.now_ms + self.settings.ack_deadline_ms;
         self.replays.step(id, Step::Done(at));
-    }
-}
-
-impl Replay {
-    fn has_room(&self) -> bool {
-        let bytes: usize = self.unanswered.iter().map(|(_, bytes)| bytes).sum();
-        self.unanswered.len() < REPLAY_WINDOW && (bytes < REPLAY_WINDOW_BYTES || self.unanswered.is_empty())
-    }
-
-    fn next_pause(&mut self) -> u64 {
-        self.pause_ms = (self.pause_ms * 2).clamp(REPLAY_PAUSE_FIRST_MS, REPLAY_PAUSE_MAX_MS);
-        self.pause_ms
     }
 }
 

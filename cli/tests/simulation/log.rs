@@ -1,0 +1,111 @@
+//! The lanes: partitions of records, what is committed of them, and who reads them.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use pushgate_dispatcher::{
+    core::worker::{Delivery, DeliveryTarget, Token},
+    seams::UserKey,
+};
+use pushgate_protocol::{
+    ids::{AppId, DeviceId, MessageId, UserId},
+    link::{Lane, OutboxPolicy},
+    result::{Class, ResultInfo},
+    wire::v1,
+};
+
+/// A message that was accepted.
+#[derive(Debug, Clone)]
+pub struct Message {
+    pub id: String,
+    pub user: usize,
+    /// For one device of the user.
+    pub device: Option<usize>,
+    pub ack: bool,
+    pub lane: Lane,
+    pub policy: OutboxPolicy,
+    pub accepted_ms: u64,
+    pub expires_ms: u64,
+    /// Bytes of its body.
+    pub bytes: usize,
+}
+
+impl Message {
+    pub fn key(user: usize) -> UserKey {
+        let parsed = (AppId::parse("shop"), UserId::parse(&format!("u{user}")));
+        UserKey { app: parsed.0.expect("a short text"), user: parsed.1.expect("a short text") }
+    }
+
+    pub fn recipient(&self) -> String {
+        match self.device {
+            Some(device) => format!("u{}/d{device}", self.user),
+            None => format!("u{}", self.user),
+        }
+    }
+
+    pub fn delivery(&self, token: Token) -> Delivery {
+        let id = MessageId::parse(&self.id).expect("a short text");
+        let device = self.device.map(|d| DeviceId::parse(&format!("d{d}")).expect("a short text"));
+        let target = device.map_or(DeliveryTarget::User, DeliveryTarget::Device);
+        let body = "x".repeat(self.bytes);
+        let tail = v1::tail(&self.id, 0, "user", None, Some(&body), None);
+        Delivery {
+            token,
+            key: target.key(&id),
+            user: Self::key(self.user),
+            id,
+            target,
+            platforms: 0,
+            lane: self.lane,
+            policy: self.policy,
+            ack: self.ack,
+            expires_ms: self.expires_ms,
+            collapse: None,
+            info: ResultInfo {
+                occurrence: None,
+                lane: self.lane,
+                class: Class::Transactional,
+                accepted_ms: self.accepted_ms,
+                bytes: tail.len() as u32,
+                meta: None,
+            },
+            attempt: 1,
+            tail: Bytes::from(tail),
+        }
+    }
+}
+
+/// One partition.
+#[derive(Default)]
+pub struct Partition {
+    pub records: Vec<Message>,
+    /// The next offset to read after a restart.
+    pub committed: u64,
+    /// The dispatcher that reads it, and its run.
+    pub owner: Option<(usize, u64)>,
+}
+
+/// All partitions.
+#[derive(Default)]
+pub struct Log(pub BTreeMap<u32, Partition>);
+
+impl Log {
+    pub fn new(partitions: u32) -> Self {
+        Self((0..partitions).map(|n| (n, Partition::default())).collect())
+    }
+
+    /// Appends to its user's partition of its lane; order is promised within it.
+    pub fn append(&mut self, message: Message) {
+        let n = (message.user % (self.0.len() / 3)) as u32 * 3 + message.lane as u32;
+        self.0.get_mut(&n).expect("every lane has its partitions").records.push(message);
+    }
+
+    pub fn messages(&self) -> impl Iterator<Item = &Message> {
+        self.0.values().flat_map(|p| &p.records)
+    }
+
+    /// Partitions not committed to their end.
+    pub fn behind(&self) -> Vec<u32> {
+        self.0.iter().filter(|(_, p)| p.committed < p.records.len() as u64).map(|(n, _)| *n).collect()
+    }
+}

@@ -1,0 +1,357 @@
+//! The simulated world: one virtual clock, one queue of events, one seed.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet, BinaryHeap},
+    sync::Arc,
+};
+
+use pushgate_gateway::{core::LinkId, crowd::Gone};
+use pushgate_protocol::{
+    link::{Lane, OutboxPolicy},
+    ring::{Member, Routing},
+};
+
+use crate::{
+    Plan, Plant,
+    client::{Client, Conn, Receipt},
+    dispatcher::{Answer, Dispatcher, Request},
+    gateway::{Gateway, SHARDS},
+    log::{Log, Message},
+    random::Random,
+    store::Store,
+};
+
+/// How long messages come, clients come and go and things fail, milliseconds.
+pub const STORM_MS: u64 = 15_000;
+const DISPATCHERS: usize = 2;
+const GATEWAYS: usize = 2;
+const USERS: usize = 6;
+const PARTITIONS: u32 = 6;
+
+/// Something that happens at a moment.
+pub enum Event {
+    Append(Message),
+    Fault(Fault),
+    Rebalance,
+    StartDispatcher { d: usize },
+    StartGateway { g: usize },
+    Tick { d: usize, run: u64 },
+    Commit { d: usize, run: u64 },
+    Ask { d: usize, run: u64, w: usize, request: Request },
+    Answer { d: usize, run: u64, w: usize, answer: Answer },
+    Dial { d: usize, run: u64, g: usize, s: u16 },
+    LinkReady { link: usize },
+    ToGateway { link: usize, bytes: Vec<u8> },
+    ToDispatcher { link: usize, bytes: Vec<u8> },
+    LostAtGateway { link: usize },
+    LostAtDispatcher { link: usize },
+    GatewayTick { g: usize, run: u64 },
+    Connect { client: usize },
+    Leave { client: usize },
+    Attach { conn: usize },
+    Unstall { conn: usize },
+    ToClient { conn: usize, bytes: Vec<u8> },
+    ToShard { conn: usize, bytes: Vec<u8> },
+    Ack { conn: usize },
+    ClientGone { conn: usize },
+    ShardGone { conn: usize },
+}
+
+/// What goes wrong.
+#[derive(Debug, Clone, Copy)]
+pub enum Fault {
+    Dispatcher(usize),
+    Gateway(usize),
+    AnyLink,
+    StoreFails(bool),
+}
+
+/// A connection between a dispatcher's run and a shard of a gateway's run.
+pub struct Link {
+    pub d: usize,
+    pub d_run: u64,
+    pub g: usize,
+    pub g_run: u64,
+    pub s: u16,
+    pub g_id: LinkId,
+    /// Nothing arrives any more; the sides learn of it in their own time.
+    pub cut: bool,
+    /// When what was sent last arrives, by lane; and the other way.
+    pub clear: [u64; 3],
+    pub back: u64,
+}
+
+pub struct World {
+    pub now: u64,
+    events: u64,
+    queue: BinaryHeap<Reverse<(u64, u64)>>,
+    pending: BTreeMap<u64, Event>,
+    pub random: Random,
+    pub plant: Option<Plant>,
+    pub in_flight_max: usize,
+    pub slow_clients: bool,
+    pub store_fails: bool,
+    pub routing: Arc<Routing>,
+    pub store: Store,
+    pub log: Log,
+    pub dispatchers: Vec<Dispatcher>,
+    pub gateways: Vec<Gateway>,
+    pub links: Vec<Link>,
+    pub clients: Vec<Client>,
+    pub conns: Vec<Conn>,
+    pub receipts: Vec<Receipt>,
+    /// Messages acknowledged for a lost link: nobody holds what results repeat of them, so a lost reply of the store may
+    /// leave their last state unpublished.
+    pub acknowledged_for: BTreeSet<String>,
+    pub lines: Option<Vec<String>>,
+}
+
+impl World {
+    pub fn new(seed: u64, plan: Plan, traced: bool) -> Self {
+        let member = |g: &Gateway| Member {
+            node: g.node.clone(),
+            url: None,
+            links: "127.0.0.1:7401".into(),
+            shards: Some(SHARDS),
+            weight: 1,
+        };
+        let gateways: Vec<Gateway> = (0..GATEWAYS).map(Gateway::new).collect();
+        let mut random = Random::new(seed);
+        let mut clients = Vec::new();
+        for user in 0..USERS {
+            for device in 0..=random.below(2) as usize {
+                clients.push(Client::new(user, device, random.one_in(6)));
+            }
+        }
+        let mut world = Self {
+            now: 1,
+            events: 0,
+            queue: BinaryHeap::new(),
+            pending: BTreeMap::new(),
+            plant: plan.plant,
+            in_flight_max: if plan.faults && random.one_in(4) { 8 } else { 1_000 },
+            slow_clients: plan.faults && random.one_in(4),
+            store_fails: false,
+            routing: Arc::new(Routing::new(1, gateways.iter().map(member).collect())),
+            random,
+            store: Store::default(),
+            log: Log::new(PARTITIONS),
+            dispatchers: (0..DISPATCHERS).map(|_| Dispatcher::down()).collect(),
+            gateways,
+            links: Vec::new(),
+            clients,
+            conns: Vec::new(),
+            receipts: Vec::new(),
+            acknowledged_for: BTreeSet::new(),
+            lines: traced.then(Vec::new),
+        };
+        (0..GATEWAYS).for_each(|g| world.start_gateway(g));
+        (0..DISPATCHERS).for_each(|d| world.start_dispatcher(d));
+        world.plan_storm(plan);
+        world
+    }
+
+    fn plan_storm(&mut self, plan: Plan) {
+        for n in 0..self.random.between(20, 120) {
+            let at = self.random.between(1, STORM_MS);
+            let message = self.message(n, at);
+            self.at(at, Event::Append(message));
+        }
+        for client in 0..self.clients.len() {
+            let mut at = 0;
+            while at < STORM_MS {
+                at += self.random.between(1, 4_000);
+                self.at(at, Event::Connect { client });
+                at += self.random.between(1, 8_000);
+                self.at(at, Event::Leave { client });
+            }
+        }
+        if plan.faults {
+            for _ in 0..self.random.between(1, 8) {
+                let at = self.random.between(500, STORM_MS);
+                let fault = match self.random.below(6) {
+                    0 => Fault::Dispatcher(self.random.below(DISPATCHERS as u64) as usize),
+                    1 => Fault::Gateway(self.random.below(GATEWAYS as u64) as usize),
+                    2 | 3 => Fault::AnyLink,
+                    _ => Fault::StoreFails(true),
+                };
+                self.at(at, Event::Fault(fault));
+                if matches!(fault, Fault::StoreFails(true)) {
+                    let until = (at + self.random.between(100, 4_000)).min(STORM_MS);
+                    self.at(until, Event::Fault(Fault::StoreFails(false)));
+                }
+            }
+        }
+        self.at(STORM_MS, Event::Fault(Fault::StoreFails(false)));
+    }
+
+    fn message(&mut self, n: u64, at: u64) -> Message {
+        let client = self.random.below(self.clients.len() as u64) as usize;
+        let (user, device) = (self.clients[client].user, self.clients[client].device);
+        let large = self.slow_clients && self.random.one_in(2);
+        Message {
+            id: format!("m{n}"),
+            user,
+            device: self.random.one_in(6).then_some(device),
+            ack: !self.random.one_in(10),
+            lane: if self.random.one_in(3) { Lane::High } else { Lane::Normal },
+            policy: if self.random.one_in(3) { OutboxPolicy::DropOldest } else { OutboxPolicy::Close },
+            accepted_ms: at,
+            expires_ms: if self.random.one_in(12) { at + self.random.between(10, 3_000) } else { u64::MAX },
+            bytes: if large { 30_000 } else { 10 },
+        }
+    }
+
+    pub fn at(&mut self, at: u64, event: Event) {
+        self.events += 1;
+        self.queue.push(Reverse((at.max(self.now), self.events)));
+        self.pending.insert(self.events, event);
+    }
+
+    pub fn after(&mut self, ms: u64, event: Event) {
+        self.at(self.now + ms, event);
+    }
+
+    pub fn after_some(&mut self, low: u64, high: u64, event: Event) {
+        let ms = self.random.between(low, high);
+        self.after(ms, event);
+    }
+
+    pub fn trace(&mut self, line: impl FnOnce() -> String) {
+        let now = self.now;
+        if let Some(lines) = &mut self.lines {
+            lines.push(format!("{now:>6} {}", line()));
+        }
+    }
+
+    pub fn shards(&self) -> Vec<(usize, u16)> {
+        (0..GATEWAYS).flat_map(|g| (0..SHARDS).map(move |s| (g, s))).collect()
+    }
+
+    /// Lets everything happen that happens until `until`.
+    pub fn run_until(&mut self, until: u64) {
+        while let Some(&Reverse((at, n))) = self.queue.peek() {
+            if at > until {
+                break;
+            }
+            self.queue.pop();
+            self.now = at;
+            if let Some(event) = self.pending.remove(&n) {
+                self.happen(event);
+            }
+        }
+        self.now = until;
+    }
+
+    /// Nothing fails any more, every client comes online and acknowledges at once.
+    pub fn calm(&mut self) {
+        self.trace(|| "the storm is over".into());
+        for client in 0..self.clients.len() {
+            self.clients[client].lazy = false;
+            self.after_some(1, 2_000, Event::Connect { client });
+        }
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Append(message) => {
+                self.trace(|| format!("accepted: {message:?}"));
+                self.log.append(message);
+            }
+            Event::Fault(fault) => self.fail(fault),
+            Event::Rebalance => self.rebalance(),
+            Event::StartDispatcher { d } => self.start_dispatcher(d),
+            Event::StartGateway { g } => self.start_gateway(g),
+            Event::Tick { d, run } if self.runs(d, run) => {
+                self.after(10, Event::Tick { d, run });
+                self.tick_dispatcher(d);
+            }
+            Event::Commit { d, run } if self.runs(d, run) => {
+                self.after(500, Event::Commit { d, run });
+                self.commit_all(d);
+            }
+            Event::Ask { d, run, w, request } => self.ask(d, run, w, request),
+            Event::Answer { d, run, w, answer } if self.runs(d, run) => self.answer(d, w, answer),
+            Event::Dial { d, run, g, s } if self.runs(d, run) => self.dial(d, g, s),
+            Event::LinkReady { link } => self.link_ready(link),
+            Event::ToGateway { link, bytes } => self.frames_at_gateway(link, &bytes),
+            Event::ToDispatcher { link, bytes } => self.frames_at_dispatcher(link, &bytes),
+            Event::LostAtGateway { link } => self.link_lost_at_gateway(link),
+            Event::LostAtDispatcher { link } => self.link_lost_at_dispatcher(link),
+            Event::GatewayTick { g, run } if self.stands(g, run) => {
+                self.after(20, Event::GatewayTick { g, run });
+                self.tick_gateway(g);
+            }
+            Event::Tick { .. }
+            | Event::Commit { .. }
+            | Event::Answer { .. }
+            | Event::Dial { .. }
+            | Event::GatewayTick { .. } => {}
+            Event::Connect { client } => self.connect(client),
+            Event::Leave { client } => {
+                if self.now < STORM_MS {
+                    self.disconnect(client);
+                }
+            }
+            Event::Attach { conn } => self.arrive(conn),
+            Event::Unstall { conn } => self.unstall(conn),
+            Event::ToClient { conn, bytes } => self.bytes_at_client(conn, bytes),
+            Event::ToShard { conn, bytes } => {
+                let c = &self.conns[conn];
+                if !c.cut && self.stands(c.g, c.g_run) {
+                    self.bytes_at_shard(conn, bytes);
+                }
+            }
+            Event::Ack { conn } => self.acknowledge(conn),
+            Event::ClientGone { conn } => self.client_gone(conn),
+            Event::ShardGone { conn } => self.conn_gone_at_shard(conn, Gone::PeerClosed),
+        }
+    }
+
+    fn fail(&mut self, fault: Fault) {
+        self.trace(|| format!("fault: {fault:?}"));
+        match fault {
+            Fault::Dispatcher(d) => self.crash_dispatcher(d),
+            Fault::Gateway(g) => self.crash_gateway(g),
+            Fault::AnyLink => {
+                let up: Vec<usize> = (0..self.links.len()).filter(|&l| !self.links[l].cut).collect();
+                if !up.is_empty() {
+                    let link = up[self.random.below(up.len() as u64) as usize];
+                    self.cut(link, 3_000);
+                }
+            }
+            Fault::StoreFails(fails) => self.store_fails = fails,
+        }
+    }
+
+    fn dial(&mut self, d: usize, g: usize, s: u16) {
+        if self.dispatchers[d].links.contains_key(&(g, s)) {
+            return;
+        }
+        let run = self.dispatchers[d].run;
+        if !self.gateways[g].alive {
+            self.after_some(50, 400, Event::Dial { d, run, g, s });
+            return;
+        }
+        let link = self.links.len();
+        let g_run = self.gateways[g].run;
+        self.links.push(Link { d, d_run: run, g, g_run, s, g_id: LinkId(0), cut: false, clear: [0; 3], back: 0 });
+        self.links[link].g_id = self.link_up_at_gateway(link);
+        self.dispatchers[d].links.insert((g, s), link);
+        let at = self.now + self.random.delay();
+        self.links[link].back = at;
+        self.at(at, Event::LinkReady { link });
+        self.flush(g, s);
+    }
+
+    /// Cuts a link: what is under way is lost; each side sees it within `seen_ms`.
+    pub fn cut(&mut self, link: usize, seen_ms: u64) {
+        if std::mem::replace(&mut self.links[link].cut, true) {
+            return;
+        }
+        self.trace(|| format!("link {link} is cut"));
+        self.after_some(0, seen_ms, Event::LostAtGateway { link });
+        self.after_some(0, seen_ms, Event::LostAtDispatcher { link });
+    }
+}
