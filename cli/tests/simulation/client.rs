@@ -13,8 +13,6 @@ pub struct Client {
     pub user: usize,
     pub device: usize,
     pub conn: Option<usize>,
-    /// It is on its way to a gateway.
-    pub connecting: bool,
     /// It acknowledges late, past deadlines.
     pub lazy: bool,
     /// The session it had last and the last push it got there.
@@ -54,7 +52,7 @@ pub struct Receipt {
 
 impl Client {
     pub fn new(user: usize, device: usize, lazy: bool) -> Self {
-        Self { user, device, conn: None, connecting: false, lazy, resume: None }
+        Self { user, device, conn: None, lazy, resume: None }
     }
 }
 

@@ -44,7 +44,9 @@ impl Store {
                     known.returned = push.returned.or(known.returned);
                     return StreamOutcome::Appended { evicted: Vec::new() };
                 }
-                let evicted: Vec<_> = stream.extract_if(.., |_, e| e.expires_ms <= now_ms).map(|(_, e)| e).collect();
+                let expired: Vec<u64> =
+                    stream.iter().filter(|(_, e)| e.expires_ms <= now_ms).map(|(at, _)| *at).collect();
+                let evicted: Vec<_> = expired.iter().filter_map(|at| stream.remove(at)).collect();
                 self.next += 1;
                 stream.insert(self.next, *push);
                 for gone in &evicted {
