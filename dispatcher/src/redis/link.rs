@@ -1,15 +1,19 @@
-//! The connection to Redis: made when needed, given up at the first doubt, shared by all callers.
+//! The connections to Redis: made when needed, given up at the first doubt, shared by all callers.
 //!
 //! It never repeats a batch by itself, but for one case: a server that lost its scripts is given them and asked again. Every
 //! operation is idempotent, and the callers repeat.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
+use futures_util::future::join_all;
 use redis::{
-    AsyncConnectionConfig, Client, ErrorKind, IntoConnectionInfo, Pipeline, RedisError, ServerErrorKind, Value,
+    AsyncConnectionConfig, Client, Cmd, ErrorKind, IntoConnectionInfo, Pipeline, RedisError, ServerErrorKind, Value,
     aio::MultiplexedConnection,
 };
 
@@ -24,7 +28,9 @@ pub struct RedisLink {
     /// Host and port, without credentials.
     address: String,
     replicas: u32,
-    connection: tokio::sync::Mutex<Connection>,
+    connections: [tokio::sync::Mutex<Connection>; limits::REDIS_CONNECTIONS],
+    /// Where the next read goes.
+    turn: AtomicUsize,
     outage: Mutex<Option<Outage>>,
 }
 
@@ -55,7 +61,14 @@ impl RedisLink {
         let info = url.into_connection_info().map_err(malformed)?;
         let address = info.addr().to_string();
         let client = Client::open(info).map_err(malformed)?;
-        Ok(Arc::new(Self { client, address, replicas, connection: Default::default(), outage: Mutex::default() }))
+        Ok(Arc::new(Self {
+            client,
+            address,
+            replicas,
+            connections: Default::default(),
+            turn: AtomicUsize::new(0),
+            outage: Mutex::default(),
+        }))
     }
 
     /// What cannot be reached now, for `/readyz`.
@@ -68,15 +81,39 @@ impl RedisLink {
         super::durability::report(self).await
     }
 
-    /// Runs a pipeline that changes something.
-    pub(super) async fn write(&self, mut pipeline: Pipeline) -> Result<Vec<Value>, StoreError> {
+    /// Runs commands that change something, each with the hash of its user or message: those of one hash run in order.
+    /// One value per command, or the first error.
+    pub(super) async fn write(&self, commands: Vec<(u64, Cmd)>) -> Result<Vec<Value>, StoreError> {
+        let total = commands.len();
+        let spread = if total < limits::REDIS_SPREAD_MIN { 1 } else { limits::REDIS_CONNECTIONS };
+        let only = commands.first().map_or(0, |(hash, _)| *hash as usize % limits::REDIS_CONNECTIONS);
+        let mut parts: Vec<(Pipeline, Vec<usize>)> = (0..spread).map(|_| Default::default()).collect();
+        for (at, (hash, command)) in commands.into_iter().enumerate() {
+            let (pipeline, places) = &mut parts[hash as usize % spread];
+            pipeline.add_command(command);
+            places.push(at);
+        }
+        let write = |(number, (pipeline, _)): (usize, &(Pipeline, Vec<usize>))| {
+            self.write_part(if spread == 1 { only } else { number }, pipeline.clone())
+        };
+        let answers = join_all(parts.iter().enumerate().map(write)).await;
+        let mut values = vec![Value::Nil; total];
+        for ((_, places), answer) in parts.into_iter().zip(answers) {
+            for (at, value) in places.into_iter().zip(answer?) {
+                values[at] = value;
+            }
+        }
+        Ok(values)
+    }
+
+    async fn write_part(&self, at: usize, mut pipeline: Pipeline) -> Result<Vec<Value>, StoreError> {
         if pipeline.is_empty() {
             return Ok(Vec::new());
         }
         if self.replicas > 0 {
             pipeline.cmd("WAIT").arg(self.replicas).arg(limits::REDIS_WAIT_MS);
         }
-        let mut values = self.run(&pipeline).await?;
+        let mut values = self.run_on(at, &pipeline).await?;
         if self.replicas > 0 {
             match values.pop() {
                 Some(Value::Int(have)) if have >= i64::from(self.replicas) => {}
@@ -86,12 +123,16 @@ impl RedisLink {
         Ok(values)
     }
 
-    /// Runs a pipeline: one value per command, or the first error.
+    /// Runs a pipeline that changes nothing: one value per command, or the first error.
     pub(super) async fn run(&self, pipeline: &Pipeline) -> Result<Vec<Value>, StoreError> {
         if pipeline.is_empty() {
             return Ok(Vec::new());
         }
-        let (mut connection, number) = self.connect().await?;
+        self.run_on(self.turn.fetch_add(1, Ordering::Relaxed) % limits::REDIS_CONNECTIONS, pipeline).await
+    }
+
+    async fn run_on(&self, at: usize, pipeline: &Pipeline) -> Result<Vec<Value>, StoreError> {
+        let (mut connection, number) = self.connect(at).await?;
         let mut answer = pipeline.query_async::<Vec<Value>>(&mut connection).await;
         if answer.as_ref().is_err_and(|e| e.kind() == ErrorKind::Server(ServerErrorKind::NoScript)) {
             answer = match load_scripts(&mut connection).await {
@@ -106,15 +147,15 @@ impl RedisLink {
             }
             Err(error) => {
                 if !matches!(error.kind(), ErrorKind::Server(_) | ErrorKind::Extension) {
-                    self.give_up(number).await;
+                    self.give_up(at, number).await;
                 }
                 Err(self.failed(&error))
             }
         }
     }
 
-    async fn connect(&self) -> Result<(MultiplexedConnection, u64), StoreError> {
-        let mut held = self.connection.lock().await;
+    async fn connect(&self, at: usize) -> Result<(MultiplexedConnection, u64), StoreError> {
+        let mut held = self.connections[at].lock().await;
         if let Some(open) = &held.open {
             return Ok((open.clone(), held.number));
         }
@@ -147,8 +188,8 @@ impl RedisLink {
         Ok(open)
     }
 
-    async fn give_up(&self, number: u64) {
-        let mut held = self.connection.lock().await;
+    async fn give_up(&self, at: usize, number: u64) {
+        let mut held = self.connections[at].lock().await;
         if held.number == number {
             held.open = None;
         }

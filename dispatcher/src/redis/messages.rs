@@ -8,9 +8,10 @@ use std::{
 use pushgate_protocol::{
     ids::{AppId, DeviceId, MessageId, UserId},
     link::Lane,
+    placement::user_hash,
     result::{Recipient, State},
 };
-use redis::{Cmd, Pipeline, Value};
+use redis::{Cmd, Value};
 
 use super::{
     keys::{key, tagged},
@@ -101,20 +102,20 @@ impl RedisMessages {
 impl MessageStore for RedisMessages {
     fn record(&self, changes: Vec<StateChange>) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move {
-            let mut of_message: HashMap<Vec<u8>, Vec<&StateChange>> = HashMap::new();
+            let mut of_message: HashMap<(&AppId, &MessageId), Vec<&StateChange>> = HashMap::new();
             for change in &changes {
-                of_message.entry(prefix_of(&change.app, &change.message)).or_default().push(change);
+                of_message.entry((&change.app, &change.message)).or_default().push(change);
             }
-            let mut pipeline = Pipeline::new();
-            for (prefix, changes) in of_message {
+            let mut commands = Vec::with_capacity(of_message.len());
+            for ((app, id), changes) in of_message {
                 for changes in changes.chunks(limits::REDIS_CHANGES_MAX) {
-                    pipeline.add_command(self.record_call(&prefix, changes));
-                    if pipeline.len() >= limits::REDIS_PIPELINE_MAX {
-                        self.link.write(std::mem::take(&mut pipeline)).await?;
+                    commands.push((hash_of(app, id), self.record_call(&prefix_of(app, id), changes)));
+                    if commands.len() >= limits::REDIS_PIPELINE_MAX {
+                        self.link.write(std::mem::take(&mut commands)).await?;
                     }
                 }
             }
-            self.link.write(pipeline).await.map(drop)
+            self.link.write(commands).await.map(drop)
         })
     }
 
@@ -137,13 +138,12 @@ impl MessageStore for RedisMessages {
         Box::pin(async move {
             let mut reservations = Vec::with_capacity(ids.len());
             for ids in ids.chunks(limits::REDIS_PIPELINE_MAX) {
-                let mut pipeline = Pipeline::with_capacity(ids.len());
-                for (id, body, lane) in ids {
+                let command = |(id, body, lane): &(MessageId, [u8; 16], Lane)| {
                     let mut call = scripts::RESERVE.call(&[&key(&prefix_of(&app, id), "v")]);
                     call.arg(body).arg(*lane as u8).arg(now_ms).arg(self.bounds.idempotency_ms);
-                    pipeline.add_command(call);
-                }
-                for answer in self.link.write(pipeline).await? {
+                    (hash_of(&app, id), call)
+                };
+                for answer in self.link.write(ids.iter().map(command).collect()).await? {
                     reservations.push(reservation(&answer)?);
                 }
             }
@@ -154,11 +154,8 @@ impl MessageStore for RedisMessages {
     fn confirm(&self, app: AppId, ids: Vec<MessageId>) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move {
             for ids in ids.chunks(limits::REDIS_PIPELINE_MAX) {
-                let mut pipeline = Pipeline::with_capacity(ids.len());
-                for id in ids {
-                    pipeline.add_command(scripts::CONFIRM.call(&[&key(&prefix_of(&app, id), "v")]));
-                }
-                self.link.write(pipeline).await?;
+                let command = |id| (hash_of(&app, id), scripts::CONFIRM.call(&[&key(&prefix_of(&app, id), "v")]));
+                self.link.write(ids.iter().map(command).collect()).await?;
             }
             Ok(())
         })
@@ -167,6 +164,10 @@ impl MessageStore for RedisMessages {
 
 fn prefix_of(app: &AppId, id: &MessageId) -> Vec<u8> {
     tagged("m", app.as_str(), id.as_str())
+}
+
+fn hash_of(app: &AppId, id: &MessageId) -> u64 {
+    user_hash(0, app.as_str(), id.as_str())
 }
 
 fn digit(yes: bool) -> char {

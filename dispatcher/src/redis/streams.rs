@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use pushgate_protocol::placement::user_hash;
 use redis::{Cmd, Pipeline, Value};
 
 use super::{
@@ -53,11 +54,12 @@ impl RedisStreams {
         UserKeys { keys, prefix }
     }
 
-    fn command(&self, op: &StreamOp, now_ms: u64) -> Cmd {
+    /// The command for an operation, and the hash of its user.
+    fn command(&self, op: &StreamOp, now_ms: u64) -> (u64, Cmd) {
         let (StreamOp::Append { user, .. } | StreamOp::Settle { user, .. } | StreamOp::Tag { user, .. }) = op;
         let keys = self.keys(user, now_ms);
         let mark_keep_ms = self.bounds.mark_window_ms.saturating_mul(2).saturating_add(limits::STREAM_EPISODE_KEEP_MS);
-        match op {
+        let command = match op {
             StreamOp::Append { push, deferred, .. } => {
                 let episode = deferred.map(|tag| keys.episode(tag.episode));
                 let mut call = scripts::APPEND.call(&keys.with(episode.as_deref()));
@@ -79,7 +81,8 @@ impl RedisStreams {
                 call.arg(&key.0).arg(&stored::encode_returned(Some(*returned)));
                 call
             }
-        }
+        };
+        (user_hash(0, user.app.as_str(), user.user.as_str()), command)
     }
 
     async fn read_marks(&self, queries: &[MarkQuery], now_ms: u64) -> Result<Vec<Option<Mark>>, StoreError> {
@@ -139,11 +142,7 @@ impl Streams for RedisStreams {
         Box::pin(async move {
             let mut outcomes = Vec::with_capacity(ops.len());
             for ops in ops.chunks(limits::REDIS_PIPELINE_MAX) {
-                let mut pipeline = Pipeline::with_capacity(ops.len());
-                for op in ops {
-                    pipeline.add_command(self.command(op, now_ms));
-                }
-                let answers = self.link.write(pipeline).await?;
+                let answers = self.link.write(ops.iter().map(|op| self.command(op, now_ms)).collect()).await?;
                 for (op, answer) in ops.iter().zip(answers) {
                     outcomes.push(outcome(op, answer)?);
                 }
