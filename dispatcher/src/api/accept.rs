@@ -63,37 +63,26 @@ pub(super) async fn accept(
     lane: Lane,
     messages: Vec<Ready>,
 ) -> Result<Vec<Acceptance>, StoreError> {
-    let mut answers: Vec<Option<Acceptance>> = vec![None; messages.len()];
-    let mut first: HashMap<MessageId, usize> = HashMap::new();
-    let mut repeats = Vec::new();
-    let mut asked = Vec::with_capacity(messages.len());
-    for (n, message) in messages.iter().enumerate() {
-        match first.get(&message.id) {
-            Some(earlier) if messages[*earlier].body == message.body => repeats.push((n, *earlier)),
-            Some(_) => answers[n] = Some(Acceptance::Conflict),
-            None => {
-                first.insert(message.id.clone(), n);
-                asked.push((n, (message.id.clone(), message.body, lane)));
-            }
-        }
+    // A message that is there twice is asked for once; two messages with one id are for the store to judge.
+    let mut first: HashMap<(&MessageId, [u8; 16]), usize> = HashMap::new();
+    let (mut asked, mut place) = (Vec::with_capacity(messages.len()), Vec::with_capacity(messages.len()));
+    for message in &messages {
+        place.push(*first.entry((&message.id, message.body)).or_insert_with(|| {
+            asked.push((message.id.clone(), message.body, lane));
+            asked.len() - 1
+        }));
     }
-    let (places, ids): (Vec<usize>, Vec<_>) = asked.into_iter().unzip();
     let store = &api.given.messages;
-    let reserved = in_time(api, store.reserve(app.clone(), ids, (api.given.clock)())).await?;
+    let reserved = in_time(api, store.reserve(app.clone(), asked, (api.given.clock)())).await?;
 
-    let mut records: Vec<Option<NewRecord>> = messages.into_iter().map(|m| Some(m.record)).collect();
     let (mut appending, mut confirming) = (Vec::new(), Vec::new());
-    let named: HashMap<usize, MessageId> = first.into_iter().map(|(id, n)| (n, id)).collect();
-    for (n, reservation) in places.into_iter().zip(reserved) {
-        answers[n] = Some(match reservation {
-            Reservation::Conflict => Acceptance::Conflict,
-            Reservation::Accepted(lane) => Acceptance::Accepted(lane),
-            Reservation::New | Reservation::Pending => {
-                appending.extend(records[n].take());
-                confirming.extend(named.get(&n).cloned());
-                Acceptance::Accepted(lane)
-            }
-        });
+    let mut taken = vec![false; reserved.len()];
+    for (message, at) in messages.into_iter().zip(&place) {
+        let open = matches!(reserved.get(*at), Some(Reservation::New | Reservation::Pending));
+        if open && !std::mem::replace(&mut taken[*at], true) {
+            appending.push(message.record);
+            confirming.push(message.id);
+        }
     }
     if !appending.is_empty() {
         in_time(api, api.given.intake.append(lane, appending)).await?;
@@ -103,10 +92,13 @@ pub(super) async fn accept(
             tracing::warn!(%error, "accepted ids could not be confirmed");
         }
     }
-    for (n, earlier) in repeats {
-        answers[n] = answers[earlier];
-    }
-    Ok(answers.into_iter().map(|a| a.expect("each was asked, is a repeat or is in conflict")).collect())
+    let answer = |reservation: &Reservation| match reservation {
+        Reservation::Conflict => Acceptance::Conflict,
+        Reservation::Accepted(lane) => Acceptance::Accepted(*lane),
+        Reservation::New | Reservation::Pending => Acceptance::Accepted(lane),
+    };
+    let answers = place.iter().map(|at| reserved.get(*at).map(answer)).collect::<Option<Vec<_>>>();
+    answers.ok_or_else(|| StoreError::Damaged { what: "message store", detail: "it left reservations out".into() })
 }
 
 /// Gives up on a store that does not answer: what it did remains open, and a repeated request finds out.

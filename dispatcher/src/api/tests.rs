@@ -24,7 +24,7 @@ use self::doubles::{Memory, Outage};
 use super::*;
 
 const SECRET: &str = "a secret of sixteen";
-const NOW_MS: u64 = 1_000_000;
+const NOW_MS: u64 = 1_700_000_000_000;
 
 struct Fixture {
     memory: Arc<Memory>,
