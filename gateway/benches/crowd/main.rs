@@ -9,9 +9,11 @@
 mod raw;
 
 use std::{
+    collections::BTreeMap,
     fs,
     io::{Read, Write},
     net::{TcpListener, TcpStream},
+    os::unix::net::UnixStream,
     path::Path,
     process::Command,
     sync::{Arc, Barrier},
@@ -26,6 +28,7 @@ const ROUNDS: usize = 10;
 const ECHO_SOCKETS: usize = 64;
 const ECHO_BYTES: usize = 64;
 const ECHOES: usize = 1_000;
+const IDLE_SOCKETS: usize = 9_000;
 const FAN_SOCKETS: usize = 2_000;
 const FAN_BYTES: usize = 128;
 const FANS: usize = 20;
@@ -44,6 +47,16 @@ fn main() {
     if !std::env::args().any(|argument| argument == "--bench") {
         return;
     }
+    if std::env::args().any(|argument| argument == "--idle-uring") {
+        return println!("{}", idle_bytes(Engine::Uring));
+    }
+    if std::env::args().any(|argument| argument == "--idle-epoll") {
+        return println!("{}", idle_bytes(Engine::Epoll));
+    }
+    // Each in a process of its own, or one would live in the memory that the other gave back.
+    let this = std::env::current_exe().unwrap().display().to_string();
+    let idle = [Engine::Uring, Engine::Epoll]
+        .map(|engine| (engine.name(), answer(&this, &["--bench", &format!("--idle-{}", engine.name())])));
     let mut samples: Vec<(&str, Vec<u64>, Vec<u64>)> =
         SERVERS.iter().map(|(name, _)| (*name, Vec::new(), Vec::new())).collect();
     for _ in 0..ROUNDS {
@@ -52,13 +65,39 @@ fn main() {
             fans.push(fan_out_ns(*server));
         }
     }
-    let report = report(&samples);
+    let report = report(&samples, &idle);
     println!("{report:#}");
     if std::env::args().any(|argument| argument == "--record") {
         let results = Path::new(env!("CARGO_MANIFEST_DIR")).join("../bench/results");
         fs::create_dir_all(&results).unwrap();
         fs::write(results.join("crowd.json"), format!("{report:#}\n")).unwrap();
     }
+}
+
+/// Resident bytes of user space per connection that has echoed once and then idles, shared buffers of the engine included.
+fn idle_bytes(engine: Engine) -> usize {
+    let mut peers = Vec::with_capacity(IDLE_SOCKETS);
+    let before = resident_bytes();
+    let mut crowd = engine.open(Settings::default()).unwrap();
+    for _ in 0..IDLE_SOCKETS {
+        let (near, far) = UnixStream::pair().unwrap();
+        crowd.insert(far.into()).unwrap();
+        peers.push(near);
+    }
+    let mut echo = Echo(IDLE_SOCKETS * ECHO_BYTES);
+    for some in peers.chunks_mut(100) {
+        let left = echo.0 - some.len() * ECHO_BYTES;
+        some.iter_mut().for_each(|peer| peer.write_all(&[7; ECHO_BYTES]).unwrap());
+        while echo.0 > left || crowd.wants_turn() {
+            crowd.turn(0, &mut echo).unwrap();
+        }
+    }
+    (resident_bytes() - before) / IDLE_SOCKETS
+}
+
+fn resident_bytes() -> usize {
+    let statm = fs::read_to_string("/proc/self/statm").unwrap();
+    statm.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4_096
 }
 
 /// Nanoseconds of the server's processor per echo.
@@ -194,7 +233,7 @@ impl Shard for Monoio {
         self.run(async {
             let mut watch = Watch::new().unwrap();
             let mut echo = Echo(bytes);
-            while echo.0 > 0 {
+            while echo.0 > 0 || crowd.wants_turn() {
                 watch.wait(&*crowd, Duration::from_secs(1)).await.unwrap();
                 crowd.turn(0, &mut echo).unwrap();
             }
@@ -217,7 +256,7 @@ fn processor_ns() -> u64 {
     stat.split(' ').next().unwrap().parse().unwrap()
 }
 
-fn report(samples: &[(&str, Vec<u64>, Vec<u64>)]) -> Value {
+fn report(samples: &[(&str, Vec<u64>, Vec<u64>)], idle: &[(&'static str, String); 2]) -> Value {
     let (_, raw_echoes, raw_fans) = &samples[0];
     let engines: Vec<_> = samples
         .iter()
@@ -235,11 +274,13 @@ fn report(samples: &[(&str, Vec<u64>, Vec<u64>)]) -> Value {
         "what": "processor nanoseconds of the server's thread per echo and per message of a fan-out",
         "command": "cargo bench -p pushgate-gateway --bench crowd -- --record",
         "commit": answer("git", &["rev-parse", "HEAD"]),
+        "profile": if cfg!(debug_assertions) { "dev" } else { "release" },
         "kernel": answer("uname", &["-sr"]),
         "cpus": thread::available_parallelism().map_or(0, usize::from),
         "echo": {"sockets": ECHO_SOCKETS, "bytes": ECHO_BYTES, "echoes_per_socket": ECHOES},
         "fan_out": {"sockets": FAN_SOCKETS, "bytes": FAN_BYTES, "messages_per_socket": FANS},
         "rounds": ROUNDS,
+        "idle": {"sockets": IDLE_SOCKETS, "resident_bytes_per_socket": idle.iter().cloned().collect::<BTreeMap<_, _>>()},
         "servers": engines,
     })
 }
