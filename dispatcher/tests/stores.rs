@@ -6,6 +6,8 @@
 mod backend;
 #[path = "stores/crash.rs"]
 mod crash;
+#[path = "stores/embedded_facts.rs"]
+mod embedded_facts;
 #[path = "stores/message_facts.rs"]
 mod message_facts;
 #[path = "stores/redis_facts.rs"]

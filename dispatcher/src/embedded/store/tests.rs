@@ -84,3 +84,58 @@ fn a_job_sees_what_an_earlier_job_wrote() {
     assert_eq!(counts, (0..100).collect::<Vec<_>>());
     assert!(durable(&store, "n").is_some());
 }
+
+fn files_below(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
+}
+
+#[test]
+fn a_flipped_byte_in_the_journal_is_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(dir.path()).unwrap();
+    put(&store, "a", "look for these bytes");
+    put(&store, "b", "and more after them");
+    drop(store);
+    let journals =
+        files_below(&dir.path().join("store")).into_iter().filter(|p| p.extension().is_some_and(|e| e == "jnl"));
+    for journal in journals {
+        let mut bytes = fs::read(&journal).unwrap();
+        if let Some(at) = bytes.windows(20).position(|w| w == b"look for these bytes") {
+            bytes[at] ^= 1;
+            fs::write(&journal, bytes).unwrap();
+        }
+    }
+    assert!(matches!(EmbeddedStore::open(dir.path()), Err(OpenError::Damaged { .. })));
+}
+
+#[test]
+fn a_broken_file_of_a_keyspace_is_an_error_not_a_panic() {
+    let healthy = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(healthy.path()).unwrap();
+    put(&store, "a", "1");
+    store.keyspace("facts").unwrap().rotate_memtable_and_wait().unwrap();
+    drop(store);
+    let store = healthy.path().join("store");
+    for broken in files_below(&store.join("keyspaces")) {
+        for length in [0, 1, 40] {
+            let dir = tempfile::tempdir().unwrap();
+            for file in files_below(&store) {
+                let copy = dir.path().join("store").join(file.strip_prefix(&store).unwrap());
+                fs::create_dir_all(copy.parent().unwrap()).unwrap();
+                fs::copy(&file, &copy).unwrap();
+                if file == broken {
+                    let whole = fs::read(&file).unwrap();
+                    fs::write(&copy, &whole[..whole.len().min(length)]).unwrap();
+                }
+            }
+            // Some files are not needed any more, or can be cut without harm.
+            let outcome = EmbeddedStore::open(dir.path()).map(drop);
+            assert!(
+                matches!(outcome, Ok(()) | Err(OpenError::Damaged { .. })),
+                "{} cut to {length}: {outcome:?}",
+                broken.display()
+            );
+        }
+    }
+}
