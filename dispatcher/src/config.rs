@@ -11,6 +11,9 @@ pub struct DispatcherConfig {
     pub listen: String,
     /// Where messages come from: `embedded` (the log on local disk) or `kafka`. Default `embedded`.
     pub source: SourceKind,
+    /// Web pages that may call REST from a browser: their origins, such as `https://admin.example`. Default none; `dev`
+    /// allows its own page.
+    pub cors_origins: Vec<String>,
     /// This process' name towards gateways. Default `dispatcher`.
     pub node: String,
     /// Directory of the embedded log and stores, used when `source` or `store.kind` is `embedded`. Default
@@ -32,6 +35,7 @@ impl Default for DispatcherConfig {
         Self {
             listen: "0.0.0.0:7410".into(),
             source: SourceKind::Embedded,
+            cors_origins: Vec::new(),
             node: "dispatcher".into(),
             data: "./pushgate-data".into(),
             workers: 0,

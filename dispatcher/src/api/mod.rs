@@ -16,11 +16,13 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use axum::{
     Router,
+    http::{HeaderValue, Method, header},
     routing::{get, post},
 };
 use prometheus_client::registry::Registry;
 use pushgate_protocol::auth::Apps;
 use tokio::sync::Semaphore;
+use tower_http::cors::CorsLayer;
 
 pub use self::metrics::ApiMetrics;
 use self::problem::Problem;
@@ -48,6 +50,8 @@ pub struct ApiState {
     pub registry: Arc<Registry>,
     /// What REST counts; registered in `registry`.
     pub metrics: ApiMetrics,
+    /// Origins of web pages that may call.
+    pub cors_origins: Vec<HeaderValue>,
     /// The time.
     pub clock: Arc<Clock>,
 }
@@ -81,6 +85,10 @@ pub fn router(state: ApiState) -> Router {
 }
 
 fn routes(state: ApiState, patience: Patience) -> Router {
+    let cors = CorsLayer::new()
+        .allow_origin(state.cors_origins.clone())
+        .allow_methods([Method::GET, Method::POST])
+        .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE]);
     let api = Api { given: state, bodies: Arc::new(Semaphore::new(REST_BODY_KIB_MAX)), patience };
     Router::new()
         .route("/v1/messages", post(send::one))
@@ -91,6 +99,7 @@ fn routes(state: ApiState, patience: Patience) -> Router {
         .route("/metrics", get(probes::metrics))
         .fallback(async || Problem::not_found("there is nothing at this path"))
         .method_not_allowed_fallback(async || Problem::new(405, "method_not_allowed", "this path has no such method"))
+        .layer(cors)
         .with_state(api)
 }
 

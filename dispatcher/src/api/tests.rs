@@ -77,6 +77,7 @@ impl Fixture {
             health: health.clone(),
             registry: Arc::new(registry),
             metrics,
+            cors_origins: vec![HeaderValue::from_static("http://page.example")],
             clock: Arc::new(|| NOW_MS),
         };
         let router = routes(state, Patience { body: patience, store: patience });
@@ -428,4 +429,17 @@ async fn malformed_requests_do_not_disturb_the_listener() {
     assert_eq!(exchange(header.into_bytes()).await, "HTTP/1.1 431");
     assert_eq!(exchange(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n".to_vec()).await, "HTTP/1.1 200");
     server.abort();
+}
+
+#[tokio::test]
+async fn a_named_page_may_call_from_a_browser_and_no_other() {
+    let api = Fixture::new();
+    for (origin, allowed) in [("http://page.example", true), ("http://other.example", false)] {
+        let preflight = Request::options("/v1/messages")
+            .header(header::ORIGIN, origin)
+            .header(header::ACCESS_CONTROL_REQUEST_METHOD, "POST")
+            .header(header::ACCESS_CONTROL_REQUEST_HEADERS, "authorization,content-type");
+        let answer = api.call(preflight.body(Body::empty()).unwrap()).await;
+        assert_eq!(answer.headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN), allowed, "{origin}");
+    }
 }

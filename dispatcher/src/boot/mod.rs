@@ -13,6 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use axum::http::HeaderValue;
 use prometheus_client::registry::Registry;
 use pushgate_protocol::{
     auth::Apps,
@@ -78,6 +79,9 @@ pub enum BootError {
         /// What is wrong.
         error: IdError,
     },
+    /// An origin is not one.
+    #[error("dispatcher.cors_origins: {0:?} is not an origin such as https://admin.example")]
+    Origin(String),
     /// The address of REST cannot be had.
     #[error("dispatcher.listen: cannot listen on {address}: {error}")]
     Listen {
@@ -199,6 +203,7 @@ pub async fn start(parts: DispatcherParts) -> Result<RunningDispatcher, BootErro
         health,
         registry: Arc::new(registry),
         metrics,
+        cors_origins: origins(&parts.config.cors_origins)?,
         clock: Arc::new(clock::unix_ms),
     };
     let rest = tokio::spawn(async move {
@@ -234,6 +239,10 @@ impl RunningDispatcher {
         let _ = join.await;
         info!("dispatcher down");
     }
+}
+
+fn origins(configured: &[String]) -> Result<Vec<HeaderValue>, BootError> {
+    configured.iter().map(|text| text.parse().map_err(|_| BootError::Origin(text.clone()))).collect()
 }
 
 async fn listen(address: &str) -> Result<TcpListener, BootError> {
