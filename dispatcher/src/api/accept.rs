@@ -63,22 +63,13 @@ pub(super) async fn accept(
     lane: Lane,
     messages: Vec<Ready>,
 ) -> Result<Vec<Acceptance>, StoreError> {
-    // A message that is there twice is asked for once; two messages with one id are for the store to judge.
-    let mut first: HashMap<(&MessageId, [u8; 16]), usize> = HashMap::new();
-    let (mut asked, mut place) = (Vec::with_capacity(messages.len()), Vec::with_capacity(messages.len()));
-    for message in &messages {
-        place.push(*first.entry((&message.id, message.body)).or_insert_with(|| {
-            asked.push((message.id.clone(), message.body, lane));
-            asked.len() - 1
-        }));
-    }
-    let store = &api.given.messages;
-    let reserved = in_time(api, store.reserve(app.clone(), asked, (api.given.clock)())).await?;
+    let (asked, place) = distinct(&messages, lane);
+    let reserved = reserve(api, app, asked).await?;
 
     let (mut appending, mut confirming) = (Vec::new(), Vec::new());
     let mut taken = vec![false; reserved.len()];
     for (message, at) in messages.into_iter().zip(&place) {
-        let open = matches!(reserved.get(*at), Some(Reservation::New | Reservation::Pending));
+        let open = matches!(reserved[*at], Reservation::New | Reservation::Pending);
         if open && !std::mem::replace(&mut taken[*at], true) {
             appending.push(message.record);
             confirming.push(message.id);
@@ -88,17 +79,63 @@ pub(super) async fn accept(
         in_time(api, api.given.intake.append(lane, appending)).await?;
         // The messages are durable. An id that stays unconfirmed costs a repeated request a second record, whose
         // deliveries are dropped as duplicates.
-        if let Err(error) = in_time(api, store.confirm(app.clone(), confirming)).await {
+        if let Err(error) = in_time(api, api.given.messages.confirm(app.clone(), confirming)).await {
             tracing::warn!(%error, "accepted ids could not be confirmed");
         }
     }
-    let answer = |reservation: &Reservation| match reservation {
+    let answer = |reservation| match reservation {
         Reservation::Conflict => Acceptance::Conflict,
-        Reservation::Accepted(lane) => Acceptance::Accepted(*lane),
+        Reservation::Accepted(lane) => Acceptance::Accepted(lane),
         Reservation::New | Reservation::Pending => Acceptance::Accepted(lane),
     };
-    let answers = place.iter().map(|at| reserved.get(*at).map(answer)).collect::<Option<Vec<_>>>();
-    answers.ok_or_else(|| StoreError::Damaged { what: "message store", detail: "it left reservations out".into() })
+    Ok(place.into_iter().map(|at| answer(reserved[at])).collect())
+}
+
+/// An id with its body's hash and lane, as the store wants it.
+type Asked = (MessageId, [u8; 16], Lane);
+
+/// The distinct (id, body) pairs in order, and for each message which of them it is.
+fn distinct(messages: &[Ready], lane: Lane) -> (Vec<Asked>, Vec<usize>) {
+    let mut first: HashMap<(&MessageId, [u8; 16]), usize> = HashMap::new();
+    let (mut asked, mut place) = (Vec::with_capacity(messages.len()), Vec::with_capacity(messages.len()));
+    for Ready { id, body, .. } in messages {
+        place.push(*first.entry((id, *body)).or_insert_with(|| {
+            asked.push((id.clone(), *body, lane));
+            asked.len() - 1
+        }));
+    }
+    (asked, place)
+}
+
+/// Reserves distinct pairs. Of several bodies under one id the first has the right to it; a later one is asked for only
+/// when the first turned out to be in conflict itself, so that no two compete in one call.
+async fn reserve(api: &Api, app: &AppId, asked: Vec<Asked>) -> Result<Vec<Reservation>, StoreError> {
+    let store = &api.given.messages;
+    let now_ms = (api.given.clock)();
+    let mut seen = HashMap::new();
+    let mut owner = Vec::with_capacity(asked.len());
+    for (n, (id, ..)) in asked.iter().enumerate() {
+        owner.push(*seen.entry(id.clone()).or_insert(n));
+    }
+    let (mut reserved, mut left) = (vec![Reservation::Conflict; asked.len()], Vec::new());
+    let firsts: Vec<usize> = (0..asked.len()).filter(|n| owner[*n] == *n).collect();
+    let ids = firsts.iter().map(|n| asked[*n].clone()).collect();
+    let answers = in_time(api, store.reserve(app.clone(), ids, now_ms)).await?;
+    if answers.len() != firsts.len() {
+        return Err(StoreError::Damaged { what: "message store", detail: "it left reservations out".into() });
+    }
+    for (n, answer) in firsts.into_iter().zip(answers) {
+        reserved[n] = answer;
+    }
+    left.extend((0..asked.len()).filter(|n| owner[*n] != *n && reserved[owner[*n]] == Reservation::Conflict));
+    if !left.is_empty() {
+        let ids = left.iter().map(|n| asked[*n].clone()).collect();
+        let answers = in_time(api, store.reserve(app.clone(), ids, now_ms)).await?;
+        for (n, answer) in left.into_iter().zip(answers) {
+            reserved[n] = answer;
+        }
+    }
+    Ok(reserved)
 }
 
 /// Gives up on a store that does not answer: what it did remains open, and a repeated request finds out.
