@@ -2,16 +2,12 @@
 
 /// Shortest key of node links, bytes.
 pub const LINK_KEY_BYTES_MIN: usize = 16;
-/// Most pipeline workers of a dispatcher.
-pub const WORKERS_MAX: u64 = 64;
 /// Longest acknowledgement deadline, milliseconds.
 pub const ACK_DEADLINE_MS_MAX: u64 = 3_600_000;
 /// Most records of one lane polled and not settled.
 pub const IN_FLIGHT_MAX: u64 = 1_000_000;
 /// A day, milliseconds.
 pub const DAY_MS: u64 = 86_400_000;
-/// Greatest weight of a member.
-pub const MEMBER_WEIGHT_MAX: u64 = 1_000;
 /// Longest life of a token that `token` mints, seconds.
 pub const TOKEN_TTL_S_MAX: u64 = 366 * 86_400;
 /// Shortest pause of `listen` before it connects again, milliseconds.
@@ -34,3 +30,7 @@ pub const LISTEN_TOKEN_TTL_S: u64 = 86_400;
 pub const SETTLE_MS: u64 = 2_000;
 /// Time that `listen` waits for the answer to its close frame, milliseconds.
 pub const CLOSE_TIMEOUT_MS: u64 = 1_000;
+/// Pause of a server between two looks at whether its parts still run, milliseconds.
+pub const HEALTH_LOOK_MS: u64 = 1_000;
+/// Limit of open files below which `doctor` advises to raise it.
+pub const OPEN_FILES_ADVISED: u64 = 65_536;

@@ -2,6 +2,7 @@
 //!
 //! | module | owns |
 //! |---|---|
+//! | `boot` | composition: config → build → run → drain |
 //! | `commands` | what the user asks for, one file per command |
 //! | `config` | the configuration file, its checks and its reference |
 //! | `failure` | how a command fails: what, where, what to do, exit code |
@@ -16,6 +17,8 @@ compile_error!(
      virtual machine or container, for example: docker run --rm -it -v \"$PWD\":/pushgate -w /pushgate rust:1 cargo run --release -- dev"
 );
 
+#[cfg(target_os = "linux")]
+mod boot;
 #[cfg(target_os = "linux")]
 mod commands;
 #[cfg(target_os = "linux")]

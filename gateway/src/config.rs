@@ -33,10 +33,12 @@ pub struct GatewayConfig {
     pub engine: EngineChoice,
     /// Whether `GET /v1/echo` answers: a WebSocket without a token that sends back what it gets. Default `false`.
     pub echo: bool,
-    /// The key that dispatchers and gateways prove to each other, at least 16 bytes. One of `link_key` and
-    /// `link_key_file` is needed.
+    /// The key that dispatchers and gateways prove to each other, at least 16 bytes. In a file it stands once for all
+    /// nodes, in `[links]`; whoever starts the gateway puts it, or the name of its file, here.
+    #[serde(skip)]
     pub link_key: Option<String>,
     /// File that holds the link key; a final line end is ignored.
+    #[serde(skip)]
     pub link_key_file: Option<String>,
     /// Bounds.
     pub limits: GatewayLimits,

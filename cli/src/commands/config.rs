@@ -80,7 +80,7 @@ impl Source {
         }
         let config = &loaded.config;
         let embedded = config.dispatcher.source == SourceKind::Embedded && config.store.kind == StoreKind::Embedded;
-        match (loaded.has("gateway"), loaded.has("dispatcher")) {
+        match (loaded.wrote("gateway"), loaded.wrote("dispatcher")) {
             (true, false) if config.links.key.is_some() || config.links.key_file.is_some() => vec![Role::Gateway],
             (true, true) if !embedded => vec![Role::Gateway, Role::Dispatcher],
             (false, true) if !embedded => vec![Role::Dispatcher],

@@ -4,8 +4,10 @@
 
 mod app;
 mod config;
+mod doctor;
 mod listen;
 mod send;
+mod serve;
 mod token;
 pub mod values;
 
@@ -31,6 +33,12 @@ pub struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run everything in one process on this machine: gateway, dispatcher, embedded log.
+    Dev(serve::DevCommand),
+    /// Run a gateway, a node that holds clients' WebSockets.
+    Gateway(serve::NodeCommand),
+    /// Run a dispatcher, a node that takes messages and decides what becomes of them.
+    Dispatcher(serve::NodeCommand),
     /// Print a client's token (JWT), alone.
     Token(token::TokenCommand),
     /// Show an app.
@@ -39,6 +47,8 @@ enum Command {
     Send(Box<send::SendCommand>),
     /// Be a client: print a user's pushes and acknowledge them.
     Listen(Box<listen::ListenCommand>),
+    /// Look at what this machine allows and whether a server can be found.
+    Doctor(doctor::DoctorCommand),
     /// Check a configuration, or print what is in force.
     Config(config::ConfigCommand),
 }
@@ -47,6 +57,10 @@ impl CommandLine {
     /// Does what was asked for.
     pub fn run(self) -> Result<(), Failure> {
         match self.command {
+            Command::Dev(command) => command.run(),
+            Command::Gateway(command) => command.run_gateway(),
+            Command::Dispatcher(command) => command.run_dispatcher(),
+            Command::Doctor(command) => command.run(),
             Command::Token(command) => command.run(),
             Command::App(command) => command.run(),
             Command::Send(command) => command.run(),

@@ -101,7 +101,7 @@ impl SendCommand {
             writeln!(out, "{id}")?;
             out.flush()?;
         }
-        let mut watch = Watch { rest: &rest, id: &id, told_stored: false };
+        let mut watch = Watch { rest: &rest, id: &id, since: Instant::now(), told_stored: false };
         let patience_ms =
             if self.wait { values::duration(self.timeout) } else { Duration::from_millis(limits::SETTLE_MS) };
         let delayed = self.delay.is_some() && !self.wait;
@@ -187,6 +187,7 @@ impl std::fmt::Display for States {
 struct Watch<'a> {
     rest: &'a Rest,
     id: &'a str,
+    since: Instant,
     told_stored: bool,
 }
 
@@ -227,11 +228,11 @@ impl Watch<'_> {
         for recipient in body["recipients"].as_array().into_iter().flatten().filter(|r| r["state"] == "stored") {
             self.told_stored = true;
             let user = recipient["recipient"]["user"].as_str().unwrap_or("the user");
-            match recipient["reason"].as_str() {
-                Some(reason) if reason != "offline" => {
-                    eprintln!("the push is stored for {user} ({reason}): it is delivered when {user} connects");
-                }
-                _ => eprintln!("{user} is not connected: the push is stored and is delivered when {user} connects"),
+            // Stored at once: nobody was there. Stored later: somebody was, and did not acknowledge in time.
+            if self.since.elapsed() < Duration::from_millis(limits::SETTLE_MS) {
+                eprintln!("{user} is not connected: the push is stored and is delivered when {user} connects");
+            } else {
+                eprintln!("{user} has not acknowledged the push: it is stored until that happens");
             }
         }
     }

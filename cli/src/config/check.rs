@@ -118,7 +118,13 @@ impl Config {
         if let Err(error) = NodeId::parse(&dispatcher.node) {
             texts.push(format!("dispatcher.node is {:?}: {error}", dispatcher.node));
         }
-        range(texts, "dispatcher.workers", dispatcher.workers.into(), 0, limits::WORKERS_MAX);
+        range(
+            texts,
+            "dispatcher.workers",
+            dispatcher.workers.into(),
+            0,
+            pushgate_dispatcher::limits::WORKERS_MAX.into(),
+        );
         range(texts, "dispatcher.ack_deadline_ms", dispatcher.ack_deadline_ms, 100, limits::ACK_DEADLINE_MS_MAX);
         range(texts, "dispatcher.in_flight_max", dispatcher.in_flight_max as u64, 1, limits::IN_FLIGHT_MAX);
         range(texts, "store.dedupe_window_ms", self.store.dedupe_window_ms, 1_000, limits::DAY_MS);
@@ -165,7 +171,13 @@ impl Config {
             if !is_host_and_port(&member.links) {
                 texts.push(format!("members[{n}].links is {:?}, must be host:port", member.links));
             }
-            range(texts, &format!("members[{n}].weight"), member.weight.into(), 1, limits::MEMBER_WEIGHT_MAX);
+            range(
+                texts,
+                &format!("members[{n}].weight"),
+                member.weight.into(),
+                1,
+                pushgate_protocol::ring::WEIGHT_MAX.into(),
+            );
         }
     }
 }

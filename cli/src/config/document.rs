@@ -56,6 +56,13 @@ impl Origins {
         }
     }
 
+    /// Whether this very key, or one below it, was written.
+    pub fn wrote(&self, path: &str) -> bool {
+        let below =
+            |key: &String| key.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']));
+        self.0.keys().any(below)
+    }
+
     /// A finding about a key.
     pub fn finding(&self, path: &str, text: String) -> Finding {
         Finding { place: self.place(path), text }

@@ -1,5 +1,7 @@
 //! `[log]`
 
+use std::io::IsTerminal;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +15,9 @@ pub struct LogConfig {
     /// `info,pushgate_gateway=debug`. Default `info`.
     pub level: String,
 }
+
+/// Libraries whose `info` tells of every file they touch.
+const QUIETER: &str = "fjall=warn,lsm_tree=warn";
 
 /// How a log line looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -33,7 +38,9 @@ impl Default for LogConfig {
 impl LogConfig {
     /// The filter that `level` describes.
     pub fn filter(&self) -> Result<tracing_subscriber::EnvFilter, String> {
-        tracing_subscriber::EnvFilter::builder().parse(&self.level).map_err(|error| {
+        // Before what is configured, so that it may say otherwise.
+        let level = format!("{QUIETER},{}", self.level);
+        tracing_subscriber::EnvFilter::builder().parse(&level).map_err(|error| {
             format!(
                 "log.level is {:?}, must be error, warn, info, debug, trace or module=level pairs: {error}",
                 self.level
@@ -43,7 +50,9 @@ impl LogConfig {
 
     /// Starts logging to stderr; called once, at the start of a server.
     pub fn start(&self) -> Result<(), String> {
-        let builder = tracing_subscriber::fmt().with_env_filter(self.filter()?).with_writer(std::io::stderr);
+        let colours = std::io::stderr().is_terminal();
+        let builder =
+            tracing_subscriber::fmt().with_env_filter(self.filter()?).with_writer(std::io::stderr).with_ansi(colours);
         let started = match self.format {
             LogFormat::Text => builder.try_init(),
             LogFormat::Json => builder.json().flatten_event(true).try_init(),

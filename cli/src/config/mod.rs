@@ -73,8 +73,13 @@ pub struct Loaded {
 
 impl Loaded {
     /// Whether the key was written, in the file or the environment.
-    pub fn has(&self, path: &str) -> bool {
-        self.origins.place(path).is_some()
+    pub fn wrote(&self, path: &str) -> bool {
+        self.origins.wrote(path)
+    }
+
+    /// Another configuration whose keys come from the same places.
+    pub fn with(self, config: Config) -> Self {
+        Self { config, origins: self.origins }
     }
 }
 

@@ -145,7 +145,7 @@ fn members_are_checked_one_by_one() {
         [
             "f.toml:5: members[1].node is \"g1\", which another member has",
             "f.toml:6: members[1].links is \"h\", must be host:port",
-            "f.toml:7: members[1].weight is 0, must be 1 to 1000",
+            "f.toml:7: members[1].weight is 0, must be 1 to 100",
         ]
     );
 }

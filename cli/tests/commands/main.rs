@@ -1,4 +1,9 @@
 //! The command line from outside: what it prints, where, and its exit codes.
 
 mod configuration;
+mod doctor;
+mod fake;
+mod listen;
 mod program;
+mod send;
+mod token;

@@ -1,3 +1,5 @@
+//! What the encoding of a stored push promises.
+
 use proptest::{prelude::*, strategy::ValueTree};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! What the embedded log promises.
+
 use std::time::Duration;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! What the embedded results and dead letters promise.
+
 use pushgate_protocol::{
     ids::{AppId, MessageId, UserId},
     link::Lane,

@@ -1,3 +1,5 @@
+//! What the embedded store promises.
+
 use fjall::Readable;
 
 use super::*;

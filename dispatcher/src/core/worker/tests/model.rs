@@ -15,7 +15,7 @@ pub(in crate::core::worker) struct Model {
     next: u64,
     /// Every batch applied or refused.
     pub(super) batches: Vec<Vec<StreamOp>>,
-    /// The rig does not answer for now.
+    /// While set, the rig does not answer.
     pub(super) hold_marks: bool,
     pub(super) hold_ops: bool,
     /// How many requests fail next.

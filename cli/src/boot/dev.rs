@@ -1,0 +1,104 @@
+//! `pushgate dev`: gateway and dispatcher in one process, on loopback, with data on local disk.
+
+use std::{
+    io::{self, Write},
+    net::TcpListener,
+    path::Path,
+    sync::Arc,
+};
+
+use pushgate_dispatcher::{boot as dispatcher, config::MemberConfig};
+use pushgate_gateway::{boot as gateway, page};
+
+use super::{banner, data, node, signals};
+use crate::{
+    config::{Config, Loaded, Role},
+    failure::Failure,
+    runtime_file::{Addresses, RuntimeFile},
+};
+
+/// Runs until Ctrl-C or SIGTERM.
+pub fn dev(loaded: Loaded, data: &Path) -> Result<(), Failure> {
+    let data = data::directory(data)?;
+    let mut config = on_loopback(&loaded);
+    if config.apps.is_empty() {
+        config.apps = data::default_apps(&data)?;
+    }
+    config.links.key_file = None;
+    config.links.key = Some(data::link_key()?);
+    config.dispatcher.data = data.to_string_lossy().into_owned();
+    for address in [&mut config.gateway.listen, &mut config.gateway.links, &mut config.dispatcher.listen] {
+        fix_port(address)?;
+    }
+    let member = MemberConfig { node: config.gateway.node.clone(), links: config.gateway.links.clone(), weight: 1 };
+    config.members = vec![member];
+    loaded.with(config.clone()).check(Role::Dev)?;
+    config.log.start().map_err(Failure::new)?;
+    node::runtime()?.block_on(run(&config, &data))
+}
+
+async fn run(config: &Config, data: &Path) -> Result<(), Failure> {
+    let apps = Arc::new(config.registry().map_err(Failure::usage)?);
+    let first_app = config.apps.first().expect("dev has at least one app").id.clone();
+    // Its address is fixed by now: the page that the gateway serves sends there.
+    let page = page(&format!("http://{}", config.dispatcher.listen));
+    let options = gateway::StartOptions { page: Some(page), epoch: node::epoch(config)? };
+    let gateway = gateway::start(&node::gateway_config(config)?, Arc::clone(&apps), options).map_err(node::failed)?;
+    let dispatcher = dispatcher::start(node::dispatcher_parts(config, apps)?).await.map_err(node::failed)?;
+    let addresses = Addresses {
+        clients: gateway.listen().to_string(),
+        links: gateway.links().to_string(),
+        admin: gateway.admin().to_string(),
+        rest: dispatcher.address().to_string(),
+    };
+    let runtime = RuntimeFile::of_this_process(addresses, config.apps.clone());
+    let ended = match announce(&runtime, data, &first_app) {
+        Ok(()) => signals::wait(|| gateway.failed()).await,
+        Err(failure) => Err(failure),
+    };
+    runtime.remove(data);
+    // The gateway first: acknowledgements of its last pushes still find the dispatcher.
+    let stopped = tokio::task::spawn_blocking(move || gateway.shutdown()).await;
+    dispatcher.shut_down().await;
+    stopped.map_err(|error| Failure::new(format!("the gateway did not stop cleanly: {error}")))?;
+    ended
+}
+
+fn announce(runtime: &RuntimeFile, data: &Path, app: &pushgate_protocol::ids::AppId) -> Result<(), Failure> {
+    let unwritable =
+        |error: io::Error| Failure::new(format!("cannot write runtime.json to {}: {error}", data.display()));
+    runtime.write(data).map_err(unwritable)?;
+    let program = std::env::current_exe().unwrap_or_else(|_| "pushgate".into());
+    let mut out = io::stdout();
+    // Nobody may be reading: the server serves all the same.
+    let _ = out.write_all(banner::text(&program, data, &runtime.addresses, app).as_bytes());
+    let _ = out.flush();
+    Ok(())
+}
+
+/// What `dev` changes where neither file nor environment says otherwise: nothing is reached from outside, and the echo
+/// is on.
+fn on_loopback(loaded: &Loaded) -> Config {
+    let mut config = loaded.config.clone();
+    let addresses =
+        [("gateway.listen", &mut config.gateway.listen), ("dispatcher.listen", &mut config.dispatcher.listen)];
+    for (key, address) in addresses {
+        if !loaded.wrote(key) {
+            *address = address.replace("0.0.0.0", "127.0.0.1");
+        }
+    }
+    if !loaded.wrote("gateway.echo") {
+        config.gateway.echo = true;
+    }
+    config
+}
+
+/// Chooses a port where 0 asks for any: both halves must know it before either starts.
+fn fix_port(address: &mut String) -> Result<(), Failure> {
+    if let Some(host) = address.strip_suffix(":0") {
+        let taken = |error: io::Error| Failure::new(format!("no free port on {host}: {error}"));
+        let port = TcpListener::bind((host, 0)).and_then(|listener| listener.local_addr()).map_err(taken)?.port();
+        *address = format!("{host}:{port}");
+    }
+    Ok(())
+}

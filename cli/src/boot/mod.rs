@@ -1,0 +1,12 @@
+//! Composition: config → build → run → drain. The only place that puts gateway and dispatcher together.
+
+mod banner;
+mod data;
+mod dev;
+mod node;
+mod signals;
+
+pub use self::{
+    dev::dev,
+    node::{dispatcher, gateway},
+};

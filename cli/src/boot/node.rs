@@ -1,0 +1,82 @@
+//! `pushgate gateway` and `pushgate dispatcher`: one half each, as a node of a cluster.
+
+use std::sync::Arc;
+
+use pushgate_dispatcher::boot as dispatchers;
+use pushgate_gateway::{boot as gateways, config::GatewayConfig};
+use pushgate_protocol::{auth::Apps, ids::Epoch};
+use tokio::runtime::{Builder, Runtime};
+
+use super::signals;
+use crate::{
+    config::{Config, Loaded, Role},
+    failure::Failure,
+};
+
+/// Runs a gateway until Ctrl-C or SIGTERM.
+pub fn gateway(loaded: Loaded) -> Result<(), Failure> {
+    loaded.check(Role::Gateway)?;
+    let config = loaded.config;
+    config.log.start().map_err(Failure::new)?;
+    let apps = Arc::new(config.registry().map_err(Failure::usage)?);
+    let options = gateways::StartOptions { page: None, epoch: epoch(&config)? };
+    let gateway = gateways::start(&gateway_config(&config)?, apps, options).map_err(failed)?;
+    let ended = runtime()?.block_on(signals::wait(|| gateway.failed()));
+    gateway.shutdown();
+    ended
+}
+
+/// Runs a dispatcher until Ctrl-C or SIGTERM.
+pub fn dispatcher(loaded: Loaded) -> Result<(), Failure> {
+    loaded.check(Role::Dispatcher)?;
+    let config = loaded.config;
+    config.log.start().map_err(Failure::new)?;
+    let apps = Arc::new(config.registry().map_err(Failure::usage)?);
+    runtime()?.block_on(async {
+        let dispatcher = dispatchers::start(dispatcher_parts(&config, apps)?).await.map_err(failed)?;
+        let ended = signals::wait(|| false).await;
+        dispatcher.shut_down().await;
+        ended
+    })
+}
+
+/// The dispatcher's runtime; the gateway's own threads do not run on it.
+pub(super) fn runtime() -> Result<Runtime, Failure> {
+    Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("dispatcher")
+        .build()
+        .map_err(|error| Failure::new(format!("the runtime does not start: {error}")))
+}
+
+/// The gateway's section with the key of `[links]`.
+pub(super) fn gateway_config(config: &Config) -> Result<GatewayConfig, Failure> {
+    let link_key = Some(config.link_key().map_err(Failure::usage)?);
+    Ok(GatewayConfig { link_key, link_key_file: None, ..config.gateway.clone() })
+}
+
+/// All that the dispatcher starts with.
+pub(super) fn dispatcher_parts(config: &Config, apps: Arc<Apps>) -> Result<dispatchers::DispatcherParts, Failure> {
+    Ok(dispatchers::DispatcherParts {
+        config: config.dispatcher.clone(),
+        store: config.store.clone(),
+        kafka: config.kafka.clone(),
+        redis: config.redis.clone(),
+        members: config.members.clone(),
+        link_key: config.link_key().map_err(Failure::usage)?.into_bytes().into(),
+        apps,
+    })
+}
+
+/// Generation of the member list, if this node knows one.
+pub(super) fn epoch(config: &Config) -> Result<Epoch, Failure> {
+    if config.members.is_empty() {
+        return Ok(Epoch::default());
+    }
+    Ok(dispatchers::routing(&config.members).map_err(failed)?.epoch())
+}
+
+/// A part that did not start.
+pub(super) fn failed(error: impl std::error::Error) -> Failure {
+    Failure::new(error.to_string())
+}

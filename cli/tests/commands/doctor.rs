@@ -1,0 +1,37 @@
+//! `doctor`
+
+use std::net::TcpListener;
+
+use serde_json::Value;
+
+use crate::{fake, program::run};
+
+fn states(arguments: &[&str]) -> (i32, Vec<(String, String)>) {
+    let run = run(&[&["doctor", "--json"], arguments].concat());
+    let shown: Value = serde_json::from_str(&run.out).expect("JSON");
+    let text = |check: &Value, key: &str| check[key].as_str().expect("a text").to_owned();
+    let checks = shown["checks"].as_array().expect("checks").iter();
+    (run.code, checks.map(|check| (text(check, "name"), text(check, "state"))).collect())
+}
+
+#[test]
+fn it_looks_at_the_machine_even_without_a_server() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (code, states) = states(&["--data", folder.path().to_str().expect("UTF-8")]);
+    assert_eq!(code, 0, "no server is a warning");
+    for name in ["kernel", "io_uring", "open files", "server", "port"] {
+        assert!(states.iter().any(|(found, _)| found == name), "{name} is missing in {states:?}");
+    }
+}
+
+#[test]
+fn a_port_that_does_not_answer_fails() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("bound").to_string();
+    // Ports 1 of the fake refuse.
+    let data = fake::data(&address, "127.0.0.1:1");
+    let (code, states) = states(&["--data", fake::path(&data)]);
+    assert_eq!(code, 1);
+    let state = |name: &str| states.iter().find(|(found, _)| found == name).map(|(_, state)| state.as_str());
+    assert_eq!((state("server"), state("clients"), state("rest")), (Some("ok"), Some("ok"), Some("failed")));
+}

@@ -1,0 +1,137 @@
+//! `send`
+
+use serde_json::{Value, json};
+
+use crate::{
+    fake::{self, SECRET},
+    program::{Run, run},
+};
+
+fn view(state: &str, reason: Option<&str>) -> (u16, Value) {
+    let recipient =
+        json!({ "recipient": { "user": "alice" }, "channel": "websocket", "state": state, "reason": reason });
+    (200, json!({ "id": "m1", "summary": { state: 1 }, "recipients": [recipient] }))
+}
+
+fn accepted() -> (u16, Value) {
+    (202, json!({ "id": "m1", "lane": "normal" }))
+}
+
+fn send(answers: Vec<(u16, Value)>, arguments: &[&str]) -> (Run, Vec<fake::Call>) {
+    let (rest, calls) = fake::rest(answers);
+    let data = fake::data("127.0.0.1:1", &rest);
+    let run = run(&[&["send", "--data", fake::path(&data)], arguments].concat());
+    (run, calls.try_iter().collect())
+}
+
+#[test]
+fn the_message_carries_what_the_flags_say() {
+    let arguments = [
+        "--user",
+        "alice",
+        "--user",
+        "bob",
+        "--title",
+        "Hi",
+        "--body",
+        "there",
+        "--payload",
+        "{\"n\":1}",
+        "--lane",
+        "high",
+        "--class",
+        "otp",
+        "--ttl",
+        "5m",
+        "--id",
+        "m1",
+        "--collapse",
+        "k",
+        "--channel",
+        "websocket",
+    ];
+    let (run, calls) = send(vec![accepted(), view("delivered", None)], &arguments);
+    assert_eq!((run.code, run.out.as_str(), run.err.as_str()), (0, "m1\n", ""));
+    assert_eq!(calls[0].line, "POST /v1/messages?lane=high");
+    let message = json!({
+        "to": { "users": ["alice", "bob"] },
+        "content": { "title": "Hi", "body": "there", "data": { "n": 1 } },
+        "channels": ["websocket"], "class": "otp", "ttl": "5m", "id": "m1", "collapse": "k",
+    });
+    assert_eq!(calls[0].body, message);
+    assert_eq!(calls[1].line, "GET /v1/messages/m1");
+    let (_, basic) = calls[0].authorization.split_once(' ').expect("a scheme");
+    use base64::Engine;
+    let pair = base64::engine::general_purpose::STANDARD.decode(basic).expect("base64");
+    assert_eq!(pair, format!("shop:{SECRET}").into_bytes());
+}
+
+#[test]
+fn a_device_is_addressed_by_user_and_device() {
+    let (run, calls) =
+        send(vec![accepted(), view("delivered", None)], &["--user", "alice", "--device", "d1", "--title", "Hi"]);
+    assert_eq!(run.code, 0, "{}", run.err);
+    assert_eq!(calls[0].body["to"], json!({ "devices": [{ "user": "alice", "device": "d1" }] }));
+}
+
+#[test]
+fn a_push_that_is_stored_is_said_so_on_stderr() {
+    let answers = vec![accepted(), (404, json!({})), view("stored", Some("offline"))];
+    let (run, _) = send(answers, &["--user", "alice", "--title", "Hi"]);
+    assert_eq!((run.code, run.out.as_str()), (0, "m1\n"));
+    assert!(run.err.contains("alice is not connected: the push is stored"), "{}", run.err);
+}
+
+#[test]
+fn wait_ends_with_0_once_delivered() {
+    let answers = vec![accepted(), view("accepted", None), view("stored", None), view("delivered", None)];
+    let (run, calls) = send(answers, &["--user", "alice", "--title", "Hi", "--wait"]);
+    assert_eq!((run.code, run.out.as_str()), (0, "m1\n"), "{}", run.err);
+    assert_eq!(calls.len(), 4);
+}
+
+#[test]
+fn wait_ends_with_1_when_it_will_never_be_delivered() {
+    let (run, _) = send(vec![accepted(), view("expired", None)], &["--user", "alice", "--title", "Hi", "--wait"]);
+    assert_eq!((run.code, run.out.as_str()), (1, "m1\n"));
+    assert!(run.err.contains("message m1 is not delivered: 1 expired"), "{}", run.err);
+}
+
+#[test]
+fn wait_ends_with_1_when_its_time_is_over() {
+    let arguments = ["--user", "alice", "--title", "Hi", "--wait", "--timeout", "1s"];
+    let (run, _) = send(vec![accepted(), view("stored", Some("offline"))], &arguments);
+    assert_eq!(run.code, 1);
+    assert!(run.err.contains("message m1 is not delivered: 1 stored"), "{}", run.err);
+}
+
+#[test]
+fn json_is_one_object() {
+    let (run, _) = send(vec![accepted(), view("delivered", None)], &["--user", "alice", "--title", "Hi", "--json"]);
+    let shown: Value = serde_json::from_str(&run.out).expect("JSON");
+    assert_eq!(shown, json!({ "id": "m1", "lane": "normal", "summary": { "delivered": 1 } }));
+}
+
+#[test]
+fn a_refusal_ends_with_2_and_the_servers_words() {
+    let problem = json!({ "title": "Unprocessable", "detail": "schedule is not supported", "pointer": "/schedule" });
+    let (run, _) = send(vec![(422, problem)], &["--user", "alice", "--title", "Hi", "--delay", "5s"]);
+    assert_eq!((run.code, run.out.as_str()), (2, ""));
+    assert!(run.err.contains("422: schedule is not supported (at /schedule)"), "{}", run.err);
+}
+
+#[test]
+fn a_dispatcher_that_does_not_answer_is_named() {
+    let data = fake::data("127.0.0.1:1", "127.0.0.1:1");
+    let run = run(&["send", "--data", fake::path(&data), "--user", "alice", "--title", "Hi"]);
+    assert_eq!(run.code, 1);
+    assert!(run.err.contains("the dispatcher at http://127.0.0.1:1 does not answer"), "{}", run.err);
+}
+
+#[test]
+fn nothing_to_send_ends_with_2() {
+    let data = fake::data("127.0.0.1:1", "127.0.0.1:1");
+    let run = run(&["send", "--data", fake::path(&data), "--user", "alice"]);
+    assert_eq!(run.code, 2);
+    assert!(run.err.contains("give --title, --body or --payload"), "{}", run.err);
+}
