@@ -112,6 +112,7 @@ impl World {
             return;
         }
         self.trace(|| format!("dispatcher {d} dies"));
+        self.dispatcher_died = true;
         let run = self.dispatchers[d].run;
         self.dispatchers[d] = Dispatcher { run, ..Dispatcher::down() };
         for link in 0..self.links.len() {

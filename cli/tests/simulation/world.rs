@@ -101,9 +101,9 @@ pub struct World {
     pub clients: Vec<Client>,
     pub conns: Vec<Conn>,
     pub receipts: Vec<Receipt>,
-    /// Messages acknowledged for a lost link: nobody holds what results repeat of them, so a lost reply of the store may
-    /// leave their last state unpublished.
+    /// Messages acknowledged for a lost link: nobody holds what results repeat of them.
     pub acknowledged_for: BTreeSet<String>,
+    pub dispatcher_died: bool,
     pub lines: Option<Vec<String>>,
 }
 
@@ -144,6 +144,7 @@ impl World {
             conns: Vec::new(),
             receipts: Vec::new(),
             acknowledged_for: BTreeSet::new(),
+            dispatcher_died: false,
             lines: traced.then(Vec::new),
         };
         (0..GATEWAYS).for_each(|g| world.start_gateway(g));
