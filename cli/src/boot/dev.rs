@@ -19,20 +19,22 @@ use crate::{
 
 /// Runs until Ctrl-C or SIGTERM.
 pub fn dev(loaded: Loaded, data: &Path) -> Result<(), Failure> {
-    let data = data::directory(data)?;
     let mut config = on_loopback(&loaded);
-    if config.apps.is_empty() {
-        config.apps = data::default_apps(&data)?;
-    }
     config.links.key_file = None;
     config.links.key = Some(data::link_key()?);
-    config.dispatcher.data = data.to_string_lossy().into_owned();
     for address in [&mut config.gateway.listen, &mut config.gateway.links, &mut config.dispatcher.listen] {
         fix_port(address)?;
     }
     let member = MemberConfig { node: config.gateway.node.clone(), links: config.gateway.links.clone(), weight: 1 };
     config.members = vec![member];
+    allow_own_page(&mut config);
+    // Before the data directory is made.
     loaded.with(config.clone()).check(Role::Dev)?;
+    let data = data::directory(data)?;
+    config.dispatcher.data = data.to_string_lossy().into_owned();
+    if config.apps.is_empty() {
+        config.apps = data::default_apps(&data)?;
+    }
     config.log.start().map_err(Failure::new)?;
     node::runtime()?.block_on(run(&config, &data))
 }
@@ -91,6 +93,14 @@ fn on_loopback(loaded: &Loaded) -> Config {
         config.gateway.echo = true;
     }
     config
+}
+
+/// The page that the gateway serves may call REST from a browser.
+fn allow_own_page(config: &mut Config) {
+    config.dispatcher.cors_origins.push(format!("http://{}", config.gateway.listen));
+    if let Some(port) = config.gateway.listen.strip_prefix("127.0.0.1:") {
+        config.dispatcher.cors_origins.push(format!("http://localhost:{port}"));
+    }
 }
 
 /// Chooses a port where 0 asks for any: both halves must know it before either starts.
