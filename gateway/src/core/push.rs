@@ -31,8 +31,11 @@ impl Shard {
         self.metrics.pushes += 1;
         let reference = push.reference;
         let hash = self.users.hash(push.app, push.user);
-        let crossed = placement::shard_of(hash, self.settings.shards) != self.settings.shard;
-        if crossed || (push.epoch != self.settings.epoch && !(self.settings.owner)(push.app, push.user)) {
+        // A session's id names its shard, and whoever sends to it need not know its user.
+        let to_user = !matches!(push.target, Target::Session(_));
+        let crossed = to_user && placement::shard_of(hash, self.settings.shards) != self.settings.shard;
+        let stale = to_user && push.epoch != self.settings.epoch && !(self.settings.owner)(push.app, push.user);
+        if crossed || stale {
             self.metrics.crossed += u64::from(crossed);
             self.metrics.moved += 1;
             self.links.send(link, &ToDispatcher::Moved { reference, epoch: self.settings.epoch });
@@ -43,17 +46,24 @@ impl Shard {
             self.links.send(link, &ToDispatcher::Expired { reference });
             return;
         }
-        let user = self.users.find(hash, push.app, push.user);
-        let targets: Vec<u32> = user.map_or_else(Vec::new, |u| {
-            self.slots_of(u).filter(|&s| self.slots.session(s).is_some_and(|s| self.is_target(s, push))).collect()
-        });
+        let (user, mut targets) = match push.target {
+            Target::Session(id) => {
+                let found = self.standing(id).and_then(|slot| Some((slot, self.slots.session(slot)?.user)));
+                found.map_or((None, Vec::new()), |(slot, user)| (Some(user), vec![slot]))
+            }
+            Target::User | Target::Device(_) => {
+                let user = self.users.find(hash, push.app, push.user);
+                (user, user.map_or_else(Vec::new, |user| self.slots_of(user).collect()))
+            }
+        };
+        targets.retain(|&s| self.slots.session(s).is_some_and(|s| self.is_target(s, push)));
         let (Some(user), false) = (user, targets.is_empty()) else {
             self.metrics.offline += 1;
             self.links.send(link, &ToDispatcher::Offline { reference });
             return;
         };
         // A push for one session is never stored, so it cannot wait for the stream.
-        let storable = push.ack && !push.replay && !matches!(push.target, Target::Session(_));
+        let storable = push.ack && !push.replay && to_user;
         if storable && let Some(replaying) = self.users.user_mut(user).and_then(|u| u.replaying.as_deref_mut()) {
             let (episode, k) = (replaying.episode, replaying.k);
             replaying.k += 1;
@@ -68,7 +78,7 @@ impl Shard {
         let named = match push.target {
             Target::User => true,
             Target::Device(device) => session.device.as_ref().is_some_and(|d| d.as_str() == device),
-            Target::Session(id) => self.id_of(session) == id,
+            Target::Session(_) => self.users.user(session.user).is_some_and(|u| u.app.as_str() == push.app),
         };
         named && Platform::admits(push.platforms, session.platform)
     }

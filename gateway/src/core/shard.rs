@@ -66,14 +66,15 @@ impl Shard {
         let hash = self.users.hash(open.app.as_str(), open.user.as_str());
         let user = self.users.find_or_add(hash, open.app, open.user);
         self.sessions_opened += 1;
-        let id = SessionId::new(self.settings.boot, self.settings.shard, self.sessions_opened);
+        let counter = session_counter(self.sessions_opened, conn.slot);
+        let id = SessionId::new(self.settings.boot, self.settings.shard, counter);
         let next = self.users.user_mut(user).map_or(NO_SLOT, |u| std::mem::replace(&mut u.first, conn.slot));
         let session = Session {
             generation: conn.generation,
             user,
             next,
             heard_ds: now.tenths(),
-            counter: self.sessions_opened,
+            counter,
             seq: 0,
             expires_ms: open.expires_ms,
             device: open.device,
@@ -104,7 +105,9 @@ impl Shard {
     fn resume(&mut self, now: Now, open: &SessionOpen, id: SessionId, seq: u64, out: &mut dyn Outgoing) -> bool {
         let counter = id.serial & 0xffff_ffff_ffff;
         let ours = id.boot == self.settings.boot && id.shard() == self.settings.shard;
-        if !ours || counter == 0 || counter > self.sessions_opened {
+        let opened = counter >> SLOT_BITS;
+        let newest = self.sessions_opened.min(OPENED_WRAP - 1);
+        if !ours || opened == 0 || opened > newest {
             return false;
         }
         let hash = self.users.hash(open.app.as_str(), open.user.as_str());
@@ -319,6 +322,12 @@ impl Shard {
         SessionId::new(self.settings.boot, self.settings.shard, session.counter)
     }
 
+    /// The slot of the session with this id, if it stands here.
+    pub(super) fn standing(&self, id: SessionId) -> Option<u32> {
+        let slot = (id.serial & ((1 << SLOT_BITS) - 1)) as u32;
+        self.slots.session(slot).filter(|session| self.id_of(session) == id).map(|_| slot)
+    }
+
     pub(super) fn wire_of(&self, session: &Session) -> &'static dyn Wire {
         self.settings.wires[usize::from(session.wire.0)]
     }
@@ -336,4 +345,14 @@ impl Now {
     pub(super) fn tenths(self) -> u32 {
         (self.mono_ms / 100) as u32
     }
+}
+
+/// Bits of a session's number that hold its slot, so that a session is found by its id alone; the other 24 count the
+/// sessions opened. Ids repeat only where the same slot is taken again after 2^24 sessions.
+const SLOT_BITS: u32 = 24;
+const OPENED_WRAP: u64 = 1 << (48 - SLOT_BITS);
+
+fn session_counter(opened: u64, slot: u32) -> u64 {
+    debug_assert!(slot < 1 << SLOT_BITS, "a shard holds fewer than 16 million connections");
+    (opened % OPENED_WRAP) << SLOT_BITS | u64::from(slot)
 }

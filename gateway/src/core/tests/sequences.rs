@@ -61,6 +61,24 @@ fn a_push_for_a_device_or_session_reaches_it_alone() {
 }
 
 #[test]
+fn a_push_for_a_session_needs_no_user_and_reaches_none_of_another_app() {
+    let mut w = World::new();
+    let link = w.link(1);
+    let session = w.live(link, 0, "alice");
+    let mut gone = session;
+    gone.serial += 1 << 24;
+    w.push(link, Push { target: Target::Session(session), app: "bank", ..to("alice", 1, "m1", &tail("m1")) });
+    w.push(link, Push { target: Target::Session(gone), ..to("alice", 2, "m2", &tail("m2")) });
+    assert!(w.heard(0).is_empty());
+    for n in 0..8 {
+        let nobody = format!("session {n}");
+        w.push(link, Push { target: Target::Session(session), ..to(&nobody, 3 + n, &nobody, &tail(&nobody)) });
+    }
+    assert_eq!(w.heard(0).len(), 8);
+    assert_eq!((w.shard.metrics().crossed, w.shard.metrics().offline), (0, 2));
+}
+
+#[test]
 fn nobody_online_is_answered_offline_and_what_expired_is_not_sent() {
     let mut w = World::new();
     let link = w.link(1);
@@ -128,7 +146,7 @@ fn nobody_resumes_a_session_that_never_was_or_ends_another_users() {
     w.attach(1, SessionOpen { resume: Some((alice, 0)), ..World::open("bob") });
     assert!(w.heard(0).is_empty(), "another user's session stands");
     let mut never = alice;
-    never.serial += 100;
+    never.serial += 100 << 24;
     w.attach(2, SessionOpen { resume: Some((never, 0)), ..World::open("carol") });
     assert!(w.heard(2)[0].ends_with(r#""resumed":false}"#));
 }
