@@ -69,6 +69,10 @@ impl Worker {
     /// Returns whether the push is in the stream.
     fn stored(&mut self, user: &UserKey, push: &StoredPush, held: (Token, u32), outcome: StreamOutcome) -> bool {
         let (in_stream, state) = match outcome {
+            // The stream dropped it as expired, and the reply that said so was lost.
+            StreamOutcome::AlreadyEnded(Mark::Ended) if self.now_ms >= push.expires_ms => {
+                (false, Outcome::of(State::Expired))
+            }
             StreamOutcome::AlreadyEnded(mark) => (false, Self::marked(mark)),
             StreamOutcome::Appended { evicted } => {
                 for gone in evicted {
