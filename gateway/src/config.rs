@@ -60,7 +60,7 @@ pub struct GatewayLimits {
     pub idle_timeout_ms: u32,
     /// Bytes of pushes that may wait for one client's socket, at least 540672. Default 1048576.
     pub outbox_bytes_max: u32,
-    /// Pushes that one session may leave unacknowledged, 1 to 65536. Default 1024.
+    /// Pushes that one session may leave unacknowledged, 1 to 65536. Default 8192.
     pub unacked_max: u32,
     /// Time that a shutdown waits for clients to read their close frame, milliseconds, 0 to 300000. Default 5000.
     pub shutdown_timeout_ms: u32,

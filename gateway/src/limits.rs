@@ -1,6 +1,6 @@
 //! Bounds of the gateway, in one place.
 
-use pushgate_protocol::limits::{LINK_FRAME_BYTES_MAX, TAIL_BYTES_MAX};
+use pushgate_protocol::limits::{LINK_FRAME_BYTES_MAX, REPLAY_WINDOW, TAIL_BYTES_MAX};
 
 /// Sockets in one session ring at most; a lower descriptor limit of the process lowers it further.
 pub const RING_SOCKETS_MAX: u32 = 32_768;
@@ -47,6 +47,12 @@ pub const IDLE_TIMEOUT_MS: u64 = 75_000;
 pub const OUTBOX_BYTES_MAX: usize = 1 << 20;
 /// Pushes of one session waiting or unacknowledged, by default; each costs about 150 bytes.
 pub const UNACKED_MAX: usize = 8_192;
+/// A session with this part of its bounds under way is behind: pushes for users all of whose sessions are go to the stream.
+pub const BEHIND_SHARE: usize = 2;
+/// A session with at most this part of its bounds under way has caught up.
+pub const CAUGHT_UP_SHARE: usize = 4;
+/// A client whose socket takes none of the waiting bytes for this long is closed, milliseconds.
+pub const WRITE_TIMEOUT_MS: u64 = 30_000;
 /// While more than this waits for a client's socket, further pushes wait in its outbox, where they can still be dropped; bytes.
 pub const STAGED_BYTES_MAX: usize = 64 * 1024;
 /// Longest message taken from a client, by default, bytes.
@@ -77,6 +83,11 @@ pub const PARKED_BYTES_MAX: usize = 1 << 20;
 pub const LINK_OUTPUT_BYTES_MAX: usize = 64 << 20;
 
 const _: () = assert!(OUTBOX_BYTES_MAX > TAIL_BYTES_MAX, "the largest push fits an empty outbox");
+const _: () =
+    assert!(UNACKED_MAX / BEHIND_SHARE + REPLAY_WINDOW <= UNACKED_MAX, "who is behind has room to be replayed");
+const _: () = assert!(CAUGHT_UP_SHARE > BEHIND_SHARE, "who has caught up is not behind at once");
+const _: () =
+    assert!(WRITE_TIMEOUT_MS > 2 * HEARTBEAT_PASS_MS, "a socket is looked at more than once before it is closed");
 const _: () = assert!(STAGED_BYTES_MAX < OUTBOX_BYTES_MAX, "pushes wait before the outbox is full");
 const _: () = assert!(IDLE_TIMEOUT_MS > 2 * HEARTBEAT_S as u64 * 1_000, "a client has time to answer a ping");
 const _: () = assert!(LINK_OUTPUT_BYTES_MAX > LINK_FRAME_BYTES_MAX, "a link takes its largest frame");

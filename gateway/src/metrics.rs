@@ -136,6 +136,8 @@ const CORE: &[Series<core::ShardMetrics>] = &[
     series!(Counter, "pushgate_client_sent_bytes", "Bytes sent to clients", |m| m.bytes_out),
     series!(Counter, "pushgate_pushes_offline", "Pushes for users without a session", |m| m.offline),
     series!(Counter, "pushgate_pushes_deferred", "Pushes put behind a replay", |m| m.deferred),
+    series!(Counter, "pushgate_users_held_back", "Times that a user was replayed as its clients were behind", |m| m
+        .held_back),
     series!(Counter, "pushgate_pushes_expired", "Pushes that came too late", |m| m.expired),
     series!(Counter, "pushgate_pushes_dropped", "Pushes that found the outbox full", |m| m.outbox_drops),
     series!(Counter, "pushgate_pushes_returned", "Pushes given back at a session's end", |m| m.returned),

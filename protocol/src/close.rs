@@ -25,7 +25,7 @@ impl CloseCode {
     pub const RESTART: Self = Self(1012);
     /// 4001: the token expired; reconnect with a new one.
     pub const TOKEN_EXPIRED: Self = Self(4001);
-    /// 4002: the client reads too slowly; reconnect and resume.
+    /// 4002: the client reads nothing, or not what it asked for; reconnect and resume.
     pub const SLOW: Self = Self(4002);
     /// 4003: an administrator ended the session.
     pub const KICKED: Self = Self(4003);

@@ -67,12 +67,14 @@ impl Shard {
             // A connection that failed has no backlog either, but what it had was not written; `gone` answers for it.
             if self.unwritten(slot) && out.staging(conn).is_some() {
                 self.note_written(slot, out.backlog(conn));
+                self.note_progress(slot, out);
             }
             let Some(outbox) = self.slots.session_mut(slot).and_then(|s| s.outbox.as_deref_mut()) else {
                 continue;
             };
             outbox.watched = false;
             self.drain(now, slot, out);
+            self.note_progress(slot, out);
             if self.unwritten(slot) {
                 self.watch(slot);
             }
@@ -96,6 +98,7 @@ impl Shard {
                 Entry::Session(session) => {
                     let due = self.due(now, session);
                     self.act(now, slot, due, out);
+                    self.close_if_stalled(now, slot, out);
                 }
                 Entry::Echo(echo) => {
                     if silent_ms(now, echo.heard_ds) >= self.settings.idle_timeout_ms {

@@ -84,6 +84,7 @@ impl Shard {
             Ok(ClientFrame::Ack { seq }) => {
                 self.metrics.acks += 1;
                 self.acknowledge(slot, seq);
+                self.note_progress(slot, out);
             }
             Ok(ClientFrame::Ping) => self.say(slot, &ServerFrame::Pong { time_ms: now.unix_ms }, out),
             Ok(ClientFrame::Refresh { reference, token }) => self.refresh(now, slot, reference.as_deref(), &token, out),

@@ -33,6 +33,8 @@ pub struct ShardMetrics {
     pub offline: u64,
     /// Pushes answered `Deferred`.
     pub deferred: u64,
+    /// Live users whose pushes go to the stream since their clients are behind.
+    pub held_back: u64,
     /// Pushes answered `Expired`.
     pub expired: u64,
     /// Pushes answered `Dropped`.

@@ -8,6 +8,7 @@
 //! | `client` | what clients say and hear |
 //! | `push` | what becomes of a push |
 //! | `replay` | episodes, rounds, sweeps |
+//! | `pace` | clients that are behind, or read nothing |
 //! | `beat` | idle clients, tokens that end, outboxes that move |
 //! | `echo` | connections that get their messages back |
 //! | `slots`, `users`, `links`, `outbox`, `tails` | the tables, and what stands in them |
@@ -23,6 +24,7 @@ mod echo;
 mod links;
 mod metrics;
 mod outbox;
+mod pace;
 mod push;
 mod replay;
 mod settings;

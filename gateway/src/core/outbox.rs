@@ -76,6 +76,8 @@ pub(super) struct Outbox {
     keys: Option<HashMap<u64, u32>>,
     /// Bytes staged, counted from some moment; less the backlog, it is what was written.
     pub(super) staged: u64,
+    /// How much was written when it was last seen to grow or nothing waited, and when that was, monotonic milliseconds.
+    moved: (u64, u64),
     /// It is on the shard's watch list.
     pub(super) watched: bool,
 }
@@ -90,6 +92,7 @@ impl Outbox {
             unwritten: 0,
             keys: None,
             staged: backlog as u64,
+            moved: (0, 0),
             watched: false,
         }
     }
@@ -114,6 +117,15 @@ impl Outbox {
     /// Whether something ends by being written.
     pub(super) fn has_unwritten(&self) -> bool {
         self.unwritten > 0
+    }
+
+    /// For how long the socket has taken nothing, though `backlog` bytes wait, milliseconds.
+    pub(super) fn still_ms(&mut self, now_ms: u64, backlog: usize) -> u64 {
+        let written = self.staged.saturating_sub(backlog as u64);
+        if backlog == 0 || self.moved.0 != written || self.moved.1 == 0 {
+            self.moved = (written, now_ms);
+        }
+        now_ms.saturating_sub(self.moved.1)
     }
 
     /// Its pushes, in order.

@@ -3,7 +3,6 @@
 use std::{cell::Cell, rc::Rc};
 
 use pushgate_protocol::{
-    close::CloseCode,
     link::{OutboxPolicy, Push, Target, ToDispatcher},
     placement,
     platform::Platform,
@@ -64,6 +63,10 @@ impl Shard {
         };
         // A push for one session is never stored, so it cannot wait for the stream.
         let storable = push.ack && !push.replay && to_user;
+        if storable && push.policy == OutboxPolicy::Close && self.must_hold_back(user, push, &targets, out) {
+            self.metrics.held_back += 1;
+            self.start_replay(user, None);
+        }
         if storable && let Some(replaying) = self.users.user_mut(user).and_then(|u| u.replaying.as_deref_mut()) {
             let (episode, k) = (replaying.episode, replaying.k);
             replaying.k += 1;
@@ -118,16 +121,23 @@ impl Shard {
                 settled: Cell::new(false),
             }),
         };
-        let (mut tails, mut full) = (Tails::new(push.tail), false);
+        let (mut tails, mut full) = (Tails::new(push.tail), Vec::new());
         for &slot in targets {
             let outbox = self.slots.session(slot).and_then(|s| s.outbox.as_deref());
             if repeated && outbox.is_some_and(|o| o.contains(&pushed)) {
                 continue;
             }
-            full |= self.offer(now, slot, &pushed, push, &mut tails, out) == Offered::Full;
+            if self.offer(slot, &pushed, push, &mut tails, out) == Offered::Full {
+                full.push(slot);
+            }
         }
-        if Rc::strong_count(&pushed) == 1 {
-            self.refuse(pushed, full);
+        let taken = Rc::strong_count(&pushed) > 1;
+        // A replayed push that nobody took is still in its stream and comes again, under another number.
+        if taken || !push.replay {
+            full.iter().for_each(|&slot| self.leave_out(now, slot, out));
+        }
+        if !taken {
+            self.refuse(pushed, !full.is_empty());
         }
     }
 
@@ -146,10 +156,9 @@ impl Shard {
         self.links.send(link, &answer);
     }
 
-    /// Offers a push to one session: it is staged, or waits, or the outbox is full and its policy decides.
+    /// Offers a push to one session: it is staged, or waits, or the outbox is full, if its policy makes no room.
     fn offer(
         &mut self,
-        now: Now,
         slot: u32,
         pushed: &Rc<Pushed>,
         push: &Push<'_>,
@@ -159,15 +168,11 @@ impl Shard {
         let Some(conn) = self.slots.conn(slot) else {
             return Offered::Full;
         };
-        while self.is_full(slot, out.backlog(conn), tails.len()) {
-            if push.policy == OutboxPolicy::Close {
-                self.metrics.outbox_closes += 1;
-                self.end(now, slot, Some((CloseCode::SLOW, "pushes are not read or not acknowledged")), out);
-                return Offered::Full;
-            }
-            let oldest = self.slots.session_mut(slot).and_then(|s| s.outbox.as_deref_mut()?.drop_oldest());
-            let Some(oldest) = oldest else {
-                self.leave_out(now, slot, out);
+        while self.is_full(slot, out, tails.len()) {
+            // What is replayed comes again; it does not push out what came before it.
+            let makes_room = push.policy != OutboxPolicy::Close && !push.replay;
+            let outbox = self.slots.session_mut(slot).and_then(|s| s.outbox.as_deref_mut());
+            let Some(oldest) = outbox.filter(|_| makes_room).and_then(Outbox::drop_oldest) else {
                 return Offered::Full;
             };
             self.drop_one(oldest);
@@ -188,15 +193,6 @@ impl Shard {
             self.stage_push(slot, seq, push.replay, pushed.clone(), tails.now(form, wire), out);
         }
         Offered::Taken
-    }
-
-    fn is_full(&self, slot: u32, backlog: usize, bytes: usize) -> bool {
-        let outbox = self.slots.session(slot).and_then(|s| s.outbox.as_deref());
-        let (count, waiting_bytes) = outbox.map_or((0, 0), |o| (o.len(), o.waiting_bytes()));
-        let bytes_before = backlog + waiting_bytes;
-        // A push larger than the whole outbox may go when nothing is before it.
-        count >= self.settings.unacked_max
-            || (bytes_before > 0 && bytes_before + bytes > self.settings.outbox_bytes_max)
     }
 
     /// A push is not sent to a session: its number becomes a gap.

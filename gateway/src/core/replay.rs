@@ -6,7 +6,10 @@ use super::{
     LinkId, Shard,
     users::{Replaying, User},
 };
-use crate::limits::{SWEEP_STARTS_PER_TICK, SWEEP_VISITS_PER_TICK};
+use crate::{
+    crowd::Outgoing,
+    limits::{SWEEP_STARTS_PER_TICK, SWEEP_VISITS_PER_TICK},
+};
 
 /// A paced walk over all users. A request walks the whole circle from where the cursor stands; users that come later
 /// start their own replay.
@@ -31,12 +34,14 @@ impl Shard {
                 self.episodes += 1;
                 self.metrics.replaying += 1;
                 let episode = self.episodes;
-                *replaying = Some(Box::new(Replaying { episode, round: 0, k: 0, link, again: false, resume }));
+                *replaying =
+                    Some(Box::new(Replaying { episode, round: 0, k: 0, link, again: false, waits_at: None, resume }));
             }
             Some(r) => {
                 r.round += 1;
                 r.link = link;
                 r.again = false;
+                r.waits_at = None;
                 r.resume = resume.or(r.resume);
             }
         }
@@ -60,23 +65,44 @@ impl Shard {
     }
 
     /// The replayer has sent all of the stream, `k` deferred pushes among it.
-    pub(super) fn replayed(&mut self, link: LinkId, (app, user): (&str, &str), episode: u64, round: u32, k: u64) {
+    pub(super) fn replayed(
+        &mut self,
+        link: LinkId,
+        (app, user): (&str, &str),
+        (episode, round): (u64, u32),
+        k: u64,
+        out: &dyn Outgoing,
+    ) {
         let Some(index) = self.users.find(self.users.hash(app, user), app, user) else {
             return;
         };
-        let Some(user_entry) = self.users.user_mut(index) else {
-            return;
-        };
-        let Some(r) = user_entry.replaying.as_deref().filter(|r| r.episode == episode && r.round == round) else {
+        let behind = self.is_behind(index, out);
+        let replaying = self.users.user_mut(index).and_then(|u| u.replaying.as_deref_mut());
+        let Some(r) = replaying.filter(|r| r.episode == episode && r.round == round && r.waits_at.is_none()) else {
             return;
         };
         if k < r.k {
             self.links.send(link, &ToDispatcher::ReplayMore { app, user, episode, round, k: r.k });
-        } else if r.again {
-            self.start_replay(index, None);
-        } else {
-            user_entry.replaying = None;
-            self.metrics.replaying -= 1;
+            return;
+        }
+        r.waits_at = Some(r.k);
+        if !behind {
+            self.resume_replay(index);
+        }
+    }
+
+    /// After a round: another if the stream took more meanwhile, else the user is live.
+    pub(super) fn resume_replay(&mut self, user: u32) {
+        let Some(entry) = self.users.user_mut(user) else {
+            return;
+        };
+        match entry.replaying.as_deref() {
+            Some(r) if r.again || r.waits_at != Some(r.k) => self.start_replay(user, None),
+            Some(_) => {
+                entry.replaying = None;
+                self.metrics.replaying -= 1;
+            }
+            None => {}
         }
     }
 

@@ -51,6 +51,8 @@ pub struct ShardSettings {
     pub outbox_bytes_max: usize,
     /// Pushes of one session that wait or are unacknowledged.
     pub unacked_max: usize,
+    /// A session whose socket takes nothing of what waits for it this long is closed with 4002, milliseconds.
+    pub write_timeout_ms: u64,
     /// Longest message taken from a client, bytes.
     pub client_message_bytes_max: usize,
 }
@@ -71,6 +73,7 @@ impl ShardSettings {
             idle_timeout_ms: limits::IDLE_TIMEOUT_MS,
             outbox_bytes_max: limits::OUTBOX_BYTES_MAX,
             unacked_max: limits::UNACKED_MAX,
+            write_timeout_ms: limits::WRITE_TIMEOUT_MS,
             client_message_bytes_max: limits::CLIENT_MESSAGE_BYTES_MAX,
         }
     }

@@ -166,7 +166,9 @@ impl Shard {
                 self.links.read(link, push.lane, frame_bytes);
                 self.push(now, link, &push, out);
             }
-            ToGateway::Replayed { app, user, episode, round, k } => self.replayed(link, (app, user), episode, round, k),
+            ToGateway::Replayed { app, user, episode, round, k } => {
+                self.replayed(link, (app, user), (episode, round), k, out);
+            }
             ToGateway::Stored { hash } => self.stored(hash),
             ToGateway::StoredMany => self.sweep_everyone(),
             ToGateway::Ping => {

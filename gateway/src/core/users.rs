@@ -31,6 +31,8 @@ pub(super) struct Replaying {
     pub(super) link: Option<LinkId>,
     /// Something was stored after the round started, so another must follow.
     pub(super) again: bool,
+    /// The round is done, with this many deferred pushes, and the user goes on when a session has caught up.
+    pub(super) waits_at: Option<u64>,
     pub(super) resume: Option<(SessionId, u64)>,
 }
 

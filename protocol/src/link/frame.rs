@@ -39,7 +39,7 @@ impl Lane {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[repr(u8)]
 pub enum OutboxPolicy {
-    /// Close the session with 4002; the client resumes.
+    /// Leave nothing out: what does not fit waits in the stream.
     #[default]
     Close = 0,
     /// Drop the oldest pushes of the outbox, report them and send a `gap`.

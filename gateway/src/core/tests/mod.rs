@@ -3,6 +3,7 @@
 mod clients;
 mod conservation;
 mod outboxes;
+mod pace;
 mod replays;
 mod sequences;
 mod sizes;

@@ -21,24 +21,6 @@ fn full_world() -> World {
 }
 
 #[test]
-fn a_full_outbox_with_policy_close_ends_the_session_and_returns_its_pushes() {
-    let mut w = full_world();
-    let link = w.link(1);
-    w.live(link, 0, "alice");
-    for n in 1..=7 {
-        w.push(link, to("alice", n, &format!("m{n}"), &big(&format!("m{n}"))));
-    }
-    let heard = outline(&w.heard(0));
-    assert_eq!(heard, ["1", "2", "3", "close 4002"], "what waited behind the socket is not sent");
-    let told = w.told(link);
-    assert!(
-        told[..6].iter().enumerate().all(|(n, t)| t.starts_with(&format!("Returned {{ reference: Some({})", n + 1)))
-    );
-    assert_eq!(told[6..], [say(ToDispatcher::Dropped { reference: 7 })]);
-    assert_eq!(w.shard.metrics().outbox_closes, 1);
-}
-
-#[test]
 fn drop_oldest_leaves_out_what_waits_longest_and_says_so() {
     let mut w = full_world();
     let link = w.link(1);
@@ -77,29 +59,22 @@ fn a_push_that_expires_behind_a_slow_socket_is_not_sent() {
 }
 
 #[test]
-fn a_client_that_never_acknowledges_reaches_its_bound() {
+fn an_outbox_full_of_unacknowledged_pushes_leaves_out_what_may_not_wait_in_the_stream() {
     let mut w = World::with(|s| s.unacked_max = 3);
     let link = w.link(1);
-    w.live(link, 0, "alice");
-    w.live(link, 1, "bob");
+    w.live(link, 0, "bob");
     for n in 1..=5 {
         let id = format!("m{n}");
-        w.push(link, to("alice", n, &id, &tail(&id)));
-        w.push(link, Push { policy: OutboxPolicy::DropOldest, ..to("bob", 10 + n, &id, &tail(&id)) });
+        w.push(link, Push { policy: OutboxPolicy::DropOldest, ..to("bob", n, &id, &tail(&id)) });
     }
-    let heard = w.heard(0);
-    assert_eq!(heard.last().map(String::as_str), Some("close 4002"));
+    w.push(link, Push { ack: false, ..to("bob", 6, "m6", &tail("m6")) });
     let told = w.told(link);
-    assert_eq!(told.iter().filter(|t| t.starts_with("Returned")).count(), 3);
-    for reference in [4, 14, 15] {
-        assert!(told.contains(&say(ToDispatcher::Dropped { reference })), "{told:?}");
-    }
-    assert!(told.contains(&say(ToDispatcher::Offline { reference: 5 })), "alice's session has ended");
-    let gaps = [r#"{"type":"gap","from":4,"to":4}"#.to_owned(), r#"{"type":"gap","from":5,"to":5}"#.to_owned()];
-    assert_eq!(w.heard(1)[3..], gaps);
-    w.acks(1, 5);
-    w.push(link, to("bob", 16, "m6", &tail("m6")));
-    assert_eq!(w.heard(1), [pushed(6, false, "m6")]);
+    assert_eq!(told, [4, 5, 6].map(|reference| say(ToDispatcher::Dropped { reference })));
+    let gaps = [4, 5, 6].map(|n| format!(r#"{{"type":"gap","from":{n},"to":{n}}}"#));
+    assert_eq!(w.heard(0)[3..], gaps);
+    w.acks(0, 6);
+    w.push(link, to("bob", 7, "m7", &tail("m7")));
+    assert_eq!(w.heard(0), [pushed(7, false, "m7")]);
 }
 
 #[test]
