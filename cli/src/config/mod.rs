@@ -1,7 +1,7 @@
 //! The configuration: one TOML file, overridden by the environment, checked whole before anything starts.
 //!
 //! The sections' types live in the rooms that use them; this module puts them together. What comes out of [`load`] has
-//! known keys and right types; [`Config::check`] looks at the values. Every finding names the key, the place where it
+//! known keys and right types; [`Loaded::check`] looks at the values. Every finding names the key, the place where it
 //! was written, what it says and what it should say.
 
 mod check;
