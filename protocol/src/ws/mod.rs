@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`handshake`] | what an upgrade request must hold, the 101 |
 //! | `decode` | the incremental parser: [`Decoder`], [`Event`], [`Violation`] |
-//! | [`write`] | frames of both sides |
+//! | [`mod@write`] | frames of both sides |
 //! | `mask` | the masking of section 5.3 |
 //!
 //! An idle connection's [`Decoder`] is one null pointer: memory is taken only while a frame or message is incomplete.
