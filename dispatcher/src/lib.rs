@@ -14,6 +14,7 @@
 //! | [`limits`] | every bound of this crate |
 //! | [`links`] | links to gateways |
 //! | [`memory`] | stores in memory for simulations and tests |
+//! | [`metrics`] | what the pipeline and the links count |
 //! | [`mod@redis`] | the backend on Redis |
 //! | [`pipeline`] | the running pipeline: lane threads, worker drivers, finishers |
 //! | [`seams`] | the traits behind which stores and transports stand |
@@ -32,6 +33,7 @@ pub mod kafka;
 pub mod limits;
 pub mod links;
 pub mod memory;
+pub mod metrics;
 pub mod pipeline;
 pub mod redis;
 pub mod seams;

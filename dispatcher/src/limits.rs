@@ -139,19 +139,49 @@ pub const WORKER_UNANSWERED_MAX: usize = 16_384;
 pub const WORKER_UNANSWERED_BYTES_MAX: usize = 32 << 20;
 /// Ended deliveries of a worker whose result is not yet published; past it the worker takes no new deliveries.
 pub const FINISH_BACKLOG: usize = 20_000;
-/// A worker looks at its deadlines this often, milliseconds.
+/// A worker that may take nothing looks again this often, milliseconds.
 pub const WORKER_TICK_MS: u64 = 20;
+/// Longest sleep of a worker without anything to do, milliseconds.
+pub const WORKER_IDLE_MS: u64 = 1_000;
+/// Of so many batches of deliveries one is taken from the lowest lane first, so that a saturated lane starves none below it.
+pub const WORKER_LOW_TURN: u32 = 16;
+/// Bytes of one lane waiting to be written to one link; past it workers take no more of that lane.
+pub const LINK_LANE_BYTES_MAX: usize = 8 << 20;
+/// How long a link may take none of what waits for it before it is ended, milliseconds.
+pub const LINK_STALL_MS: u64 = 10_000;
+/// A link that stood at least this long is opened again without a longer pause, milliseconds.
+pub const LINK_STEADY_MS: u64 = 5_000;
 /// Ended deliveries recorded and published together.
 pub const FINISH_BATCH: usize = 2_000;
 
 /// Records asked of a lane per poll.
 pub const LANE_POLL_RECORDS: usize = 512;
+/// Records asked of a lane while the size of its records is not known.
+pub const LANE_POLL_RECORDS_FIRST: usize = 16;
+/// Bytes of records that a poll asks for, going by the size of those before.
+pub const LANE_POLL_BYTES: usize = 8 << 20;
+/// Deliveries that a lane makes before it hands them over; one message may pass it.
+pub const LANE_BATCH_DELIVERIES: usize = 2_048;
+/// How long a lane waits before it offers deliveries to a full worker again, milliseconds.
+pub const LANE_HAND_OVER_MS: u64 = 5;
+/// How long a poll of a lane without unsettled records waits for the first, milliseconds.
+pub const LANE_IDLE_MS: u64 = 200;
+/// Bytes of dead letters that wait to be written; past it the lanes take nothing.
+pub const LANE_DEAD_BYTES_MAX: usize = 64 << 20;
+/// Bytes of held records of a newer version in one lane; past it the oldest die early.
+pub const LANE_HELD_BYTES_MAX: usize = 32 << 20;
+/// Dead letters of a lane that are logged one by one within a second; the rest is counted.
+pub const LANE_BURIALS_SAID: u32 = 10;
 /// Held records of a newer version that die early, at a time, when their lane has no room.
 pub const LANE_HELD_YIELD: usize = 64;
 /// How long a poll waits for the first record, milliseconds.
 pub const LANE_POLL_MS: u64 = 20;
 /// How long a shutdown waits for deliveries in flight, milliseconds; the rest comes again after the restart.
 pub const SHUTDOWN_DRAIN_MS: u64 = 3_000;
+/// How long a shutdown then waits for results to be published, and as long for the last commits, milliseconds.
+pub const SHUTDOWN_FINISH_MS: u64 = 2_000;
+/// How long a shutdown waits for REST requests under way, milliseconds.
+pub const SHUTDOWN_REST_MS: u64 = 1_000;
 /// How long an address in use is tried again at start, milliseconds.
 pub const LISTEN_RETRY_MS: u64 = 1_000;
 /// How often the durability settings of Redis are read while they are wrong or unknown, milliseconds.

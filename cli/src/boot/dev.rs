@@ -55,7 +55,7 @@ async fn run(config: &Config, data: &Path) -> Result<(), Failure> {
     };
     let runtime = RuntimeFile::of_this_process(addresses, config.apps.clone());
     let ended = match announce(&runtime, data, &first_app) {
-        Ok(()) => signals::wait(|| gateway.failed()).await,
+        Ok(()) => signals::wait(|| gateway.failed() || dispatcher.failed()).await,
         Err(failure) => Err(failure),
     };
     runtime.remove(data);

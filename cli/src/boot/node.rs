@@ -34,7 +34,7 @@ pub fn dispatcher(loaded: Loaded) -> Result<(), Failure> {
     let apps = Arc::new(config.registry().map_err(Failure::usage)?);
     runtime()?.block_on(async {
         let dispatcher = dispatchers::start(dispatcher_parts(&config, apps)?).await.map_err(failed)?;
-        let ended = signals::wait(|| false).await;
+        let ended = signals::wait(|| dispatcher.failed()).await;
         dispatcher.shut_down().await;
         ended
     })

@@ -1,15 +1,14 @@
 //! Starting and stopping a dispatcher: config → backends → pipeline → links → REST.
 
 mod backends;
+mod pipeline;
 mod readiness;
 
 use std::{
+    future::IntoFuture,
     io,
     net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -17,26 +16,33 @@ use axum::http::HeaderValue;
 use prometheus_client::registry::Registry;
 use pushgate_protocol::{
     auth::Apps,
-    ids::{BootId, IdError, NodeId},
-    link::Lane,
+    ids::{AppId, BootId, IdError, NodeId},
     ring::{Member, Routing},
 };
 use ring::rand::{SecureRandom, SystemRandom};
-use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle};
+use tokio::{
+    net::TcpListener,
+    sync::oneshot,
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
 use tracing::{error, info};
 
-use self::backends::Backends;
+use self::{
+    backends::Backends,
+    pipeline::{Pipeline, PipelineParts},
+};
 use crate::{
     api::{ApiMetrics, ApiState, router},
-    clock,
+    clock::SteadyClock,
     config::{DispatcherConfig, MemberConfig, RedisConfig, StoreConfig},
-    core::worker::{Worker, WorkerSettings},
     decode::Decoder,
     embedded::OpenError,
+    health::Health,
     kafka::KafkaConfig,
     limits,
     links::{Identity, Links},
-    pipeline::{Driver, DriverParts, Finisher, FinisherParts, LaneParts, LaneThread, mailbox::Mailboxes},
+    metrics::Metrics,
     seams::{SourceError, StoreError},
 };
 
@@ -98,13 +104,15 @@ pub enum BootError {
 /// A dispatcher at work.
 pub struct RunningDispatcher {
     address: SocketAddr,
-    stop: Arc<AtomicBool>,
-    in_flight: Vec<Arc<AtomicUsize>>,
-    lanes: Vec<LaneThread>,
-    tasks: Vec<JoinHandle<()>>,
-    rest: JoinHandle<()>,
+    pipeline: Pipeline,
+    rest: Rest,
     links: Links,
-    mailboxes: Mailboxes,
+}
+
+/// REST's server.
+struct Rest {
+    task: JoinHandle<()>,
+    stop: oneshot::Sender<()>,
 }
 
 /// The routing that a member list gives. Its epoch is 1 and the digest of the list.
@@ -118,101 +126,50 @@ pub fn routing(members: &[MemberConfig]) -> Result<Routing, BootError> {
 
 /// Starts a dispatcher on the current tokio runtime; returns once REST accepts connections.
 pub async fn start(parts: DispatcherParts) -> Result<RunningDispatcher, BootError> {
+    // All that can be wrong with the configuration is found before anything runs.
     let node = NodeId::parse(&parts.config.node).map_err(|error| BootError::Name { key: "dispatcher.node", error })?;
+    let default_app = parts.config.default_app.as_deref().map(AppId::parse).transpose();
+    let default_app = default_app.map_err(|error| BootError::Name { key: "dispatcher.default_app", error })?;
+    let cors_origins = origins(&parts.config.cors_origins)?;
+    let routing = Arc::new(routing(&parts.members)?);
+    let me = Identity { node, boot: BootId(random()?), key: Arc::clone(&parts.link_key) };
     let listener = listen(&parts.config.listen).await?;
     let address = listener.local_addr()?;
-    let routing = Arc::new(routing(&parts.members)?);
+
     let backends = Backends::open(&parts).await?;
-    let workers = workers(parts.config.workers);
-    let (mailboxes, inboxes) = Mailboxes::new(workers);
-    let stop = Arc::new(AtomicBool::new(false));
-    let (settled, settlements): (Vec<_>, Vec<_>) = Lane::ALL.iter().map(|_| std::sync::mpsc::channel()).unzip();
-    let settled: [_; 3] = settled.try_into().expect("one channel per lane");
-
-    let mut tasks = Vec::new();
-    let mut in_flight = Vec::new();
-    let mut lane_finished = None;
-    for (index, inbox) in (0u8..).zip(inboxes) {
-        let (finished, ended) = mpsc::unbounded_channel();
-        lane_finished.get_or_insert_with(|| finished.clone());
-        let backlog = Arc::new(AtomicUsize::new(0));
-        let open = Arc::new(AtomicUsize::new(0));
-        in_flight.push(Arc::clone(&open));
-        let mut worker = Worker::new(WorkerSettings {
-            index,
-            ack_deadline_ms: parts.config.ack_deadline_ms,
-            in_flight_max: limits::WORKER_UNANSWERED_MAX,
-            in_flight_bytes_max: limits::WORKER_UNANSWERED_BYTES_MAX,
-        });
-        worker.routing(Arc::clone(&routing));
-        let driver = DriverParts {
-            worker,
-            inbox,
-            streams: Arc::clone(&backends.streams),
-            finished,
-            backlog: Arc::clone(&backlog),
-            open,
-            clock: Arc::new(clock::unix_ms),
-        };
-        tasks.push(tokio::spawn(Driver::new(driver).run()));
-        let finisher = FinisherParts {
-            finished: ended,
-            messages: Arc::clone(&backends.messages),
-            results: Arc::clone(&backends.results),
-            backlog,
-            settled: settled.clone(),
-        };
-        tasks.push(tokio::spawn(Finisher::new(finisher).run()));
-    }
-    drop(settled);
-    let finished = lane_finished.expect("there is at least one worker");
-
-    let default_app = match &parts.config.default_app {
-        Some(app) => Some(
-            pushgate_protocol::ids::AppId::parse(app)
-                .map_err(|error| BootError::Name { key: "dispatcher.default_app", error })?,
-        ),
-        None => None,
-    };
-    let decoder = Arc::new(Decoder::new(default_app, backends.origins.clone()));
-    let mut lanes = Vec::new();
-    for ((lane, source), settled) in Lane::ALL.into_iter().zip(backends.sources).zip(settlements) {
-        lanes.push(LaneThread::start(LaneParts {
-            lane,
-            source,
-            decoder: Arc::clone(&decoder),
-            mailboxes: mailboxes.clone(),
-            finished: finished.clone(),
-            settled,
-            in_flight_max: parts.config.in_flight_max,
-            stop: Arc::clone(&stop),
-        })?);
-    }
-    drop(finished);
-
-    let me = Identity { node, boot: BootId(random()?), key: Arc::clone(&parts.link_key) };
-    let members = routing.members().iter().map(|m| (m.node.clone(), m.links.clone())).collect();
-    let links = Links::start(me, routing.epoch(), members, mailboxes.clone());
-    let health = readiness::health(&backends.kafka, backends.redis.clone(), &links, &routing);
+    let (health, clock) = (Health::new(), Arc::new(SteadyClock::new()));
     let mut registry = Registry::with_prefix("pushgate_dispatcher");
-    let metrics = ApiMetrics::register(&mut registry);
+    let metrics = Metrics::register(&mut registry);
+    let workers = workers(parts.config.workers);
+    let pipeline = Pipeline::start(PipelineParts {
+        config: &parts.config,
+        workers,
+        routing: Arc::clone(&routing),
+        sources: backends.sources,
+        decoder: Decoder::new(default_app, backends.origins),
+        streams: backends.streams,
+        messages: Arc::clone(&backends.messages),
+        results: backends.results,
+        clock: Arc::clone(&clock),
+        health: Arc::clone(&health),
+        metrics: metrics.clone(),
+    })?;
+    let members = routing.members().iter().map(|m| (m.node.clone(), m.links.clone())).collect();
+    let links = Links::start(me, routing.epoch(), members, pipeline.mailboxes.clone(), metrics);
+    readiness::watch(&health, &backends.kafka, backends.redis, &links, &routing);
     let state = ApiState {
         apps: Arc::clone(&parts.apps),
         intake: backends.intake,
         messages: backends.messages,
         health,
+        metrics: ApiMetrics::register(&mut registry),
         registry: Arc::new(registry),
-        metrics,
-        cors_origins: origins(&parts.config.cors_origins)?,
-        clock: Arc::new(clock::unix_ms),
+        cors_origins,
+        clock: Arc::new(move || clock.unix_ms()),
     };
-    let rest = tokio::spawn(async move {
-        if let Err(error) = axum::serve(listener, router(state)).await {
-            error!(%error, "REST ended");
-        }
-    });
+    let rest = serve(listener, state);
     info!(rest = %address, workers, members = routing.members().len(), "dispatcher up");
-    Ok(RunningDispatcher { address, stop, in_flight, lanes, tasks, rest, links, mailboxes })
+    Ok(RunningDispatcher { address, pipeline, rest, links })
 }
 
 impl RunningDispatcher {
@@ -221,24 +178,38 @@ impl RunningDispatcher {
         self.address
     }
 
-    /// Stops polling, waits a bounded time for what is in flight, makes settlements durable.
+    /// Whether a part of it ended by itself: then it does not do its work any more, and the process had better be
+    /// started anew.
+    pub fn failed(&self) -> bool {
+        self.rest.task.is_finished() || self.pipeline.failed()
+    }
+
+    /// Ends REST, stops polling, waits a bounded time for what is in flight, makes settlements durable.
     pub async fn shut_down(self) {
-        let Self { stop, in_flight, lanes, tasks, rest, links, mailboxes, .. } = self;
-        rest.abort();
-        stop.store(true, Ordering::Relaxed);
-        let until = Instant::now() + Duration::from_millis(limits::SHUTDOWN_DRAIN_MS);
-        while Instant::now() < until && in_flight.iter().any(|n| n.load(Ordering::Relaxed) > 0) {
-            tokio::time::sleep(Duration::from_millis(limits::WORKER_TICK_MS)).await;
+        let Self { pipeline, rest: Rest { mut task, stop }, links, .. } = self;
+        let _ = stop.send(());
+        if timeout(Duration::from_millis(limits::SHUTDOWN_REST_MS), &mut task).await.is_err() {
+            task.abort();
         }
-        drop((links, mailboxes));
-        for task in tasks {
-            // A panic in a worker was logged; what it held comes again.
-            let _ = task.await;
-        }
-        let join = tokio::task::spawn_blocking(move || lanes.into_iter().for_each(LaneThread::join));
-        let _ = join.await;
+        pipeline.shut_down().await;
+        drop(links);
         info!("dispatcher down");
     }
+}
+
+fn serve(listener: TcpListener, state: ApiState) -> Rest {
+    let (stop, stopped) = oneshot::channel();
+    let ended = async {
+        // Dropped without a word is as good as told.
+        let _ = stopped.await;
+    };
+    let server = axum::serve(listener, router(state)).with_graceful_shutdown(ended).into_future();
+    let task = tokio::spawn(async move {
+        if let Err(error) = server.await {
+            error!(%error, "REST ended");
+        }
+    });
+    Rest { task, stop }
 }
 
 fn origins(configured: &[String]) -> Result<Vec<HeaderValue>, BootError> {
@@ -251,7 +222,7 @@ async fn listen(address: &str) -> Result<TcpListener, BootError> {
     loop {
         match TcpListener::bind(address).await {
             Err(e) if e.kind() == io::ErrorKind::AddrInUse && Instant::now() < until => {
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                sleep(Duration::from_millis(50)).await;
             }
             Err(error) => return Err(BootError::Listen { address: address.into(), error }),
             Ok(listener) => return Ok(listener),

@@ -17,14 +17,14 @@ use crate::{
     redis::RedisLink,
 };
 
-/// The process' health, watching what it depends on.
-pub(super) fn health(
+/// Makes the process' health watch what it depends on.
+pub(super) fn watch(
+    health: &Arc<Health>,
     kafka: &Option<Arc<KafkaHealth>>,
     redis: Option<Arc<RedisLink>>,
     links: &Links,
     routing: &Routing,
-) -> Arc<Health> {
-    let health = Health::new();
+) {
     if let Some(kafka) = kafka.clone() {
         health.watch(Box::new(move || {
             let failing = |o: crate::kafka::Outage| Failing { what: o.what, since_ms: o.since_ms, detail: o.detail };
@@ -40,10 +40,9 @@ pub(super) fn health(
                 .into_iter()
                 .collect()
         }));
-        tokio::spawn(check_durability(redis, Arc::clone(&health)));
+        tokio::spawn(check_durability(redis, Arc::clone(health)));
     }
-    watch_links(&health, links, routing);
-    health
+    watch_links(health, links, routing);
 }
 
 /// Not ready while no gateway is linked: pushes are stored, not delivered.

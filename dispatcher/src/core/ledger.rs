@@ -8,7 +8,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::{limits::LEDGER_RECORDS_MAX, seams::Position};
+use crate::{
+    limits::LEDGER_RECORDS_MAX,
+    seams::{Position, Window},
+};
 
 /// Which records of each assigned partition are settled.
 #[derive(Debug, Default)]
@@ -141,6 +144,11 @@ impl Ledger {
     /// How many records may be polled before [`LEDGER_RECORDS_MAX`] is reached.
     pub fn room(&self) -> usize {
         LEDGER_RECORDS_MAX.saturating_sub(self.held)
+    }
+
+    /// What is tracked and not settled.
+    pub fn window(&self) -> Window {
+        Window { unsettled: self.unsettled(), room: self.room(), oldest_ms: self.oldest_ms() }
     }
 
     /// When the oldest unsettled record was tracked.

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     clock::unix_ms,
     core::ledger::Ledger,
-    seams::{Position, Record, SourceError, StoreError, TaskSource},
+    seams::{Position, Record, SourceError, StoreError, TaskSource, Window},
 };
 
 /// How long one poll of a full lane waits at most.
@@ -39,11 +39,6 @@ impl EmbeddedSource {
         ledger.assign(PARTITION);
         Ok(Self { store, lane, ledger, next, untrimmed: true })
     }
-
-    /// When the oldest unsettled record was polled, Unix milliseconds.
-    pub fn oldest_ms(&self) -> Option<u64> {
-        self.ledger.oldest_ms()
-    }
 }
 
 impl TaskSource for EmbeddedSource {
@@ -57,17 +52,17 @@ impl TaskSource for EmbeddedSource {
             return Ok(());
         };
         let (ledger, now_ms, mut next) = (&mut self.ledger, unix_ms(), self.next);
-        self.lane
-            .read(&self.store, (next, durable), room, |offset, stored| {
-                out.push(stored.into_record(ledger.track(PARTITION, offset, now_ms)));
-                next = offset + 1;
-            })
-            .map_err(source_error)?;
-        if next == self.next {
+        let read = self.lane.read(&self.store, (next, durable), room, |offset, stored| {
+            out.push(stored.into_record(ledger.track(PARTITION, offset, now_ms)));
+            next = offset + 1;
+        });
+        let first = std::mem::replace(&mut self.next, next);
+        // What was read before an error is handed out; the next poll begins where it came.
+        read.map_err(source_error)?;
+        if next == first {
             let detail = format!("records from {next} to {durable} are missing");
             return Err(SourceError::Fatal { what: "the embedded log", detail });
         }
-        self.next = next;
         Ok(())
     }
 
@@ -90,8 +85,8 @@ impl TaskSource for EmbeddedSource {
         Ok(())
     }
 
-    fn unsettled(&self) -> usize {
-        self.ledger.unsettled()
+    fn window(&self) -> Window {
+        self.ledger.window()
     }
 }
 

@@ -33,7 +33,7 @@ use super::{
 use crate::{
     clock::unix_ms,
     core::ledger::Ledger,
-    seams::{Position, Record, SourceError, TaskSource},
+    seams::{Position, Record, SourceError, TaskSource, Window},
 };
 
 const WHAT: &str = "kafka";
@@ -81,11 +81,6 @@ impl KafkaSource {
             paused: None,
             stash: Vec::new(),
         })
-    }
-
-    /// When the oldest unsettled record was polled, Unix milliseconds.
-    pub fn oldest_ms(&self) -> Option<u64> {
-        self.ledger().oldest_ms()
     }
 
     /// Partitions assigned now.
@@ -248,8 +243,8 @@ impl TaskSource for KafkaSource {
         Ok(())
     }
 
-    fn unsettled(&self) -> usize {
-        self.ledger().unsettled()
+    fn window(&self) -> Window {
+        self.ledger().window()
     }
 }
 

@@ -28,7 +28,8 @@ use super::{
 use crate::{
     core::worker::{Frames, LinkId, LinkInfo},
     limits,
-    pipeline::mailbox::{Mailboxes, WorkerEvent},
+    metrics::Metrics,
+    pipeline::mailbox::{Mailboxes, Queued, WorkerEvent},
 };
 
 /// One shard of one gateway.
@@ -47,19 +48,25 @@ pub(super) struct Context {
     pub(super) next_link: std::sync::atomic::AtomicU32,
     /// Links that are up, for readiness.
     pub(super) up: watch::Sender<usize>,
+    pub(super) metrics: Metrics,
 }
 
-/// Keeps the link up until it is aborted; tells `shards` what the gateway says of its size.
+/// Keeps the link up until the gateway has no such shard any more; tells `shards` what the gateway says of its size.
 pub(super) async fn keep(peer: Peer, context: Arc<Context>, shards: watch::Sender<u16>) {
     let mut failures = 0u32;
     let mut said = String::new();
-    loop {
+    while !past(&peer, *shards.borrow()) {
         match connect(&peer, &context).await {
             Ok((stream, opened)) => {
-                (failures, said) = (0, String::new());
+                said = String::new();
                 shards.send_if_modified(|n| std::mem::replace(n, opened.shards) != opened.shards);
-                let why = serve(&peer, &context, stream, opened).await;
+                let up_at = Instant::now();
+                let why = serve(&peer, &context, stream, opened, &shards).await;
                 warn!(node = %peer.node, shard = peer.shard.0, reason = %why, "link lost");
+                context.metrics.links_lost.inc();
+                // A link that ends as soon as it is up is no better than one that does not come up.
+                let steady = up_at.elapsed() >= Duration::from_millis(limits::LINK_STEADY_MS);
+                failures = if steady { 0 } else { failures.saturating_add(1) };
             }
             Err(error) => {
                 let text = error.to_string();
@@ -71,8 +78,17 @@ pub(super) async fn keep(peer: Peer, context: Arc<Context>, shards: watch::Sende
                 failures = failures.saturating_add(1);
             }
         }
-        tokio::time::sleep(backoff(failures, peer.shard)).await;
+        let mut size = shards.subscribe();
+        tokio::select! {
+            () = tokio::time::sleep(backoff(failures, peer.shard)) => {}
+            _ = size.wait_for(|n| past(&peer, *n)) => {}
+        }
     }
+}
+
+/// Whether a gateway of so many shards does not have this one.
+fn past(peer: &Peer, shards: u16) -> bool {
+    peer.shard.0 >= shards.clamp(1, limits::SHARDS_MAX)
 }
 
 /// Doubles from 20 ms to 1 s, with up to a quarter more that differs per shard and attempt.
@@ -105,13 +121,24 @@ enum Ended {
     Silent,
     #[error("bad frame: {0}")]
     Frame(#[from] FrameError),
+    #[error("the gateway takes nothing")]
+    Stalled,
+    #[error("the gateway has fewer shards now")]
+    Removed,
     #[error("this process shuts down")]
     ShutDown,
 }
 
-async fn serve(peer: &Peer, context: &Context, stream: TcpStream, opened: Opened) -> Ended {
+async fn serve(
+    peer: &Peer,
+    context: &Context,
+    stream: TcpStream,
+    opened: Opened,
+    shards: &watch::Sender<u16>,
+) -> Ended {
     let id = LinkId(context.next_link.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
     let (frames, waiting) = mpsc::unbounded_channel();
+    let queued = Arc::new(Queued::default());
     let info = LinkInfo {
         node: peer.node.clone(),
         boot: opened.boot,
@@ -120,21 +147,26 @@ async fn serve(peer: &Peer, context: &Context, stream: TcpStream, opened: Opened
         hash_seed: opened.hash_seed,
     };
     for mailbox in context.mailboxes.iter() {
-        let up = WorkerEvent::LinkUp { link: id, info: info.clone(), frames: frames.clone() };
+        let (info, frames, queued) = (info.clone(), frames.clone(), Arc::clone(&queued));
+        let up = WorkerEvent::LinkUp { link: id, info, frames, queued };
         if mailbox.events.send(up).await.is_err() {
             return Ended::ShutDown;
         }
     }
     drop(frames);
     context.up.send_modify(|n| *n += 1);
+    context.metrics.links_up.inc();
     info!(node = %peer.node, shard = peer.shard.0, link = id.0, "link up");
     let grants = Grants::default();
     let (read, write) = stream.into_split();
+    let mut size = shards.subscribe();
     let ended = tokio::select! {
         Err(e) = receive(read, opened.rest, id, &grants, &context.mailboxes) => e,
-        Err(e) = transmit(write, waiting, opened.credit, &grants) => e,
+        Err(e) = transmit(write, waiting, opened.credit, &grants, &queued) => e,
+        _ = size.wait_for(|n| past(peer, *n)) => Ended::Removed,
     };
     context.up.send_modify(|n| *n -= 1);
+    context.metrics.links_up.dec();
     for mailbox in context.mailboxes.iter() {
         // A worker that is gone shuts down: nothing is left to tell it.
         let _ = mailbox.events.send(WorkerEvent::LinkDown { link: id }).await;
@@ -228,11 +260,15 @@ async fn transmit(
     mut waiting: mpsc::UnboundedReceiver<Frames>,
     credit: [u32; 3],
     grants: &Grants,
+    queued: &Queued,
 ) -> Result<std::convert::Infallible, Ended> {
+    let stall = Duration::from_millis(limits::LINK_STALL_MS);
     let mut flow = Outflow::new(credit);
     let mut batch = Vec::new();
     let mut out = Vec::with_capacity(limits::LINK_WRITE_BYTES);
     let mut pinged = Instant::now();
+    // Since when something waits and nothing of it could be sent.
+    let mut stalled: Option<Instant> = None;
     loop {
         while let Ok(frames) = waiting.try_recv() {
             flow.push(frames.lane, frames.bytes);
@@ -244,12 +280,26 @@ async fn transmit(
             pinged = Instant::now();
             ToGateway::Ping.encode(&mut out);
         }
-        flow.fill(&mut out, limits::LINK_WRITE_BYTES);
+        let taken = flow.fill(&mut out, limits::LINK_WRITE_BYTES);
         if !out.is_empty() {
-            write.write_all(&out).await?;
+            timeout(stall, write.write_all(&out)).await.map_err(|_| Ended::Stalled)??;
             out.clear();
             out.shrink_to(limits::LINK_WRITE_BYTES);
+        }
+        for (lane, bytes) in Lane::ALL.into_iter().zip(taken) {
+            queued.written(lane, bytes);
+        }
+        if taken != [0; 3] {
+            stalled = None;
             continue;
+        }
+        stalled = if flow.is_empty() { None } else { stalled.or_else(|| Some(Instant::now())) };
+        if stalled.is_some_and(|since| since.elapsed() >= stall) {
+            return Err(Ended::Stalled);
+        }
+        let mut wake = pinged + Duration::from_millis(limits::LINK_PING_MS);
+        if let Some(since) = stalled {
+            wake = wake.min(since + stall);
         }
         tokio::select! {
             n = waiting.recv_many(&mut batch, 64) => {
@@ -259,7 +309,7 @@ async fn transmit(
                 batch.drain(..).for_each(|frames: Frames| flow.push(frames.lane, frames.bytes));
             }
             () = grants.came.notified() => {}
-            () = tokio::time::sleep_until(pinged + Duration::from_millis(limits::LINK_PING_MS)) => {}
+            () = tokio::time::sleep_until(wake) => {}
         }
     }
 }

@@ -14,7 +14,7 @@ use tokio::{
 
 use self::connection::{Context, Peer, keep};
 pub use self::handshake::Identity;
-use crate::{limits, pipeline::mailbox::Mailboxes};
+use crate::{limits, metrics::Metrics, pipeline::mailbox::Mailboxes};
 
 /// Keeps the links of a member list. Dropping it ends them.
 #[derive(Debug)]
@@ -25,9 +25,15 @@ pub struct Links {
 
 impl Links {
     /// Starts linking to each `(node, address)`.
-    pub fn start(me: Identity, epoch: Epoch, members: Vec<(NodeId, String)>, mailboxes: Mailboxes) -> Self {
+    pub fn start(
+        me: Identity,
+        epoch: Epoch,
+        members: Vec<(NodeId, String)>,
+        mailboxes: Mailboxes,
+        metrics: Metrics,
+    ) -> Self {
         let (up, links_up) = watch::channel(0);
-        let context = Arc::new(Context { me, epoch, mailboxes, next_link: AtomicU32::new(1), up });
+        let context = Arc::new(Context { me, epoch, mailboxes, next_link: AtomicU32::new(1), up, metrics });
         let mut tasks = JoinSet::new();
         for (node, address) in members {
             tasks.spawn(member(node, address, Arc::clone(&context)));
@@ -41,20 +47,25 @@ impl Links {
     }
 }
 
-/// Keeps one link per shard; shard 0 tells how many there are.
+/// Keeps one link per shard; shard 0 tells how many there are. A link to a shard that is no more ends by itself, so that
+/// the workers learn of it.
 async fn member(node: NodeId, address: String, context: Arc<Context>) {
     let (shards, mut count) = watch::channel(1u16);
     let mut tasks = JoinSet::new();
-    let mut running: Vec<AbortHandle> = Vec::new();
+    let mut running: Vec<Option<AbortHandle>> = Vec::new();
     loop {
         let wanted = usize::from((*count.borrow_and_update()).clamp(1, limits::SHARDS_MAX));
-        running.drain(wanted.min(running.len())..).for_each(|task| task.abort());
-        for shard in running.len()..wanted {
-            let peer = Peer { node: node.clone(), address: address.clone(), shard: ShardId(shard as u16) };
-            running.push(tasks.spawn(keep(peer, Arc::clone(&context), shards.clone())));
+        running.resize(running.len().max(wanted), None);
+        for (shard, task) in (0u16..).zip(&mut running[..wanted]) {
+            if task.as_ref().is_none_or(AbortHandle::is_finished) {
+                let peer = Peer { node: node.clone(), address: address.clone(), shard: ShardId(shard) };
+                *task = Some(tasks.spawn(keep(peer, Arc::clone(&context), shards.clone())));
+            }
         }
-        if count.changed().await.is_err() {
-            return;
+        tokio::select! {
+            changed = count.changed() => if changed.is_err() { return },
+            // A link that ended when its shard went may be wanted again by now.
+            Some(_) = tasks.join_next() => {}
         }
     }
 }

@@ -41,11 +41,18 @@ impl Outflow {
         lane.credit = (lane.credit + i64::from(bytes)).min(lane.granted);
     }
 
-    /// Moves what may be sent now into `out`, until it holds about `max` bytes.
-    pub fn fill(&mut self, out: &mut Vec<u8>, max: usize) {
-        for lane in &mut self.lanes {
+    /// Moves what may be sent now into `out`, until it holds about `max` bytes. Answers how many bytes of each lane.
+    pub fn fill(&mut self, out: &mut Vec<u8>, max: usize) -> [usize; 3] {
+        self.lanes.each_mut().map(|lane| {
+            let before = out.len();
             lane.fill(out, max);
-        }
+            out.len() - before
+        })
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.lanes.iter().all(|lane| lane.chunks.is_empty())
     }
 }
 

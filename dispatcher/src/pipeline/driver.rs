@@ -10,17 +10,20 @@ use std::{
 };
 
 use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
-use pushgate_protocol::link::{ToDispatcher, take_frame};
-use tokio::sync::mpsc;
+use prometheus_client::metrics::gauge::Gauge;
+use pushgate_protocol::link::{Lane, ToDispatcher, take_frame};
+use tokio::sync::{mpsc, watch};
 use tracing::error;
 
 use super::{
     finisher::Finished,
-    mailbox::{Inbox, WorkerEvent},
+    mailbox::{Inbox, Queued, WorkerEvent},
 };
 use crate::{
-    core::worker::{Frames, LinkId, ReadId, Worker},
+    core::worker::{Delivery, Frames, LinkId, ReadId, Worker},
+    health::Health,
     limits,
+    metrics::Metrics,
     seams::{BoxFuture, Mark, StoreError, StreamOutcome, StreamPage, Streams},
 };
 
@@ -28,6 +31,8 @@ use crate::{
 pub struct DriverParts {
     /// The worker.
     pub worker: Worker,
+    /// Its number.
+    pub index: u8,
     /// Its mailbox.
     pub inbox: Inbox,
     /// Streams and marks.
@@ -38,8 +43,14 @@ pub struct DriverParts {
     pub backlog: Arc<AtomicUsize>,
     /// Shows deliveries taken and not finished.
     pub open: Arc<AtomicUsize>,
-    /// Unix milliseconds.
+    /// Unix milliseconds; never stands still.
     pub clock: Arc<dyn Fn() -> u64 + Send + Sync>,
+    /// Turns true when the worker is to end with what it holds; that comes again.
+    pub stop: watch::Receiver<bool>,
+    /// Told when a store fails.
+    pub health: Arc<Health>,
+    /// What it counts.
+    pub metrics: Metrics,
 }
 
 /// A store's answer.
@@ -49,17 +60,30 @@ enum Reply {
     Page(ReadId, Result<StreamPage, StoreError>),
 }
 
-/// Runs until its inbox is closed.
+/// Runs until it is stopped or its inbox is closed.
 pub struct Driver {
     parts: DriverParts,
-    links: HashMap<LinkId, mpsc::UnboundedSender<Frames>>,
+    links: HashMap<LinkId, Writer>,
+    /// Links with too much waiting in a lane: until that is written no more of the lane is taken.
+    crowded: Vec<(LinkId, Lane)>,
     replies: FuturesUnordered<BoxFuture<'static, Reply>>,
+    /// Batches of deliveries taken.
+    batches: u32,
+    in_flight: Gauge,
+    outages: Outages,
+}
+
+/// The writing end of a link.
+struct Writer {
+    frames: mpsc::UnboundedSender<Frames>,
+    queued: Arc<Queued>,
 }
 
 /// What woke the driver.
 enum Wake {
+    Stop,
     Event(Option<WorkerEvent>),
-    Deliveries(Option<Vec<crate::core::worker::Delivery>>),
+    Deliveries(Option<Vec<Delivery>>),
     Reply(Reply),
     Tick,
 }
@@ -67,52 +91,80 @@ enum Wake {
 impl Driver {
     /// A driver.
     pub fn new(parts: DriverParts) -> Self {
-        Self { parts, links: HashMap::new(), replies: FuturesUnordered::new() }
+        let in_flight = parts.metrics.in_flight(parts.index);
+        let outages = Outages { worker: parts.index, failing: [false; 3] };
+        let (links, crowded, replies) = (HashMap::new(), Vec::new(), FuturesUnordered::new());
+        Self { parts, links, crowded, replies, batches: 0, in_flight, outages }
     }
 
-    /// Runs until every lane and link has let go of the mailbox.
+    /// Runs until it is stopped, or every lane and link has let go of the mailbox.
     pub async fn run(mut self) {
-        let mut tick = tokio::time::interval(Duration::from_millis(limits::WORKER_TICK_MS));
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut pause_ms = 0;
         loop {
-            match self.wake(&mut tick).await {
-                Wake::Event(None) | Wake::Deliveries(None) => return,
+            match self.wake(pause_ms).await {
+                Wake::Stop | Wake::Event(None) | Wake::Deliveries(None) => return,
                 Wake::Event(Some(event)) => self.event(event),
-                Wake::Deliveries(Some(batch)) => self.parts.worker.deliver(self.now_ms(), batch),
+                Wake::Deliveries(Some(batch)) => self.deliver(batch),
                 Wake::Reply(reply) => self.reply(reply),
                 Wake::Tick => {}
             }
-            // What else is there now belongs to the same turn: its frames leave together.
-            while let Some(Ok(event)) = Some(self.parts.inbox.events.try_recv()) {
+            // What else is there now belongs to the same turn, within bounds: its frames leave together.
+            for _ in 0..limits::WORKER_EVENTS {
+                let Ok(event) = self.parts.inbox.events.try_recv() else { break };
                 self.event(event);
             }
             while let Some(Some(reply)) = self.replies.next().now_or_never() {
                 self.reply(reply);
             }
-            self.pump();
+            // Deliveries are taken in each turn, however many answers of links come.
+            if let Some(batch) = self.next_batch() {
+                self.deliver(batch);
+            }
+            pause_ms = self.pump();
         }
     }
 
-    async fn wake(&mut self, tick: &mut tokio::time::Interval) -> Wake {
-        let open = self.accepts();
-        let Inbox { events, deliveries: [high, normal, low] } = &mut self.parts.inbox;
+    /// Waits for something to do, `pause_ms` at the longest.
+    async fn wake(&mut self, pause_ms: u64) -> Wake {
+        let open = Lane::ALL.map(|lane| self.accepts(lane));
+        let DriverParts { inbox: Inbox { events, deliveries: [high, normal, low] }, stop, .. } = &mut self.parts;
         tokio::select! {
             biased;
+            _ = stop.wait_for(|stop| *stop) => Wake::Stop,
             event = events.recv() => Wake::Event(event),
             Some(reply) = self.replies.next() => Wake::Reply(reply),
-            batch = high.recv(), if open => Wake::Deliveries(batch),
-            batch = normal.recv(), if open => Wake::Deliveries(batch),
-            batch = low.recv(), if open => Wake::Deliveries(batch),
-            _ = tick.tick() => Wake::Tick,
+            batch = high.recv(), if open[0] => Wake::Deliveries(batch),
+            batch = normal.recv(), if open[1] => Wake::Deliveries(batch),
+            batch = low.recv(), if open[2] => Wake::Deliveries(batch),
+            () = tokio::time::sleep(Duration::from_millis(pause_ms)) => Wake::Tick,
         }
     }
 
-    /// Whether the worker may take more: past the bounds its lanes wait.
-    fn accepts(&self) -> bool {
+    /// The next batch of deliveries that is there: of the highest lane, and now and then of the lowest.
+    fn next_batch(&mut self) -> Option<Vec<Delivery>> {
+        let low_first = self.batches % limits::WORKER_LOW_TURN == limits::WORKER_LOW_TURN - 1;
+        let mut order = Lane::ALL;
+        if low_first {
+            order.reverse();
+        }
+        order.into_iter().find_map(|lane| {
+            if self.accepts(lane) { self.parts.inbox.deliveries[lane as usize].try_recv().ok() } else { None }
+        })
+    }
+
+    /// Whether the worker may take more of a lane: past the bounds it waits. The lower lanes leave room for the higher.
+    fn accepts(&self, lane: Lane) -> bool {
         let worker = &self.parts.worker;
-        worker.in_flight() < limits::WORKER_OPEN_MAX
-            && worker.in_flight_bytes() < limits::WORKER_OPEN_BYTES_MAX
-            && self.parts.backlog.load(Ordering::Relaxed) < limits::FINISH_BACKLOG
+        let within = |taken: usize, max: usize| taken < max / 8 * [8, 7, 6][lane as usize];
+        within(worker.in_flight(), limits::WORKER_OPEN_MAX)
+            && within(worker.in_flight_bytes(), limits::WORKER_OPEN_BYTES_MAX)
+            && within(self.parts.backlog.load(Ordering::Relaxed), limits::FINISH_BACKLOG)
+            && self.crowded.iter().all(|(_, crowded)| *crowded != lane)
+    }
+
+    fn deliver(&mut self, batch: Vec<Delivery>) {
+        self.batches = self.batches.wrapping_add(1);
+        self.parts.worker.deliver(self.now_ms(), batch);
     }
 
     fn now_ms(&self) -> u64 {
@@ -122,8 +174,8 @@ impl Driver {
     fn event(&mut self, event: WorkerEvent) {
         let now_ms = self.now_ms();
         match event {
-            WorkerEvent::LinkUp { link, info, frames } => {
-                self.links.insert(link, frames);
+            WorkerEvent::LinkUp { link, info, frames, queued } => {
+                self.links.insert(link, Writer { frames, queued });
                 self.parts.worker.link_up(now_ms, link, info);
             }
             WorkerEvent::LinkDown { link } => {
@@ -147,18 +199,31 @@ impl Driver {
 
     fn reply(&mut self, reply: Reply) {
         let now_ms = self.now_ms();
+        let (outages, parts) = (&mut self.outages, &mut self.parts);
         match reply {
-            Reply::Marks(marks) => self.parts.worker.marks(now_ms, marks),
-            Reply::Applied(outcomes) => self.parts.worker.applied(now_ms, outcomes),
-            Reply::Page(request, page) => self.parts.worker.page(now_ms, request, page),
+            Reply::Marks(marks) => {
+                outages.seen(0, marks.as_ref().err(), parts, now_ms);
+                parts.worker.marks(now_ms, marks);
+            }
+            Reply::Applied(outcomes) => {
+                outages.seen(1, outcomes.as_ref().err(), parts, now_ms);
+                parts.worker.applied(now_ms, outcomes);
+            }
+            Reply::Page(request, page) => {
+                outages.seen(2, page.as_ref().err(), parts, now_ms);
+                parts.worker.page(now_ms, request, page);
+            }
         }
     }
 
-    /// Carries out what the worker asks for.
-    fn pump(&mut self) {
+    /// Carries out what the worker asks for. Answers for how long it may sleep, milliseconds.
+    fn pump(&mut self) -> u64 {
         let now_ms = self.now_ms();
+        let links = &self.links;
+        let over = |queued: &Queued, lane| queued.bytes(lane) > limits::LINK_LANE_BYTES_MAX;
+        self.crowded.retain(|(link, lane)| links.get(link).is_some_and(|l| over(&l.queued, *lane)));
         let worker = &mut self.parts.worker;
-        worker.tick(now_ms);
+        let due_ms = worker.tick(now_ms);
         if let Some(queries) = worker.take_marks() {
             let streams = Arc::clone(&self.parts.streams);
             self.replies.push(async move { Reply::Marks(streams.marks(queries, now_ms).await) }.boxed());
@@ -167,7 +232,9 @@ impl Driver {
             let streams = Arc::clone(&self.parts.streams);
             self.replies.push(async move { Reply::Applied(streams.apply(ops, now_ms).await) }.boxed());
         }
-        for read in worker.take_reads() {
+        // What is replayed goes the same way as what is new.
+        let reads = if self.crowded.is_empty() { worker.take_reads() } else { Vec::new() };
+        for read in reads {
             let streams = Arc::clone(&self.parts.streams);
             let page = async move {
                 let page = streams.read(read.user, read.after, read.limit, read.episode, now_ms).await;
@@ -175,19 +242,60 @@ impl Driver {
             };
             self.replies.push(page.boxed());
         }
-        for frames in worker.take_frames() {
-            if let Some(sender) = self.links.get(&frames.link) {
-                // A link that ended meanwhile says so next; what was sent on it is then stored.
-                let _ = sender.send(frames);
-            }
+        self.send_frames();
+        self.finish();
+        if !self.crowded.is_empty() || Lane::ALL.iter().any(|lane| !self.accepts(*lane)) {
+            return limits::WORKER_TICK_MS;
         }
-        let mut ended = 0;
-        for finished in worker.take_finished() {
-            ended += 1;
+        due_ms.map_or(limits::WORKER_IDLE_MS, |due| due.saturating_sub(now_ms).clamp(1, limits::WORKER_IDLE_MS))
+    }
+
+    fn send_frames(&mut self) {
+        for frames in self.parts.worker.take_frames() {
+            let Some(writer) = self.links.get(&frames.link) else { continue };
+            let (link, lane) = (frames.link, frames.lane);
+            let over = writer.queued.add(lane, frames.bytes.len()) > limits::LINK_LANE_BYTES_MAX;
+            if over && !self.crowded.contains(&(link, lane)) {
+                self.crowded.push((link, lane));
+            }
+            // A link that ended meanwhile says so next; what was sent on it is then stored.
+            let _ = writer.frames.send(frames);
+        }
+    }
+
+    fn finish(&mut self) {
+        let finished = self.parts.worker.take_finished();
+        // Counted first: the finisher lowers the number as soon as it has them.
+        self.parts.backlog.fetch_add(finished.len(), Ordering::Relaxed);
+        for finished in finished {
             // Without a finisher the process is going down and the records come again.
             let _ = self.parts.finished.send(Finished::State(finished));
         }
-        self.parts.backlog.fetch_add(ended, Ordering::Relaxed);
-        self.parts.open.store(self.parts.worker.in_flight(), Ordering::Relaxed);
+        let open = self.parts.worker.in_flight();
+        self.parts.open.store(open, Ordering::Relaxed);
+        self.in_flight.set(open as i64);
+    }
+}
+
+/// Which requests to the streams fail now: told once when that changes.
+struct Outages {
+    worker: u8,
+    failing: [bool; 3],
+}
+
+const OPERATIONS: [&str; 3] = ["read marks", "change streams", "read streams"];
+
+impl Outages {
+    fn seen(&mut self, operation: usize, error: Option<&StoreError>, parts: &DriverParts, now_ms: u64) {
+        let name = OPERATIONS[operation];
+        let was = std::mem::replace(&mut self.failing[operation], error.is_some());
+        match error {
+            Some(error) => {
+                parts.metrics.retried(name);
+                parts.health.failed(&format!("{name} (worker {})", self.worker), &error.to_string(), now_ms);
+            }
+            None if was => parts.health.recovered(&format!("{name} (worker {})", self.worker), now_ms),
+            None => {}
+        }
     }
 }

@@ -1,5 +1,8 @@
 //! The finisher: what ended is written to the MessageStore, then published, then settled; in batches, in order, again and
 //! again until it works.
+//!
+//! Invariant: nothing holds it for ever. What a store refuses for good is found, told and given up, alone; the rest of
+//! its batch is written.
 
 use std::{
     sync::{
@@ -9,14 +12,18 @@ use std::{
     time::Duration,
 };
 
+use pushgate_protocol::result::ResultRecord;
 use tokio::sync::mpsc;
-use tracing::{info, warn};
+use tracing::error;
 
 use super::shares::lane_of;
 use crate::{
+    clock,
     core::worker::{self, Token},
+    health::Health,
     limits,
-    seams::{DeadRecord, MessageStore, ResultSink, StateChange, StoreError},
+    metrics::Metrics,
+    seams::{BoxFuture, DeadRecord, MessageStore, ResultSink, StateChange, StoreError},
 };
 
 /// Something that ended, and the share it settles.
@@ -35,6 +42,8 @@ pub enum Finished {
 
 /// What a finisher works with.
 pub struct FinisherParts {
+    /// The number of its worker.
+    pub worker: u8,
     /// Where it learns what ended.
     pub finished: mpsc::UnboundedReceiver<Finished>,
     /// Where states are kept.
@@ -43,8 +52,14 @@ pub struct FinisherParts {
     pub results: Arc<dyn ResultSink>,
     /// Ended deliveries on their way here; lowered once they are settled.
     pub backlog: Arc<AtomicUsize>,
+    /// Bytes of dead letters on their way here; lowered once they are written.
+    pub dead_bytes: Arc<AtomicUsize>,
     /// Where settlements go, per lane.
     pub settled: [std::sync::mpsc::Sender<Token>; 3],
+    /// Told when a store fails.
+    pub health: Arc<Health>,
+    /// What it counts.
+    pub metrics: Metrics,
 }
 
 /// Runs until every sender of `finished` is gone and all is settled.
@@ -83,13 +98,16 @@ impl Finisher {
             }
         }
         let ended = records.len();
-        if !records.is_empty() {
-            until_done("record message states", || self.parts.messages.record(changes.clone())).await;
-            until_done("publish results", || self.parts.results.publish(records.clone())).await;
-        }
-        if !dead.is_empty() {
-            until_done("write dead letters", || self.parts.results.bury(dead.clone())).await;
-        }
+        let dead_bytes = dead.iter().map(|d| d.value.len()).sum();
+        let FinisherParts { messages, results, metrics, .. } = &self.parts;
+        let of_message = |c: &StateChange| format!("message {} to {}", c.message, c.recipient.user);
+        self.write("record message states", &changes, of_message, |all| messages.record(all)).await;
+        let of_result = |r: &ResultRecord| format!("a result of message {}", r.message);
+        self.write("publish results", &records, of_result, |all| results.publish(all)).await;
+        metrics.results.inc_by(ended as u64);
+        let of_dead = |d: &DeadRecord| format!("the dead letter of {}", d.origin);
+        self.write("write dead letters", &dead, of_dead, |all| results.bury(all)).await;
+        self.parts.dead_bytes.fetch_sub(dead_bytes, Ordering::Relaxed);
         for token in tokens {
             if let Some(lane) = self.parts.settled.get(lane_of(token)) {
                 // A lane that is gone commits nothing more: its records come again.
@@ -97,6 +115,60 @@ impl Finisher {
             }
         }
         self.parts.backlog.fetch_sub(ended, Ordering::Relaxed);
+    }
+
+    /// Writes all items. Of a batch that is refused for good the halves are written, down to the one that is to blame.
+    async fn write<'a, T: Clone>(
+        &self,
+        operation: &'static str,
+        items: &[T],
+        name: impl Fn(&T) -> String,
+        attempt: impl Fn(Vec<T>) -> BoxFuture<'a, Result<(), StoreError>>,
+    ) {
+        let mut parts = vec![items];
+        while let Some(part) = parts.pop() {
+            if part.is_empty() {
+                continue;
+            }
+            let Err(refused) = self.until_answered(operation, || attempt(part.to_vec())).await else { continue };
+            if let [item] = part {
+                let what = name(item);
+                error!(error = %refused, what, "cannot {operation}: given up, for trying again does not help");
+                self.parts.metrics.refused(operation);
+            } else {
+                let (first, second) = part.split_at(part.len() / 2);
+                // The first half is taken next, so that the order stays.
+                parts.extend([second, first]);
+            }
+        }
+    }
+
+    /// Repeats an attempt with backoff until it works or is refused for good; says so once per outage.
+    async fn until_answered<'a>(
+        &self,
+        operation: &'static str,
+        attempt: impl Fn() -> BoxFuture<'a, Result<(), StoreError>>,
+    ) -> Result<(), StoreError> {
+        let mut wait_ms = limits::STORE_RETRY_FIRST_MS;
+        let mut failing = None;
+        loop {
+            let answer = attempt().await;
+            match &answer {
+                Err(error) if error.retryable() => {
+                    let what = failing.get_or_insert_with(|| format!("{operation} (worker {})", self.parts.worker));
+                    self.parts.health.failed(what, &error.to_string(), clock::unix_ms());
+                    self.parts.metrics.retried(operation);
+                    tokio::time::sleep(Duration::from_millis(wait_ms)).await;
+                    wait_ms = (wait_ms * 2).min(limits::STORE_RETRY_MAX_MS);
+                }
+                Ok(()) | Err(_) => {
+                    if let Some(what) = failing {
+                        self.parts.health.recovered(&what, clock::unix_ms());
+                    }
+                    return answer;
+                }
+            }
+        }
     }
 }
 
@@ -113,29 +185,5 @@ fn change(state: &worker::Finished) -> StateChange {
     }
 }
 
-/// Repeats a batch with backoff until it works; says so once per outage.
-async fn until_done<'a, F>(what: &str, mut attempt: impl FnMut() -> F)
-where
-    F: Future<Output = Result<(), StoreError>> + 'a,
-{
-    let mut wait_ms = limits::STORE_RETRY_FIRST_MS;
-    let mut failed = false;
-    loop {
-        match attempt().await {
-            Ok(()) => {
-                if failed {
-                    info!("{what}: works again");
-                }
-                return;
-            }
-            Err(error) => {
-                if !failed {
-                    warn!(%error, "cannot {what}; trying again until it works");
-                    failed = true;
-                }
-                tokio::time::sleep(Duration::from_millis(wait_ms)).await;
-                wait_ms = (wait_ms * 2).min(limits::STORE_RETRY_MAX_MS);
-            }
-        }
-    }
-}
+#[cfg(test)]
+mod tests;

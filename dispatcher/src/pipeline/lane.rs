@@ -1,10 +1,12 @@
 //! A lane's thread: polls its source, decodes, hands deliveries to workers, takes settlements back.
+//!
+//! It blocks on nothing but its source: while workers are full it goes on taking settlements, committing and serving its
+//! consumer group, and it sees `stop`.
 
 use std::{
-    collections::VecDeque,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
         mpsc::{Receiver, RecvTimeoutError},
     },
     thread::JoinHandle,
@@ -12,16 +14,18 @@ use std::{
 };
 
 use pushgate_protocol::link::Lane;
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::TrySendError};
 use tracing::{error, info, warn};
 
-use super::{finisher::Finished, mailbox::Mailboxes, shares::Shares};
+use super::{finisher::Finished, held::Held, mailbox::Mailboxes, shares::Shares};
 use crate::{
     clock,
     core::worker::{Delivery, Token},
     decode::{Decoder, Undecodable},
+    health::Health,
     limits,
-    seams::{DeadRecord, Position, Record, TaskSource},
+    metrics::LaneMetrics,
+    seams::{DeadRecord, Position, Record, SourceError, TaskSource},
 };
 
 /// What a lane works with.
@@ -36,12 +40,18 @@ pub struct LaneParts {
     pub mailboxes: Mailboxes,
     /// Where dead records go.
     pub finished: mpsc::UnboundedSender<Finished>,
+    /// Bytes of dead records on their way there.
+    pub dead_bytes: Arc<AtomicUsize>,
     /// Tokens that settled.
     pub settled: Receiver<Token>,
     /// Records that may be polled and not settled.
     pub in_flight_max: usize,
     /// Set when the process shuts down.
     pub stop: Arc<AtomicBool>,
+    /// Told when the source fails.
+    pub health: Arc<Health>,
+    /// What it counts.
+    pub metrics: LaneMetrics,
 }
 
 /// A lane's running thread.
@@ -56,6 +66,11 @@ impl LaneThread {
         Ok(Self(std::thread::Builder::new().name(name).spawn(run)?))
     }
 
+    /// Whether it ended.
+    pub fn ended(&self) -> bool {
+        self.0.is_finished()
+    }
+
     /// Waits for it after `stop` was set.
     pub fn join(self) {
         if self.0.join().is_err() {
@@ -64,51 +79,49 @@ impl LaneThread {
     }
 }
 
-/// A record that a later build may understand. It stays unsettled so that it comes again to whoever reads the
-/// partition next; at its time, or when the lane needs the room, it is dead.
-struct Held {
-    until_ms: u64,
-    record: DeadRecord,
-    token: Token,
-}
-
 struct LaneLoop {
     parts: LaneParts,
     shares: Shares,
     records: Vec<Record>,
+    /// Deliveries not yet handed over, by worker, and how many they are.
     batches: Vec<Vec<Delivery>>,
-    /// Records of a newer version, unsettled until their time, the oldest first.
-    held: VecDeque<Held>,
+    waiting: usize,
+    held: Held,
     positions: Vec<Position>,
-    failing: bool,
+    /// Records to ask for: fewer when they are large.
+    poll_max: usize,
+    committed: Instant,
+    polling: Outage,
+    committing: Outage,
+    buried: BurialLog,
 }
 
 impl LaneLoop {
     fn new(parts: LaneParts) -> Self {
         let batches = (0..parts.mailboxes.len()).map(|_| Vec::new()).collect();
+        let lane = parts.lane.as_str();
         Self {
-            parts,
             shares: Shares::default(),
             records: Vec::with_capacity(limits::LANE_POLL_RECORDS),
             batches,
-            held: VecDeque::new(),
+            waiting: 0,
+            held: Held::default(),
             positions: Vec::new(),
-            failing: false,
+            poll_max: limits::LANE_POLL_RECORDS_FIRST,
+            committed: Instant::now(),
+            polling: Outage { what: format!("lane {lane}"), failing: false },
+            committing: Outage { what: format!("commits of lane {lane}"), failing: false },
+            buried: BurialLog::default(),
+            parts,
         }
     }
 
     fn run(mut self) {
-        let mut committed = Instant::now();
-        while !self.parts.stop.load(Ordering::Relaxed) {
-            self.take_settled();
-            if committed.elapsed() >= Duration::from_millis(limits::LANE_COMMIT_MS) {
-                committed = Instant::now();
-                self.commit();
-            }
-            let full = self.parts.source.unsettled() >= self.parts.in_flight_max;
-            self.bury_held(full);
+        while !self.stopping() {
+            self.serve();
+            let full = self.bury_held();
             if full {
-                self.wait_for_settlement();
+                self.wait(limits::LANE_POLL_MS);
                 continue;
             }
             self.poll();
@@ -119,109 +132,162 @@ impl LaneLoop {
         self.drain();
     }
 
-    /// Takes the settlements that are there.
-    fn take_settled(&mut self) {
+    fn stopping(&self) -> bool {
+        self.parts.stop.load(Ordering::Relaxed)
+    }
+
+    /// What a lane does whether or not it may take more.
+    fn serve(&mut self) {
         while let Ok(token) = self.parts.settled.try_recv() {
             self.positions.extend(self.shares.settle(token));
         }
         self.settle_positions();
+        if self.committed.elapsed() >= Duration::from_millis(limits::LANE_COMMIT_MS) {
+            self.committed = Instant::now();
+            // The ledger keeps what is settled: after a failure the next commit covers this one.
+            let committed = self.parts.source.commit();
+            self.committing.seen(&self.parts.health, committed.as_ref().err());
+            self.show();
+        }
     }
 
     fn settle_positions(&mut self) {
         if !self.positions.is_empty() {
             self.parts.source.settle(&self.positions);
+            self.parts.metrics.settled.inc_by(self.positions.len() as u64);
             self.positions.clear();
         }
     }
 
-    fn wait_for_settlement(&mut self) {
-        match self.parts.settled.recv_timeout(Duration::from_millis(limits::LANE_POLL_MS)) {
-            Ok(token) => self.positions.extend(self.shares.settle(token)),
-            // A full lane goes on serving its consumer group; what goes wrong there shows when it is polled again.
-            Err(RecvTimeoutError::Timeout) => drop(self.parts.source.poll(0, Duration::ZERO, &mut self.records)),
-            // Every finisher is gone: the process is going down, the loop sees `stop` next.
-            Err(RecvTimeoutError::Disconnected) => std::thread::yield_now(),
-        }
+    fn show(&self) {
+        let (window, metrics) = (self.parts.source.window(), &self.parts.metrics);
+        metrics.unsettled.set(window.unsettled as i64);
+        metrics.held.set(self.held.len() as i64);
+        let age_ms = window.oldest_ms.map_or(0, |oldest| clock::unix_ms().saturating_sub(oldest));
+        metrics.oldest.set(age_ms as f64 / 1_000.0);
     }
 
-    fn commit(&mut self) {
-        if let Err(error) = self.parts.source.commit() {
-            // The ledger keeps what is settled: the next commit covers this one.
-            warn!(lane = self.parts.lane.as_str(), %error, "settlements not committed");
+    /// Waits a moment for a settlement; serves the consumer group of a lane that may take nothing.
+    fn wait(&mut self, ms: u64) {
+        // What goes wrong there shows when the lane is polled for records again.
+        drop(self.parts.source.poll(0, Duration::ZERO, &mut self.records));
+        let wait = Duration::from_millis(ms);
+        match self.parts.settled.recv_timeout(wait) {
+            Ok(token) => self.positions.extend(self.shares.settle(token)),
+            Err(RecvTimeoutError::Timeout) => {}
+            // Every finisher is gone: the process is going down, the loop sees `stop` next.
+            Err(RecvTimeoutError::Disconnected) => std::thread::sleep(wait),
         }
     }
 
     fn poll(&mut self) {
-        let wait = Duration::from_millis(limits::LANE_POLL_MS);
-        let polled = self.parts.source.poll(limits::LANE_POLL_RECORDS, wait, &mut self.records);
-        let failing = polled.is_err();
-        if failing != self.failing {
-            match &polled {
-                Err(error) => error!(lane = self.parts.lane.as_str(), %error, "lane stopped; trying again"),
-                Ok(()) => info!(lane = self.parts.lane.as_str(), "lane works again"),
-            }
-            self.failing = failing;
+        let idle = self.parts.source.window().unsettled == 0;
+        let wait = Duration::from_millis(if idle { limits::LANE_IDLE_MS } else { limits::LANE_POLL_MS });
+        let polled = self.parts.source.poll(self.poll_max, wait, &mut self.records);
+        self.polling.seen(&self.parts.health, polled.as_ref().err());
+        if polled.is_err() && self.records.is_empty() {
+            std::thread::sleep(Duration::from_millis(limits::LANE_POLL_MS));
         }
-        if failing {
-            std::thread::park_timeout(wait);
+        let count = self.records.len();
+        if count > 0 {
+            self.parts.metrics.polled.inc_by(count as u64);
+            let bytes: usize = self.records.iter().map(|r| r.value.len()).sum();
+            self.poll_max = (limits::LANE_POLL_BYTES * count / bytes.max(1)).clamp(1, limits::LANE_POLL_RECORDS);
         }
     }
 
-    /// Decodes what was polled and gives it to the workers; blocks while they are full. `false`: they are gone.
+    /// Decodes what was polled and gives it to the workers, a bounded part at a time. `false`: the lane is to end.
     fn hand_over(&mut self) -> bool {
-        let lane = self.parts.lane;
         let mut records = std::mem::take(&mut self.records);
         for record in records.drain(..) {
-            match self.parts.decoder.deliveries(lane, &record) {
-                Ok(deliveries) if deliveries.is_empty() => self.positions.push(record.position),
-                Ok(deliveries) => {
-                    let token = self.shares.open(lane as u8, record.position, deliveries.len() as u32);
-                    for mut delivery in deliveries {
-                        delivery.token = token;
-                        let user = &delivery.user;
-                        let worker = self.parts.mailboxes.of_user(user.app.as_str(), user.user.as_str());
-                        self.batches[worker].push(delivery);
-                    }
-                }
-                Err(undecodable) => {
-                    let Undecodable { dead, hold_until_ms } = *undecodable;
-                    let token = self.shares.open(lane as u8, record.position, 1);
-                    match hold_until_ms {
-                        Some(until_ms) => self.held.push_back(Held { until_ms, record: dead, token }),
-                        None => self.bury(dead, token),
-                    }
-                }
+            self.decode(&record);
+            if self.waiting >= limits::LANE_BATCH_DELIVERIES && !self.send() {
+                return false;
             }
         }
         self.records = records;
         self.settle_positions();
-        for (batch, mailbox) in self.batches.iter_mut().zip(self.parts.mailboxes.iter()) {
-            if !batch.is_empty() && mailbox.deliveries[lane as usize].blocking_send(std::mem::take(batch)).is_err() {
+        self.send()
+    }
+
+    fn decode(&mut self, record: &Record) {
+        let lane = self.parts.lane;
+        match self.parts.decoder.deliveries(lane, record) {
+            Ok(deliveries) if deliveries.is_empty() => self.positions.push(record.position),
+            Ok(deliveries) => {
+                let token = self.shares.open(lane as u8, record.position, deliveries.len() as u32);
+                self.waiting += deliveries.len();
+                for mut delivery in deliveries {
+                    delivery.token = token;
+                    let user = &delivery.user;
+                    let worker = self.parts.mailboxes.of_user(user.app.as_str(), user.user.as_str());
+                    self.batches[worker].push(delivery);
+                }
+            }
+            Err(undecodable) => {
+                let Undecodable { dead, hold_until_ms } = *undecodable;
+                let token = self.shares.open(lane as u8, record.position, 1);
+                match hold_until_ms {
+                    Some(until_ms) => self.held.push(until_ms, clock::unix_ms(), dead, token),
+                    None => self.bury(dead, token),
+                }
+            }
+        }
+    }
+
+    /// Hands the batches over. While a worker is full the others get theirs, and the lane goes on serving.
+    fn send(&mut self) -> bool {
+        loop {
+            let mut full = false;
+            for (batch, mailbox) in self.batches.iter_mut().zip(self.parts.mailboxes.iter()) {
+                if batch.is_empty() {
+                    continue;
+                }
+                match mailbox.deliveries[self.parts.lane as usize].try_send(std::mem::take(batch)) {
+                    Ok(()) => {}
+                    Err(TrySendError::Full(back)) => (*batch, full) = (back, true),
+                    Err(TrySendError::Closed(_)) => return false,
+                }
+            }
+            if !full {
+                self.waiting = 0;
+                return true;
+            }
+            if self.stopping() {
                 return false;
             }
+            self.serve();
+            self.wait(limits::LANE_HAND_OVER_MS);
         }
-        true
     }
 
-    /// Buries held records whose time has come and, if the lane is `full`, the oldest: held records never stop a lane.
-    fn bury_held(&mut self, full: bool) {
+    /// Buries held records whose time has come and, if the lane has no room, the oldest: held records never stop a lane.
+    /// Answers whether the lane may take nothing now.
+    fn bury_held(&mut self) -> bool {
+        let window = self.parts.source.window();
+        let full = window.unsettled >= self.parts.in_flight_max || window.room == 0;
+        // While dead letters cannot be written, no more are made.
+        if self.parts.dead_bytes.load(Ordering::Relaxed) > limits::LANE_DEAD_BYTES_MAX {
+            return true;
+        }
         let now_ms = clock::unix_ms();
         let mut room = if full { limits::LANE_HELD_YIELD } else { 0 };
-        while self.held.front().is_some_and(|held| room > 0 || held.until_ms <= now_ms) {
-            if let Some(held) = self.held.pop_front() {
-                room = room.saturating_sub(1);
-                self.bury(held.record, held.token);
-            }
+        while let Some((record, token)) = self.held.take(now_ms, room > 0 || self.held.crowded()) {
+            room = room.saturating_sub(1);
+            self.bury(record, token);
         }
+        full
     }
 
-    fn bury(&self, record: DeadRecord, token: Token) {
-        warn!(lane = self.parts.lane.as_str(), origin = %record.origin, reason = %record.reason, "dead letter");
+    fn bury(&mut self, record: DeadRecord, token: Token) {
+        self.buried.tell(self.parts.lane, &record);
+        self.parts.metrics.dead.inc();
+        self.parts.dead_bytes.fetch_add(record.value.len(), Ordering::Relaxed);
         // Without a finisher the process is going down and the record comes again.
         let _ = self.parts.finished.send(Finished::Dead { record, token });
     }
 
-    /// After `stop`: lets go of workers and finishers, takes what settles until they are gone, then commits.
+    /// At the end: lets go of workers and finishers, takes what settles until they are gone, then commits.
     fn drain(self) {
         let LaneParts { lane, mut source, settled, mailboxes, finished, .. } = self.parts;
         drop((mailboxes, finished));
@@ -236,3 +302,48 @@ impl LaneLoop {
         }
     }
 }
+
+/// Something of the source that works or fails; said once when it changes, and to `/readyz`.
+struct Outage {
+    what: String,
+    failing: bool,
+}
+
+impl Outage {
+    fn seen(&mut self, health: &Health, error: Option<&SourceError>) {
+        match error {
+            Some(error) => health.failed(&self.what, &error.to_string(), clock::unix_ms()),
+            None if self.failing => health.recovered(&self.what, clock::unix_ms()),
+            None => {}
+        }
+        self.failing = error.is_some();
+    }
+}
+
+/// Says what is buried: each record while they are few, else how many.
+#[derive(Default)]
+struct BurialLog {
+    second: Option<Instant>,
+    said: u32,
+    unsaid: u64,
+}
+
+impl BurialLog {
+    fn tell(&mut self, lane: Lane, record: &DeadRecord) {
+        if self.second.is_none_or(|since| since.elapsed() >= Duration::from_secs(1)) {
+            if self.unsaid > 0 {
+                info!(lane = lane.as_str(), count = self.unsaid, "more dead letters");
+            }
+            *self = Self { second: Some(Instant::now()), ..Self::default() };
+        }
+        if self.said < limits::LANE_BURIALS_SAID {
+            self.said += 1;
+            warn!(lane = lane.as_str(), origin = %record.origin, reason = %record.reason, "dead letter");
+        } else {
+            self.unsaid += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

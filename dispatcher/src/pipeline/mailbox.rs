@@ -1,6 +1,9 @@
 //! Mailboxes of the pipeline workers, and which worker a user or a reference belongs to.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use pushgate_protocol::link::Lane;
 use tokio::sync::mpsc;
@@ -13,8 +16,8 @@ use crate::{
 /// What reaches a worker besides deliveries. Its channel is bounded; a worker always empties it.
 #[derive(Debug)]
 pub enum WorkerEvent {
-    /// A link came up; frames for it go into `frames`. That channel needs no bound of its own: what it holds belongs to
-    /// deliveries in flight and replay windows, which have one.
+    /// A link came up; frames for it go into `frames`. That channel never blocks a worker; `queued` tells it when to take
+    /// no more for the link.
     LinkUp {
         /// Its name.
         link: LinkId,
@@ -22,6 +25,8 @@ pub enum WorkerEvent {
         info: LinkInfo,
         /// Its writer.
         frames: mpsc::UnboundedSender<Frames>,
+        /// What waits in its writer, of all workers.
+        queued: Arc<Queued>,
     },
     /// A link is gone.
     LinkDown {
@@ -35,6 +40,27 @@ pub enum WorkerEvent {
         /// The frames, length words included.
         bytes: Vec<u8>,
     },
+}
+
+/// Bytes handed to a link and not yet written, per lane.
+#[derive(Debug, Default)]
+pub struct Queued([AtomicUsize; 3]);
+
+impl Queued {
+    /// So many more wait. Answers how many do.
+    pub fn add(&self, lane: Lane, bytes: usize) -> usize {
+        self.0[lane as usize].fetch_add(bytes, Ordering::Relaxed) + bytes
+    }
+
+    /// So many were written.
+    pub fn written(&self, lane: Lane, bytes: usize) {
+        self.0[lane as usize].fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// How many wait.
+    pub fn bytes(&self, lane: Lane) -> usize {
+        self.0[lane as usize].load(Ordering::Relaxed)
+    }
 }
 
 /// The sending ends of one worker's mailbox.

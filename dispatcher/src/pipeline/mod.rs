@@ -4,6 +4,7 @@
 
 mod driver;
 mod finisher;
+mod held;
 mod lane;
 pub mod mailbox;
 mod shares;

@@ -13,7 +13,7 @@ pub use self::{
     intake::{Intake, NewRecord},
     messages::{MessageStore, MessageView, RecipientView, Reservation, StateChange, StateEntry},
     results::{DeadRecord, ResultSink},
-    source::{Position, Record, SourceError, TaskSource},
+    source::{Position, Record, SourceError, TaskSource, Window},
     streams::{
         DeferredTag, DeliveryKey, Mark, MarkQuery, StoredPush, StreamOp, StreamOutcome, StreamPage, Streams, UserKey,
     },

@@ -29,6 +29,17 @@ pub struct Record {
     pub time_ms: u64,
 }
 
+/// What a source has polled and not settled, over all its partitions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    /// Records.
+    pub unsettled: usize,
+    /// Records that may still be polled before one unsettled record stops the source, because too many stand behind it.
+    pub room: usize,
+    /// When the oldest was polled, Unix milliseconds.
+    pub oldest_ms: Option<u64>,
+}
+
 /// Why a source did not answer.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum SourceError {
@@ -63,6 +74,6 @@ pub trait TaskSource: Send {
     /// Makes settlements durable now. Called about once a second and at shutdown.
     fn commit(&mut self) -> Result<(), SourceError>;
 
-    /// Records polled and not settled.
-    fn unsettled(&self) -> usize;
+    /// What was polled and is not settled.
+    fn window(&self) -> Window;
 }

@@ -120,9 +120,9 @@ pub fn unsettled_records_come_again_after_a_restart(backend: &impl Backend) {
     append(backend, Lane::High, numbered("u", 0..10));
     let mut source = backend.open(Lane::High);
     let records = take(&mut *source, 10);
-    assert_eq!(source.unsettled(), 10);
+    assert_eq!(source.window().unsettled, 10);
     source.settle(&positions(&records[..6]));
-    assert_eq!(source.unsettled(), 4);
+    assert_eq!(source.window().unsettled, 4);
     source.commit().unwrap();
     drop(source);
     let mut source = backend.open(Lane::High);
@@ -151,7 +151,7 @@ pub fn out_of_order_settlement_commits_only_the_prefix(backend: &impl Backend) {
     settled.reverse();
     source.settle(&settled);
     source.settle(&settled);
-    assert_eq!(source.unsettled(), 1);
+    assert_eq!(source.window().unsettled, 1);
     source.commit().unwrap();
     drop(source);
     let mut source = backend.open(Lane::Low);

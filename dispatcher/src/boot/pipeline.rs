@@ -1,0 +1,192 @@
+//! Starting and stopping the pipeline: workers with their finishers, then lanes.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+        mpsc::{Receiver, Sender, channel},
+    },
+    time::{Duration, Instant},
+};
+
+use pushgate_protocol::{link::Lane, ring::Routing};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::JoinHandle,
+};
+use tracing::warn;
+
+use crate::{
+    clock::SteadyClock,
+    config::DispatcherConfig,
+    core::worker::{Token, Worker, WorkerSettings},
+    decode::Decoder,
+    health::Health,
+    limits,
+    metrics::Metrics,
+    pipeline::{
+        Driver, DriverParts, Finished, Finisher, FinisherParts, LaneParts, LaneThread,
+        mailbox::{Inbox, Mailboxes},
+    },
+    seams::{MessageStore, ResultSink, Streams, TaskSource},
+};
+
+/// What the pipeline is built from.
+pub(super) struct PipelineParts<'a> {
+    pub(super) config: &'a DispatcherConfig,
+    pub(super) workers: u8,
+    pub(super) routing: Arc<Routing>,
+    pub(super) sources: [Box<dyn TaskSource>; 3],
+    pub(super) decoder: Decoder,
+    pub(super) streams: Arc<dyn Streams>,
+    pub(super) messages: Arc<dyn MessageStore>,
+    pub(super) results: Arc<dyn ResultSink>,
+    pub(super) clock: Arc<SteadyClock>,
+    pub(super) health: Arc<Health>,
+    pub(super) metrics: Metrics,
+}
+
+/// The pipeline at work.
+pub(super) struct Pipeline {
+    pub(super) mailboxes: Mailboxes,
+    lanes_stop: Arc<AtomicBool>,
+    workers_stop: watch::Sender<bool>,
+    in_flight: Vec<Arc<AtomicUsize>>,
+    lanes: Vec<LaneThread>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Pipeline {
+    /// Starts it on the current runtime.
+    pub(super) fn start(parts: PipelineParts<'_>) -> io::Result<Self> {
+        let (mailboxes, inboxes) = Mailboxes::new(parts.workers);
+        let (workers_stop, _) = watch::channel(false);
+        let (lanes_stop, lanes) = (Arc::new(AtomicBool::new(false)), Vec::new());
+        let mut new = Self { mailboxes, lanes_stop, workers_stop, in_flight: Vec::new(), lanes, tasks: Vec::new() };
+        let [high, normal, low]: [(Sender<Token>, Receiver<Token>); 3] = Lane::ALL.map(|_| channel());
+        let settled = [high.0, normal.0, low.0];
+        let dead_bytes = Arc::new(AtomicUsize::new(0));
+        let mut of_lanes = None;
+        for (index, inbox) in (0u8..).zip(inboxes) {
+            let finished = new.start_worker(&parts, index, inbox, &settled, &dead_bytes);
+            of_lanes.get_or_insert(finished);
+        }
+        drop(settled);
+        let finished = of_lanes.expect("there is at least one worker");
+        new.start_lanes(parts, [high.1, normal.1, low.1], &finished, &dead_bytes)?;
+        Ok(new)
+    }
+
+    /// Starts a worker and its finisher; where that learns what ended.
+    fn start_worker(
+        &mut self,
+        parts: &PipelineParts<'_>,
+        index: u8,
+        inbox: Inbox,
+        settled: &[Sender<Token>; 3],
+        dead_bytes: &Arc<AtomicUsize>,
+    ) -> mpsc::UnboundedSender<Finished> {
+        let (finished, ended) = mpsc::unbounded_channel();
+        let (backlog, open) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        self.in_flight.push(Arc::clone(&open));
+        let mut worker = Worker::new(WorkerSettings {
+            index,
+            ack_deadline_ms: parts.config.ack_deadline_ms,
+            in_flight_max: limits::WORKER_UNANSWERED_MAX,
+            in_flight_bytes_max: limits::WORKER_UNANSWERED_BYTES_MAX,
+        });
+        worker.routing(Arc::clone(&parts.routing));
+        let clock = Arc::clone(&parts.clock);
+        let driver = DriverParts {
+            worker,
+            index,
+            inbox,
+            streams: Arc::clone(&parts.streams),
+            finished: finished.clone(),
+            backlog: Arc::clone(&backlog),
+            open,
+            clock: Arc::new(move || clock.unix_ms()),
+            stop: self.workers_stop.subscribe(),
+            health: Arc::clone(&parts.health),
+            metrics: parts.metrics.clone(),
+        };
+        self.tasks.push(tokio::spawn(Driver::new(driver).run()));
+        let finisher = FinisherParts {
+            worker: index,
+            finished: ended,
+            messages: Arc::clone(&parts.messages),
+            results: Arc::clone(&parts.results),
+            backlog,
+            dead_bytes: Arc::clone(dead_bytes),
+            settled: settled.clone(),
+            health: Arc::clone(&parts.health),
+            metrics: parts.metrics.clone(),
+        };
+        self.tasks.push(tokio::spawn(Finisher::new(finisher).run()));
+        finished
+    }
+
+    fn start_lanes(
+        &mut self,
+        parts: PipelineParts<'_>,
+        settled: [Receiver<Token>; 3],
+        finished: &mpsc::UnboundedSender<Finished>,
+        dead_bytes: &Arc<AtomicUsize>,
+    ) -> io::Result<()> {
+        let decoder = Arc::new(parts.decoder);
+        for ((lane, source), settled) in Lane::ALL.into_iter().zip(parts.sources).zip(settled) {
+            self.lanes.push(LaneThread::start(LaneParts {
+                lane,
+                source,
+                decoder: Arc::clone(&decoder),
+                mailboxes: self.mailboxes.clone(),
+                finished: finished.clone(),
+                dead_bytes: Arc::clone(dead_bytes),
+                settled,
+                in_flight_max: parts.config.in_flight_max,
+                stop: Arc::clone(&self.lanes_stop),
+                health: Arc::clone(&parts.health),
+                metrics: parts.metrics.lane(lane),
+            })?);
+        }
+        Ok(())
+    }
+
+    /// Whether a part of it ended by itself, which only a bug does.
+    pub(super) fn failed(&self) -> bool {
+        self.tasks.iter().any(JoinHandle::is_finished) || self.lanes.iter().any(LaneThread::ended)
+    }
+
+    /// Stops polling, waits a bounded time for what is in flight, then a bounded time for results, then for the last
+    /// commits. What does not end in time, because a store or broker does not answer, comes again after the restart.
+    pub(super) async fn shut_down(self) {
+        self.lanes_stop.store(true, Ordering::Relaxed);
+        let until = Instant::now() + Duration::from_millis(limits::SHUTDOWN_DRAIN_MS);
+        while Instant::now() < until && self.in_flight.iter().any(|n| n.load(Ordering::Relaxed) > 0) {
+            tokio::time::sleep(Duration::from_millis(limits::WORKER_TICK_MS)).await;
+        }
+        self.workers_stop.send_replace(true);
+        drop(self.mailboxes);
+        let patience = Duration::from_millis(limits::SHUTDOWN_FINISH_MS);
+        let until = tokio::time::Instant::now() + patience;
+        for mut task in self.tasks {
+            // A panic in a task was logged; what it held comes again.
+            if tokio::time::timeout_at(until, &mut task).await.is_err() {
+                task.abort();
+                warn!("results could not be published in time: their messages come again");
+                let _ = task.await;
+            }
+        }
+        let lanes = self.lanes;
+        let (done, joined) = oneshot::channel();
+        // A thread of its own: one that waits for a broker must not hold up the end of the runtime.
+        std::thread::spawn(move || {
+            lanes.into_iter().for_each(LaneThread::join);
+            let _ = done.send(());
+        });
+        if tokio::time::timeout(patience, joined).await.is_err() {
+            warn!("lanes could not commit in time: what they settled last comes again");
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! What the pipeline and the links count, for `/metrics`. The names are documented in `docs/src/reference/metrics.md`.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::{Registry, Unit},
+};
+use pushgate_protocol::link::Lane;
+
+/// Everything that is counted; clones count into the same numbers.
+#[derive(Debug, Clone, Default)]
+pub struct Metrics {
+    lanes: Lanes,
+    in_flight: Family<WorkerLabel, Gauge>,
+    /// Results that are durable.
+    pub results: Counter,
+    retries: Family<OperationLabel, Counter>,
+    refused: Family<OperationLabel, Counter>,
+    /// Links that are up.
+    pub links_up: Gauge,
+    /// Links lost.
+    pub links_lost: Counter,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Lanes {
+    polled: Family<LaneLabel, Counter>,
+    settled: Family<LaneLabel, Counter>,
+    dead: Family<LaneLabel, Counter>,
+    unsettled: Family<LaneLabel, Gauge>,
+    held: Family<LaneLabel, Gauge>,
+    oldest: Family<LaneLabel, Gauge<f64, AtomicU64>>,
+}
+
+/// What one lane counts.
+#[derive(Debug, Clone)]
+pub struct LaneMetrics {
+    /// Records polled.
+    pub polled: Counter,
+    /// Records settled.
+    pub settled: Counter,
+    /// Dead letters.
+    pub dead: Counter,
+    /// Records polled and not settled.
+    pub unsettled: Gauge,
+    /// Records of a newer version that are held.
+    pub held: Gauge,
+    /// For how long the oldest of them is, seconds.
+    pub oldest: Gauge<f64, AtomicU64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LaneLabel {
+    lane: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WorkerLabel {
+    worker: u8,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OperationLabel {
+    operation: &'static str,
+}
+
+impl Metrics {
+    /// Registers everything.
+    pub fn register(registry: &mut Registry) -> Self {
+        let new = Self::default();
+        let lanes = &new.lanes;
+        registry.register("records_polled", "Records read from a lane", lanes.polled.clone());
+        registry.register("records_settled", "Records of a lane settled", lanes.settled.clone());
+        registry.register("dead_letters", "Records of a lane that could not be processed", lanes.dead.clone());
+        registry.register("records_unsettled", "Records read and not settled", lanes.unsettled.clone());
+        registry.register("records_held", "Records held for a newer version", lanes.held.clone());
+        let help = "Age of the oldest record read and not settled";
+        registry.register_with_unit("oldest_unsettled", help, Unit::Seconds, lanes.oldest.clone());
+        registry.register("deliveries_in_flight", "Deliveries taken and not finished", new.in_flight.clone());
+        registry.register("results_published", "Results published", new.results.clone());
+        registry.register("store_retries", "Attempts on a store or log that failed", new.retries.clone());
+        let help = "Changes and records that a store or log refused for good; they were given up";
+        registry.register("store_refusals", help, new.refused.clone());
+        registry.register("links_up", "Links to gateway shards that are up", new.links_up.clone());
+        registry.register("links_lost", "Links lost", new.links_lost.clone());
+        new
+    }
+
+    /// The numbers of one lane.
+    pub fn lane(&self, lane: Lane) -> LaneMetrics {
+        let label = LaneLabel { lane: lane.as_str() };
+        LaneMetrics {
+            polled: self.lanes.polled.get_or_create(&label).clone(),
+            settled: self.lanes.settled.get_or_create(&label).clone(),
+            dead: self.lanes.dead.get_or_create(&label).clone(),
+            unsettled: self.lanes.unsettled.get_or_create(&label).clone(),
+            held: self.lanes.held.get_or_create(&label).clone(),
+            oldest: self.lanes.oldest.get_or_create(&label).clone(),
+        }
+    }
+
+    /// Deliveries that a worker has taken and not finished.
+    pub fn in_flight(&self, worker: u8) -> Gauge {
+        self.in_flight.get_or_create(&WorkerLabel { worker }).clone()
+    }
+
+    /// An attempt failed and is made again.
+    pub fn retried(&self, operation: &'static str) {
+        self.retries.get_or_create(&OperationLabel { operation }).inc();
+    }
+
+    /// A change or record was refused for good.
+    pub fn refused(&self, operation: &'static str) {
+        self.refused.get_or_create(&OperationLabel { operation }).inc();
+    }
+}

@@ -1,0 +1,204 @@
+use std::{
+    collections::HashMap,
+    sync::{Mutex, mpsc::channel},
+};
+
+use bytes::Bytes;
+use prometheus_client::registry::Registry;
+use pushgate_protocol::ids::AppId;
+
+use super::*;
+use crate::{metrics::Metrics, pipeline::mailbox::Inbox, seams::Window};
+
+/// What a test sees and steers of a fake source.
+#[derive(Default)]
+struct Script {
+    records: Vec<Record>,
+    settled: Vec<u64>,
+    served: u64,
+    commits: u64,
+    fatal: bool,
+    room: Option<usize>,
+}
+
+#[derive(Clone, Default)]
+struct FakeSource(Arc<Mutex<Script>>);
+
+impl FakeSource {
+    fn with<T>(&self, f: impl FnOnce(&mut Script) -> T) -> T {
+        f(&mut self.0.lock().unwrap())
+    }
+
+    /// Waits until the lane's thread has come so far.
+    fn until(&self, what: impl Fn(&Script) -> bool) {
+        while !self.with(|s| what(s)) {
+            std::thread::yield_now();
+        }
+    }
+}
+
+impl TaskSource for FakeSource {
+    fn poll(&mut self, max: usize, _: Duration, out: &mut Vec<Record>) -> Result<(), SourceError> {
+        self.with(|s| {
+            if s.fatal {
+                return Err(SourceError::Fatal { what: "fake", detail: "damaged".into() });
+            }
+            if max == 0 {
+                s.served += 1;
+            }
+            let count = max.min(s.records.len());
+            out.extend(s.records.drain(..count));
+            Ok(())
+        })
+    }
+
+    fn settle(&mut self, positions: &[Position]) {
+        self.with(|s| s.settled.extend(positions.iter().map(|p| p.offset)));
+    }
+
+    fn commit(&mut self) -> Result<(), SourceError> {
+        self.with(|s| s.commits += 1);
+        Ok(())
+    }
+
+    fn window(&self) -> Window {
+        Window { unsettled: 1, room: self.with(|s| s.room.unwrap_or(usize::MAX)), oldest_ms: None }
+    }
+}
+
+struct Lane1 {
+    source: FakeSource,
+    inboxes: Vec<Inbox>,
+    finished: mpsc::UnboundedReceiver<Finished>,
+    settled: std::sync::mpsc::Sender<Token>,
+    stop: Arc<AtomicBool>,
+    health: Arc<Health>,
+    thread: LaneThread,
+}
+
+impl Lane1 {
+    fn start(workers: u8, records: Vec<Record>) -> Self {
+        Self::start_with(workers, Script { records, ..Script::default() })
+    }
+
+    fn start_with(workers: u8, script: Script) -> Self {
+        let source = FakeSource(Arc::new(Mutex::new(script)));
+        let (mailboxes, inboxes) = Mailboxes::new(workers);
+        let (finished, ended) = mpsc::unbounded_channel();
+        let (settled, settlements) = channel();
+        let (stop, health) = (Arc::new(AtomicBool::new(false)), Health::new());
+        let origins = ["high", "normal", "low"].map(String::from);
+        let thread = LaneThread::start(LaneParts {
+            lane: Lane::High,
+            source: Box::new(source.clone()),
+            decoder: Arc::new(Decoder::new(Some(AppId::parse("a").unwrap()), origins)),
+            mailboxes,
+            finished,
+            dead_bytes: Arc::default(),
+            settled: settlements,
+            in_flight_max: 1_000,
+            stop: Arc::clone(&stop),
+            health: Arc::clone(&health),
+            metrics: Metrics::register(&mut Registry::default()).lane(Lane::High),
+        });
+        Self { source, inboxes, finished: ended, settled, stop, health, thread: thread.unwrap() }
+    }
+
+    fn end(self) -> Script {
+        self.stop.store(true, Ordering::Relaxed);
+        drop((self.inboxes, self.settled));
+        self.thread.join();
+        std::mem::take(&mut self.source.0.lock().unwrap())
+    }
+}
+
+fn record(offset: u64, value: &str) -> Record {
+    let position = Position { partition: 0, generation: 1, offset };
+    Record { position, key: None, value: Bytes::from(value.to_owned()), time_ms: clock::unix_ms() }
+}
+
+fn to_users(offset: u64, users: &[&str]) -> Record {
+    record(
+        offset,
+        &format!(r#"{{"v":1,"class":"transactional","to":{{"users":{users:?}}},"content":{{"title":"t"}}}}"#),
+    )
+}
+
+#[test]
+fn a_record_settles_when_all_its_deliveries_have() {
+    let mut lane = Lane1::start(1, vec![to_users(7, &["u1", "u2"])]);
+    let batch = lane.inboxes[0].deliveries[0].blocking_recv().unwrap();
+    assert_eq!(batch.len(), 2);
+    lane.settled.send(batch[0].token).unwrap();
+    lane.settled.send(batch[1].token).unwrap();
+    lane.source.until(|s| s.settled == [7]);
+    let script = lane.end();
+    assert_eq!(script.settled, [7]);
+    assert!(script.commits > 0, "the last settlements are committed");
+}
+
+#[test]
+fn a_lane_with_a_full_worker_serves_its_group_and_the_other_workers_and_ends_when_told() {
+    let users: Vec<String> = (0..40).map(|n| format!("u{n}")).collect();
+    let records = (0..2_000).map(|n| to_users(n, &[&users[n as usize % 40]])).collect();
+    // Nobody takes from the workers' mailboxes.
+    let lane = Lane1::start(2, records);
+    lane.source.until(|s| s.served > 20);
+    let waiting = lane.inboxes.iter().map(|i| i.deliveries[0].len()).max();
+    assert_eq!(waiting, Some(limits::WORKER_BATCHES));
+    lane.stop.store(true, Ordering::Relaxed);
+    let Lane1 { thread, settled, source, inboxes, .. } = lane;
+    drop(settled);
+    thread.join();
+    assert_eq!(source.with(|s| s.settled.len()), 0, "what was not handed over comes again");
+    drop(inboxes);
+}
+
+#[test]
+fn large_messages_to_many_are_handed_over_in_bounded_parts() {
+    let users: Vec<String> = (0..1_000).map(|n| format!("u{n}")).collect();
+    let users: Vec<&str> = users.iter().map(String::as_str).collect();
+    let mut lane = Lane1::start(1, (0..16).map(|n| to_users(n, &users)).collect());
+    let mut taken: HashMap<u64, usize> = HashMap::new();
+    while taken.values().sum::<usize>() < 16_000 {
+        let batch = lane.inboxes[0].deliveries[0].blocking_recv().unwrap();
+        assert!(batch.len() < limits::LANE_BATCH_DELIVERIES + 1_000, "{}", batch.len());
+        batch.iter().for_each(|d| *taken.entry(d.token.0).or_default() += 1);
+    }
+    assert!(taken.len() == 16 && taken.values().all(|n| *n == 1_000));
+    lane.end();
+}
+
+#[test]
+fn a_record_that_cannot_be_read_becomes_a_dead_letter_and_settles() {
+    let mut lane = Lane1::start(1, vec![record(3, "{")]);
+    let Some(Finished::Dead { record, token }) = lane.finished.blocking_recv() else { panic!("no dead letter") };
+    assert_eq!(record.origin, "high/0/3");
+    lane.settled.send(token).unwrap();
+    lane.source.until(|s| s.settled == [3]);
+    lane.end();
+}
+
+#[test]
+fn a_held_record_dies_early_when_the_source_has_no_room_behind_it() {
+    let mut lane = Lane1::start(1, vec![record(3, r#"{"v":99}"#)]);
+    lane.source.until(|s| s.commits > 0);
+    assert!(lane.finished.try_recv().is_err(), "it is held");
+    lane.source.with(|s| s.room = Some(0));
+    assert!(matches!(lane.finished.blocking_recv(), Some(Finished::Dead { .. })));
+    lane.end();
+}
+
+#[test]
+fn a_source_that_fails_for_good_is_told_to_readiness_until_it_works() {
+    let lane = Lane1::start_with(1, Script { fatal: true, ..Script::default() });
+    let failing = |health: &Health| health.failing().iter().any(|f| f.what == "lane high");
+    while !failing(&lane.health) {
+        std::thread::yield_now();
+    }
+    lane.source.with(|s| s.fatal = false);
+    while failing(&lane.health) {
+        std::thread::yield_now();
+    }
+    lane.end();
+}
