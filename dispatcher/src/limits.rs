@@ -184,7 +184,7 @@ pub const SHUTDOWN_FINISH_MS: u64 = 2_000;
 pub const SHUTDOWN_REST_MS: u64 = 1_000;
 /// How long an address in use is tried again at start, milliseconds.
 pub const LISTEN_RETRY_MS: u64 = 1_000;
-/// How often the durability settings of Redis are read while they are wrong or unknown, milliseconds.
+/// How often the durability settings of Redis are read, milliseconds.
 pub const DURABILITY_CHECK_MS: u64 = 2_000;
 /// How often a lane makes its settlements durable, milliseconds.
 pub const LANE_COMMIT_MS: u64 = 500;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use pushgate_protocol::ring::Routing;
-use tracing::warn;
+use tracing::debug;
 
 use crate::{
     clock,
@@ -61,16 +61,18 @@ fn watch_links(health: &Arc<Health>, links: &Links, routing: &Routing) {
     }));
 }
 
-/// Reads the server's durability settings until it answers; settings that lose data are a failing dependency.
+/// Reads the server's durability settings again and again; settings that lose data are a failing dependency. So a server that
+/// goes away or comes back is noticed without work to do as well.
 async fn check_durability(redis: Arc<RedisLink>, health: Arc<Health>) {
     loop {
         match redis.durability_report().await {
-            Ok(findings) if findings.is_empty() => return health.recovered(WHAT, clock::unix_ms()),
+            Ok(findings) if findings.is_empty() => health.recovered(WHAT, clock::unix_ms()),
             Ok(findings) => {
                 let text: Vec<_> = findings.iter().map(ToString::to_string).collect();
                 health.failed(WHAT, &text.join("; "), clock::unix_ms());
             }
-            Err(error) => warn!(%error, "redis did not tell its durability settings; asking again"),
+            // The first of them is a warning of the link.
+            Err(error) => debug!(%error, "redis did not tell its durability settings; asking again"),
         }
         tokio::time::sleep(Duration::from_millis(limits::DURABILITY_CHECK_MS)).await;
     }

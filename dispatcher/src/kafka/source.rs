@@ -302,6 +302,15 @@ impl ClientContext for LaneContext {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
         events::log(level, facility, text);
     }
+
+    /// Said again and again while a broker is away, which [`KafkaHealth`](super::KafkaHealth) sums up.
+    fn error(&self, error: KafkaError, reason: &str) {
+        if error.rdkafka_error_code().is_some_and(events::means_unreachable) {
+            tracing::debug!(topic = self.topic, %error, reason, "consumer error");
+        } else {
+            tracing::error!(topic = self.topic, %error, reason, "consumer error");
+        }
+    }
 }
 
 impl ConsumerContext for LaneContext {
