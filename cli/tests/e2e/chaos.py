@@ -2,29 +2,36 @@
 """Kills processes with -9 in the middle of accepted sends, and judges that nothing was lost.
 
   chaos.py dev      [--messages 100000] [--kills 3] [--seed N]
-  chaos.py cluster  [--messages 60000] [--rounds 2] [--seed N]      (real Kafka and Redis from scripts/services)
+  chaos.py cluster  [--messages 60000] [--rounds 2] [--seed N]
 
-`dev` sends by REST to connected and absent users while `pushgate dev` is killed. `cluster` produces to Kafka while dispatcher,
-gateway, Redis and Kafka are killed in turn, each `rounds` times, with at least 1,000 pushes in flight. Exit 0: nothing lost.
+`dev` sends by REST to connected and absent users while `pushgate dev` is killed. `cluster` produces to Kafka while dispatcher, gateway,
+Redis and Kafka are killed in turn, each `rounds` times, with at least 1,000 pushes in flight; on services of its own, in
+PUSHGATE_SERVICES_DIR or a temporary directory. Exit 0: nothing lost. The servers' logs are kept in target/e2e-logs.
 """
 
 import argparse
 import asyncio
+import concurrent.futures
+import http.client
 import json
-import os
 import random
-import subprocess
 import sys
 import tempfile
 import time
 
 import server
+import services
 from client import Client
 from dev import Dev
 from judge import judge
+from nodes import Nodes
 
 QUIET_S = 60
 IN_FLIGHT_MIN = 1000
+
+
+def body_of(ident):
+    return f"number {int(ident[2:])}"
 
 
 def tally(clients):
@@ -38,218 +45,153 @@ def lately(clients, seconds):
     return sum(1 for client in clients for push in reversed(client.log[-5000:]) if push.at > since)
 
 
+async def online(clients, seconds=60):
+    """Waits until every client is greeted."""
+    waits = [asyncio.wait_for(client.online.wait(), seconds) for client in clients]
+    late = sum(isinstance(answer, Exception) for answer in await asyncio.gather(*waits, return_exceptions=True))
+    if late:
+        errors = [client.errors[-1] for client in clients if client.errors][:3]
+        raise server.Failed(f"{late} of {len(clients)} clients are not connected after {seconds} s: {errors}")
+
+
 async def settle(accepted, clients, seconds, what):
     """Waits until every accepted push of the clients' users was seen, at most `seconds`."""
     users = {client.user for client in clients}
     wanted = {message for message, user in accepted.items() if user in users}
     until = time.monotonic() + seconds
-    while time.monotonic() < until:
+    while True:
         seen = {push.id for client in clients for push in client.log}
-        if wanted <= seen:
+        if wanted <= seen or time.monotonic() > until:
             break
         await asyncio.sleep(0.25)
-    print(f"{what}: {len(wanted & seen)} of {len(wanted)} seen after {seconds - max(0, until - time.monotonic()):.1f} s")
+    took = seconds - max(0, until - time.monotonic())
+    print(f"{what}: {len(wanted & seen)} of {len(wanted)} seen after {took:.1f} s", flush=True)
 
 
 async def empty_streams(make, users):
     """A fresh session of each user must be sent nothing: its stream is empty."""
     fresh = [make(user, "fresh").start() for user in users]
-    await asyncio.gather(*(asyncio.wait_for(client.online.wait(), 30) for client in fresh))
+    await online(fresh)
     await asyncio.sleep(3)
-    left = sum(len(client.log) for client in fresh)
+    left = [push.id for client in fresh for push in client.log]
     await asyncio.gather(*(client.stop() for client in fresh))
-    return [f"{left} pushes were still in the streams of connected users"] if left else []
+    return [f"{len(left)} pushes were still in the streams of connected users, e.g. {left[:3]}"] if left else []
 
 
 # --- dev ----------------------------------------------------------------------------------------------------------
 
 
-async def send_all(dev, headers, numbers, user_of, accepted, submitted, lanes=8, batch=100):
+class RestSender:
     """Sends messages by REST in batches, each repeated with its ids until it is accepted."""
-    queue = [numbers[at : at + batch] for at in range(0, len(numbers), batch)]
-    queue.reverse()
 
-    def one(chunk):
+    def __init__(self, dev, users):
+        self.dev, self.users, self.headers = dev, users, dev.headers()
+        self.accepted, self.submitted = {}, set()
+
+    def user_of(self, n):
+        return self.users[n % len(self.users)]
+
+    async def send(self, numbers, lanes=8, batch=100):
+        queue = [numbers[at : at + batch] for at in range(0, len(numbers), batch)]
+        queue.reverse()
+        # Threads of their own: they wait for the server, and starting it again must not wait for them.
+        with concurrent.futures.ThreadPoolExecutor(lanes) as pool:
+
+            async def worker():
+                while queue:
+                    chunk = queue.pop()
+                    self.submitted.update(chunk)
+                    await asyncio.get_running_loop().run_in_executor(pool, self.until_accepted, chunk)
+                    self.accepted |= {f"m-{n:07}": self.user_of(n) for n in chunk}
+
+            await asyncio.gather(*(worker() for _ in range(lanes)))
+
+    def until_accepted(self, chunk):
+        ids = [f"m-{n:07}" for n in chunk]
         body = {"messages": [
-            {"id": f"m-{n:07}", "to": {"users": [user_of(n)]}, "content": {"title": "t", "body": f"number {n}"}} for n in chunk
+            {"id": ident, "to": {"users": [self.user_of(n)]}, "content": {"title": "t", "body": body_of(ident)}}
+            for n, ident in zip(chunk, ids)
         ]}
+        until = time.monotonic() + 120
         while True:
             try:
-                status, answer = server.http_json(dev.rest, "POST", "/v1/messages/batch", body, headers)
-            except OSError:
-                time.sleep(0.05)
-                continue
-            if status != 202:
-                time.sleep(0.05)
-                continue
-            bad = [item for item in answer["items"] if item["status"] not in ("accepted", 202)]
-            if bad:
-                raise SystemExit(f"batch item refused: {bad[0]}")
-            return
-
-    async def worker():
-        while queue:
-            chunk = queue.pop()
-            submitted.update(chunk)
-            await asyncio.to_thread(one, chunk)
-            for n in chunk:
-                accepted[f"m-{n:07}"] = user_of(n)
-
-    await asyncio.gather(*(worker() for _ in range(lanes)))
+                status, answer = server.http_json(self.dev.rest, "POST", "/v1/messages/batch", body, self.headers)
+            except (OSError, http.client.HTTPException) as error:
+                status, answer = 0, error
+            if status == 202:
+                break
+            # 0: killed. 429 and 503 ask to come again.
+            if status not in (0, 429, 503) or time.monotonic() > until:
+                raise server.Failed(f"a batch is not accepted: {status} {answer}")
+            time.sleep(0.05)
+        refused = [item for item in answer["items"] if item["status"] not in ("accepted", 202)]
+        if refused or [item["id"] for item in answer["items"]] != ids:
+            raise server.Failed(f"a batch was answered 202, with {refused[:1] or answer}")
 
 
-async def chaos_dev(options):
+async def chaos_dev(options, folder):
     rng = random.Random(options.seed)
-    with tempfile.TemporaryDirectory(prefix="pushgate-chaos-") as folder:
-        dev = Dev(folder)
-        try:
-            dev.start()
-            headers = dev.headers()
-            users = [f"user-{n:03}" for n in range(100)]
-            connected, absent = users[:60], users[60:]
-            make = lambda user, device: Client(user, device, dev.url, dev.token)
-            clients = [make(user, "d1").start() for user in connected]
-            clients += [make(user, "d2").start() for user in connected[:5]]
-            await asyncio.gather(*(asyncio.wait_for(client.online.wait(), 30) for client in clients))
-            accepted, submitted = {}, set()
-            user_of = lambda n: users[n % len(users)]
-            sending = asyncio.create_task(
-                send_all(dev, headers, list(range(options.messages)), user_of, accepted, submitted))
-            points = sorted(rng.uniform(0.1, 0.9) for _ in range(options.kills))
-            in_flight = 0
-            for point in points:
-                while len(accepted) < point * options.messages and not sending.done():
-                    await asyncio.sleep(0.01)
-                mine = sum(1 for n in submitted if user_of(n) in set(connected))
-                now = mine - tally(clients) + lately(clients, 1.0)
-                in_flight += now
-                dev.process.kill()
-                print(f"killed dev at {len(accepted)} accepted, {now} in flight", flush=True)
-                await asyncio.sleep(rng.uniform(0, 0.5))
-                await asyncio.to_thread(dev.start)
-            await sending
-            await settle(accepted, clients, QUIET_S, "connected users")
-            late = [make(user, "d1").start() for user in absent]
-            await settle(accepted, late, QUIET_S, "absent users, now connected")
-            await asyncio.sleep(2)
-            complaints = judge(accepted, clients + late, in_flight)
-            complaints += await empty_streams(make, users)
-            await asyncio.gather(*(client.stop() for client in clients + late))
-            code = await asyncio.to_thread(dev.process.interrupt)
-            return complaints + ([f"Ctrl-C ended with {code}"] if code else [])
-        finally:
-            dev.process.stop()
-            keep_log(options, f"{folder}/dev.log")
+    dev = Dev(folder)
+    try:
+        dev.start()
+        users = [f"user-{n:03}" for n in range(100)]
+        connected, absent = users[:60], users[60:]
+        make = lambda user, device: Client(user, device, dev.url, dev.token)
+        clients = [make(user, "d1").start() for user in connected]
+        clients += [make(user, "d2").start() for user in connected[:5]]
+        await online(clients)
+        sender = RestSender(dev, users)
+        sending = asyncio.create_task(sender.send(list(range(options.messages))))
+        in_flight = 0
+        for point in sorted(rng.uniform(0.1, 0.9) for _ in range(options.kills)):
+            while len(sender.accepted) < point * options.messages and not sending.done():
+                await asyncio.sleep(0.01)
+            mine = sum(1 for n in sender.submitted if n % len(users) < len(connected))
+            now = mine - tally(clients) + lately(clients, 1.0)
+            in_flight += now
+            dev.process.kill()
+            print(f"killed dev at {len(sender.accepted)} accepted, {now} in flight", flush=True)
+            await asyncio.sleep(rng.uniform(0, 0.5))
+            await asyncio.to_thread(dev.start)
+        await sending
+        await settle(sender.accepted, clients, QUIET_S, "connected users")
+        late = [make(user, "d1").start() for user in absent]
+        await settle(sender.accepted, late, QUIET_S, "absent users, now connected")
+        await asyncio.sleep(2)
+        complaints = judge(sender.accepted, clients + late, in_flight, body_of)
+        complaints += await empty_streams(make, users)
+        await asyncio.gather(*(client.stop() for client in clients + late))
+        code = await asyncio.to_thread(dev.process.interrupt)
+        return complaints + ([f"Ctrl-C ended with {code}"] if code else [])
+    finally:
+        dev.process.stop()
 
 
 # --- cluster ------------------------------------------------------------------------------------------------------
 
-CONFIG = """
-[gateway]
-node = "g1"
-listen = "127.0.0.1:{ws}"
-links = "127.0.0.1:{links}"
-admin = "127.0.0.1:{admin}"
-[dispatcher]
-node = "d1"
-listen = "127.0.0.1:{rest}"
-source = "kafka"
-[store]
-kind = "redis"
-[kafka]
-brokers = "{kafka}"
-group = "{prefix}"
-prefix = "{prefix}"
-[redis]
-url = "{redis}"
-[links]
-key = "a key for this test run alone"
-[[members]]
-node = "g1"
-links = "127.0.0.1:{links}"
-[[apps]]
-id = "{app}"
-secrets = [{{ id = "s1", secret = "the secret of the test app", scopes = ["send", "admin"] }}]
-keys = [{{ kind = "jwt", alg = "HS256", key = "{key}", kid = "k1" }}]
-"""
-KEY = "0123456789abcdef0123456789abcdef"
 
-
-def services(*words):
-    out = subprocess.run([str(server.ROOT / "scripts/services"), *words], capture_output=True, text=True)
-    if out.returncode:
-        raise SystemExit(f"scripts/services {' '.join(words)}: {out.stdout}{out.stderr}")
-    return dict(line.split("=", 1) for line in out.stdout.splitlines() if line.startswith("PUSHGATE_TEST_"))
-
-
-class Cluster:
-    """One gateway and one dispatcher as processes of their own, on real Kafka and Redis."""
-
-    def __init__(self, folder, app):
-        addresses = services("up")
-        self.kafka = addresses["PUSHGATE_TEST_KAFKA"]
-        self.app, self.prefix = app, f"chaos-{os.getpid()}"
-        self.ports = {name: server.free_port() for name in ("ws", "links", "admin", "rest")}
-        config = f"{folder}/cluster.toml"
-        with open(config, "w", encoding="utf-8") as file:
-            file.write(CONFIG.format(
-                kafka=self.kafka, redis=addresses["PUSHGATE_TEST_REDIS"], prefix=self.prefix, app=app, key=KEY, **self.ports))
-        self.logs = {name: f"{folder}/{name}.log" for name in ("gateway", "dispatcher")}
-        self.processes = {
-            name: server.Process(name, [name, "--config", config], {}, self.logs[name]) for name in ("gateway", "dispatcher")
-        }
-        self.create_topics()
-
-    def create_topics(self):
-        from confluent_kafka.admin import AdminClient, NewTopic
-
-        admin = AdminClient({"bootstrap.servers": self.kafka})
-        topics = [NewTopic(f"{self.prefix}.{t}", 6, 1) for t in ("high", "normal", "low", "results", "dead")]
-        for future in admin.create_topics(topics).values():
-            future.result()
-
-    def start(self):
-        for process in self.processes.values():
-            process.start()
-        server.wait_ready(f"127.0.0.1:{self.ports['rest']}")
-
-    def url(self):
-        return f"ws://127.0.0.1:{self.ports['ws']}"
-
-    async def fail(self, name, rng):
-        """kill -9, a short pause, start again."""
-        if name in self.processes:
-            self.processes[name].kill()
-            await asyncio.sleep(rng.uniform(0.1, 1.0))
-            self.processes[name].start()
-        else:
-            await asyncio.to_thread(services, "kill", name)
-            await asyncio.sleep(rng.uniform(0.1, 1.0))
-            await asyncio.to_thread(services, "restart", name)
-
-    def dead_letters(self):
-        from confluent_kafka import Consumer, TopicPartition
-
-        consumer = Consumer({"bootstrap.servers": self.kafka, "group.id": f"{self.prefix}-judge"})
-        topic = f"{self.prefix}.dead"
-        total = 0
-        for partition in consumer.list_topics(topic, timeout=20).topics[topic].partitions:
-            low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=20)
-            total += high - low
-        consumer.close()
-        return total
+async def fail(nodes, name, rng):
+    """kill -9, a short pause, start again."""
+    if name in nodes.processes:
+        nodes.processes[name].kill()
+        await asyncio.sleep(rng.uniform(0.1, 1.0))
+        nodes.processes[name].start()
+    else:
+        await asyncio.to_thread(services.services, "kill", name)
+        await asyncio.sleep(rng.uniform(0.1, 1.0))
+        await asyncio.to_thread(services.services, "restart", name)
 
 
 class KafkaProducer:
     """An idempotent producer; `accepted` holds what the broker acknowledged."""
 
-    def __init__(self, cluster, users):
+    def __init__(self, nodes, users):
         from confluent_kafka import Producer
 
-        self.cluster, self.users = cluster, users
-        self.accepted, self.submitted = {}, 0
+        self.nodes, self.users = nodes, users
+        self.accepted, self.submitted, self.refused = {}, 0, []
         self.producer = Producer({
-            "bootstrap.servers": cluster.kafka, "enable.idempotence": True, "linger.ms": 1,
+            "bootstrap.servers": nodes.kafka, "enable.idempotence": True, "linger.ms": 1, "log_level": 2,
             "message.timeout.ms": 300000, "queue.buffering.max.messages": 500000,
         })
 
@@ -257,14 +199,16 @@ class KafkaProducer:
         for n in range(first, first + count):
             user = self.users[n % len(self.users)]
             ident = f"m-{n:07}"
-            value = json.dumps({"v": 1, "id": ident, "app": self.cluster.app, "to": {"users": [user]},
-                                "content": {"title": "t", "body": f"number {n}"}})
+            value = json.dumps({"v": 1, "id": ident, "app": self.nodes.app, "to": {"users": [user]},
+                                "content": {"title": "t", "body": body_of(ident)}})
 
             def done(error, _message, ident=ident, user=user):
                 if error is None:
                     self.accepted[ident] = user
+                else:
+                    self.refused.append(f"{ident}: {error}")
 
-            topic = f"{self.cluster.prefix}.{('high', 'normal')[(n % len(self.users)) % 2]}"
+            topic = f"{self.nodes.prefix}.{('high', 'normal')[(n % len(self.users)) % 2]}"
             self.producer.produce(topic, value, key=user, on_delivery=done)
             self.submitted += 1
             if n % 500 == 0:
@@ -272,64 +216,68 @@ class KafkaProducer:
         self.producer.poll(0)
 
     def flush(self):
-        if self.producer.flush(180):
-            raise SystemExit("the producer could not deliver everything to Kafka")
+        left = self.producer.flush(180)
+        if left or self.refused:
+            raise server.Failed(f"the producer could not bring everything to Kafka: {left} left, refused {self.refused[:3]}")
 
 
-async def chaos_cluster(options):
+async def chaos_cluster(options, folder):
     rng = random.Random(options.seed)
+    nodes = Nodes(folder, "chaos", services.services("up"))
+    try:
+        nodes.start()
+        users = [f"user-{n:03}" for n in range(200)]
+        make = lambda user, device: Client(user, device, nodes.url, nodes.token)
+        clients = [make(user, "d1").start() for user in users] + [make(user, "d2").start() for user in users[:10]]
+        await online(clients)
+        faults = [name for name in ("dispatcher", "gateway", "redis", "kafka") for _ in range(options.rounds)]
+        rng.shuffle(faults)
+        producer = KafkaProducer(nodes, users)
+        share = options.messages // (len(faults) + 1)
+        in_flight = 0
+        for at, name in enumerate(faults):
+            sending = asyncio.create_task(asyncio.to_thread(producer.send, at * share, share))
+            threshold, now = (at + rng.uniform(0.3, 0.9)) * share, 0
+            while now < IN_FLIGHT_MIN or producer.submitted < threshold:
+                done = sending.done()
+                await asyncio.sleep(0.005)
+                now = producer.submitted - tally(clients)
+                if done and now < IN_FLIGHT_MIN:
+                    raise server.Failed(f"only {now} pushes in flight: send more per fault (--messages)")
+            now += lately(clients, 1.0)
+            in_flight += now
+            print(f"kill -9 {name}: {producer.submitted} sent, {now} in flight", flush=True)
+            await fail(nodes, name, rng)
+            await sending
+            await asyncio.sleep(rng.uniform(0.5, 3.0))
+        await asyncio.to_thread(producer.send, len(faults) * share, share)
+        await asyncio.to_thread(producer.flush)
+        await settle(producer.accepted, clients, QUIET_S, "connected users")
+        await asyncio.sleep(2)
+        complaints = judge(producer.accepted, clients, in_flight, body_of)
+        complaints += await empty_streams(make, users)
+        dead = await asyncio.to_thread(services.Topic(nodes.kafka, f"{nodes.prefix}.dead").count)
+        complaints += [f"{dead} dead letters"] if dead else []
+        await asyncio.gather(*(client.stop() for client in clients))
+        for name, process in nodes.processes.items():
+            code = await asyncio.to_thread(process.interrupt)
+            complaints += [f"Ctrl-C ended the {name} with {code}"] if code else []
+        return complaints
+    finally:
+        nodes.stop()
+
+
+def run(options):
     with tempfile.TemporaryDirectory(prefix="pushgate-chaos-") as folder:
-        cluster = Cluster(folder, f"app{os.getpid()}")
         try:
-            cluster.start()
-            users = [f"user-{n:03}" for n in range(200)]
-            make = lambda user, device: Client(
-                user, device, cluster.url, lambda u, d: server.mint(KEY.encode(), cluster.app, u, d))
-            clients = [make(user, "d1").start() for user in users] + [make(user, "d2").start() for user in users[:10]]
-            await asyncio.gather(*(asyncio.wait_for(client.online.wait(), 60) for client in clients))
-            faults = [name for name in ("dispatcher", "gateway", "redis", "kafka") for _ in range(options.rounds)]
-            rng.shuffle(faults)
-            producer = KafkaProducer(cluster, users)
-            share = options.messages // (len(faults) + 1)
-            in_flight = 0
-            for at, name in enumerate(faults):
-                sending = asyncio.create_task(asyncio.to_thread(producer.send, at * share, share))
-                now = 0
-                while now < IN_FLIGHT_MIN or producer.submitted < (at + rng.uniform(0.3, 0.9)) * share:
-                    await asyncio.sleep(0.005)
-                    now = producer.submitted - tally(clients)
-                    if sending.done() and now < IN_FLIGHT_MIN:
-                        raise SystemExit(f"only {now} pushes in flight: send more per fault (--messages)")
-                now += lately(clients, 1.0)
-                in_flight += now
-                print(f"kill -9 {name}: {producer.submitted} sent, {now} in flight", flush=True)
-                await cluster.fail(name, rng)
-                await sending
-                await asyncio.sleep(rng.uniform(0.5, 3.0))
-            await asyncio.to_thread(producer.send, len(faults) * share, share)
-            await asyncio.to_thread(producer.flush)
-            await settle(producer.accepted, clients, QUIET_S, "connected users")
-            await asyncio.sleep(2)
-            complaints = judge(producer.accepted, clients, in_flight)
-            complaints += await empty_streams(make, users)
-            dead = await asyncio.to_thread(cluster.dead_letters)
-            complaints += [f"{dead} dead letters"] if dead else []
-            await asyncio.gather(*(client.stop() for client in clients))
-            return complaints
+            if options.form == "dev":
+                return asyncio.run(chaos_dev(options, folder))
+            with services.private():
+                return asyncio.run(chaos_cluster(options, folder))
+        except server.Failed as error:
+            return [str(error)]
         finally:
-            for process in cluster.processes.values():
-                process.stop()
-            for log in cluster.logs.values():
-                keep_log(options, log)
-
-
-def keep_log(options, path):
-    """Copies a server's log to target/ so that a failed run can be read."""
-    if os.path.exists(path):
-        target = server.ROOT / "target" / f"chaos-{options.form}-{os.path.basename(path)}"
-        target.parent.mkdir(exist_ok=True)
-        with open(path, "rb") as log:
-            target.write_bytes(log.read())
+            server.keep_logs(folder, f"chaos-{options.form}")
 
 
 def main():
@@ -341,8 +289,9 @@ def main():
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
     options = parser.parse_args()
     options.messages = options.messages or {"dev": 100_000, "cluster": 60_000}[options.form]
+    server.end_on_sigterm()
     print(f"seed {options.seed}", flush=True)
-    complaints = asyncio.run({"dev": chaos_dev, "cluster": chaos_cluster}[options.form](options))
+    complaints = run(options)
     for complaint in complaints:
         print(f"FAILED: {complaint}")
     print(f"{'failed' if complaints else 'passed'}, seed {options.seed}")

@@ -15,6 +15,7 @@ class Push:
     """One push frame as it came off the socket."""
 
     id: str
+    body: str
     seq: int
     session: str
     replay: bool
@@ -91,7 +92,7 @@ class Client:
                 frame = json.loads(text)
                 if frame["type"] == "push":
                     seen = frame["seq"]
-                    self.log.append(Push(frame["id"], seen, session, frame["replay"], time.monotonic()))
+                    self.log.append(Push(frame["id"], frame.get("body"), seen, session, frame["replay"], time.monotonic()))
                     acks.set()
         except websockets.ConnectionClosed:
             pass

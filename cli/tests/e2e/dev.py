@@ -40,5 +40,5 @@ class Dev:
         if self._key is None:
             with open(f"{self.data}/runtime.json", encoding="utf-8") as file:
                 app = json.load(file)["apps"][0]
-            self._key = (app["key"].encode(), app["app"])
+            self._key = (app["keys"][0]["key"].encode(), app["id"])
         return server.mint(*self._key, user, device)

@@ -7,9 +7,11 @@ import http.client
 import json
 import os
 import pathlib
+import random
 import signal
 import socket
 import subprocess
+import sys
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
@@ -20,10 +22,26 @@ def binary():
     return os.environ.get("PUSHGATE_BIN", str(ROOT / "target/release/pushgate"))
 
 
+class Failed(Exception):
+    """The test cannot go on; the text says why."""
+
+
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """A port that nothing listens on, below the ephemeral range: an outgoing connection must not sit on it when a killed server
+    starts again."""
+    while True:
+        port = random.SystemRandom().randrange(10_000, 15_000)
+        with socket.socket() as s:
+            try:
+                s.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
+
+
+def end_on_sigterm():
+    """SIGTERM unwinds like an exit, so that whatever was started is ended."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 
 def _b64(data):
@@ -92,11 +110,19 @@ def wait_ready(address, seconds=60):
             status, last = http_json(address, "GET", "/readyz", timeout=2)
             if status == 200:
                 return
-        except OSError as error:
+        except (OSError, http.client.HTTPException) as error:
             last = error
         time.sleep(0.05)
-    raise SystemExit(f"{address} is not ready after {seconds} s: {last}")
+    raise Failed(f"{address} is not ready after {seconds} s: {last}")
 
 
 def basic(app, secret):
     return {"Authorization": "Basic " + base64.b64encode(f"{app}:{secret}".encode()).decode()}
+
+
+def keep_logs(folder, name):
+    """Copies the servers' logs to target/e2e-logs, so that a failed run can be read."""
+    target = ROOT / "target/e2e-logs"
+    target.mkdir(parents=True, exist_ok=True)
+    for log in pathlib.Path(folder).glob("*.log"):
+        (target / f"{name}-{log.name}").write_bytes(log.read_bytes())
