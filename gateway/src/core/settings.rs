@@ -35,6 +35,9 @@ pub struct ShardSettings {
     pub shards: u16,
     /// Seed of the placement hash.
     pub hash_seed: u64,
+    /// Replay episodes are numbered from here. Streams count deferred pushes per episode and outlive gateways: were a
+    /// number given again, a stream would count an earlier run's pushes for this one's and a replay would end too soon.
+    pub episodes_before: u64,
     /// The member list by which [`Self::owner`] judges.
     pub epoch: Epoch,
     /// Asked when a push's epoch differs from [`Self::epoch`].
@@ -65,6 +68,8 @@ impl ShardSettings {
             shard,
             shards,
             hash_seed,
+            // Halved: counting up never overflows.
+            episodes_before: placement::user_hash(boot.0, "episodes", &shard.0.to_string()) / 2,
             epoch,
             owner: Box::new(|_, _| true),
             hasher: placement::user_hash,

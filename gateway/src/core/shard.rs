@@ -44,6 +44,7 @@ impl Shard {
     pub fn new(settings: ShardSettings, verifier: Verifier) -> Self {
         Self {
             users: Users::new(settings.hash_seed, settings.hasher),
+            episodes: settings.episodes_before,
             settings,
             verifier,
             slots: Slots::default(),
@@ -53,7 +54,6 @@ impl Shard {
             beat: Beat::default(),
             sweep: Sweep::default(),
             sessions_opened: 0,
-            episodes: 0,
             scratch: Vec::new(),
         }
     }

@@ -1,10 +1,12 @@
 //! Episodes, rounds, sweeps.
 
 use pushgate_protocol::{
+    ids::{BootId, Epoch, ShardId},
     link::{Push, Target, ToDispatcher, ToGateway},
     placement,
 };
 
+use super::super::ShardSettings;
 use super::world::{World, pushed, say, tail, to};
 
 fn online(user: &'static str, episode: u64, round: u32) -> String {
@@ -143,4 +145,14 @@ fn a_sweep_is_paced() {
         starts.push(w.told(link).len());
     }
     assert_eq!(starts, [500, 500, 200, 0]);
+}
+
+#[test]
+fn no_two_shards_or_runs_number_their_episodes_alike() {
+    let first = |boot, shard| ShardSettings::new(BootId(boot), ShardId(shard), 2, 5, Epoch::default()).episodes_before;
+    let all: std::collections::HashSet<u64> = [(1, 0), (1, 1), (2, 0), (2, 1)].map(|(b, s)| first(b, s)).into();
+    assert_eq!(all.len(), 4);
+    let (mut numbers, gap): (Vec<u64>, u64) = (all.into_iter().collect(), 1 << 32);
+    numbers.sort_unstable();
+    assert!(numbers.windows(2).all(|pair| pair[1] - pair[0] > gap), "they stay apart while they count up");
 }
