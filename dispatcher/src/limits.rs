@@ -79,10 +79,10 @@ const _: () = assert!(
     KAFKA_RECORD_BYTES_MAX > pushgate_protocol::limits::MESSAGE_BYTES_MAX + 64 * 1024,
     "the largest message fits a record with key and headers"
 );
-/// Entries of one user's stream.
-pub const STREAM_ENTRIES_MAX: usize = 1_000;
+/// Entries of one user's stream: a burst to one user outlives a client that falls behind or is away for a while.
+pub const STREAM_ENTRIES_MAX: usize = 10_000;
 /// Encoded bytes of one user's stream; the newest entry stays even if it alone is larger.
-pub const STREAM_BYTES_MAX: usize = 4 << 20;
+pub const STREAM_BYTES_MAX: usize = 8 << 20;
 /// Length of a window of marks: a mark is remembered for one to two of them.
 pub const MARK_WINDOW_MS: u64 = 10 * 60 * 1_000;
 /// Replay episodes of one user whose deferred pushes are counted at the same time; the oldest is forgotten.

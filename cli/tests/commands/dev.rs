@@ -151,6 +151,18 @@ fn a_data_directory_in_use_is_said_so() {
 }
 
 #[test]
+fn a_damaged_data_directory_is_named_and_left_as_it_is() {
+    let (_folder, data) = folder();
+    let mut dev = Dev::start(&data);
+    assert_eq!(dev.signal("-INT"), Some(0));
+    fs::write(data.join("store/keyspaces/not a number"), "").expect("written");
+    let run = ended(self::dev(&data).output().expect("it runs"));
+    assert_eq!(run.code, 1, "{}", run.err);
+    assert!(run.err.contains(data.to_str().expect("UTF-8")) && run.err.contains("damaged"), "{}", run.err);
+    assert!(data.join("store/keyspaces/not a number").exists() && !data.join("runtime.json").exists());
+}
+
+#[test]
 fn a_port_in_use_is_said_so() {
     let (_folder, data) = folder();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
