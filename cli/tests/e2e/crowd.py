@@ -19,10 +19,13 @@ from judge import judge, out_of_order
 
 
 def metric(address, name):
-    """The sum of a metric over its labels."""
+    """The sum of a metric over its labels; one that is not there is a failure, not 0."""
     with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as answer:
         text = answer.read().decode()
-    return sum(float(m.group(1)) for m in re.finditer(rf"^{name}(?:\{{[^}}]*\}})? ([0-9.e+]+)$", text, re.MULTILINE))
+    series = re.findall(rf"^{name}(?:\{{[^}}]*\}})? ([0-9.e+]+)$", text, re.MULTILINE)
+    if not series:
+        raise server.Failed(f"there is no metric {name}")
+    return sum(map(float, series))
 
 
 async def connect_all(clients, at_once=200):
@@ -31,7 +34,10 @@ async def connect_all(clients, at_once=200):
     async def one(client):
         async with gate:
             client.start()
-            await asyncio.wait_for(client.online.wait(), 60)
+            try:
+                await asyncio.wait_for(client.online.wait(), 60)
+            except asyncio.TimeoutError as error:
+                raise server.Failed(f"{client.user} is not connected after 60 s: {client.errors[-1:]}") from error
 
     await asyncio.gather(*(one(client) for client in clients))
 
@@ -50,18 +56,13 @@ def send(dev, headers, users, pushes, accepted):
                 if status == 202:
                     break
                 if status not in (429, 503):
-                    raise SystemExit(f"batch refused: {status} {answer}")
+                    raise server.Failed(f"batch refused: {status} {answer}")
                 time.sleep(0.05)
             for message, user in zip(messages, chunk):
                 accepted[message["id"]] = user
 
 
-async def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--users", type=int, default=10_000)
-    parser.add_argument("--pushes", type=int, default=100)
-    parser.add_argument("--shards", type=int, default=4)
-    options = parser.parse_args()
+async def crowd(options):
     with tempfile.TemporaryDirectory(prefix="pushgate-crowd-") as folder:
         dev = Dev(folder, {"PUSHGATE__GATEWAY__SHARDS": str(options.shards)})
         try:
@@ -80,16 +81,31 @@ async def main():
             until = time.monotonic() + 120
             while sum(len(client.log) for client in clients) < expected and time.monotonic() < until:
                 await asyncio.sleep(0.2)
-            complaints = judge(accepted, clients, 0)
+            complaints = judge(accepted, clients, 0, lambda message: f"round {int(message[:4])}")
             short = [client for client in clients if len(client.log) < options.pushes]
             complaints += [f"{len(short)} devices did not get every push"] if short else []
             falls = out_of_order(clients, lambda message: int(message[:4]))
             complaints += [f"{falls} pushes out of order"] if falls else []
-            crossed = metric(dev.addresses["ADMIN"], "pushgate_gateway_pushes_crossed_total")
+            crossed = metric(dev.addresses["ADMIN"], "pushgate_pushes_crossed_total")
             complaints += [f"{crossed} pushes crossed a shard"] if crossed else []
             await asyncio.gather(*(client.stop() for client in clients))
+            return complaints
         finally:
             dev.process.stop()
+            server.keep_logs(folder, "crowd")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--users", type=int, default=10_000)
+    parser.add_argument("--pushes", type=int, default=100)
+    parser.add_argument("--shards", type=int, default=4)
+    options = parser.parse_args()
+    server.end_on_sigterm()
+    try:
+        complaints = asyncio.run(crowd(options))
+    except server.Failed as error:
+        complaints = [str(error)]
     for complaint in complaints:
         print(f"FAILED: {complaint}")
     print("failed" if complaints else "passed")
@@ -97,4 +113,4 @@ async def main():
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    main()
