@@ -167,6 +167,17 @@ async def chaos_dev(options, folder):
         dev.process.stop()
 
 
+async def flowing(clients, producer, more, fault):
+    """Waits until `more` pushes came since the fault before, or all did: the next one shall not hit a cluster that stands still."""
+    began = tally(clients)
+    until = time.monotonic() + QUIET_S
+    while (seen := tally(clients)) < min(began + more, producer.submitted):
+        producer.producer.poll(0)
+        if time.monotonic() > until:
+            raise server.Failed(f"{QUIET_S} s after kill -9 of {fault}, {seen - began} pushes came of {producer.submitted - began}")
+        await asyncio.sleep(0.02)
+
+
 # --- cluster ------------------------------------------------------------------------------------------------------
 
 
@@ -237,19 +248,25 @@ async def chaos_cluster(options, folder):
         in_flight = 0
         for at, name in enumerate(faults):
             sending = asyncio.create_task(asyncio.to_thread(producer.send, at * share, share))
-            threshold, now = (at + rng.uniform(0.3, 0.9)) * share, 0
-            while now < IN_FLIGHT_MIN or producer.submitted < threshold:
+            # In the middle of the deliveries, with enough still to come.
+            seen = tally(clients)
+            threshold, now = seen + rng.randrange(1, max(2, share - 2 * IN_FLIGHT_MIN)), 0
+            until = time.monotonic() + QUIET_S
+            while now < IN_FLIGHT_MIN or seen < threshold:
+                if time.monotonic() > until:
+                    raise server.Failed(f"{seen} of {producer.submitted} pushes came, and no more for {QUIET_S} s")
                 done = sending.done()
                 await asyncio.sleep(0.005)
-                now = producer.submitted - tally(clients)
+                seen = tally(clients)
+                now = producer.submitted - seen
                 if done and now < IN_FLIGHT_MIN:
                     raise server.Failed(f"only {now} pushes in flight: send more per fault (--messages)")
             now += lately(clients, 1.0)
             in_flight += now
-            print(f"kill -9 {name}: {producer.submitted} sent, {now} in flight", flush=True)
+            print(f"kill -9 {name}: {producer.submitted} sent, {seen} seen, {now} in flight", flush=True)
             await fail(nodes, name, rng)
             await sending
-            await asyncio.sleep(rng.uniform(0.5, 3.0))
+            await flowing(clients, producer, rng.randrange(1, share), name)
         await asyncio.to_thread(producer.send, len(faults) * share, share)
         await asyncio.to_thread(producer.flush)
         await settle(producer.accepted, clients, QUIET_S, "connected users")
