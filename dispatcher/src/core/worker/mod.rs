@@ -137,10 +137,20 @@ impl Worker {
         self.marks.take(self.now_ms)
     }
 
-    /// The answer to [`Self::take_marks`]. After an error the same marks are asked again later.
+    /// The answer to [`Self::take_marks`]. After an error the same marks are asked again later; after one that stays, one by
+    /// one.
     pub fn marks(&mut self, now_ms: u64, answer: Result<Vec<Option<Mark>>, StoreError>) {
         self.at(now_ms);
-        let marks = answer.unwrap_or_default();
+        let marks = match answer {
+            // A mark that cannot be read is as good as none: at worst a push is repeated.
+            Err(error) if !error.retryable() => {
+                for delivery in self.marks.refused().unwrap_or_default() {
+                    self.push(delivery, 0);
+                }
+                return;
+            }
+            answer => answer.unwrap_or_default(),
+        };
         let Some(deliveries) = self.marks.answered(marks.len()) else {
             self.marks.failed(self.now_ms);
             return;
@@ -153,7 +163,7 @@ impl Worker {
         }
     }
 
-    /// The changes to apply, if a request is due. The same batch comes again after an error.
+    /// The changes to apply, if a request is due. The same batch comes again after an error, in parts after one that stays.
     pub fn take_ops(&mut self) -> Option<Vec<StreamOp>> {
         self.ops.take(self.now_ms)
     }

@@ -27,6 +27,8 @@ pub(super) struct Ops {
     /// The batch being applied, or to be repeated.
     batch: Vec<(StreamOp, Purpose)>,
     asked: bool,
+    /// How many are to be applied one by one, because they were refused together.
+    alone: usize,
     backoff: Backoff,
     /// Operations ever queued, and how many of them are applied: a read that must see an operation waits for it.
     queued: u64,
@@ -44,7 +46,7 @@ impl Ops {
             return None;
         }
         if self.batch.is_empty() {
-            let n = self.queue.len().min(STREAM_BATCH_MAX);
+            let n = self.queue.len().min(if self.alone > 0 { 1 } else { STREAM_BATCH_MAX });
             self.batch.extend(self.queue.drain(..n));
         }
         if self.batch.is_empty() {
@@ -58,6 +60,7 @@ impl Ops {
     pub(super) fn applied(&mut self) -> Vec<(StreamOp, Purpose)> {
         self.asked = false;
         self.backoff.reset();
+        self.alone = self.alone.saturating_sub(self.batch.len());
         self.applied += self.batch.len() as u64;
         std::mem::take(&mut self.batch)
     }
@@ -66,6 +69,19 @@ impl Ops {
     pub(super) fn failed(&mut self, now_ms: u64) {
         self.asked = false;
         self.backoff.fail(now_ms);
+    }
+
+    /// The batch will never be applied as it is: its operations are applied one by one. A single one is handed out.
+    pub(super) fn refused(&mut self) -> Option<(StreamOp, Purpose)> {
+        if self.batch.len() == 1 {
+            return self.applied().pop();
+        }
+        self.asked = false;
+        self.alone = self.alone.max(self.batch.len());
+        while let Some(op) = self.batch.pop() {
+            self.queue.push_front(op);
+        }
+        None
     }
 
     /// How many operations the batch under way holds.

@@ -14,11 +14,17 @@ use crate::seams::{Mark, StoreError, StoredPush, StreamOp, StreamOutcome, UserKe
 
 impl Worker {
     /// The answer to [`Worker::take_ops`], outcomes in the order of the batch. After an error, or an answer of another length,
-    /// the same batch is asked again later.
+    /// the same batch is asked again later; after an error that stays, its changes are, one by one.
     pub fn applied(&mut self, now_ms: u64, answer: Result<Vec<StreamOutcome>, StoreError>) {
         self.at(now_ms);
         let outcomes = match answer {
             Ok(outcomes) if outcomes.len() == self.ops.batch_len() => outcomes,
+            Err(error) if !error.retryable() => {
+                if let Some((op, purpose)) = self.ops.refused() {
+                    self.give_up(op, purpose);
+                }
+                return;
+            }
             Ok(_) | Err(_) => return self.ops.failed(self.now_ms),
         };
         let mut tell: BTreeMap<UserKey, u8> = BTreeMap::new();
@@ -63,6 +69,32 @@ impl Worker {
                 debug_assert!(false, "{op:?} was queued for {purpose:?}");
                 None
             }
+        }
+    }
+
+    /// A change that the store will never make, because the user's stream is damaged: what hangs on it ends here, so that
+    /// one damaged stream holds up nobody else.
+    fn give_up(&mut self, op: StreamOp, purpose: Purpose) {
+        match (op, purpose) {
+            (StreamOp::Append { user, push, .. }, Purpose::Store { token, attempt, .. }) => {
+                let repeat = self.users.change(&user, |state| {
+                    state.appends -= 1;
+                    state.repeat
+                });
+                let outcome = Outcome::because(State::Failed, "stream damaged");
+                let finished = Subject::of_stored(&push, &user, attempt).finish(Some(token), outcome, self.now_ms);
+                self.finish(finished, push.tail.len());
+                if repeat != 0 {
+                    self.tell_appended(&user, repeat);
+                }
+            }
+            (_, Purpose::Finish { subject, held, outcome }) => {
+                let (token, bytes) = held.unzip();
+                self.finish(subject.finish(token, outcome, self.now_ms), bytes.unwrap_or(0));
+            }
+            (StreamOp::Tag { user, .. }, Purpose::Tag { tell }) if tell != 0 => self.tell_appended(&user, tell),
+            // Nothing hangs on it.
+            _ => {}
         }
     }
 

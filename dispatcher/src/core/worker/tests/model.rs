@@ -18,6 +18,8 @@ pub(in crate::core::worker) struct Model {
     /// While set, the rig does not answer.
     pub(super) hold_marks: bool,
     pub(super) hold_ops: bool,
+    /// The user whose stream and marks cannot be read.
+    pub(super) damaged: Option<UserKey>,
     /// How many requests fail next.
     pub(super) failures: u32,
     /// Entries per stream.
@@ -30,7 +32,15 @@ impl Model {
         Some(Err(StoreError::Unavailable { what: "model", detail: "asked to fail".into() }))
     }
 
+    fn check<'a>(&self, mut users: impl Iterator<Item = &'a UserKey>) -> Result<(), StoreError> {
+        match users.any(|user| self.damaged.as_ref() == Some(user)) {
+            true => Err(StoreError::Damaged { what: "model", detail: "asked to be".into() }),
+            false => Ok(()),
+        }
+    }
+
     pub(super) fn marks(&mut self, queries: &[MarkQuery]) -> Result<Vec<Option<Mark>>, StoreError> {
+        self.check(queries.iter().map(|q| &q.user))?;
         if let Some(error) = self.fails() {
             return error;
         }
@@ -39,6 +49,10 @@ impl Model {
 
     pub(super) fn apply(&mut self, ops: &[StreamOp], now_ms: u64) -> Result<Vec<StreamOutcome>, StoreError> {
         self.batches.push(ops.to_vec());
+        self.check(ops.iter().map(|op| {
+            let (StreamOp::Append { user, .. } | StreamOp::Settle { user, .. } | StreamOp::Tag { user, .. }) = op;
+            user
+        }))?;
         if let Some(error) = self.fails() {
             return error;
         }

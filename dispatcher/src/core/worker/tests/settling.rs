@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    limits::{STORE_RETRY_FIRST_MS, UNTOLD_USERS_MAX},
+    limits::{MARKS_BATCH_MAX, STORE_RETRY_FIRST_MS, UNTOLD_USERS_MAX},
     seams::Mark,
 };
 
@@ -128,4 +128,45 @@ fn the_first_link_of_a_run_is_told_of_many_by_the_first_worker() {
     rig.link_down(G1);
     rig.link_up(LinkId(2), info("g1", 10));
     assert_eq!(rig.take_sent(), []);
+}
+
+#[test]
+fn a_damaged_stream_fails_its_own_pushes_alone() {
+    let mut rig = Rig::unlinked(settings());
+    rig.model.damaged = Some(user("bob"));
+    rig.model.hold_marks = true;
+    for (name, id) in [("alice", "m1"), ("bob", "m2"), ("carol", "m3"), ("alice", "m4")] {
+        rig.deliver(name, id);
+    }
+    rig.model.hold_marks = false;
+    rig.model.hold_ops = true;
+    rig.run();
+    rig.model.hold_ops = false;
+    rig.run();
+    let failed = because("m2", State::Failed, "stream damaged");
+    let stored = |id| state(id, State::Stored);
+    assert_eq!(rig.states(), [stored("m1"), failed, stored("m3"), stored("m4")]);
+    assert_eq!((rig.worker.in_flight(), rig.worker.in_flight_bytes()), (0, 0));
+    rig.model.damaged = None;
+    rig.deliver("bob", "m5");
+    assert_eq!(rig.states(), [stored("m5")]);
+}
+
+#[test]
+fn a_higher_lane_does_not_wait_behind_the_marks_of_a_lower_one() {
+    let mut rig = Rig::new();
+    rig.model.hold_marks = true;
+    for n in 0..2_000 {
+        let mut delivery = rig.delivery("alice", &format!("low-{n}"), DeliveryTarget::User);
+        delivery.lane = Lane::Low;
+        rig.give(delivery);
+    }
+    rig.deliver("bob", "high");
+    rig.model.hold_marks = false;
+    let queries = rig.worker.take_marks().unwrap();
+    assert_eq!((queries.len(), &queries[0].user), (MARKS_BATCH_MAX, &user("bob")));
+    rig.worker.marks(0, Ok(vec![None; MARKS_BATCH_MAX]));
+    rig.collect();
+    let ids: Vec<_> = rig.take_pushes().into_iter().map(|(id, _)| id).collect();
+    assert_eq!(ids[..3], ["high", "low-0", "low-1"], "and each lane keeps its order");
 }
