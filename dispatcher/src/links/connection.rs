@@ -313,3 +313,6 @@ async fn transmit(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -299,3 +299,6 @@ impl Outages {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
