@@ -1,3 +1,5 @@
+//! What finishers do with results and stores that fail.
+
 use std::sync::Mutex;
 
 use bytes::Bytes;

@@ -1,3 +1,5 @@
+//! A lane between its source and its workers: settlement, full workers, bounded parts.
+
 use std::{
     collections::HashMap,
     sync::{Mutex, mpsc::channel},
