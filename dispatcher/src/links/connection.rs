@@ -62,8 +62,10 @@ pub(super) async fn keep(peer: Peer, context: Arc<Context>, shards: watch::Sende
                 shards.send_if_modified(|n| std::mem::replace(n, opened.shards) != opened.shards);
                 let up_at = Instant::now();
                 let why = serve(&peer, &context, stream, opened, &shards).await;
-                warn!(node = %peer.node, shard = peer.shard.0, reason = %why, "link lost");
-                context.metrics.links_lost.inc();
+                if !matches!(why, Ended::ShutDown) {
+                    warn!(node = %peer.node, shard = peer.shard.0, reason = %why, "link lost");
+                    context.metrics.links_lost.inc();
+                }
                 // A link that ends as soon as it is up is no better than one that does not come up.
                 let steady = up_at.elapsed() >= Duration::from_millis(limits::LINK_STEADY_MS);
                 failures = if steady { 0 } else { failures.saturating_add(1) };

@@ -1,3 +1,5 @@
+//! A worker's driver against stores that fail and a link that a test holds.
+
 use bytes::Bytes;
 use prometheus_client::registry::Registry;
 use pushgate_protocol::{
