@@ -19,17 +19,18 @@ impl Distribution {
         self.0.len()
     }
 
-    /// The smallest value that at least `percent` of all do not exceed, milliseconds (nearest rank); 0 of none.
-    pub fn percentile_ms(&self, percent: f64) -> f64 {
-        let rank = (percent / 100.0 * self.0.len() as f64).ceil() as usize;
+    /// The smallest value that at least `per_mille` thousandths of all do not exceed, milliseconds (nearest rank); 0 of
+    /// none. Thousandths, because 99.9 % of a count in floating point may round to the rank above.
+    pub fn percentile_ms(&self, per_mille: usize) -> f64 {
+        let rank = (per_mille * self.0.len()).div_ceil(1_000);
         self.0.get(rank.saturating_sub(1)).map_or(0.0, |micros| f64::from(*micros) / 1_000.0)
     }
 
     /// p50, p90, p99, p99.9 and the largest, milliseconds.
     pub fn percentiles(&self) -> Value {
         json!({
-            "p50": self.percentile_ms(50.0), "p90": self.percentile_ms(90.0), "p99": self.percentile_ms(99.0),
-            "p99.9": self.percentile_ms(99.9), "max": self.percentile_ms(100.0), "samples": self.count(),
+            "p50": self.percentile_ms(500), "p90": self.percentile_ms(900), "p99": self.percentile_ms(990),
+            "p99.9": self.percentile_ms(999), "max": self.percentile_ms(1_000), "samples": self.count(),
         })
     }
 
@@ -56,10 +57,10 @@ mod tests {
     #[test]
     fn percentiles_are_nearest_rank() {
         let d = Distribution::of((1..=1_000).rev().map(|ms| ms * 1_000).collect());
-        assert_eq!(d.percentile_ms(50.0), 500.0);
-        assert_eq!(d.percentile_ms(99.9), 999.0);
-        assert_eq!(d.percentile_ms(100.0), 1_000.0);
-        assert_eq!(Distribution::of(vec![]).percentile_ms(50.0), 0.0);
+        assert_eq!(d.percentile_ms(500), 500.0);
+        assert_eq!(d.percentile_ms(999), 999.0);
+        assert_eq!(d.percentile_ms(1_000), 1_000.0);
+        assert_eq!(Distribution::of(vec![]).percentile_ms(500), 0.0);
     }
 
     #[test]

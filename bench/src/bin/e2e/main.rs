@@ -64,8 +64,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn print(form: Form, rate_per_s: u64, outcome: &Outcome) {
     for (what, d) in [("delivered", &outcome.delivered), ("accepted", &outcome.accepted)] {
         print!("{:<10}{rate_per_s:>8}  {what:<10}", form.as_str());
-        for percent in [50.0, 90.0, 99.0, 99.9, 100.0] {
-            print!("{:>9.2}", d.percentile_ms(percent));
+        for per_mille in [500, 900, 990, 999, 1_000] {
+            print!("{:>9.2}", d.percentile_ms(per_mille));
         }
         println!("{:>9}", d.count());
     }

@@ -159,7 +159,7 @@ fn by_second(micros: &[(u64, u32)], warm_up: u64, rate_per_s: u64) -> Value {
     let seconds = micros.chunk_by(|a, b| (a.0 - warm_up) / rate_per_s == (b.0 - warm_up) / rate_per_s);
     let told = seconds.map(|second| {
         let of = Distribution::of(second.iter().map(|(_, micros)| *micros).collect());
-        json!([of.percentile_ms(50.0), of.percentile_ms(99.0), of.percentile_ms(100.0)])
+        json!([of.percentile_ms(500), of.percentile_ms(990), of.percentile_ms(1_000)])
     });
     told.collect::<Vec<_>>().into()
 }
