@@ -303,7 +303,7 @@ impl ClientContext for LaneContext {
         events::log(level, facility, text);
     }
 
-    /// Said again and again while a broker is away, which [`KafkaHealth`](super::KafkaHealth) sums up.
+    /// Said again and again while a broker is away, which [`KafkaHealth`] sums up.
     fn error(&self, error: KafkaError, reason: &str) {
         if error.rdkafka_error_code().is_some_and(events::means_unreachable) {
             tracing::debug!(topic = self.topic, %error, reason, "consumer error");
