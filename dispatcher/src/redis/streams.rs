@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use pushgate_protocol::placement::user_hash;
 use redis::{Cmd, Pipeline, Value};
 
@@ -85,17 +86,27 @@ impl RedisStreams {
         (user_hash(0, user.app.as_str(), user.user.as_str()), command)
     }
 
+    /// Over several connections if there are many: Redis reads at most 16 KiB of one per turn of its loop, and with
+    /// `appendfsync always` every turn in which others wrote costs a sync.
     async fn read_marks(&self, queries: &[MarkQuery], now_ms: u64) -> Result<Vec<Option<Mark>>, StoreError> {
-        let mut marks = Vec::with_capacity(queries.len());
-        for queries in queries.chunks(limits::REDIS_PIPELINE_MAX / 2) {
-            let mut ask = Pipeline::with_capacity(2 * queries.len());
-            for query in queries {
-                let keys = self.keys(&query.user, now_ms);
-                for marks in &keys.keys[4..] {
-                    ask.cmd("HGET").arg(marks).arg(&query.key.0);
+        let spread = if queries.len() < limits::REDIS_SPREAD_MIN { 1 } else { limits::REDIS_CONNECTIONS };
+        let part_max = queries.len().div_ceil(spread).clamp(1, limits::REDIS_PIPELINE_MAX / 2);
+        let parts: Vec<Pipeline> = queries
+            .chunks(part_max)
+            .map(|queries| {
+                let mut ask = Pipeline::with_capacity(2 * queries.len());
+                for query in queries {
+                    let keys = self.keys(&query.user, now_ms);
+                    for marks in &keys.keys[4..] {
+                        ask.cmd("HGET").arg(marks).arg(&query.key.0);
+                    }
                 }
-            }
-            for found in self.link.run(&ask).await?.chunks(2) {
+                ask
+            })
+            .collect();
+        let mut marks = Vec::with_capacity(queries.len());
+        for answer in join_all(parts.iter().map(|ask| self.link.run(ask))).await {
+            for found in answer?.chunks(2) {
                 marks.push(found.iter().find_map(|value| mark_of(value).transpose()).transpose()?);
             }
         }
