@@ -11,6 +11,7 @@
 //! | [`message`] | what producers send: form, parser, JSON Schema |
 //! | [`placement`] | which shard owns a user |
 //! | [`platform`] | ios, android, web |
+//! | [`proxy`] | what a proxy says of the client behind it |
 //! | [`result`] | states, classes and result records |
 //! | [`ring`] | which gateway owns a user |
 //! | [`timestamp`] | instants in text |
@@ -26,6 +27,7 @@ pub mod link;
 pub mod message;
 pub mod placement;
 pub mod platform;
+pub mod proxy;
 pub mod result;
 pub mod ring;
 pub mod timestamp;

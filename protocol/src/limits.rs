@@ -58,3 +58,7 @@ pub const EXCLUDED_MAX: usize = 1_000;
 pub const TTL_MS_MIN: u64 = 1_000;
 /// Longest time to live, milliseconds: a year of 365 days.
 pub const TTL_MS_MAX: u64 = 365 * 86_400_000;
+
+/// Longest PROXY protocol header that is read, bytes: addresses take at most 232, and what proxies add (names, certificates'
+/// subjects) some hundreds.
+pub const PROXY_HEADER_BYTES_MAX: usize = 4 * 1024;
