@@ -60,7 +60,12 @@ pub const CLIENT_MESSAGE_BYTES_MAX: usize = 64 * 1024;
 /// Longest message of an echo connection, bytes.
 pub const ECHO_MESSAGE_BYTES_MAX: usize = 16 << 20;
 /// An echo connection with more than this waiting is not received from until half of it went out; bytes.
-pub const ECHO_BACKLOG_BYTES_MAX: usize = 1 << 20;
+pub const ECHO_BACKLOG_BYTES_MAX: usize = 256 * 1024;
+/// Echo connections of one shard; more are answered 503.
+pub const ECHO_CONNECTIONS_MAX: u64 = 256;
+/// Unfinished messages and unread answers of one shard's echo connections, bytes; the connection that exceeds it is
+/// closed with 1013.
+pub const ECHO_BYTES_MAX: usize = 256 << 20;
 
 /// Every session is looked at once in this time, milliseconds, while there are at most [`VISITS_PER_TICK_MAX`] a tick.
 pub const HEARTBEAT_PASS_MS: u64 = 2_000;
@@ -82,6 +87,8 @@ pub const PARKED_BYTES_MAX: usize = 1 << 20;
 /// A link whose peer leaves more than this unread is to be closed, bytes.
 pub const LINK_OUTPUT_BYTES_MAX: usize = 64 << 20;
 
+const _: () =
+    assert!(ECHO_BYTES_MAX >= 3 * ECHO_MESSAGE_BYTES_MAX, "the largest message is read, echoed and half sent");
 const _: () = assert!(OUTBOX_BYTES_MAX > TAIL_BYTES_MAX, "the largest push fits an empty outbox");
 const _: () =
     assert!(UNACKED_MAX / BEHIND_SHARE + REPLAY_WINDOW <= UNACKED_MAX, "who is behind has room to be replayed");

@@ -23,6 +23,8 @@ impl CloseCode {
     pub const INTERNAL: Self = Self(1011);
     /// 1012: the server restarts; reconnect after a random delay.
     pub const RESTART: Self = Self(1012);
+    /// 1013: the server has no room; reconnect after a delay.
+    pub const TRY_AGAIN: Self = Self(1013);
     /// 4001: the token expired; reconnect with a new one.
     pub const TOKEN_EXPIRED: Self = Self(4001);
     /// 4002: the client reads nothing, or not what it asked for; reconnect and resume.

@@ -59,7 +59,7 @@ impl Shard {
             }
             let slot = conn.slot;
             if matches!(self.slots.entry(slot), Entry::Echo(_)) {
-                if self.echo_resume(conn, out) {
+                if self.echo_resume(now, conn, out) {
                     self.watch.push_back(conn);
                 }
                 continue;

@@ -66,7 +66,7 @@ impl Shard {
                 self.stage(conn, out, |buffer| ws::write::frame(buffer, Opcode::Pong, payload));
             }
             Event::Pong(_) => {}
-            Event::Close(code, _) => self.end(now, slot, Some((code.unwrap_or(CloseCode::NORMAL), "")), out),
+            Event::Close(code, _) => self.answer_close(now, conn, code, out),
         }
         // Answers are small, but a client that asks without reading must not make them pile up.
         let bytes_max = self.settings.outbox_bytes_max.max(TAIL_BYTES_MAX);
@@ -74,6 +74,14 @@ impl Shard {
             self.metrics.outbox_closes += 1;
             self.end(now, slot, Some((CloseCode::SLOW, "answers are not read")), out);
         }
+    }
+
+    /// Ends a connection that its client closes: it gets its code back, or none if it gave none.
+    pub(super) fn answer_close(&mut self, now: Now, conn: ConnId, code: Option<CloseCode>, out: &mut dyn Outgoing) {
+        if code.is_none() && self.stage(conn, out, |buffer| ws::write::frame(buffer, Opcode::Close, b"")) {
+            out.close(conn);
+        }
+        self.end(now, conn.slot, code.map(|code| (code, "")), out);
     }
 
     fn heard_text(&mut self, now: Now, slot: u32, text: &str, out: &mut dyn Outgoing) {

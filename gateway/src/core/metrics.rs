@@ -47,6 +47,8 @@ pub struct ShardMetrics {
     pub moved: u64,
     /// Pushes of users whose hash belongs to another shard: a fault of the sender or of the hand-off, 0 in normal use.
     pub crossed: u64,
+    /// Echo connections closed since all of them held too much.
+    pub echo_closes: u64,
     /// Sessions closed with 4008.
     pub idle_closes: u64,
     /// Sessions closed with 4001.

@@ -33,6 +33,8 @@ pub struct Shard {
     pub(super) watch: VecDeque<ConnId>,
     pub(super) beat: Beat,
     pub(super) sweep: Sweep,
+    /// What all echoes hold, bytes.
+    pub(super) echo_bytes: usize,
     pub(super) sessions_opened: u64,
     pub(super) episodes: u64,
     /// Where messages are encoded before their length is known.
@@ -53,6 +55,7 @@ impl Shard {
             watch: VecDeque::new(),
             beat: Beat::default(),
             sweep: Sweep::default(),
+            echo_bytes: 0,
             sessions_opened: 0,
             scratch: Vec::new(),
         }
@@ -251,7 +254,10 @@ impl Shard {
     fn forget(&mut self, _now: Now, slot: u32, _out: &mut dyn Outgoing) {
         match self.slots.take(slot) {
             Entry::Vacant => {}
-            Entry::Echo(_) => self.metrics.echoes -= 1,
+            Entry::Echo(echo) => {
+                self.metrics.echoes -= 1;
+                self.echo_bytes -= echo.held_bytes;
+            }
             Entry::Session(session) => {
                 self.metrics.sessions -= 1;
                 self.unlink(&session, slot);

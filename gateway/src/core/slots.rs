@@ -48,6 +48,8 @@ pub(super) struct Echo {
     pub(super) decoder: Decoder,
     /// Not received from until its backlog went out.
     pub(super) paused: bool,
+    /// What it held when it was last looked at: its unfinished message, and its backlog if it is paused; bytes.
+    pub(super) held_bytes: usize,
 }
 
 /// What a slot holds.

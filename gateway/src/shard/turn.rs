@@ -137,6 +137,9 @@ impl Loop {
                     self.core.attach(now, conn, *open, &mut *self.crowd);
                 }
             }
+            Mail::Echo { socket, .. } if self.core.metrics().echoes >= limits::ECHO_CONNECTIONS_MAX => {
+                refuse(&self.desk, socket, "too many echo connections: try again");
+            }
             Mail::Echo { socket, preface, early } => {
                 if let Some(conn) = self.insert(socket) {
                     self.core.attach_echo(now, conn, preface, early, &mut *self.crowd);

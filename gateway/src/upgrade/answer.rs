@@ -32,11 +32,13 @@ pub(crate) enum Status {
     HeadTooLarge,
     /// 503
     Unavailable,
+    /// 505
+    VersionNotSupported,
 }
 
 impl Status {
     /// Every status.
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Ok,
         Self::BadRequest,
         Self::Unauthorized,
@@ -46,6 +48,7 @@ impl Status {
         Self::UpgradeRequired,
         Self::HeadTooLarge,
         Self::Unavailable,
+        Self::VersionNotSupported,
     ];
 
     /// The number.
@@ -60,6 +63,7 @@ impl Status {
             Self::UpgradeRequired => 426,
             Self::HeadTooLarge => 431,
             Self::Unavailable => 503,
+            Self::VersionNotSupported => 505,
         }
     }
 
@@ -75,6 +79,7 @@ impl Status {
             Self::UpgradeRequired => "Upgrade Required",
             Self::HeadTooLarge => "Request Header Fields Too Large",
             Self::Unavailable => "Service Unavailable",
+            Self::VersionNotSupported => "HTTP Version Not Supported",
         }
     }
 }
@@ -131,8 +136,10 @@ impl Answer {
 
     /// The bytes to write.
     pub(crate) fn encode(&self) -> Vec<u8> {
+        // Whoever sends Upgrade names it in Connection, too (RFC 9110 section 7.8).
+        let upgrade = if self.headers.iter().any(|(name, _)| *name == "Upgrade") { ", Upgrade" } else { "" };
         let mut out = format!(
-            "HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\nConnection: close\r\n",
+            "HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\nConnection: close{upgrade}\r\n",
             self.status.code(),
             self.status.phrase(),
             self.kind,

@@ -86,6 +86,7 @@ async fn read_request(timed: &mut Timed, head_bytes_max: usize) -> Result<Option
 fn not_a_request(error: RequestError) -> Answer {
     let status = match error {
         RequestError::Malformed(_) => Status::BadRequest,
+        RequestError::Version => Status::VersionNotSupported,
         RequestError::TooLarge(_) | RequestError::TooManyHeaders => Status::HeadTooLarge,
     };
     Answer::problem(status, &error.to_string())

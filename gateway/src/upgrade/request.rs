@@ -20,6 +20,9 @@ pub(crate) enum RequestError {
     /// 400
     #[error("the request is not HTTP/1.1: {0}")]
     Malformed(&'static str),
+    /// 505
+    #[error("HTTP/1.1 is needed")]
+    Version,
     /// 431
     #[error("the request head exceeds {0} bytes")]
     TooLarge(usize),
@@ -38,13 +41,14 @@ impl Request {
             Ok(httparse::Status::Partial) if bytes.len() < head_bytes_max => return Ok(Err(bytes)),
             Ok(httparse::Status::Partial) => return Err(RequestError::TooLarge(head_bytes_max)),
             Err(httparse::Error::TooManyHeaders) => return Err(RequestError::TooManyHeaders),
+            Err(httparse::Error::Version) => return Err(RequestError::Version),
             Err(e) => return Err(RequestError::Malformed(reason(e))),
         };
         if head_bytes > head_bytes_max {
             return Err(RequestError::TooLarge(head_bytes_max));
         }
         if request.version != Some(1) {
-            return Err(RequestError::Malformed("the version is not 1.1"));
+            return Err(RequestError::Version);
         }
         let range = |part: &[u8]| {
             let start = part.as_ptr() as usize - bytes.as_ptr() as usize;
@@ -61,10 +65,17 @@ impl Request {
         self.text(&self.method)
     }
 
-    /// The target up to `?`.
+    /// The target up to `?`. Of a target with scheme and authority (RFC 9112 section 3.2.2) only what follows counts.
     pub(crate) fn path(&self) -> &str {
         let target = self.text(&self.target);
-        target.split_once('?').map_or(target, |(path, _)| path)
+        let target = target.split_once('?').map_or(target, |(path, _)| path);
+        let absolute = target.split_once("://").filter(|(scheme, _)| {
+            ["http", "https", "ws", "wss"].iter().any(|known| scheme.eq_ignore_ascii_case(known))
+        });
+        match absolute {
+            None => target,
+            Some((_, rest)) => rest.find('/').map_or("/", |at| &rest[at..]),
+        }
     }
 
     /// The first query parameter of this name, percent-decoded. A value that is not UTF-8 is absent.
@@ -106,7 +117,6 @@ fn reason(error: httparse::Error) -> &'static str {
         httparse::Error::HeaderName => "a header name is malformed",
         httparse::Error::HeaderValue => "a header value is malformed",
         httparse::Error::NewLine => "a line does not end as it should",
-        httparse::Error::Version => "the version is malformed",
         _ => "the request line is malformed",
     }
 }
@@ -163,9 +173,33 @@ mod tests {
 
     #[test]
     fn what_is_not_http_is_told_so() {
-        for text in ["\x16\x03\x01\x02", "GET\r\n\r\n", "GET / HTTP/1.0\r\n\r\n", "GET / HTTP/1.1\r\nA B: c\r\n\r\n"] {
+        for text in [
+            "\x16\x03\x01\x02",
+            "GET\r\n\r\n",
+            "GET / HTTP/1.1\r\nA B: c\r\n\r\n",
+            "GET / HTTP/1.1\r\nA: b\r\n c\r\n\r\n",
+            "GET / HTTP/1.1\r\nA : b\r\n\r\n",
+        ] {
             assert!(matches!(parse(text), Err(RequestError::Malformed(_))), "{text:?}");
         }
+        for version in ["HTTP/1.0", "HTTP/2.0"] {
+            assert_eq!(parse(&format!("GET / {version}\r\n\r\n")).unwrap_err(), RequestError::Version);
+        }
+    }
+
+    #[test]
+    fn a_target_may_hold_scheme_and_authority() {
+        for (target, path) in [
+            ("http://h:7400/v1/ws?a=http://x/y", "/v1/ws"),
+            ("WSS://h/v1/ws", "/v1/ws"),
+            ("http://h?a=/b", "/"),
+            ("/v1/ws?u=http://h/x", "/v1/ws"),
+            ("ftp://h/v1/ws", "ftp://h/v1/ws"),
+        ] {
+            let request = parse(&format!("GET {target} HTTP/1.1\r\n\r\n")).unwrap();
+            assert_eq!(request.path(), path, "{target}");
+        }
+        assert_eq!(parse("GET http://h/p?token=t HTTP/1.1\r\n\r\n").unwrap().query("token").as_deref(), Some("t"));
     }
 
     #[test]

@@ -33,6 +33,8 @@ fn every_bad_request_gets_its_status_and_a_reason() {
     let plain = ask("GET /v1/ws HTTP/1.1\r\nHost: x\r\n\r\n");
     refused(&plain, 426, "WebSocket");
     assert!(plain.head.contains("Sec-WebSocket-Version: 13") && plain.head.contains("Upgrade: websocket"));
+    assert!(plain.head.contains("Connection: close, Upgrade\r\n"), "{plain:?}");
+    refused(&ask("GET /v1/ws HTTP/1.0\r\n\r\n"), 505, "HTTP/1.1");
     let old = UPGRADE.replace("Version: 13", "Version: 8");
     refused(&ask(&format!("GET /v1/ws HTTP/1.1\r\n{old}\r\n")), 426, "13");
     let keyless = UPGRADE.replace("dGhlIHNhbXBsZSBub25jZQ==", "short");

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use super::{CONTROL_BYTES_MAX, HEAD_BYTES_MAX, Opcode, mask};
+use super::{HEAD_BYTES_MAX, Opcode, Violation, head::Head, mask};
 use crate::close::CloseCode;
 
 /// What this side accepts.
@@ -33,52 +33,6 @@ pub enum Event<'a> {
     Close(Option<CloseCode>, &'a str),
 }
 
-/// How the peer broke the protocol. The connection is closed on each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Violation {
-    /// RSV1–3 without an extension.
-    #[error("reserved bits {0:#x} are set")]
-    Reserved(u8),
-    /// An opcode that does not exist.
-    #[error("unknown opcode {0}")]
-    Opcode(u8),
-    /// A client's frame without mask, or a server's with one.
-    #[error("a frame's mask bit is {0}")]
-    Mask(bool),
-    /// A control frame in fragments or above 125 bytes.
-    #[error("a control frame is fragmented or longer than {CONTROL_BYTES_MAX} bytes")]
-    Control,
-    /// A length that is not in its shortest form, or above 2^63.
-    #[error("a length is not in its shortest form")]
-    Length,
-    /// A continuation without a beginning, or a beginning within a message.
-    #[error("fragments of messages are out of order")]
-    Order,
-    /// A close frame of one byte, or with a code that may not be sent.
-    #[error("a close frame has a bad code")]
-    CloseCode,
-    /// Text, or a close reason, that is not UTF-8.
-    #[error("text is not utf-8")]
-    Utf8,
-    /// Above [`Rules::message_bytes_max`].
-    #[error("a message has more than {max} bytes")]
-    TooBig {
-        /// The bound, bytes.
-        max: usize,
-    },
-}
-
-impl Violation {
-    /// The code to close with.
-    pub fn close_code(self) -> CloseCode {
-        match self {
-            Self::Utf8 => CloseCode::NOT_UTF8,
-            Self::TooBig { .. } => CloseCode::TOO_BIG,
-            _ => CloseCode::PROTOCOL,
-        }
-    }
-}
-
 /// One connection's parser. One word; null between messages.
 #[derive(Debug, Default)]
 pub struct Decoder(Option<Box<Unfinished>>);
@@ -90,7 +44,7 @@ struct Unfinished {
     head: [u8; HEAD_BYTES_MAX],
     head_bytes: u8,
     /// The frame whose payload is coming.
-    frame: Option<Frame>,
+    frame: Option<Head>,
     /// Payload of a control frame so far.
     control: Vec<u8>,
     /// Whether the message under way is text; `None`: no message is under way.
@@ -108,15 +62,6 @@ enum Spent {
     Nothing,
     Control,
     Message,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Frame {
-    opcode: Opcode,
-    fin: bool,
-    /// Turned to fit the next byte of payload.
-    key: [u8; 4],
-    left: usize,
 }
 
 /// Where something whole lies.
@@ -151,6 +96,11 @@ impl Decoder {
         self.0.is_none()
     }
 
+    /// Bytes kept of a message that is not whole yet.
+    pub fn held_bytes(&self) -> usize {
+        self.0.as_deref().map_or(0, |u| u.message.capacity())
+    }
+
     fn advance(&mut self, rules: &Rules, bytes: &mut [u8]) -> Result<(usize, Ready), Violation> {
         self.release();
         let mut at = 0;
@@ -159,7 +109,7 @@ impl Decoder {
                 && let Some(frame) = unfinished.frame
             {
                 let end = at + frame.left.min(bytes.len() - at);
-                let ready = unfinished.take(frame, &mut bytes[at..end])?;
+                let ready = unfinished.take(rules, frame, &mut bytes[at..end])?;
                 at = end;
                 match ready {
                     Some(Ready::Nothing) => continue,
@@ -201,10 +151,10 @@ impl Decoder {
     }
 
     /// The next frame's head and how many bytes of `bytes` it used; `None` keeps `bytes`, all of a head's beginning.
-    fn head(&mut self, rules: &Rules, bytes: &[u8]) -> Result<Option<(Frame, usize)>, Violation> {
+    fn head(&mut self, rules: &Rules, bytes: &[u8]) -> Result<Option<(Head, usize)>, Violation> {
         let kept = self.0.as_deref().map_or(0, |u| usize::from(u.head_bytes));
         if kept == 0 {
-            if let Some(found) = parse_head(rules, bytes)? {
+            if let Some(found) = Head::parse(rules, bytes)? {
                 return Ok(Some(found));
             }
             if !bytes.is_empty() {
@@ -217,7 +167,7 @@ impl Decoder {
         let unfinished = self.0.get_or_insert_default();
         let more = bytes.len().min(HEAD_BYTES_MAX - kept);
         unfinished.head[kept..kept + more].copy_from_slice(&bytes[..more]);
-        match parse_head(rules, &unfinished.head[..kept + more])? {
+        match Head::parse(rules, &unfinished.head[..kept + more])? {
             Some((frame, head_bytes)) => {
                 unfinished.head_bytes = 0;
                 Ok(Some((frame, head_bytes - kept)))
@@ -230,7 +180,7 @@ impl Decoder {
     }
 
     /// Whether the frame may come now; returns whether it belongs to a fragmented message.
-    fn check_order(&self, rules: &Rules, frame: &Frame) -> Result<bool, Violation> {
+    fn check_order(&self, rules: &Rules, frame: &Head) -> Result<bool, Violation> {
         if frame.opcode.is_control() {
             return Ok(false);
         }
@@ -247,12 +197,13 @@ impl Decoder {
 
 impl Unfinished {
     /// Takes payload of `frame`. `None`: more must come; [`Ready::Nothing`]: the frame is whole, its message is not.
-    fn take(&mut self, mut frame: Frame, bytes: &mut [u8]) -> Result<Option<Ready>, Violation> {
+    fn take(&mut self, rules: &Rules, mut frame: Head, bytes: &mut [u8]) -> Result<Option<Ready>, Violation> {
         frame.key = mask::apply(bytes, frame.key);
         frame.left -= bytes.len();
         if frame.opcode.is_control() {
             self.control.extend_from_slice(bytes);
         } else {
+            self.make_room(rules, &frame, bytes.len());
             self.message.extend_from_slice(bytes);
             self.check_text()?;
         }
@@ -277,6 +228,17 @@ impl Unfinished {
         Ok(Some(Ready::Message { text }))
     }
 
+    /// Grows the message by doubling, but not past what is announced to come, nor past the bound.
+    fn make_room(&mut self, rules: &Rules, frame: &Head, bytes: usize) {
+        let needed = self.message.len() + bytes;
+        if needed <= self.message.capacity() {
+            return;
+        }
+        let end = if frame.fin { needed + frame.left } else { rules.message_bytes_max };
+        let target = needed.max(end.min(2 * self.message.capacity()));
+        self.message.reserve_exact(target - self.message.len());
+    }
+
     /// Checks what came of a text; a character cut by the end is left for later.
     fn check_text(&mut self) -> Result<(), Violation> {
         if self.text != Some(true) {
@@ -289,57 +251,6 @@ impl Unfinished {
         }
         Ok(())
     }
-}
-
-fn parse_head(rules: &Rules, bytes: &[u8]) -> Result<Option<(Frame, usize)>, Violation> {
-    let Some((&[first, second], rest)) = bytes.split_first_chunk::<2>() else {
-        return Ok(None);
-    };
-    if first & 0x70 != 0 {
-        return Err(Violation::Reserved(first & 0x70));
-    }
-    let opcode = Opcode::from_bits(first & 0x0f).ok_or(Violation::Opcode(first & 0x0f))?;
-    let fin = first & 0x80 != 0;
-    let masked = second & 0x80 != 0;
-    if masked != rules.masked {
-        return Err(Violation::Mask(masked));
-    }
-    let short = second & 0x7f;
-    if opcode.is_control() && (!fin || short > 125) {
-        return Err(Violation::Control);
-    }
-    let (length, rest) = match short {
-        126 => {
-            let Some((&n, rest)) = rest.split_first_chunk::<2>() else { return Ok(None) };
-            let n = u64::from(u16::from_be_bytes(n));
-            if n < 126 {
-                return Err(Violation::Length);
-            }
-            (n, rest)
-        }
-        127 => {
-            let Some((&n, rest)) = rest.split_first_chunk::<8>() else { return Ok(None) };
-            let n = u64::from_be_bytes(n);
-            if n <= 0xffff || n >> 63 != 0 {
-                return Err(Violation::Length);
-            }
-            (n, rest)
-        }
-        n => (u64::from(n), rest),
-    };
-    let too_big = Violation::TooBig { max: rules.message_bytes_max };
-    let left = usize::try_from(length).map_err(|_| too_big)?;
-    if !opcode.is_control() && left > rules.message_bytes_max {
-        return Err(too_big);
-    }
-    let (key, rest) = match masked {
-        false => ([0; 4], rest),
-        true => match rest.split_first_chunk::<4>() {
-            Some((&key, rest)) => (key, rest),
-            None => return Ok(None),
-        },
-    };
-    Ok(Some((Frame { opcode, fin, key, left }, bytes.len() - rest.len())))
 }
 
 fn event(opcode: Opcode, payload: &[u8]) -> Result<Event<'_>, Violation> {

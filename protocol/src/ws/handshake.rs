@@ -2,8 +2,16 @@
 //!
 //! It does not know paths, tokens or subprotocols' meanings.
 
-use base64::{Engine, engine::general_purpose::STANDARD};
+use base64::{
+    Engine, alphabet,
+    engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD},
+};
 use httparse::Header;
+
+/// Decodes keys. The four bits that the last character has too many may be anything: some clients draw the key's
+/// characters instead of its bytes.
+const KEYS: GeneralPurpose =
+    GeneralPurpose::new(&alphabet::STANDARD, GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true));
 
 /// What a valid upgrade request asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,8 +31,8 @@ pub enum Refusal {
     /// HTTP/1.0.
     #[error("HTTP/1.1 is needed")]
     Version,
-    /// `Host` is missing or repeated.
-    #[error("one Host header is needed")]
+    /// `Host` is missing, repeated or not `host[:port]`.
+    #[error("one Host header, host or host:port, is needed")]
     Host,
     /// `Upgrade: websocket` is missing.
     #[error("this address speaks WebSocket: Upgrade: websocket is needed")]
@@ -67,7 +75,7 @@ pub fn check<'h>(method: &str, minor_version: u8, headers: &[Header<'h>]) -> Res
     if minor_version == 0 {
         return Err(Refusal::Version);
     }
-    single(headers, "host").ok_or(Refusal::Host)?;
+    single(headers, "host").filter(|host| host.bytes().all(is_host_byte)).ok_or(Refusal::Host)?;
     if !tokens(headers, "upgrade").any(|t| t.eq_ignore_ascii_case("websocket")) {
         return Err(Refusal::NotUpgrade);
     }
@@ -78,7 +86,7 @@ pub fn check<'h>(method: &str, minor_version: u8, headers: &[Header<'h>]) -> Res
         return Err(Refusal::SocketVersion);
     }
     let key = single(headers, "sec-websocket-key").ok_or(Refusal::Key)?;
-    if STANDARD.decode(key).map_or(true, |k| k.len() != 16) {
+    if KEYS.decode(key).map_or(true, |k| k.len() != 16) {
         return Err(Refusal::Key);
     }
     let no_body = values(headers, "transfer-encoding").next().is_none()
@@ -146,6 +154,11 @@ fn protocols<'h>(headers: &[Header<'h>]) -> Result<Vec<&'h str>, Refusal> {
     Ok(list)
 }
 
+/// What `uri-host [ ":" port ]` is made of (RFC 3986 section 3.2.2).
+fn is_host_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(&byte)
+}
+
 /// `tchar` of RFC 9110 section 5.6.2.
 fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
@@ -193,13 +206,50 @@ mod tests {
             assert_eq!(request(&[], without), Err(refusal));
         }
         assert_eq!(request(&[("Host", "b")], ""), Err(Refusal::Host));
+        for (host, good) in [("", true), ("[::1]:7400", true), ("a b", false), ("a/b", false), ("u@b", false)] {
+            assert_eq!(request(&[("Host", host)], "host").is_ok(), good, "{host:?}");
+        }
         assert_eq!(request(&[("Sec-WebSocket-Key", KEY)], ""), Err(Refusal::Key));
         assert_eq!(request(&[("Sec-WebSocket-Key", "c2hvcnQ=")], "sec-websocket-key"), Err(Refusal::Key));
+        for key in [
+            "",
+            "dGhlIHNhbXBsZSBub25jZQ",
+            "dGhlIHNhbXBsZSBub25jZQ=",
+            "dGhlIHNhbXBsZSBub25jZXM=",
+            "-_hlIHNhbXBsZSBub25jZQ==",
+        ] {
+            assert_eq!(request(&[("Sec-WebSocket-Key", key)], "sec-websocket-key"), Err(Refusal::Key), "{key}");
+        }
+        assert_eq!(request(&[("Sec-WebSocket-Key", "abcdefghijklmnopqrstuv==")], "sec-websocket-key"), Ok(vec![]));
+        for version in ["", "7", "013", "13, 8", "14"] {
+            let refused = request(&[("Sec-WebSocket-Version", version)], "sec-websocket-version");
+            assert_eq!(refused, Err(Refusal::SocketVersion), "{version}");
+        }
+        assert_eq!(request(&[("Sec-WebSocket-Version", "13")], ""), Err(Refusal::SocketVersion));
         assert_eq!(request(&[("Sec-WebSocket-Version", "8")], "sec-websocket-version"), Err(Refusal::SocketVersion));
         assert_eq!(request(&[("Content-Length", "5")], ""), Err(Refusal::Body));
         assert_eq!(check("POST", 1, &[]), Err(Refusal::Method));
         assert_eq!(check("GET", 0, &[]), Err(Refusal::Version));
         assert_eq!(Refusal::NotUpgrade.status(), 426);
+    }
+
+    #[test]
+    fn upgrade_and_connection_are_lists_in_any_case() {
+        for (name, value, good) in [
+            ("Connection", "Upgrade", true),
+            ("Connection", "keep-alive , UPGRADE", true),
+            ("Connection", "keep-alive,,upgrade", true),
+            ("Connection", "keep-alive", false),
+            ("Connection", "notupgrade", false),
+            ("Connection", "upgrade;q=1", false),
+            ("Upgrade", "WEBSOCKET", true),
+            ("Upgrade", "h2c, websocket", true),
+            ("Upgrade", "websockets", false),
+            ("Upgrade", "h2c", false),
+        ] {
+            assert_eq!(request(&[(name, value)], name).is_ok(), good, "{name}: {value}");
+        }
+        assert_eq!(request(&[("Connection", "keep-alive"), ("connection", "Upgrade")], "connection"), Ok(vec![]));
     }
 
     #[test]

@@ -3,7 +3,9 @@
 //! | module | owns |
 //! |---|---|
 //! | [`handshake`] | what an upgrade request must hold, the 101 |
-//! | `decode` | the incremental parser: [`Decoder`], [`Event`], [`Violation`] |
+//! | `decode` | the incremental parser: [`Decoder`], [`Event`] |
+//! | `head` | a frame's head |
+//! | `violation` | breaches and their close codes: [`Violation`] |
 //! | [`mod@write`] | frames of both sides |
 //! | `mask` | the masking of section 5.3 |
 //!
@@ -11,10 +13,15 @@
 
 mod decode;
 pub mod handshake;
+mod head;
 mod mask;
+mod violation;
 pub mod write;
 
-pub use self::decode::{Decoder, Event, Rules, Violation};
+pub use self::{
+    decode::{Decoder, Event, Rules},
+    violation::Violation,
+};
 
 /// Kinds of frames (RFC 6455 section 5.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -57,5 +64,7 @@ pub const CONTROL_BYTES_MAX: usize = 125;
 /// Longest frame head, bytes: two, eight of length, four of mask.
 pub const HEAD_BYTES_MAX: usize = 14;
 
+#[cfg(test)]
+mod conformance;
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,7 @@
 
 mod clients;
 mod conservation;
+mod echoes;
 mod outboxes;
 mod pace;
 mod replays;

@@ -43,6 +43,12 @@ pub(super) struct FakeCrowd {
 }
 
 impl FakeCrowd {
+    /// The client reads bytes that do not matter.
+    pub(super) fn take(&mut self, slot: u32, bytes: usize) {
+        let staged = &mut self.peers.get_mut(&slot).unwrap().staged;
+        staged.drain(..bytes.min(staged.len()));
+    }
+
     fn peer(&mut self, conn: ConnId) -> Option<&mut Peer> {
         self.peers.get_mut(&conn.slot).filter(|p| p.generation == conn.generation)
     }
