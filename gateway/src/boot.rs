@@ -29,6 +29,10 @@ use crate::{
     metrics::ShardMetrics,
     shard::{self, ListenError, Listeners, Start, listen},
     site::{Clock, Site},
+    tls::{
+        acceptor::{Acceptor, TlsError},
+        watch::Watcher,
+    },
 };
 
 /// Why a gateway does not start. The process ends with it.
@@ -37,6 +41,9 @@ pub enum BootError {
     /// The configuration is wrong.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The certificates cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// An address cannot be had.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -54,6 +61,9 @@ pub enum BootError {
     /// The admin port did not start.
     #[error("the admin port did not start: {0}")]
     Admin(io::Error),
+    /// The thread that looks at the certificates' files did not start.
+    #[error("the certificates' files cannot be watched: {0}")]
+    Watcher(io::Error),
     /// The kernel gives no random bytes.
     #[error("the kernel gives no random bytes")]
     Random,
@@ -78,11 +88,13 @@ pub struct RunningGateway {
     admin: Option<AdminThread>,
     admin_address: SocketAddr,
     shards: Vec<JoinHandle<io::Result<()>>>,
+    tls_files: Option<Watcher>,
 }
 
 /// Starts a gateway and returns once it accepts connections on all its addresses.
 pub fn start(config: &GatewayConfig, apps: Arc<Apps>, options: StartOptions) -> Result<RunningGateway, BootError> {
     let settings = config.check()?;
+    let tls = settings.tls.clone().map(Acceptor::new).transpose()?.map(Arc::new);
     let open_files = descriptors::raise_limit().unwrap_or_else(|error| {
         warn!(%error, "the limit of open files could not be raised");
         0
@@ -109,6 +121,7 @@ pub fn start(config: &GatewayConfig, apps: Arc<Apps>, options: StartOptions) -> 
         page: options.page,
         mail,
         metrics: (0..count).map(|_| Arc::new(ShardMetrics::default())).collect(),
+        tls: tls.clone(),
         clock: Clock::start(),
         draining: AtomicBool::new(false),
     });
@@ -120,8 +133,16 @@ pub fn start(config: &GatewayConfig, apps: Arc<Apps>, options: StartOptions) -> 
         let _ = thread.start.send(Start { site: site.clone(), mailbox });
         shards.push(thread.thread);
     }
-    let gateway =
-        RunningGateway { admin_address: admin.address, admin: Some(admin), site, listen, links, engine, shards };
+    let gateway = RunningGateway {
+        admin_address: admin.address,
+        admin: Some(admin),
+        site,
+        listen,
+        links,
+        engine,
+        shards,
+        tls_files: tls.map(Watcher::spawn).transpose().map_err(BootError::Watcher)?,
+    };
     gateway.announce(open_files);
     Ok(gateway)
 }
@@ -162,6 +183,18 @@ impl RunningGateway {
         self.engine
     }
 
+    /// Whether clients come with TLS.
+    pub fn tls(&self) -> bool {
+        self.site.tls.is_some()
+    }
+
+    /// Reads certificates and keys again, soon. A pair that is broken changes nothing; log and metrics tell.
+    pub fn reload_tls(&self) {
+        if let Some(files) = &self.tls_files {
+            files.reload();
+        }
+    }
+
     /// Whether a shard ended though nobody asked it to: its sockets failed. The process should end and be started
     /// again.
     pub fn failed(&self) -> bool {
@@ -184,6 +217,7 @@ impl RunningGateway {
             admin = %self.admin_address,
             shards = host.shards,
             engine = self.engine.name(),
+            tls = self.tls(),
             open_files,
             "gateway up"
         );

@@ -7,7 +7,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use crate::crowd::engine::EngineChoice;
-use crate::limits;
+use crate::{
+    limits,
+    tls::config::{TlsConfig, TlsSettings},
+};
 
 /// `[gateway]`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -40,6 +43,9 @@ pub struct GatewayConfig {
     /// File that holds the link key; a final line end is ignored.
     #[serde(skip)]
     pub link_key_file: Option<String>,
+    /// `[tls]`, put here by whoever starts the gateway.
+    #[serde(skip)]
+    pub tls: TlsConfig,
     /// Bounds.
     pub limits: GatewayLimits,
 }
@@ -81,6 +87,7 @@ impl Default for GatewayConfig {
             echo: false,
             link_key: None,
             link_key_file: None,
+            tls: TlsConfig::default(),
             limits: GatewayLimits::default(),
         }
     }
@@ -157,6 +164,8 @@ pub struct Settings {
     pub echo: bool,
     /// At least [`limits::LINK_KEY_BYTES_MIN`] bytes.
     pub link_key: Vec<u8>,
+    /// TLS for clients, if they come with it.
+    pub tls: Option<TlsSettings>,
     /// Within their ranges.
     pub limits: GatewayLimits,
 }
@@ -190,6 +199,7 @@ impl GatewayConfig {
             engine: self.engine,
             echo: self.echo,
             link_key: self.link_key()?,
+            tls: self.tls.check()?,
             limits: self.limits.clone(),
         })
     }

@@ -14,6 +14,7 @@
 //! | [`metrics`] | what the threads count |
 //! | [`shard`] | a shard's thread and its loop |
 //! | [`site`] | what all threads read |
+//! | [`tls`] | certificates, handshakes, records |
 //! | [`upgrade`] | client requests until they are sessions |
 
 mod admin;
@@ -28,6 +29,7 @@ mod mailbox;
 mod metrics;
 mod shard;
 mod site;
+pub mod tls;
 mod upgrade;
 
 pub use upgrade::page;

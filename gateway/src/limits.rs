@@ -159,6 +159,33 @@ pub const LINK_KEY_BYTES_MIN: usize = 16;
 /// Longest handshake frame, bytes: a hello with the longest node name fits.
 pub const LINK_HANDSHAKE_BYTES_MAX: usize = 1024;
 
+/// Handshakes that one shard begins per second, by default.
+pub const TLS_HANDSHAKES_PER_S: u32 = 1_000;
+/// Most that a configuration may allow.
+pub const TLS_HANDSHAKES_PER_S_MAX: u32 = 100_000;
+/// Handshakes that begin in one turn: a tenth of a millisecond each with ECDSA, some with RSA, and sessions wait as long.
+pub const TLS_HANDSHAKES_PER_TURN: usize = 4;
+/// The time whose share of handshakes may begin at once after a lull, milliseconds.
+pub const TLS_HANDSHAKE_BURST_MS: u64 = 100;
+/// Bytes of a handshake that may wait for the rest of their message: one full record. Known clients send up to 2 KiB.
+pub const TLS_HANDSHAKE_BYTES_MAX: usize = 18 * 1024;
+/// Bytes read at once while a client's TLS handshake or request is under way.
+pub const TLS_READ_BYTES: usize = 2 * 1024;
+/// Records in a row without data before a connection ends, as in other TLS libraries.
+pub const TLS_QUIET_RECORDS_MAX: u8 = 32;
+/// Emptied buffers of incomplete records kept for the next, per shard.
+pub const TLS_SPARE_PARTIALS_MAX: usize = 64;
+/// A larger one is given back to the allocator, bytes.
+pub const TLS_SPARE_PARTIAL_BYTES_MAX: usize = 18 * 1024;
+/// Certificates of one gateway.
+pub const TLS_CERTIFICATES_MAX: u32 = 1_000;
+/// Time between looks at the certificates' files, by default, seconds.
+pub const TLS_RELOAD_S: u32 = 10;
+/// Longest that a configuration may set.
+pub const TLS_RELOAD_S_MAX: u32 = 86_400;
+/// A certificate that ends within this time is warned of, seconds.
+pub const CERTIFICATE_NOTICE_S: u64 = 14 * 86_400;
+
 /// How long the admin port waits for a shard's answer, milliseconds.
 pub const ADMIN_REPLY_MS: u64 = 2_000;
 

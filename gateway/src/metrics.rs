@@ -1,6 +1,8 @@
 //! Counters of the gateway's threads. Each shard writes its own, with relaxed atomics; the admin thread reads them all
 //! and renders them as Prometheus text.
 
+mod tls;
+
 use std::{
     fmt,
     sync::{
@@ -15,7 +17,9 @@ use prometheus_client::{
     metrics::{counter::ConstCounter, gauge::ConstGauge},
 };
 
-use crate::{core, upgrade::answer::Status};
+use crate::{core, tls::acceptor::Acceptor, upgrade::answer::Status};
+
+use self::tls::TlsMetrics;
 
 /// One number that one thread writes and others read.
 #[derive(Debug, Default)]
@@ -70,6 +74,8 @@ pub(crate) struct ShardMetrics {
     pub(crate) link_bytes_in: Number,
     /// Frame bytes handed to the links' writers.
     pub(crate) link_bytes_out: Number,
+    /// TLS.
+    pub(crate) tls: TlsMetrics,
     /// Turns of the loop.
     pub(crate) turns: Number,
     /// When the shard last ticked, monotonic milliseconds.
@@ -170,7 +176,12 @@ const SHARD: &[Series<ShardMetrics>] = &[
 
 /// Renders the counters of all shards.
 #[derive(Debug)]
-pub(crate) struct Exposition(pub(crate) Vec<Arc<ShardMetrics>>);
+pub(crate) struct Exposition {
+    /// The shards'.
+    pub(crate) shards: Vec<Arc<ShardMetrics>>,
+    /// The gateway's certificates.
+    pub(crate) tls: Option<Arc<Acceptor>>,
+}
 
 impl Collector for Exposition {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
@@ -180,10 +191,13 @@ impl Collector for Exposition {
         for series in SHARD {
             self.encode_series(&mut encoder, series, series.read)?;
         }
+        if let Some(acceptor) = &self.tls {
+            tls::encode(&mut encoder, &self.shards, acceptor)?;
+        }
         let kind = ConstCounter::new(0u64).metric_type();
         let mut family =
             encoder.encode_descriptor("pushgate_answers", "Requests not upgraded, by status", None, kind)?;
-        for (shard, metrics) in self.0.iter().enumerate() {
+        for (shard, metrics) in self.shards.iter().enumerate() {
             for (status, count) in metrics.answers().filter(|(_, n)| *n > 0) {
                 let labels = [("shard", shard.to_string()), ("status", status.code().to_string())];
                 ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
@@ -205,7 +219,7 @@ impl Exposition {
             Kind::Gauge => ConstGauge::new(0i64).metric_type(),
         };
         let mut family = encoder.encode_descriptor(series.name, series.help, None, kind)?;
-        for (shard, metrics) in self.0.iter().enumerate() {
+        for (shard, metrics) in self.shards.iter().enumerate() {
             let labels = [("shard", shard.to_string())];
             let encoder = family.encode_family(&labels)?;
             match series.kind {

@@ -9,6 +9,7 @@ use pushgate_protocol::auth::Apps;
 
 use crate::{
     config::Settings, core::Now, links::handshake::Host, mailbox::MailSender, metrics::ShardMetrics, shard::Mail,
+    tls::acceptor::Acceptor,
 };
 
 /// One gateway, as its threads see it.
@@ -26,6 +27,8 @@ pub(crate) struct Site {
     pub(crate) mail: Vec<MailSender<Mail>>,
     /// The shards' counters, by shard.
     pub(crate) metrics: Vec<Arc<ShardMetrics>>,
+    /// Certificates, if clients come with TLS.
+    pub(crate) tls: Option<Arc<Acceptor>>,
     /// The process' clock.
     pub(crate) clock: Clock,
     /// Set once, by a shutdown: nothing new is taken.

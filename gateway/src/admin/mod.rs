@@ -70,7 +70,7 @@ impl AdminThread {
 
 fn router(site: Arc<Site>) -> Router {
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Exposition(site.metrics.clone())));
+    registry.register_collector(Box::new(Exposition { shards: site.metrics.clone(), tls: site.tls.clone() }));
     Router::new()
         .route("/metrics", get(metrics))
         .route("/healthz", get(health::healthz))

@@ -89,6 +89,11 @@ impl Timed {
         self.entry.key.0 <= self.entry.table.now_ms.get()
     }
 
+    /// When the deadline is, monotonic milliseconds.
+    pub(crate) fn due_ms(&self) -> u64 {
+        self.entry.key.0
+    }
+
     /// The bare socket, to be moved to another owner. No read or write may be under way.
     pub(crate) fn into_socket(self) -> OwnedFd {
         let Self { entry, stream } = self;

@@ -22,6 +22,7 @@ use crate::{
     links::handshake::Peer,
     metrics::ShardMetrics,
     site::Site,
+    tls::{sockets::ClientSocket, turnstile::Turnstile},
 };
 
 /// What a shard can be asked by other tasks and threads.
@@ -30,14 +31,14 @@ pub(crate) enum Mail {
     /// A client that may come in.
     Session {
         /// Its socket; the 101 is not sent yet.
-        socket: OwnedFd,
+        socket: ClientSocket,
         /// Who it is.
         open: Box<SessionOpen>,
     },
     /// A client of `/v1/echo`.
     Echo {
         /// Its socket; the 101 is not sent yet.
-        socket: OwnedFd,
+        socket: ClientSocket,
         /// The 101.
         preface: Vec<u8>,
         /// What the client sent after its request.
@@ -83,6 +84,8 @@ pub(crate) struct Desk {
     /// Handshakes of clients and of links.
     pub(crate) clients: Rc<Seats>,
     pub(crate) links: Rc<Seats>,
+    /// TLS handshakes that wait to begin.
+    pub(crate) turnstile: Turnstile,
 }
 
 /// A bounded number of places for tasks.

@@ -25,6 +25,7 @@ use crate::{
     limits,
     mailbox::Mailbox,
     site::Site,
+    tls::{sockets::Sockets, turnstile::Turnstile},
 };
 
 /// A shard's own listeners.
@@ -109,17 +110,21 @@ async fn live(
         return Ok(());
     }
     let Ok(Start { site, mailbox }) = started.recv() else { return Ok(()) };
+    let signal = Signal::default();
+    let handshakes_per_s = site.tls.as_ref().map_or(0, |tls| tls.settings().handshakes_per_s);
+    let crowd = Sockets::new(crowd, site.tls.is_some());
     let desk = Rc::new(Desk {
         shard,
         metrics: site.metrics[usize::from(shard.0)].clone(),
         deadlines: Deadlines::default(),
         clients: Seats::new(site.settings.limits.pending_handshakes_max as usize),
         links: Seats::new(limits::PENDING_LINK_HANDSHAKES_MAX),
+        turnstile: Turnstile::new(handshakes_per_s, signal.clone()),
         site,
     });
     monoio::spawn(accept::clients(desk.clone(), clients));
     monoio::spawn(accept::peers(desk.clone(), links));
-    Loop::new(desk, crowd, watch, mailbox, Signal::default()).run().await
+    Loop::new(desk, crowd, watch, mailbox, signal).run().await
 }
 
 /// The io_uring driver waits on blocking sockets, the other on non-blocking ones; what is accepted follows the driver.

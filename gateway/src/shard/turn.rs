@@ -6,7 +6,6 @@
 use std::{
     future::{Future, poll_fn},
     io,
-    os::fd::OwnedFd,
     pin::pin,
     rc::Rc,
     sync::atomic::Ordering,
@@ -19,17 +18,18 @@ use tracing::{error, info, warn};
 use super::{Desk, Mail, signal::Signal};
 use crate::{
     core::{Now, Shard, ShardSettings, Verifier},
-    crowd::{ConnId, Crowd, Gone, Handler, Outgoing, wake::Watch},
+    crowd::{ConnId, Gone, Handler, Outgoing, wake::Watch},
     limits,
     links::ports::Ports,
     mailbox::Mailbox,
+    tls::sockets::{ClientSocket, Sockets},
     upgrade::refuse,
 };
 
 /// The loop and all it owns.
 pub(super) struct Loop {
     desk: Rc<Desk>,
-    crowd: Box<dyn Crowd>,
+    crowd: Sockets,
     core: Shard,
     watch: Watch,
     mailbox: Mailbox<Mail>,
@@ -57,13 +57,7 @@ impl Handler for ToCore<'_> {
 }
 
 impl Loop {
-    pub(super) fn new(
-        desk: Rc<Desk>,
-        crowd: Box<dyn Crowd>,
-        watch: Watch,
-        mailbox: Mailbox<Mail>,
-        signal: Signal,
-    ) -> Self {
+    pub(super) fn new(desk: Rc<Desk>, crowd: Sockets, watch: Watch, mailbox: Mailbox<Mail>, signal: Signal) -> Self {
         let core = Shard::new(settings(&desk), verifier(&desk));
         let ports = Ports::new(desk.clone(), signal.clone());
         Self { desk, crowd, core, watch, mailbox, signal, ports, next_tick_ms: 0, drains_since_ms: None }
@@ -95,6 +89,10 @@ impl Loop {
             self.tick(now);
         }
         self.ports.give_output(&mut self.core);
+        if self.desk.turnstile.admit(now.mono_ms) {
+            // As with mail: the sessions' next turn comes before more handshakes.
+            self.watch.bell().ring();
+        }
         Ok(())
     }
 
@@ -114,6 +112,7 @@ impl Loop {
         metrics.connections.set(self.crowd.len() as u64);
         metrics.ticked_ms.set(now.mono_ms);
         metrics.publish(&self.core.metrics());
+        metrics.tls.publish(self.crowd.tls_counts(), self.desk.turnstile.waiting());
     }
 
     fn take_mail(&mut self, now: Now) {
@@ -133,16 +132,18 @@ impl Loop {
                 refuse(&self.desk, socket, "this gateway is shutting down: connect again");
             }
             Mail::Session { socket, open } => {
-                if let Some(conn) = self.insert(socket) {
+                if let Some((conn, unread)) = self.insert(socket) {
                     self.core.attach(now, conn, *open, &mut *self.crowd);
+                    self.received_before(now, conn, unread);
                 }
             }
             Mail::Echo { socket, .. } if self.core.metrics().echoes >= limits::ECHO_CONNECTIONS_MAX => {
                 refuse(&self.desk, socket, "too many echo connections: try again");
             }
             Mail::Echo { socket, preface, early } => {
-                if let Some(conn) = self.insert(socket) {
+                if let Some((conn, unread)) = self.insert(socket) {
                     self.core.attach_echo(now, conn, preface, early, &mut *self.crowd);
+                    self.received_before(now, conn, unread);
                 }
             }
             Mail::Link { socket, peer, early } => {
@@ -158,9 +159,14 @@ impl Loop {
         }
     }
 
-    fn insert(&mut self, socket: OwnedFd) -> Option<ConnId> {
-        match self.crowd.insert(socket) {
-            Ok(conn) => Some(conn),
+    /// Hands over what was read of a client before its socket came here.
+    fn received_before(&mut self, now: Now, conn: ConnId, mut unread: Vec<u8>) {
+        self.crowd.received_before(conn, &mut unread, &mut ToCore { core: &mut self.core, now });
+    }
+
+    fn insert(&mut self, socket: ClientSocket) -> Option<(ConnId, Vec<u8>)> {
+        match self.crowd.take(socket) {
+            Ok(taken) => Some(taken),
             Err((socket, error)) => {
                 if self.desk.metrics.insert_errors.read().is_power_of_two()
                     || self.desk.metrics.insert_errors.read() == 0

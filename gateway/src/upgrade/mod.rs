@@ -2,36 +2,43 @@
 //! it; a session then moves to the shard that owns its user, and gets its 101 there.
 
 pub(crate) mod answer;
+mod channel;
 mod page;
 mod request;
 mod route;
+mod secure;
 
-use std::{io::Write, net::TcpStream as StdStream, os::fd::OwnedFd, rc::Rc, sync::atomic::Ordering};
+use std::{io::Write, net::TcpStream as StdStream, rc::Rc, sync::atomic::Ordering};
 
-use monoio::{
-    buf::IoBufMut,
-    io::{AsyncReadRent, AsyncWriteRent, AsyncWriteRentExt},
-    net::TcpStream,
-};
+use monoio::net::TcpStream;
 use pushgate_protocol::placement;
 
 pub use self::page::page;
 use self::{
     answer::{Answer, Status},
+    channel::Channel,
     request::{Request, RequestError},
     route::{Decision, Offer, decide},
 };
 use crate::{
     limits,
     mailbox::NotSent,
-    shard::{Desk, Mail, deadline::Timed},
+    shard::{Desk, Mail},
+    tls::{alert::Alert, sockets::ClientSocket},
 };
 
 /// Serves one connection until it is answered or handed on.
 pub(crate) async fn serve(desk: Rc<Desk>, stream: TcpStream) {
     let limits = &desk.site.settings.limits;
-    let mut timed = desk.deadlines.watch(stream, u64::from(limits.handshake_timeout_ms));
-    let decision = match read_request(&mut timed, limits.head_bytes_max as usize).await {
+    let timed = desk.deadlines.watch(stream, u64::from(limits.handshake_timeout_ms));
+    let mut channel = match &desk.site.tls {
+        None => Channel::bare(timed),
+        Some(acceptor) => match secure::secure(&desk, acceptor, timed).await {
+            Some(channel) => channel,
+            None => return,
+        },
+    };
+    let decision = match read_request(&mut channel, limits.head_bytes_max as usize).await {
         Ok(Some(request)) => {
             let offer = Offer {
                 apps: &desk.site.apps,
@@ -45,37 +52,34 @@ pub(crate) async fn serve(desk: Rc<Desk>, stream: TcpStream) {
         Err(answer) => Decision::Answer(answer),
     };
     match decision {
-        Decision::Answer(answer) => reply(&desk, timed, &answer).await,
+        Decision::Answer(answer) => reply(&desk, channel, &answer).await,
         Decision::Session(open) => {
             let hash = placement::user_hash(desk.site.host.hash_seed, open.app.as_str(), open.user.as_str());
             let owner = placement::shard_of(hash, desk.site.host.shards);
             if owner != desk.shard {
                 desk.metrics.handed_off.add(1);
             }
-            hand_over(&desk, owner, Mail::Session { socket: timed.into_socket(), open });
+            hand_over(&desk, owner, Mail::Session { socket: channel.into_socket(), open });
         }
         Decision::Echo { preface, early } => {
-            hand_over(&desk, desk.shard, Mail::Echo { socket: timed.into_socket(), preface, early });
+            hand_over(&desk, desk.shard, Mail::Echo { socket: channel.into_socket(), preface, early });
         }
     }
 }
 
 /// `None` if the client went away before its request was whole.
-async fn read_request(timed: &mut Timed, head_bytes_max: usize) -> Result<Option<Request>, Answer> {
+async fn read_request(channel: &mut Channel, head_bytes_max: usize) -> Result<Option<Request>, Answer> {
     let mut bytes = Vec::with_capacity(1024.min(head_bytes_max));
     loop {
-        let start = bytes.len();
-        if start == bytes.capacity() {
-            bytes.reserve(start.min(head_bytes_max));
-        }
-        let (result, slice) = timed.stream().read(bytes.slice_mut(start..)).await;
-        bytes = slice.into_inner();
+        let room = bytes.len().min(head_bytes_max);
+        let result;
+        (result, bytes) = channel.read(bytes, room).await;
         match result {
             Ok(n) if n > 0 => match Request::parse(bytes, head_bytes_max).map_err(not_a_request)? {
                 Ok(request) => return Ok(Some(request)),
                 Err(part) => bytes = part,
             },
-            Ok(_) if timed.is_late() => {
+            Ok(_) if channel.is_late() => {
                 return Err(Answer::problem(Status::RequestTimeout, "the request did not arrive in time"));
             }
             _ => return Ok(None),
@@ -94,18 +98,17 @@ fn not_a_request(error: RequestError) -> Answer {
 
 /// Writes the answer and reads on for a while: closing a socket with unread bytes resets it, and the client would lose
 /// the answer. The deadline stands.
-async fn reply(desk: &Desk, mut timed: Timed, answer: &Answer) {
+async fn reply(desk: &Desk, mut channel: Channel, answer: &Answer) {
     desk.metrics.answered(answer.status());
-    let stream = timed.stream();
-    if stream.write_all(answer.encode()).await.0.is_err() || stream.shutdown().await.is_err() {
+    if channel.write_all(answer.encode()).await.is_err() || channel.finish().await.is_err() {
         return;
     }
     let mut bytes = Vec::with_capacity(4096);
     let mut left = limits::LINGER_BYTES_MAX;
     while left > 0 {
         bytes.clear();
-        let (result, back) = stream.read(bytes).await;
-        bytes = back;
+        let result;
+        (result, bytes) = channel.read(bytes, 0).await;
         match result {
             Ok(n) if n > 0 => left = left.saturating_sub(n),
             _ => return,
@@ -126,10 +129,16 @@ fn hand_over(desk: &Desk, owner: pushgate_protocol::ids::ShardId, mail: Mail) {
 }
 
 /// Answers 503 without waiting: the answer fits an empty socket buffer.
-pub(crate) fn refuse(desk: &Desk, socket: OwnedFd, detail: &str) {
+pub(crate) fn refuse(desk: &Desk, socket: ClientSocket, detail: &str) {
     let answer = Answer::problem(Status::Unavailable, detail).with("Retry-After", "1");
     desk.metrics.answered(answer.status());
-    let mut stream = StdStream::from(socket);
+    let mut bytes = answer.encode();
+    if let Some(mut secured) = socket.tls {
+        let Ok(sealed) = secured.records.sealed(&bytes) else { return };
+        bytes = sealed;
+        secured.records.alert(&mut bytes, Alert::CloseNotify);
+    }
+    let mut stream = StdStream::from(socket.fd);
     // A client that is gone needs no answer.
-    let _ = stream.set_nonblocking(true).and_then(|()| stream.write_all(&answer.encode()));
+    let _ = stream.set_nonblocking(true).and_then(|()| stream.write_all(&bytes));
 }
