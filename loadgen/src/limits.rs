@@ -16,3 +16,34 @@ pub const READ_BYTES: usize = 64 * 1024;
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Clients of a crowd that connect at the same time.
 pub const CONNECTING_MAX: usize = 16;
+
+/// Clients that one worker of a fleet drives at most: the direct descriptors of its ring. A lower descriptor limit of the
+/// process lowers it further.
+pub const RING_CLIENTS_MAX: u32 = 16_384;
+/// Descriptors of the process that are left to everything but the clients of one ring.
+pub const DESCRIPTORS_SPARED: u32 = 256;
+/// Submissions handed to the kernel in one call.
+pub const RING_SUBMISSIONS: u32 = 1_024;
+/// Completions a ring holds before the kernel keeps them aside.
+pub const RING_COMPLETIONS: u32 = 16_384;
+/// Receive buffers shared by the clients of one ring.
+pub const RING_BUFFERS: u16 = 2_048;
+/// Size of one receive buffer, bytes.
+pub const RING_BUFFER_BYTES: u32 = 2_048;
+/// Bytes that wait for one client's socket at most; a server that takes less ends the client.
+pub const PENDING_BYTES_MAX: usize = 256 * 1024;
+/// Clients that start to connect in one turn of a worker, so that those connected are served meanwhile.
+pub const CONNECTS_PER_TURN_MAX: u32 = 64;
+/// Handshakes of one worker under way at most.
+pub const HANDSHAKES_MAX: u32 = 512;
+/// How long a client that said goodbye waits for the server's end, milliseconds.
+pub const GOODBYE_TIMEOUT_MS: u64 = 5_000;
+/// The longest a worker sleeps before it looks for commands, milliseconds.
+pub const WORKER_SLEEP_MS: u64 = 10;
+/// Clients per source address: the ephemeral ports of one address are about 28,000, and recently closed ones rest.
+pub const CLIENTS_PER_SOURCE: u32 = 2_000;
+/// Source addresses: 127.0.1.1 to 127.0.250.250.
+pub const SOURCES_MAX: u32 = 250 * 250;
+
+const _: () = assert!(RING_BUFFERS.is_power_of_two(), "the kernel wants a power of two");
+const _: () = assert!(RING_COMPLETIONS >= RING_BUFFERS as u32, "every buffer's completion fits");

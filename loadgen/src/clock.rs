@@ -1,0 +1,22 @@
+//! The clock of a run: Unix microseconds that never step, for producers and clients alike.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// The system's time at one moment, and a monotonic clock since.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock {
+    start: Instant,
+    unix: Duration,
+}
+
+impl Clock {
+    /// Starts it.
+    pub fn start() -> Self {
+        Self { start: Instant::now(), unix: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() }
+    }
+
+    /// Unix microseconds.
+    pub fn now_us(&self) -> u64 {
+        (self.unix + self.start.elapsed()).as_micros() as u64
+    }
+}

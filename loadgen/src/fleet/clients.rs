@@ -1,0 +1,335 @@
+//! The clients of one worker and what each needs next: connecting, receiving, leaving. It owns no socket: it takes
+//! completions, and leaves operations to order and bytes to send. What clients say and hear is in `talk`.
+
+use std::collections::VecDeque;
+
+use pushgate_protocol::close::CloseCode;
+
+use super::{
+    client::{
+        ACK_DUE, BLOCKED, CANCELLING, CONNECTING, Client, DEAF, ENDING, GREETED, HELD, LEAVING, LEFT, Now, RECEIVING,
+        seed, silence,
+    },
+    options::{Farewell, FleetOptions},
+    ring::Sending,
+    tag::{Conn, Op},
+    tally::{Tally, Window},
+};
+use crate::{
+    limits::GOODBYE_TIMEOUT_MS,
+    session::{Over, Session},
+    verify::Inbox,
+};
+
+/// All clients of a worker; a client's slot is its index.
+pub(super) struct Clients {
+    pub(super) options: FleetOptions,
+    /// Number of the first.
+    pub(super) first: u32,
+    pub(super) host: String,
+    pub(super) table: Vec<Client>,
+    pub(super) orders: VecDeque<(Op, Conn)>,
+    /// Bytes of the next batch, and whose they are.
+    pub(super) bytes: Vec<u8>,
+    pub(super) batch: Vec<Sending>,
+    /// Those with pending bytes that may be tried.
+    pub(super) listed: Vec<u32>,
+    pub(super) acknowledgements: VecDeque<(u64, Conn)>,
+    pub(super) greetings: VecDeque<(u64, Conn)>,
+    pub(super) goodbyes: VecDeque<(u64, Conn)>,
+    /// Those that are to connect.
+    pub(super) wanted: VecDeque<u32>,
+    pub(super) handshakes: u32,
+    pub(super) echoing: bool,
+    pub(super) echo: Vec<u8>,
+    pub(super) ping_at: u32,
+    pub(super) ping_owed: f64,
+    pub(super) tally: Tally,
+    pub(super) window: Window,
+    pub(super) window_ms: u64,
+    /// What the first unexpected end said.
+    pub(super) first_failure: Option<String>,
+}
+
+impl Clients {
+    pub(super) fn new(options: FleetOptions, first: u32, count: u32) -> Self {
+        let client = |n: u32| Client {
+            session: Session::new(options.dialect, seed(first + n, 0)),
+            inbox: Inbox::default(),
+            pending: None,
+            generation: 0,
+            since_us: 0,
+            pushed_ms: 0,
+            flags: 0,
+        };
+        Self {
+            table: (0..count).map(client).collect(),
+            host: options.server.to_string(),
+            echo: vec![b'e'; options.echo_bytes as usize],
+            options,
+            first,
+            orders: VecDeque::new(),
+            bytes: Vec::new(),
+            batch: Vec::new(),
+            listed: Vec::new(),
+            acknowledgements: VecDeque::new(),
+            greetings: VecDeque::new(),
+            goodbyes: VecDeque::new(),
+            wanted: VecDeque::new(),
+            handshakes: 0,
+            echoing: false,
+            ping_at: 0,
+            ping_owed: 0.0,
+            tally: Tally::default(),
+            window: Window::default(),
+            window_ms: 0,
+            first_failure: None,
+        }
+    }
+
+    /// Handshakes under way.
+    pub(super) fn handshakes(&self) -> u32 {
+        self.handshakes
+    }
+
+    /// Whether a client may be connected now: not while its last connection still ends.
+    pub(super) fn is_free(&self, slot: u32) -> bool {
+        self.table[slot as usize].flags & HELD == 0
+    }
+
+    /// A client's socket is in the ring.
+    pub(super) fn connect(&mut self, slot: u32, now: Now) {
+        let number = self.first + slot;
+        let client = &mut self.table[slot as usize];
+        client.generation = client.generation.wrapping_add(1);
+        client.session = Session::new(self.options.dialect, seed(number, client.generation));
+        client.flags = HELD | CONNECTING;
+        client.since_us = now.us as u32;
+        let conn = Conn { slot, generation: client.generation };
+        self.tally.started += 1;
+        self.handshakes += 1;
+        self.orders.push_back((Op::Connect, conn));
+        let timeout = self.options.greeting_timeout.as_millis() as u64;
+        self.greetings.push_back((now.ms() + timeout, conn));
+    }
+
+    /// A client's socket could not be made.
+    pub(super) fn unconnected(&mut self, why: &str) {
+        self.tally.unconnected += 1;
+        self.first_failure.get_or_insert_with(|| why.into());
+    }
+
+    /// Takes note of a completion.
+    pub(super) fn take(&mut self, op: Op, conn: Conn, result: i32, more: bool, bytes: Option<&mut [u8]>, now: Now) {
+        let Some(client) = self.find(conn) else { return };
+        match op {
+            Op::Connect => {
+                client.flags &= !CONNECTING;
+                if client.flags & ENDING == 0 {
+                    return self.connected(conn, result);
+                }
+            }
+            Op::Receive => {
+                if !more {
+                    client.flags &= !RECEIVING;
+                }
+                let (ending, deaf) = (client.flags & ENDING != 0, client.flags & DEAF != 0);
+                match bytes {
+                    Some(bytes) if !ending => self.received(conn, bytes, now),
+                    None if !ending && result == 0 => self.over(conn, "the server closed its side"),
+                    None if !ending && result < 0 && !passing(-result) => self.failed(conn, -result),
+                    _ => {}
+                }
+                if !more && !deaf {
+                    self.receive(conn);
+                }
+            }
+            Op::Writable => {
+                client.flags &= !BLOCKED;
+                self.list(conn.slot);
+            }
+            // Silent unless the receive was about to complete: asked again if it still stands.
+            Op::Hush if client.flags & (DEAF | RECEIVING | ENDING) == DEAF | RECEIVING => {
+                self.orders.push_back((Op::Hush, conn));
+            }
+            Op::Cancel => client.flags &= !CANCELLING,
+            Op::Close => return self.closed(conn),
+            Op::Hush | Op::Shutdown | Op::Send => {}
+        }
+        self.advance_end(conn);
+    }
+
+    /// Does what is due: acknowledgements, pings, timeouts.
+    pub(super) fn tick(&mut self, now: Now, elapsed_us: u64) {
+        while let Some((due, conn)) = self.acknowledgements.front().copied().filter(|(due, _)| *due <= now.ms()) {
+            debug_assert!(due <= now.ms());
+            self.acknowledgements.pop_front();
+            if let Some(client) = self.find(conn) {
+                client.flags &= !ACK_DUE;
+                self.acknowledge(conn);
+            }
+        }
+        while let Some((_, conn)) = self.greetings.front().copied().filter(|(due, _)| *due <= now.ms()) {
+            self.greetings.pop_front();
+            if let Some(client) = self.find(conn)
+                && client.flags & (GREETED | ENDING) == 0
+            {
+                self.over(conn, "not greeted in time");
+            }
+        }
+        while let Some((_, conn)) = self.goodbyes.front().copied().filter(|(due, _)| *due <= now.ms()) {
+            self.goodbyes.pop_front();
+            self.end(conn);
+        }
+        self.ping(elapsed_us);
+    }
+
+    /// When the next thing is due, Unix milliseconds.
+    pub(super) fn due_ms(&self) -> Option<u64> {
+        let dues = [&self.acknowledgements, &self.greetings, &self.goodbyes];
+        dues.iter().filter_map(|queue| queue.front().map(|(due, _)| *due)).min()
+    }
+
+    /// Makes a client leave.
+    pub(super) fn leave(&mut self, slot: u32, farewell: Farewell, now: Now) {
+        let client = &mut self.table[slot as usize];
+        if client.flags & HELD == 0 || client.flags & (ENDING | LEFT) != 0 {
+            return;
+        }
+        client.flags |= LEFT;
+        let conn = Conn { slot, generation: client.generation };
+        if client.flags & GREETED == 0 || farewell == Farewell::Vanish {
+            return self.end(conn);
+        }
+        match farewell {
+            Farewell::Frame => {
+                let start = self.bytes.len();
+                client.session.close(CloseCode::NORMAL, &mut self.bytes);
+                self.queue(slot, start);
+            }
+            _ => self.orders.push_back((Op::Shutdown, conn)),
+        }
+        self.goodbyes.push_back((now.ms() + GOODBYE_TIMEOUT_MS, conn));
+    }
+
+    /// Makes a client stop or go on reading.
+    pub(super) fn read(&mut self, slot: u32, on: bool) {
+        let client = &mut self.table[slot as usize];
+        let conn = Conn { slot, generation: client.generation };
+        if client.flags & HELD == 0 || client.flags & ENDING != 0 || (client.flags & DEAF == 0) == on {
+            return;
+        }
+        client.flags ^= DEAF;
+        if on {
+            self.receive(conn);
+        } else if client.flags & RECEIVING != 0 {
+            self.orders.push_back((Op::Hush, conn));
+        }
+    }
+
+    /// Starts a window.
+    pub(super) fn begin(&mut self, now: Now) {
+        self.window.clear();
+        self.window_ms = now.ms();
+    }
+
+    /// Ends the window and hands it over.
+    pub(super) fn finish(&mut self, now: Now) -> Window {
+        let open = self.table.iter().filter(|c| c.flags & (GREETED | DEAF | ENDING) == GREETED);
+        let silent = open.map(|client| silence(client.pushed_ms, self.window_ms, now)).max();
+        self.window.silence_ms = self.window.silence_ms.max(silent.unwrap_or(0));
+        self.window.clone()
+    }
+
+    /// Messages that never came, of those that `sent` says each client was to receive: its own and those to all.
+    pub(super) fn lost(&self, sent: &dyn Fn(u32) -> (u32, u32)) -> u64 {
+        let lost = |(n, client): (u32, &Client)| {
+            let (own, all) = sent(self.first + n);
+            client.inbox.lost(own, all)
+        };
+        (0..).zip(&self.table).map(lost).sum()
+    }
+
+    pub(super) fn find(&mut self, conn: Conn) -> Option<&mut Client> {
+        self.table.get_mut(conn.slot as usize).filter(|c| c.generation == conn.generation && c.flags & HELD != 0)
+    }
+
+    pub(super) fn receive(&mut self, conn: Conn) {
+        if let Some(client) = self.find(conn)
+            && client.flags & (RECEIVING | ENDING | DEAF) == 0
+        {
+            client.flags |= RECEIVING;
+            self.orders.push_back((Op::Receive, conn));
+        }
+    }
+
+    pub(super) fn session_over(&mut self, conn: Conn, over: &Over) {
+        if matches!(over, Over::Refused(_)) {
+            self.tally.refused += 1;
+            // Not counted as ungreeted too.
+            self.first_failure.get_or_insert_with(|| over.to_string());
+            return self.end(conn);
+        }
+        self.over(conn, &over.to_string());
+    }
+
+    pub(super) fn failed(&mut self, conn: Conn, errno: i32) {
+        self.over(conn, &std::io::Error::from_raw_os_error(errno).to_string());
+    }
+
+    /// A connection is over, unless it left anyway.
+    pub(super) fn over(&mut self, conn: Conn, why: &str) {
+        let Some(client) = self.find(conn) else { return };
+        let flags = client.flags;
+        if flags & (ENDING | LEFT) == 0 {
+            match flags & GREETED != 0 {
+                true => self.tally.ended += 1,
+                false => self.tally.ungreeted += 1,
+            }
+            self.first_failure.get_or_insert_with(|| why.into());
+        }
+        self.end(conn);
+    }
+
+    /// Begins the end: every operation comes back from the kernel, then the slot is closed.
+    pub(super) fn end(&mut self, conn: Conn) {
+        let Some(client) = self.find(conn) else { return };
+        if client.flags & ENDING == 0 {
+            client.flags |= ENDING;
+            client.pending = None;
+            self.advance_end(conn);
+        }
+    }
+
+    fn advance_end(&mut self, conn: Conn) {
+        let Some(client) = self.find(conn) else { return };
+        if client.flags & ENDING == 0 || client.flags & (CANCELLING | LEAVING) != 0 {
+            return;
+        }
+        if client.flags & (CONNECTING | RECEIVING | BLOCKED) != 0 {
+            client.flags |= CANCELLING;
+            self.orders.push_back((Op::Cancel, conn));
+        } else {
+            client.flags |= LEAVING;
+            self.orders.push_back((Op::Close, conn));
+        }
+    }
+
+    fn closed(&mut self, conn: Conn) {
+        let Some(client) = self.find(conn) else { return };
+        let flags = std::mem::take(&mut client.flags);
+        match flags & GREETED != 0 {
+            true => self.tally.open -= 1,
+            false => self.handshakes -= 1,
+        }
+        self.tally.left += u64::from(flags & LEFT != 0);
+        if self.options.reconnect && flags & LEFT == 0 {
+            self.wanted.push_back(conn.slot);
+        }
+    }
+}
+
+/// Whether a receive that ended so is simply asked for again.
+fn passing(errno: i32) -> bool {
+    matches!(errno, libc::ENOBUFS | libc::ECANCELED | libc::EAGAIN | libc::EINTR)
+}

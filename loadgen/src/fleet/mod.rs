@@ -1,0 +1,266 @@
+//! A fleet of clients over io_uring: 100,000 and more in one process, whatever its limit of open files, because a socket
+//! becomes a direct descriptor of a ring and its descriptor is closed. A ring's table has that limit too, so a fleet has
+//! as many workers as it takes, each a thread with its own ring.
+//!
+//! Clients connect, are greeted, receive and judge numbered messages, acknowledge, answer pings, ping, stop reading, leave
+//! and come back. Memory per client is constant, but for bytes that its socket has not taken (bounded). Nothing is
+//! allocated per message.
+//!
+//! | module | owns |
+//! |---|---|
+//! | `options` | what a fleet does |
+//! | `worker` | one thread |
+//! | `clients`, `talk`, `client` | the state of its clients, without sockets |
+//! | `ring`, `buffers`, `tag` | io_uring |
+//! | `socket` | sockets and their source addresses |
+//! | `tally` | counts and windows |
+//!
+//! Only plain `ws://` is spoken. A [`Session`](crate::session::Session) takes and gives plain bytes, so TLS belongs between
+//! it and the worker's batch.
+
+mod buffers;
+mod client;
+mod clients;
+mod options;
+mod ring;
+mod socket;
+mod tag;
+mod talk;
+mod tally;
+mod worker;
+
+use std::{
+    io,
+    ops::Range,
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{Sender, channel},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use self::worker::{Command, Told, Worker};
+pub use self::{
+    options::{Acknowledge, Farewell, FleetOptions, Tokens},
+    tally::{Tally, Window},
+};
+use crate::clock::Clock;
+
+/// A running fleet. Dropping it ends all clients at once.
+pub struct Fleet {
+    workers: Vec<Handle>,
+    clients_each: u32,
+    clients: u32,
+}
+
+struct Handle {
+    commands: Sender<Command>,
+    told: Arc<Mutex<Told>>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+/// Why a fleet does not do what it was told.
+#[derive(Debug, thiserror::Error)]
+pub enum FleetError {
+    /// A ring could not be opened.
+    #[error(
+        "io_uring does not open ({0}): clients need Linux 6.0 or newer, and a container profile that allows io_uring"
+    )]
+    Ring(io::Error),
+    /// A thread could not be started.
+    #[error("a thread does not start: {0}")]
+    Thread(io::Error),
+    /// A worker ended.
+    #[error("a worker's ring broke: {0}")]
+    Broken(String),
+    /// What was waited for did not come in time.
+    #[error("{wanted} after {after:?}: {tally:?}; the first failure: {failure}")]
+    Slow {
+        /// What was waited for.
+        wanted: String,
+        /// How long.
+        after: Duration,
+        /// What there was instead.
+        tally: Box<Tally>,
+        /// What the first unexpected end said.
+        failure: String,
+    },
+}
+
+impl Fleet {
+    /// Opens the rings. Nobody connects yet.
+    pub fn start(options: FleetOptions, clock: Clock) -> Result<Self, FleetError> {
+        Self::start_with(options, clock, socket::clients_per_ring())
+    }
+
+    fn start_with(options: FleetOptions, clock: Clock, per_ring: u32) -> Result<Self, FleetError> {
+        // Evenly, so that no worker is the last to finish.
+        let workers = options.clients.div_ceil(per_ring).max(1);
+        let clients_each = options.clients.div_ceil(workers).max(1);
+        let mut fleet = Self { workers: Vec::new(), clients_each, clients: options.clients };
+        for n in 0..workers {
+            let range = n * clients_each..((n + 1) * clients_each).min(options.clients);
+            if range.is_empty() {
+                break;
+            }
+            let share = f64::from(range.end - range.start) / f64::from(options.clients);
+            fleet.workers.push(spawn(options.clone(), range, share, clock)?);
+        }
+        Ok(fleet)
+    }
+
+    /// Connects these clients; those that are connected connect again once they left.
+    pub fn connect(&self, clients: Range<u32>) {
+        self.tell(clients, Command::Connect);
+    }
+
+    /// Makes these clients leave.
+    pub fn leave(&self, clients: Range<u32>, farewell: Farewell) {
+        self.tell(clients, |slots| Command::Leave(slots, farewell));
+    }
+
+    /// Makes these clients stop or go on reading.
+    pub fn read(&self, clients: Range<u32>, on: bool) {
+        self.tell(clients, |slots| Command::Read(slots, on));
+    }
+
+    /// Starts the echo of all connected clients with `depth` messages under way each; 0 lets them come to rest.
+    pub fn echo(&self, depth: u32) {
+        self.workers.iter().for_each(|worker| worker.send(Command::Echo(depth)));
+    }
+
+    /// Starts a window of what clients see; returns once it has started.
+    pub fn begin(&self) -> Result<(), FleetError> {
+        self.ask(Command::Begin).map(drop)
+    }
+
+    /// What clients saw since [`begin`](Self::begin).
+    pub fn finish(&self) -> Result<Window, FleetError> {
+        let mut window = Window::default();
+        for part in self.ask(Command::Finish)? {
+            window.merge(&part);
+        }
+        Ok(window)
+    }
+
+    /// How many messages never came, where `sent` says for each client how many of its own and how many to all it was to
+    /// receive.
+    pub fn lost(&self, sent: impl Fn(u32) -> (u32, u32) + Send + Sync + 'static) -> Result<u64, FleetError> {
+        let sent: worker::Sent = Arc::new(sent);
+        Ok(self.ask(|reply| Command::Lost(sent.clone(), reply))?.into_iter().sum())
+    }
+
+    /// Counts since the start, at most a few milliseconds old.
+    pub fn tally(&self) -> Tally {
+        let mut tally = Tally::default();
+        for worker in &self.workers {
+            tally.add(&worker.told().tally);
+        }
+        tally
+    }
+
+    /// What the first connection that ended unasked said.
+    pub fn first_failure(&self) -> Option<String> {
+        self.workers.iter().find_map(|worker| worker.told().first_failure.clone())
+    }
+
+    /// Waits until the counts are as wanted.
+    pub fn wait(
+        &self,
+        wanted: &str,
+        timeout: Duration,
+        mut holds: impl FnMut(&Tally) -> bool,
+    ) -> Result<Tally, FleetError> {
+        let start = Instant::now();
+        loop {
+            let tally = self.tally();
+            if holds(&tally) {
+                return Ok(tally);
+            }
+            if let Some(broken) = self.workers.iter().find_map(|worker| worker.told().broken.clone()) {
+                return Err(FleetError::Broken(broken));
+            }
+            if start.elapsed() > timeout {
+                return Err(FleetError::Slow {
+                    wanted: format!("not {wanted}"),
+                    after: timeout,
+                    tally: Box::new(tally),
+                    failure: self.first_failure().unwrap_or_else(|| "none".into()),
+                });
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    fn tell(&self, clients: Range<u32>, command: impl Fn(Range<u32>) -> Command) {
+        for (worker, slots) in parts(clients.start..clients.end.min(self.clients), self.clients_each) {
+            self.workers[worker].send(command(slots));
+        }
+    }
+
+    fn ask<T>(&self, command: impl Fn(Sender<T>) -> Command) -> Result<Vec<T>, FleetError> {
+        let (reply, replies) = channel();
+        self.workers.iter().for_each(|worker| worker.send(command(reply.clone())));
+        drop(reply);
+        let parts: Vec<T> = replies.into_iter().collect();
+        match parts.len() == self.workers.len() {
+            true => Ok(parts),
+            false => Err(FleetError::Broken("a worker has ended".into())),
+        }
+    }
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        self.workers.iter().for_each(|worker| worker.send(Command::Stop));
+        for thread in self.workers.iter_mut().filter_map(|worker| worker.thread.take()) {
+            // A worker that panicked has said so on stderr.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Handle {
+    /// A worker that has ended tells why by itself.
+    fn send(&self, command: Command) {
+        let _ = self.commands.send(command);
+    }
+
+    fn told(&self) -> std::sync::MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn spawn(options: FleetOptions, clients: Range<u32>, share: f64, clock: Clock) -> Result<Handle, FleetError> {
+    let (commands, receiver) = channel();
+    let told = Arc::new(Mutex::new(Told::default()));
+    let theirs = Arc::clone(&told);
+    let (opened, opening) = channel();
+    // A ring is opened by the thread that uses it.
+    let run = move || match Worker::open(options, clients, share, clock, receiver, theirs) {
+        Ok(worker) => {
+            let _ = opened.send(Ok(()));
+            worker.run();
+        }
+        Err(error) => drop(opened.send(Err(error))),
+    };
+    let thread = thread::Builder::new().name("fleet".into()).spawn(run).map_err(FleetError::Thread)?;
+    match opening.recv() {
+        Ok(Ok(())) => Ok(Handle { commands, told, thread: Some(thread) }),
+        Ok(Err(error)) => Err(FleetError::Ring(error)),
+        Err(_) => Err(FleetError::Broken("its thread panicked".into())),
+    }
+}
+
+/// Which worker has which part of these clients, by its own slots.
+fn parts(clients: Range<u32>, each: u32) -> impl Iterator<Item = (usize, Range<u32>)> {
+    let workers = if clients.is_empty() { 0..0 } else { clients.start / each..(clients.end - 1) / each + 1 };
+    workers.map(move |worker| {
+        let (first, end) = (worker * each, (worker + 1) * each);
+        (worker as usize, clients.start.max(first) - first..clients.end.min(end) - first)
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,262 @@
+//! A fleet against servers of a few lines.
+
+use std::{
+    collections::HashSet,
+    io::{Read, Write},
+    net::{IpAddr, SocketAddr, TcpListener, TcpStream},
+};
+
+use pushgate_protocol::ws::{Decoder, Event, Opcode, Rules, handshake, write};
+
+use super::*;
+use crate::{
+    session::Dialect,
+    stamp::{Addressee, Stamp},
+    verify::Judge,
+};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+const RUN: u32 = 3;
+
+/// The server's end of one client.
+struct Peer {
+    stream: TcpStream,
+    from: IpAddr,
+    token: String,
+    decoder: Decoder,
+    input: Vec<u8>,
+}
+
+impl Peer {
+    fn accept(listener: &TcpListener) -> Self {
+        let (mut stream, from) = listener.accept().unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            request.push(byte[0]);
+        }
+        let request = String::from_utf8(request).unwrap();
+        let field =
+            |name: &str| request.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().to_owned();
+        let mut answer = handshake::switching(&field("Sec-WebSocket-Key: "), None);
+        write::frame(&mut answer, Opcode::Text, br#"{"type":"hello","heartbeat_s":30}"#);
+        stream.write_all(&answer).unwrap();
+        let token = field("Authorization: Bearer ");
+        Self { stream, from: from.ip(), token, decoder: Decoder::default(), input: Vec::new() }
+    }
+
+    fn say(&mut self, frame: &str) {
+        let mut out = Vec::new();
+        write::frame(&mut out, Opcode::Text, frame.as_bytes());
+        self.stream.write_all(&out).unwrap();
+    }
+
+    fn push(&mut self, seq: u64, to: Addressee, n: u32) {
+        let id = Stamp { run: RUN, to, n, planned_us: 0 }.write();
+        let id = std::str::from_utf8(&id).unwrap();
+        self.say(&format!(r#"{{"type":"push","seq":{seq},"replay":false,"id":"{id}"}}"#));
+    }
+
+    /// The next message, or `close`, or `end`.
+    fn next(&mut self) -> String {
+        let rules = Rules { masked: true, message_bytes_max: 1 << 20 };
+        loop {
+            let mut input = std::mem::take(&mut self.input);
+            let (used, event) = self.decoder.next(&rules, &mut input).unwrap();
+            let said = event.map(|event| match event {
+                Event::Text(text) => text.to_owned(),
+                Event::Binary(payload) => format!("{} bytes", payload.len()),
+                Event::Close(..) => "close".into(),
+                other => format!("{other:?}"),
+            });
+            self.input = input.split_off(used);
+            if let Some(said) = said {
+                return said;
+            }
+            let mut bytes = [0; 4096];
+            match self.stream.read(&mut bytes) {
+                Ok(0) => return "end".into(),
+                Ok(read) => self.input.extend_from_slice(&bytes[..read]),
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return "end".into(),
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+}
+
+fn listen() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+fn options(server: SocketAddr, clients: u32) -> FleetOptions {
+    let tokens: Tokens = Arc::new(|client| format!("token-of-{client}"));
+    FleetOptions { judge: Judge { run: RUN, late_us: u64::MAX }, ..FleetOptions::new(server, clients, tokens) }
+}
+
+/// A connected fleet and its peers in the order of their clients.
+fn connected(options: FleetOptions, listener: &TcpListener) -> (Fleet, Vec<Peer>) {
+    connected_with(options, listener, u32::MAX)
+}
+
+fn connected_with(options: FleetOptions, listener: &TcpListener, per_ring: u32) -> (Fleet, Vec<Peer>) {
+    let clients = options.clients;
+    let fleet = Fleet::start_with(options, Clock::start(), per_ring.min(clients)).unwrap();
+    fleet.connect(0..clients);
+    let mut peers: Vec<Peer> = (0..clients).map(|_| Peer::accept(listener)).collect();
+    fleet.wait("all greeted", PATIENCE, |t| t.open == u64::from(clients)).unwrap();
+    peers.sort_by_key(|peer| peer.token.strip_prefix("token-of-").and_then(|n| n.parse::<u32>().ok()));
+    (fleet, peers)
+}
+
+#[test]
+fn each_client_has_its_own_token_and_rings_share_the_clients() {
+    let (listener, server) = listen();
+    let (fleet, peers) = connected_with(options(server, 10), &listener, 4);
+    assert_eq!(fleet.workers.len(), 3);
+    assert_eq!(peers.iter().map(|peer| &peer.token).collect::<HashSet<_>>().len(), 10);
+    assert!(peers.iter().all(|peer| peer.from.to_string() == "127.0.1.1"));
+    assert_eq!(fleet.tally().failures(), 0);
+}
+
+#[test]
+fn ranges_of_clients_fall_to_their_workers() {
+    let parts = |range| super::parts(range, 4).collect::<Vec<_>>();
+    assert_eq!(parts(0..10), [(0, 0..4), (1, 0..4), (2, 0..2)]);
+    assert_eq!(parts(3..5), [(0, 3..4), (1, 0..1)]);
+    assert_eq!(parts(4..8), [(1, 0..4)]);
+    assert_eq!(parts(5..5), []);
+}
+
+#[test]
+fn pushes_are_judged_acknowledged_and_what_never_came_is_lost() {
+    let (listener, server) = listen();
+    let (fleet, mut peers) = connected(options(server, 2), &listener);
+    fleet.begin().unwrap();
+    for n in [0, 1, 1] {
+        peers[0].push(u64::from(n) + 1, Addressee::User(0), n);
+    }
+    peers[1].push(1, Addressee::User(0), 0);
+    peers[1].push(2, Addressee::All, 0);
+    peers[1].push(4, Addressee::User(1), 0);
+    let tally = fleet.wait("six pushes", PATIENCE, |t| t.pushes == 6).unwrap();
+    let window = fleet.finish().unwrap();
+    let verdicts = window.verdicts;
+    assert_eq!((verdicts.received, verdicts.doubled, verdicts.crossed), (4, 1, 1));
+    assert_eq!(window.latency.count(), 4);
+    assert_eq!(tally.misnumbered, 2);
+    // The first client misses the message to all.
+    assert_eq!(fleet.lost(|client| (if client == 0 { 2 } else { 1 }, 1)).unwrap(), 1);
+    while peers[0].next() != r#"{"type":"ack","seq":2}"# {}
+    while peers[1].next() != r#"{"type":"ack","seq":4}"# {}
+}
+
+#[test]
+fn acknowledgements_wait_for_their_number() {
+    let (listener, server) = listen();
+    let acknowledge = Acknowledge::After { pushes: 3, delay: Duration::from_secs(3_600) };
+    let (_fleet, mut peers) = connected(FleetOptions { acknowledge, ..options(server, 1) }, &listener);
+    (1..=3).for_each(|seq| peers[0].push(seq, Addressee::User(0), seq as u32));
+    assert_eq!(peers[0].next(), r#"{"type":"ack","seq":3}"#);
+}
+
+#[test]
+fn acknowledgements_wait_for_their_delay_at_most() {
+    let (listener, server) = listen();
+    let acknowledge = Acknowledge::After { pushes: 100, delay: Duration::from_millis(20) };
+    let (_fleet, mut peers) = connected(FleetOptions { acknowledge, ..options(server, 1) }, &listener);
+    peers[0].push(1, Addressee::User(0), 0);
+    assert_eq!(peers[0].next(), r#"{"type":"ack","seq":1}"#);
+}
+
+#[test]
+fn pings_are_answered_and_sent() {
+    let (listener, server) = listen();
+    let ping_every = Some(Duration::from_millis(50));
+    let (fleet, mut peers) = connected(FleetOptions { ping_every, ..options(server, 1) }, &listener);
+    let mut ping = Vec::new();
+    write::frame(&mut ping, Opcode::Ping, b"x");
+    peers[0].stream.write_all(&ping).unwrap();
+    let mut left = HashSet::from([r#"{"type":"ping"}"#.to_owned(), "Pong([120])".to_owned()]);
+    while !left.is_empty() {
+        left.remove(&peers[0].next());
+    }
+    peers[0].say(r#"{"type":"pong","time_ms":1}"#);
+    fleet.wait("a pong", PATIENCE, |t| t.pongs == 1).unwrap();
+}
+
+#[test]
+fn each_farewell_ends_the_connection_and_the_client_can_come_back() {
+    for (farewell, last) in [(Farewell::Frame, "close"), (Farewell::Fin, "end"), (Farewell::Vanish, "end")] {
+        let (listener, server) = listen();
+        let (fleet, mut peers) = connected(options(server, 2), &listener);
+        fleet.leave(1..2, farewell);
+        assert_eq!(peers[1].next(), last, "{farewell:?}");
+        peers.truncate(1);
+        fleet.wait("one left", PATIENCE, |t| (t.open, t.left) == (1, 1)).unwrap();
+        fleet.connect(1..2);
+        assert_eq!(Peer::accept(&listener).token, "token-of-1");
+        fleet.wait("back", PATIENCE, |t| t.greeted == 3).unwrap();
+        assert_eq!(fleet.tally().failures(), fleet.tally().ended);
+    }
+}
+
+#[test]
+fn a_lost_connection_is_counted_and_made_again_if_wanted() {
+    let (listener, server) = listen();
+    let (fleet, peers) = connected(FleetOptions { reconnect: true, ..options(server, 1) }, &listener);
+    drop(peers);
+    let _peer = Peer::accept(&listener);
+    let tally = fleet.wait("back", PATIENCE, |t| t.greeted == 2 && t.open == 1).unwrap();
+    assert_eq!(tally.ended, 1);
+    assert!(fleet.first_failure().is_some());
+}
+
+#[test]
+fn a_refused_upgrade_and_a_refused_connect_are_told() {
+    let (listener, server) = listen();
+    let fleet = Fleet::start(options(server, 1), Clock::start()).unwrap();
+    fleet.connect(0..1);
+    let (mut stream, _) = listener.accept().unwrap();
+    stream.write_all(b"HTTP/1.1 401 Unauthorized\r\n\r\n").unwrap();
+    fleet.wait("refused", PATIENCE, |t| t.refused == 1).unwrap();
+    assert_eq!(fleet.first_failure().unwrap(), "the upgrade was answered 401");
+    drop(listener);
+    fleet.connect(0..1);
+    fleet.wait("unconnected", PATIENCE, |t| t.failures() == 2).unwrap();
+}
+
+#[test]
+fn who_stops_reading_receives_nothing_until_it_reads_again() {
+    let (listener, server) = listen();
+    let (fleet, mut peers) = connected(options(server, 2), &listener);
+    fleet.read(0..1, false);
+    // What the second client does tells that the first was told too.
+    fleet.lost(|_| (0, 0)).unwrap();
+    peers[0].push(1, Addressee::User(0), 0);
+    peers[0].push(2, Addressee::User(0), 1);
+    peers[1].push(1, Addressee::User(1), 0);
+    fleet.wait("the other's push", PATIENCE, |t| t.pushes >= 1).unwrap();
+    fleet.read(0..1, true);
+    fleet.wait("all pushes", PATIENCE, |t| t.pushes == 3).unwrap();
+    assert_eq!(fleet.lost(|client| (if client == 0 { 2 } else { 1 }, 0)).unwrap(), 0);
+}
+
+#[test]
+fn echoes_go_round_until_they_are_stopped() {
+    let (listener, server) = listen();
+    let options = FleetOptions { dialect: Dialect::Echo, echo_bytes: 10, ..options(server, 1) };
+    let (fleet, mut peers) = connected(options, &listener);
+    // The greeting of the test's server is a message of an echo connection.
+    fleet.wait("the greeting", PATIENCE, |t| t.echoes == 1).unwrap();
+    fleet.echo(2);
+    for _ in 0..10 {
+        assert_eq!(peers[0].next(), "10 bytes");
+        peers[0].say("1234567890");
+    }
+    let tally = fleet.wait("ten echoes", PATIENCE, |t| t.echoes == 11).unwrap();
+    assert_eq!(tally.pushes, 0);
+}

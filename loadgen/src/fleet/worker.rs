@@ -1,0 +1,214 @@
+//! One thread of a fleet: its ring, its clients, and the orders it takes.
+
+use std::{
+    io,
+    ops::Range,
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{Receiver, Sender, TryRecvError},
+    },
+    time::Duration,
+};
+
+use super::{
+    client::Now,
+    clients::Clients,
+    options::{Farewell, FleetOptions},
+    ring::Ring,
+    socket,
+    tag::{Conn, Op},
+    tally::{Tally, Window},
+};
+use crate::{
+    clock::Clock,
+    limits::{CONNECTS_PER_TURN_MAX, HANDSHAKES_MAX, WORKER_SLEEP_MS},
+};
+
+/// How many messages a client was sent: its own, and those to all.
+pub(super) type Sent = Arc<dyn Fn(u32) -> (u32, u32) + Send + Sync>;
+
+/// What a worker is told. Slots are of its own clients.
+pub(super) enum Command {
+    Connect(Range<u32>),
+    Leave(Range<u32>, Farewell),
+    Read(Range<u32>, bool),
+    Echo(u32),
+    Begin(Sender<()>),
+    Finish(Sender<Window>),
+    Lost(Sent, Sender<u64>),
+    Stop,
+}
+
+/// What a worker tells without being asked, once per turn.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    pub(super) tally: Tally,
+    pub(super) first_failure: Option<String>,
+    /// The thread ended because its ring broke.
+    pub(super) broken: Option<String>,
+}
+
+/// A worker on its thread.
+pub(super) struct Worker {
+    ring: Ring,
+    clients: Clients,
+    options: FleetOptions,
+    first: u32,
+    clock: Clock,
+    commands: Receiver<Command>,
+    told: Arc<Mutex<Told>>,
+    /// Connects that may start: grows with time where a rate is set.
+    connects: f64,
+    rate_per_us: Option<f64>,
+}
+
+impl Worker {
+    /// Opens the ring. `share` is this worker's part of the fleet's connect rate.
+    pub(super) fn open(
+        options: FleetOptions,
+        clients: Range<u32>,
+        share: f64,
+        clock: Clock,
+        commands: Receiver<Command>,
+        told: Arc<Mutex<Told>>,
+    ) -> io::Result<Self> {
+        let count = clients.end - clients.start;
+        Ok(Self {
+            ring: Ring::open(count, options.server)?,
+            clients: Clients::new(options.clone(), clients.start, count),
+            first: clients.start,
+            clock,
+            commands,
+            told,
+            connects: 0.0,
+            rate_per_us: options.connects_per_s.map(|rate| f64::from(rate) * share / 1e6),
+            options,
+        })
+    }
+
+    /// Runs until it is told to stop or nobody can tell it any more.
+    pub(super) fn run(mut self) {
+        if let Err(error) = self.serve() {
+            self.tell(Some(error.to_string()));
+        }
+    }
+
+    fn serve(&mut self) -> io::Result<()> {
+        let mut before = self.clock.now_us();
+        loop {
+            let now = Now { us: self.clock.now_us() };
+            if !self.obey(now) {
+                return Ok(());
+            }
+            self.connect(now, now.us - before)?;
+            self.clients.tick(now, now.us - before);
+            before = now.us;
+            self.flush()?;
+            self.tell(None);
+            self.ring.wait(self.sleep(now))?;
+            self.handle();
+        }
+    }
+
+    /// False to stop.
+    fn obey(&mut self, now: Now) -> bool {
+        loop {
+            let command = match self.commands.try_recv() {
+                Ok(command) => command,
+                Err(TryRecvError::Empty) => return true,
+                Err(TryRecvError::Disconnected) => return false,
+            };
+            let clients = &mut self.clients;
+            match command {
+                Command::Connect(slots) => clients.wanted.extend(slots),
+                Command::Leave(slots, farewell) => slots.for_each(|slot| clients.leave(slot, farewell, now)),
+                Command::Read(slots, on) => slots.for_each(|slot| clients.read(slot, on)),
+                Command::Echo(depth) => clients.echo(depth),
+                // Who asked may have given up.
+                Command::Begin(reply) => {
+                    clients.begin(now);
+                    let _ = reply.send(());
+                }
+                Command::Finish(reply) => drop(reply.send(clients.finish(now))),
+                Command::Lost(sent, reply) => drop(reply.send(clients.lost(&*sent))),
+                Command::Stop => return false,
+            }
+        }
+    }
+
+    fn connect(&mut self, now: Now, elapsed_us: u64) -> io::Result<()> {
+        let most = f64::from(CONNECTS_PER_TURN_MAX);
+        self.connects = self.rate_per_us.map_or(most, |rate| (self.connects + rate * elapsed_us as f64).min(most));
+        for _ in 0..self.clients.wanted.len() {
+            if self.connects < 1.0 || self.clients.handshakes() >= HANDSHAKES_MAX {
+                break;
+            }
+            let Some(slot) = self.clients.wanted.pop_front() else { break };
+            if !self.clients.is_free(slot) {
+                // Its last connection still ends.
+                self.clients.wanted.push_back(slot);
+                continue;
+            }
+            self.connects -= 1.0;
+            match socket::open(self.options.server, self.first + slot) {
+                Ok(socket) => self.ring.adopt(slot, &socket)?,
+                Err(error) => {
+                    self.clients.unconnected(&error.to_string());
+                    continue;
+                }
+            }
+            self.clients.connect(slot, now);
+        }
+        Ok(())
+    }
+
+    /// Hands over what is to be sent, then what is to be done: a FIN follows the bytes before it.
+    fn flush(&mut self) -> io::Result<()> {
+        self.clients.retry();
+        if !self.clients.batch.is_empty() {
+            let mut batch = std::mem::take(&mut self.clients.batch);
+            let mut bytes = std::mem::take(&mut self.clients.bytes);
+            self.ring.send(&mut batch, &mut bytes)?;
+            self.clients.batch = self.clients.sent(batch, &bytes);
+            bytes.clear();
+            self.clients.bytes = bytes;
+        }
+        while let Some((op, conn)) = self.clients.orders.pop_front() {
+            self.ring.ask(op, conn)?;
+        }
+        Ok(())
+    }
+
+    fn handle(&mut self) {
+        let mut now = Now { us: self.clock.now_us() };
+        let mut handled = 0u32;
+        while let Some(event) = self.ring.next_event() {
+            let (op, conn, result, more, mut bytes): (Op, Conn, _, _, _) =
+                (event.op, event.conn, event.result, event.more, event.bytes);
+            self.clients.take(op, conn, result, more, bytes.as_deref_mut(), now);
+            handled += 1;
+            // Often enough that the time of a push is its own, seldom enough to cost nothing.
+            if handled.is_multiple_of(16) {
+                now = Now { us: self.clock.now_us() };
+            }
+        }
+    }
+
+    fn sleep(&self, now: Now) -> Duration {
+        if !self.clients.wanted.is_empty() {
+            return Duration::from_millis(1);
+        }
+        let longest = Duration::from_millis(WORKER_SLEEP_MS);
+        let due = self.clients.due_ms().map(|due| Duration::from_millis(due.saturating_sub(now.ms())));
+        due.map_or(longest, |due| due.min(longest))
+    }
+
+    fn tell(&self, broken: Option<String>) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.tally = self.clients.tally;
+        told.broken = broken;
+        if told.first_failure.is_none() && self.clients.first_failure.is_some() {
+            told.first_failure.clone_from(&self.clients.first_failure);
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Numbered messages: the message id says which run sent it, to whom, as which number, and when it was planned. So a client
+//! can judge what it receives without knowing its producer, and every way into Pushgate carries the numbers unchanged.
+
+/// Characters of a stamp.
+pub const STAMP_CHARS: usize = 40;
+/// The number of users ends before the mark of messages to all.
+const ALL: u32 = u32::MAX;
+
+/// Whom a numbered message is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Addressee {
+    /// One user, by number.
+    User(u32),
+    /// Everybody.
+    All,
+}
+
+/// What a message id says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    /// The run, so that what an earlier one left behind is told apart.
+    pub run: u32,
+    /// Whom it is for.
+    pub to: Addressee,
+    /// Counts up from 0 for each addressee.
+    pub n: u32,
+    /// When it was to be sent, Unix microseconds.
+    pub planned_us: u64,
+}
+
+impl Stamp {
+    /// The message id: 40 lower-case hexadecimal digits.
+    pub fn write(&self) -> [u8; STAMP_CHARS] {
+        let to = match self.to {
+            Addressee::User(user) => user,
+            Addressee::All => ALL,
+        };
+        let mut text = [0; STAMP_CHARS];
+        let fields = [(self.run.into(), 8), (to.into(), 8), (self.n.into(), 8), (self.planned_us, 16)];
+        let mut at = 0;
+        for (value, digits) in fields {
+            for place in (0..digits).rev() {
+                text[at] = b"0123456789abcdef"[(value >> (4 * place) & 15) as usize];
+                at += 1;
+            }
+        }
+        text
+    }
+
+    /// Reads a message id; `None` if it is no stamp.
+    pub fn parse(id: &str) -> Option<Self> {
+        let id = id.as_bytes();
+        if id.len() != STAMP_CHARS {
+            return None;
+        }
+        let to = number(&id[8..16])? as u32;
+        Some(Self {
+            run: number(&id[..8])? as u32,
+            to: if to == ALL { Addressee::All } else { Addressee::User(to) },
+            n: number(&id[16..24])? as u32,
+            planned_us: number(&id[24..])?,
+        })
+    }
+}
+
+fn number(digits: &[u8]) -> Option<u64> {
+    digits.iter().try_fold(0, |value, digit| {
+        let digit = match digit {
+            b'0'..=b'9' => digit - b'0',
+            b'a'..=b'f' => digit - b'a' + 10,
+            _ => return None,
+        };
+        Some(value << 4 | u64::from(digit))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stamp_is_read_as_it_was_written() {
+        for to in [Addressee::User(0), Addressee::User(99_999), Addressee::User(ALL - 1), Addressee::All] {
+            let stamp = Stamp { run: 7, to, n: 4_000_000_000, planned_us: 1_790_000_000_123_456 };
+            let text = stamp.write();
+            assert_eq!(Stamp::parse(std::str::from_utf8(&text).unwrap()), Some(stamp));
+        }
+    }
+
+    #[test]
+    fn other_ids_are_no_stamps() {
+        let id = "018f2c3a-7b1e-7000-8000-0123456789ab";
+        assert_eq!(Stamp::parse(id), None);
+        assert_eq!(Stamp::parse(&"g".repeat(STAMP_CHARS)), None);
+        assert_eq!(Stamp::parse(&"A".repeat(STAMP_CHARS)), None);
+    }
+}
