@@ -52,13 +52,14 @@ impl Backends {
             _ => {
                 let health = KafkaHealth::new();
                 let producer = KafkaProducer::new(&parts.kafka, Arc::clone(&health))?;
+                let reporter = KafkaProducer::for_results(&parts.kafka, Arc::clone(&health))?;
                 let [high, normal, low] =
                     Lane::ALL.map(|lane| KafkaSource::new(&parts.kafka, lane, Arc::clone(&health)));
                 Ok(Self {
                     sources: [Box::new(high?), Box::new(normal?), Box::new(low?)],
                     origins: Lane::ALL.map(|lane| parts.kafka.lane_topic(lane)),
-                    intake: Arc::new(KafkaIntake::new(&parts.kafka, Arc::clone(&producer))),
-                    results: Arc::new(KafkaResults::new(&parts.kafka, producer)),
+                    intake: Arc::new(KafkaIntake::new(&parts.kafka, producer)),
+                    results: Arc::new(KafkaResults::new(&parts.kafka, reporter)),
                     streams,
                     messages,
                     kafka: Some(health),

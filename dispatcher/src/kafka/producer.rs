@@ -1,4 +1,4 @@
-//! The idempotent producer that intake and results share: bounded in bytes, resolving on delivery reports.
+//! The idempotent producer of intake, and that of results: bounded in bytes, resolving on delivery reports.
 //!
 //! Invariants: a batch resolves `Ok` only when every record of it was acknowledged by all in-sync replicas; bytes handed
 //! to librdkafka and not yet reported stay within the budget, whoever waits waits in order.
@@ -59,9 +59,17 @@ pub struct KafkaProducer {
 type Client = Arc<ThreadedProducer<ProducerEvents>>;
 
 impl KafkaProducer {
-    /// Makes the client; does not wait for a broker.
+    /// For records whose sender waits. Makes the client; does not wait for a broker.
     pub fn new(config: &KafkaConfig, health: Arc<KafkaHealth>) -> Result<Arc<Self>, StoreError> {
-        let config = config.producer();
+        Self::with(config.intake_producer(), health)
+    }
+
+    /// For results: collects for longer, so that the brokers have fewer requests to serve.
+    pub fn for_results(config: &KafkaConfig, health: Arc<KafkaHealth>) -> Result<Arc<Self>, StoreError> {
+        Self::with(config.results_producer(), health)
+    }
+
+    fn with(config: ClientConfig, health: Arc<KafkaHealth>) -> Result<Arc<Self>, StoreError> {
         let client = Mutex::new(connect(&config, &health)?);
         Ok(Arc::new(Self { config, health, budget: Arc::new(Semaphore::new(PERMITS)), client }))
     }

@@ -46,8 +46,7 @@ impl RedisMessages {
     }
 
     fn record_call(&self, prefix: &[u8], changes: &[&StateChange]) -> Cmd {
-        let keys = ["h", "x", "r"].map(|part| key(prefix, part));
-        let mut call = scripts::RECORD.call(&keys.each_ref().map(Vec::as_slice));
+        let mut call = scripts::RECORD.call(&[&key(prefix, "h")]);
         call.arg(self.bounds.keep_ms).arg(self.bounds.recipients).arg(ENDS.as_str()).arg(FOLLOWS.as_str());
         for change in changes {
             let mut step = vec![change.state as u8];
@@ -68,34 +67,34 @@ impl RedisMessages {
         let prefix = prefix_of(app, &id);
         let limit = limit.min(limits::MESSAGE_PAGE_MAX);
         let mut ask = redis::pipe();
-        ask.cmd("HGETALL").arg(key(&prefix, "h"));
+        let message = key(&prefix, "h");
+        ask.cmd("HMGET").arg(&message).arg("n").arg(&State::ALL.map(|state| u16::from(state as u8)));
         ask.cmd("HGET").arg(key(&prefix, "v")).arg("c");
         let mut rows = redis::cmd("HMGET");
-        rows.arg(key(&prefix, "r"));
+        rows.arg(&message);
         for row in (page..page.saturating_add(limit as u64)).chain((limit == 0).then_some(page)) {
             rows.arg(format!("{row}k")).arg(format!("{row}s")).arg(format!("{row}y"));
         }
         ask.add_command(rows);
-        let Ok::<[Value; 3], _>([head, confirmed, Value::Array(rows)]) = self.link.run(&ask).await?.try_into() else {
+        let Ok::<[Value; 3], _>([Value::Array(head), confirmed, Value::Array(rows)]) =
+            self.link.run(&ask).await?.try_into()
+        else {
             return Err(damaged("a message has strange parts".into()));
         };
-        let mut head: HashMap<String, i64> = redis::from_redis_value(head).map_err(|e| damaged(e.to_string()))?;
-        let Some(known) = head.remove("n") else {
+        let head: Vec<Option<i64>> = redis::from_redis_value(Value::Array(head)).map_err(|e| damaged(e.to_string()))?;
+        let Some((Some(known), counts)) = head.split_first() else {
             let summary = BTreeMap::from([(State::Accepted, 1)]);
             let unexpanded = MessageView { id, summary, recipients: Vec::new(), next: None };
             return Ok((confirmed != Value::Nil).then_some(unexpanded));
         };
-        let count = |(state, count): (String, i64)| {
-            let state = state.parse().ok().and_then(State::from_u8)?;
-            (count > 0).then_some((state, count as u64))
-        };
-        let summary = head.into_iter().filter_map(count).collect();
+        let count = |(state, count): (State, &Option<i64>)| count.filter(|n| *n > 0).map(|n| (state, n as u64));
+        let summary = State::ALL.into_iter().zip(counts).filter_map(count).collect();
         let mut recipients = Vec::new();
         for row in rows.chunks(3).take(limit).take_while(|row| row[0] != Value::Nil) {
             recipients.push(recipient_of(row).ok_or_else(|| damaged("a recipient's row cannot be read".into()))?);
         }
         let next = page.saturating_add(recipients.len() as u64);
-        Ok(Some(MessageView { id, summary, recipients, next: (next < known as u64).then_some(next) }))
+        Ok(Some(MessageView { id, summary, recipients, next: (next < *known as u64).then_some(next) }))
     }
 }
 
