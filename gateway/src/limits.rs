@@ -78,6 +78,25 @@ pub const EXPIRING_NOTICE_MS: u64 = 60_000;
 /// Sessions whose outbox is looked at in one turn.
 pub const WATCHED_PER_TURN_MAX: usize = 4_096;
 
+/// Users that a walk with pushes to everyone passes in one turn.
+pub const ALL_VISITS_PER_TURN: u32 = 32_768;
+/// Pushes that such a walk hands out in one turn.
+pub const ALL_PUSHES_PER_TURN: u32 = 4_096;
+/// Bytes that it hands out in one turn (one user's share may pass it).
+pub const ALL_BYTES_PER_TURN: usize = 4 << 20;
+/// Records that one walk carries.
+pub const ALL_WALK_RECORDS_MAX: usize = 64;
+/// Pushes to everyone that wait for their walk, bytes; past it they are left to the stream, and everyone is replayed.
+pub const ALL_QUEUE_BYTES_MAX: usize = 8 << 20;
+/// Messages taken back that are remembered; past it the oldest is forgotten.
+pub const RECALLED_MAX: usize = 1_024;
+/// How long a message taken back is remembered, milliseconds: longer than a push is under way.
+pub const RECALLED_KEEP_MS: u64 = 30_000;
+/// Bytes taken of one session in a tick; past it nothing is received from it until the next (one read may pass it).
+pub const INBOUND_BYTES_PER_TICK: usize = 256 * 1024;
+/// Room for sessions that the table of inbound bytes keeps from tick to tick.
+pub const INBOUND_TABLE_KEPT: usize = 4_096;
+
 /// Replays that a sweep starts in one tick.
 pub const SWEEP_STARTS_PER_TICK: u32 = 500;
 /// Users that a sweep passes in one tick.

@@ -154,6 +154,11 @@ const CORE: &[Series<core::ShardMetrics>] = &[
     series!(Counter, "pushgate_closed_idle", "Sessions closed with 4008", |m| m.idle_closes),
     series!(Counter, "pushgate_closed_token", "Sessions closed with 4001", |m| m.token_closes),
     series!(Counter, "pushgate_bad_clients", "Clients that broke the framing or the dialect", |m| m.bad_clients),
+    series!(Counter, "pushgate_pushes_to_all", "Pushes to everyone that links brought", |m| m.pushes_to_all),
+    series!(Counter, "pushgate_pushes_collapsed", "Waiting pushes replaced by a newer one", |m| m.collapsed),
+    series!(Counter, "pushgate_recalls", "Messages taken back", |m| m.recalls),
+    series!(Counter, "pushgate_receipts", "Messages that clients reported read, clicked or dismissed", |m| m.receipts),
+    series!(Counter, "pushgate_inbound_pauses", "Times that a flooding client was made to wait", |m| m.inbound_pauses),
     series!(Counter, "pushgate_frames_given_up", "Frames for dispatchers given up without a link", |m| m.unparked),
 ];
 

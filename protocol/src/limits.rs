@@ -29,6 +29,10 @@ pub const REPLAY_WINDOW: usize = 64;
 
 const _: () = assert!(TAIL_BYTES_MAX + 8 * 1024 <= LINK_FRAME_BYTES_MAX, "the largest push fits a link frame");
 const _: () = assert!(
+    TAIL_BYTES_MAX + EXCLUDED_MAX * (USER_ID_BYTES_MAX + 2) + 8 * 1024 <= LINK_FRAME_BYTES_MAX,
+    "the largest push to everyone fits a link frame"
+);
+const _: () = assert!(
     LINK_CREDIT_BYTES[2] as usize <= LINK_FRAME_BYTES_MAX,
     "a frame larger than a lane's whole credit is sent when the lane is otherwise empty"
 );
@@ -54,6 +58,8 @@ pub const META_BYTES_MAX: usize = 4 * 1024;
 pub const COLLAPSE_BYTES_MAX: usize = 128;
 /// Most users that one message excludes.
 pub const EXCLUDED_MAX: usize = 1_000;
+/// Messages that one receipt of a client names.
+pub const RECEIPT_IDS_MAX: usize = 256;
 /// Shortest time to live, milliseconds.
 pub const TTL_MS_MIN: u64 = 1_000;
 /// Longest time to live, milliseconds: a year of 365 days.

@@ -356,8 +356,12 @@ fn worker_for(frame: &ToDispatcher<'_>) -> Option<usize> {
         | ToDispatcher::Deferred { reference, .. }
         | ToDispatcher::Expired { reference }
         | ToDispatcher::Dropped { reference }
+        | ToDispatcher::Recalled { reference }
+        | ToDispatcher::Collapsed { reference }
         | ToDispatcher::Moved { reference, .. } => usize::from(worker_of_reference(reference)),
         ToDispatcher::AckedFor { app, user, .. }
+        | ToDispatcher::AckedAll { app, user, .. }
+        | ToDispatcher::Receipt { app, user, .. }
         | ToDispatcher::Returned { app, user, .. }
         | ToDispatcher::Online { app, user, .. }
         | ToDispatcher::ReplayMore { app, user, .. }

@@ -242,8 +242,12 @@ fn sort(input: &[u8], buckets: &mut [Vec<u8>], grants: &Grants, mailboxes: &Mail
             | ToDispatcher::Deferred { reference, .. }
             | ToDispatcher::Expired { reference }
             | ToDispatcher::Dropped { reference }
+            | ToDispatcher::Recalled { reference }
+            | ToDispatcher::Collapsed { reference }
             | ToDispatcher::Moved { reference, .. } => Some(mailboxes.of_reference(reference)),
             ToDispatcher::AckedFor { app, user, .. }
+            | ToDispatcher::AckedAll { app, user, .. }
+            | ToDispatcher::Receipt { app, user, .. }
             | ToDispatcher::Returned { app, user, .. }
             | ToDispatcher::Online { app, user, .. }
             | ToDispatcher::ReplayMore { app, user, .. }

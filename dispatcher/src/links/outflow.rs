@@ -96,7 +96,7 @@ fn frame_bytes(frames: &[u8]) -> usize {
 mod tests {
     use pushgate_protocol::{
         ids::Epoch,
-        link::{OutboxPolicy, Push, Target, ToGateway},
+        link::{OutboxPolicy, Place, Push, Target, ToGateway},
     };
 
     use super::*;
@@ -109,6 +109,8 @@ mod tests {
             ack: true,
             replay: false,
             policy: OutboxPolicy::Close,
+            collapse: None,
+            place: Place::NONE,
             platforms: 0,
             epoch: Epoch::default(),
             expires_ms: 0,

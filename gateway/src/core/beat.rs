@@ -40,11 +40,14 @@ impl Shard {
     /// each call, clocks and sweeps once per `TICK_MS`.
     pub fn tick(&mut self, now: Now, out: &mut dyn Outgoing) {
         self.look_at_watched(now, out);
+        self.walk_to_all(now, out);
         let passed_ms = now.mono_ms.saturating_sub(self.beat.last_ms);
         if passed_ms >= TICK_MS {
             self.beat.last_ms = now.mono_ms;
             self.look_at_clocks(now, passed_ms, out);
             self.sweep();
+            self.renew_inbound(out);
+            self.recalled.forget(now.mono_ms);
         }
         self.links.give_credit();
     }

@@ -1,12 +1,13 @@
 //! What clients say and hear.
 
-use std::{cell::Cell, rc::Rc};
+use std::{borrow::Cow, cell::Cell, rc::Rc};
 
 use pushgate_protocol::{
     close::CloseCode,
+    ids::MessageId,
     limits::TAIL_BYTES_MAX,
     link::ToDispatcher,
-    wire::{ClientFrame, ServerFrame, code},
+    wire::{ClientFrame, ReceiptEvent, ServerFrame, code},
     ws::{self, Event, Opcode, Rules},
 };
 
@@ -31,6 +32,7 @@ impl Shard {
         };
         let rules = Rules { masked: true, message_bytes_max };
         let mut at = 0;
+        let came = bytes.len();
         loop {
             match decoder.next(&rules, &mut bytes[at..]) {
                 Ok((_, None)) => break,
@@ -52,6 +54,7 @@ impl Shard {
         if let Some(session) = self.slots.session_mut(conn.slot) {
             session.decoder = decoder;
         }
+        self.spend_inbound(conn, came, out);
     }
 
     fn heard(&mut self, now: Now, conn: ConnId, event: Event<'_>, out: &mut dyn Outgoing) {
@@ -96,6 +99,7 @@ impl Shard {
             }
             Ok(ClientFrame::Ping) => self.say(slot, &ServerFrame::Pong { time_ms: now.unix_ms }, out),
             Ok(ClientFrame::Refresh { reference, token }) => self.refresh(now, slot, reference.as_deref(), &token, out),
+            Ok(ClientFrame::Receipt { ids, event }) => self.receipt(slot, &ids, event),
             Ok(ClientFrame::Unsupported { kind, reference }) => {
                 let detail = format!("frames of type {kind:?} are not supported");
                 let reference = reference.as_deref();
@@ -142,7 +146,10 @@ impl Shard {
         }
         let (user, device) = (session.user, session.device.clone());
         for pushed in acked {
-            if !pushed.settled.replace(true) {
+            if pushed.shared {
+                self.metrics.acked += 1;
+                self.tell_acked_all(slot, &pushed);
+            } else if !pushed.settled.replace(true) {
                 self.metrics.acked += 1;
                 self.tell_acked(user, &pushed, device.as_ref().map(|d| d.as_str()));
             }
@@ -166,15 +173,52 @@ impl Shard {
         let Some(User { app, id, .. }) = self.users.user(user) else {
             return;
         };
-        let frame = ToDispatcher::AckedFor {
-            app: app.as_str(),
-            user: id.as_str(),
-            id: &pushed.id,
-            target_device: pushed.device.as_deref(),
-            device,
+        let (app, user, id, place) = (app.as_str(), id.as_str(), &*pushed.id, pushed.place);
+        let target_device = pushed.device.as_deref();
+        let frame = match place.is_some() {
+            false => ToDispatcher::AckedFor { app, user, id, target_device, device },
+            true => ToDispatcher::AckedAll { app, user, id, place, expires_ms: pushed.expires_ms },
         };
         if !self.links.send_any(hash, &frame) {
             self.metrics.unparked += 1;
+        }
+    }
+
+    /// A session has a push that came for everyone: whoever serves its user notes the position.
+    pub(super) fn tell_acked_all(&mut self, slot: u32, pushed: &Pushed) {
+        if !pushed.place.is_some() || !pushed.ack {
+            return;
+        }
+        let Some(user) = self.slots.session(slot).map(|s| s.user) else {
+            return;
+        };
+        let hash = self.users.hash_of(user);
+        let Some(User { app, id: name, .. }) = self.users.user(user) else {
+            return;
+        };
+        let (app, user, id) = (app.as_str(), name.as_str(), &*pushed.id);
+        let frame = ToDispatcher::AckedAll { app, user, id, place: pushed.place, expires_ms: pushed.expires_ms };
+        if !self.links.send_any(hash, &frame) {
+            self.metrics.unparked += 1;
+        }
+    }
+
+    /// A client says what its user did with messages. Ids that are none are left out.
+    fn receipt(&mut self, slot: u32, ids: &[Cow<'_, str>], event: ReceiptEvent) {
+        let Some((user, device)) = self.slots.session(slot).map(|s| (s.user, s.device.clone())) else {
+            return;
+        };
+        let hash = self.users.hash_of(user);
+        let Some(User { app, id: name, .. }) = self.users.user(user) else {
+            return;
+        };
+        let device = device.as_ref().map(|d| d.as_str());
+        for id in ids.iter().filter(|id| MessageId::parse(id).is_ok()) {
+            self.metrics.receipts += 1;
+            let frame = ToDispatcher::Receipt { app: app.as_str(), user: name.as_str(), device, event, id };
+            if !self.links.send_any(hash, &frame) {
+                self.metrics.unparked += 1;
+            }
         }
     }
 

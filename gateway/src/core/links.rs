@@ -12,6 +12,11 @@ use crate::limits::PARKED_BYTES_MAX;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LinkId(pub u32);
 
+impl LinkId {
+    /// No link: never up.
+    pub(super) const NONE: Self = Self(u32::MAX);
+}
+
 #[derive(Debug)]
 struct Link {
     id: LinkId,

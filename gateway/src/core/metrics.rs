@@ -55,6 +55,16 @@ pub struct ShardMetrics {
     pub token_closes: u64,
     /// Clients that broke the framing or the dialect.
     pub bad_clients: u64,
+    /// Pushes to everyone that links brought.
+    pub pushes_to_all: u64,
+    /// Waiting pushes that a newer one of the same collapse key replaced.
+    pub collapsed: u64,
+    /// Messages taken back.
+    pub recalls: u64,
+    /// Messages of which clients said what their user did with them.
+    pub receipts: u64,
+    /// Times that a session was not received from for the rest of a tick.
+    pub inbound_pauses: u64,
     /// Frames for dispatchers that were given up because no link was up.
     pub unparked: u64,
 }

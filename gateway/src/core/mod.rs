@@ -7,6 +7,9 @@
 //! | `settings` | what it is told, the clock, what an administrator sees |
 //! | `client` | what clients say and hear |
 //! | `push` | what becomes of a push |
+//! | `everyone` | pushes to everyone |
+//! | `recalled` | messages taken back |
+//! | `inbound` | what a session may send |
 //! | `replay` | episodes, rounds, sweeps |
 //! | `pace` | clients that are behind, or read nothing |
 //! | `beat` | idle clients, tokens that end, outboxes that move |
@@ -21,11 +24,14 @@
 mod beat;
 mod client;
 mod echo;
+mod everyone;
+mod inbound;
 mod links;
 mod metrics;
 mod outbox;
 mod pace;
 mod push;
+mod recalled;
 mod replay;
 mod settings;
 mod shard;

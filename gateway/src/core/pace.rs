@@ -2,7 +2,7 @@
 //! and come as fast as the client follows. It is live again once a session has caught up. A client is closed for slowness
 //! only when its socket takes nothing for long.
 
-use pushgate_protocol::{close::CloseCode, link::Push};
+use pushgate_protocol::close::CloseCode;
 
 use super::{Now, Shard};
 use crate::{
@@ -12,13 +12,13 @@ use crate::{
 
 impl Shard {
     /// Whether a push of a live user must wait in the stream, because each session it is for is behind.
-    pub(super) fn must_hold_back(&self, user: u32, push: &Push<'_>, targets: &[u32], out: &dyn Outgoing) -> bool {
+    pub(super) fn must_hold_back(&self, user: u32, push_bytes: usize, targets: &[u32], out: &dyn Outgoing) -> bool {
         let live = self.users.user(user).is_some_and(|u| u.replaying.is_none());
         let (count_max, bytes_max) =
             (self.settings.unacked_max / BEHIND_SHARE, self.settings.outbox_bytes_max / BEHIND_SHARE);
         live && targets.iter().all(|&slot| {
             let (count, bytes) = self.under_way(slot, out);
-            count >= count_max.max(1) || bytes >= bytes_max || self.is_full(slot, out, push.tail.len())
+            count >= count_max.max(1) || bytes >= bytes_max || self.is_full(slot, out, push_bytes)
         })
     }
 

@@ -20,9 +20,16 @@ use crate::{crowd::Outgoing, limits::STAGED_BYTES_MAX};
 
 /// Whether a session took a push.
 #[derive(PartialEq, Eq)]
-enum Offered {
+pub(super) enum Offered {
     Taken,
     Full,
+}
+
+/// How a push is offered to a session.
+pub(super) struct Offer<'a> {
+    pub(super) policy: OutboxPolicy,
+    pub(super) replay: bool,
+    pub(super) collapse: Option<&'a str>,
 }
 
 impl Shard {
@@ -45,6 +52,10 @@ impl Shard {
             self.links.send(link, &ToDispatcher::Expired { reference });
             return;
         }
+        if self.recalled.holds(push.app, push.id) {
+            self.links.send(link, &ToDispatcher::Recalled { reference });
+            return;
+        }
         let (user, mut targets) = match push.target {
             Target::Session(id) => {
                 let found = self.standing(id).and_then(|slot| Some((slot, self.slots.session(slot)?.user)));
@@ -63,7 +74,7 @@ impl Shard {
         };
         // A push for one session is never stored, so it cannot wait for the stream.
         let storable = push.ack && !push.replay && to_user;
-        if storable && push.policy == OutboxPolicy::Close && self.must_hold_back(user, push, &targets, out) {
+        if storable && push.policy == OutboxPolicy::Close && self.must_hold_back(user, push.tail.len(), &targets, out) {
             self.metrics.held_back += 1;
             self.start_replay(user, None);
         }
@@ -94,7 +105,7 @@ impl Shard {
             Target::Session(_) => (None, true),
         };
         let outboxes = targets.iter().filter_map(|&s| self.slots.session(s)?.outbox.as_deref());
-        let known = outboxes.filter_map(|o| o.find(push.id, device, to_session)).next().cloned();
+        let known = outboxes.filter_map(|o| o.find(push.id, device, to_session)).find(|p| !p.shared).cloned();
         let repeated = known.is_some();
         let pushed = match known {
             Some(known) if known.settled.get() => {
@@ -117,17 +128,25 @@ impl Shard {
                 to_session,
                 ack: push.ack,
                 policy: push.policy,
+                collapse: push.collapse.map(Box::from),
                 expires_ms: push.expires_ms,
+                place: push.place,
+                shared: false,
                 settled: Cell::new(false),
             }),
         };
         let (mut tails, mut full) = (Tails::new(push.tail), Vec::new());
+        let offer = Offer { policy: push.policy, replay: push.replay, collapse: push.collapse };
         for &slot in targets {
             let outbox = self.slots.session(slot).and_then(|s| s.outbox.as_deref());
             if repeated && outbox.is_some_and(|o| o.contains(&pushed)) {
                 continue;
             }
-            if self.offer(slot, &pushed, push, &mut tails, out) == Offered::Full {
+            // It may hold what came for everyone.
+            if push.place.is_some() && outbox.is_some_and(|o| o.find(push.id, None, false).is_some()) {
+                continue;
+            }
+            if self.offer(slot, &pushed, &offer, &mut tails, out) == Offered::Full {
                 full.push(slot);
             }
         }
@@ -157,25 +176,32 @@ impl Shard {
     }
 
     /// Offers a push to one session: it is staged, or waits, or the outbox is full, if its policy makes no room.
-    fn offer(
+    pub(super) fn offer(
         &mut self,
         slot: u32,
         pushed: &Rc<Pushed>,
-        push: &Push<'_>,
+        offer: &Offer<'_>,
         tails: &mut Tails<'_>,
         out: &mut dyn Outgoing,
     ) -> Offered {
         let Some(conn) = self.slots.conn(slot) else {
             return Offered::Full;
         };
+        if let (OutboxPolicy::Collapse, false, Some(key)) = (offer.policy, offer.replay, offer.collapse) {
+            let outbox = self.slots.session_mut(slot).and_then(|s| s.outbox.as_deref_mut());
+            if let Some(older) = outbox.and_then(|o| o.collapse(pushed, key)) {
+                self.metrics.collapsed += 1;
+                self.collapse_one(&older);
+            }
+        }
         while self.is_full(slot, out, tails.len()) {
             // What is replayed comes again; it does not push out what came before it.
-            let makes_room = push.policy != OutboxPolicy::Close && !push.replay;
+            let makes_room = offer.policy != OutboxPolicy::Close && !offer.replay;
             let outbox = self.slots.session_mut(slot).and_then(|s| s.outbox.as_deref_mut());
             let Some(oldest) = outbox.filter(|_| makes_room).and_then(Outbox::drop_oldest) else {
                 return Offered::Full;
             };
-            self.drop_one(oldest);
+            self.drop_one(slot, oldest);
         }
         let backlog = out.backlog(conn);
         let wires = self.settings.wires;
@@ -187,16 +213,16 @@ impl Shard {
         let seq = session.seq;
         let outbox = session.outbox.get_or_insert_with(|| Box::new(Outbox::new(backlog)));
         if backlog >= STAGED_BYTES_MAX || outbox.has_waiting() {
-            outbox.wait(seq, push.replay, pushed.clone(), tails.later(form, wire));
+            outbox.wait(seq, offer.replay, pushed.clone(), tails.later(form, wire));
             self.watch(slot);
         } else {
-            self.stage_push(slot, seq, push.replay, pushed.clone(), tails.now(form, wire), out);
+            self.stage_push(slot, seq, offer.replay, pushed.clone(), tails.now(form, wire), out);
         }
         Offered::Taken
     }
 
     /// A push is not sent to a session: its number becomes a gap.
-    fn leave_out(&mut self, now: Now, slot: u32, out: &mut dyn Outgoing) {
+    pub(super) fn leave_out(&mut self, now: Now, slot: u32, out: &mut dyn Outgoing) {
         let backlog = self.slots.conn(slot).map_or(0, |conn| out.backlog(conn));
         if let Some(session) = self.slots.session_mut(slot) {
             session.seq += 1;
@@ -206,7 +232,15 @@ impl Shard {
         self.drain(now, slot, out);
     }
 
-    fn drop_one(&mut self, pushed: Rc<Pushed>) {
+    fn drop_one(&mut self, slot: u32, pushed: Rc<Pushed>) {
+        if pushed.shared {
+            self.metrics.outbox_drops += 1;
+            // It stays in the app's stream, from which the user gets it when there is room again.
+            if let Some(user) = self.slots.session(slot).map(|s| s.user).filter(|_| pushed.place.is_some()) {
+                self.must_replay(user);
+            }
+            return;
+        }
         if Rc::strong_count(&pushed) == 1 && !pushed.settled.replace(true) {
             let (link, reference) = pushed.origin.get();
             self.metrics.outbox_drops += 1;
@@ -275,7 +309,26 @@ impl Shard {
         }
     }
 
+    /// A push that a newer one of the same key replaced.
+    fn collapse_one(&mut self, pushed: &Rc<Pushed>) {
+        if !pushed.shared && Rc::strong_count(pushed) == 1 && !pushed.settled.replace(true) {
+            let (link, reference) = pushed.origin.get();
+            self.links.send(link, &ToDispatcher::Collapsed { reference });
+        }
+    }
+
+    /// A push that its sender took back.
+    pub(super) fn take_back(&mut self, pushed: Rc<Pushed>) {
+        if !pushed.shared && Rc::strong_count(&pushed) == 1 && !pushed.settled.replace(true) {
+            let (link, reference) = pushed.origin.get();
+            self.links.send(link, &ToDispatcher::Recalled { reference });
+        }
+    }
+
     fn expire(&mut self, pushed: Rc<Pushed>) {
+        if pushed.shared {
+            return;
+        }
         if Rc::strong_count(&pushed) == 1 && !pushed.settled.replace(true) {
             let (link, reference) = pushed.origin.get();
             self.metrics.expired += 1;
@@ -288,8 +341,12 @@ impl Shard {
         let Some(outbox) = self.slots.session_mut(slot).and_then(|s| s.outbox.as_deref_mut()) else {
             return;
         };
-        for pushed in outbox.written(outbox.staged.saturating_sub(backlog as u64)) {
-            if !pushed.settled.replace(true) {
+        let written = outbox.written(outbox.staged.saturating_sub(backlog as u64));
+        for pushed in written {
+            if pushed.shared {
+                // In a dialect without acknowledgements what was written has arrived.
+                self.tell_acked_all(slot, &pushed);
+            } else if !pushed.settled.replace(true) {
                 let (link, reference) = pushed.origin.get();
                 self.links.send(link, &ToDispatcher::Written { reference });
             }

@@ -34,8 +34,7 @@ impl Shard {
                 self.episodes += 1;
                 self.metrics.replaying += 1;
                 let episode = self.episodes;
-                *replaying =
-                    Some(Box::new(Replaying { episode, round: 0, k: 0, link, again: false, waits_at: None, resume }));
+                *replaying = Some(Box::new(Replaying { episode, link, resume, ..Replaying::default() }));
             }
             Some(r) => {
                 r.round += 1;
@@ -70,7 +69,7 @@ impl Shard {
         link: LinkId,
         (app, user): (&str, &str),
         (episode, round): (u64, u32),
-        k: u64,
+        (k, all): (u64, u64),
         out: &dyn Outgoing,
     ) {
         let Some(index) = self.users.find(self.users.hash(app, user), app, user) else {
@@ -86,6 +85,11 @@ impl Shard {
             return;
         }
         r.waits_at = Some(r.k);
+        r.again |= r.all_missed > all;
+        r.all_missed = 0;
+        if let Some(user) = self.users.user_mut(index) {
+            user.all_at = user.all_at.max(all);
+        }
         if !behind {
             self.resume_replay(index);
         }
@@ -114,7 +118,7 @@ impl Shard {
     }
 
     /// The user's stream may hold what the replay under way has passed already.
-    fn must_replay(&mut self, user: u32) {
+    pub(super) fn must_replay(&mut self, user: u32) {
         match self.users.user_mut(user).map(|u| u.replaying.as_deref_mut()) {
             Some(Some(r)) => r.again = true,
             Some(None) => self.start_replay(user, None),

@@ -13,8 +13,11 @@ use pushgate_protocol::{
 use super::{
     LinkId, Now, SessionOpen, SessionView, ShardMetrics, ShardSettings, Verifier,
     beat::Beat,
+    everyone::Everyone,
+    inbound::Inbound,
     links::Links,
     outbox::Pushed,
+    recalled::Recalled,
     replay::Sweep,
     slots::{Entry, NO_SLOT, Session, Slots},
     users::{User, Users},
@@ -35,6 +38,9 @@ pub struct Shard {
     pub(super) sweep: Sweep,
     /// What all echoes hold, bytes.
     pub(super) echo_bytes: usize,
+    pub(super) everyone: Everyone,
+    pub(super) recalled: Recalled,
+    pub(super) inbound: Inbound,
     pub(super) sessions_opened: u64,
     pub(super) episodes: u64,
     /// Where messages are encoded before their length is known.
@@ -56,6 +62,9 @@ impl Shard {
             beat: Beat::default(),
             sweep: Sweep::default(),
             echo_bytes: 0,
+            everyone: Everyone::default(),
+            recalled: Recalled::default(),
+            inbound: Inbound::default(),
             sessions_opened: 0,
             scratch: Vec::new(),
         }
@@ -169,8 +178,18 @@ impl Shard {
                 self.links.read(link, push.lane, frame_bytes);
                 self.push(now, link, &push, out);
             }
-            ToGateway::Replayed { app, user, episode, round, k } => {
-                self.replayed(link, (app, user), (episode, round), k, out);
+            ToGateway::All(all) => self.push_all(link, &all, frame_bytes),
+            ToGateway::Recall { app, user, tell, id } => {
+                self.metrics.recalls += 1;
+                self.recalled.note(now.mono_ms, app, id);
+                match user {
+                    _ if !tell => {}
+                    None => self.recall_all(link, app, id),
+                    Some(user) => self.recall(now, (app, user), id, out),
+                }
+            }
+            ToGateway::Replayed { app, user, episode, round, k, all } => {
+                self.replayed(link, (app, user), (episode, round), (k, all), out);
             }
             ToGateway::Stored { hash } => self.stored(hash),
             ToGateway::StoredMany => self.sweep_everyone(),
@@ -296,7 +315,7 @@ impl Shard {
 
     /// Answers `Returned` for a push that a session gives back, unless another still holds it or it has ended.
     fn give_back(&mut self, user: u32, pushed: Rc<Pushed>, session: SessionId, seq: u64) {
-        if Rc::strong_count(&pushed) > 1 || pushed.settled.replace(true) {
+        if pushed.shared || Rc::strong_count(&pushed) > 1 || pushed.settled.replace(true) {
             return;
         }
         let (link, reference) = pushed.origin.get();
@@ -321,7 +340,10 @@ impl Shard {
         };
         if stands {
             self.links.send(link, &frame);
-        } else if !pushed.to_session && !self.links.send_any(self.users.hash_of(user), &frame) {
+        } else if !pushed.to_session
+            && !pushed.place.is_some()
+            && !self.links.send_any(self.users.hash_of(user), &frame)
+        {
             self.metrics.unparked += 1;
         }
     }

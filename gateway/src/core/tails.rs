@@ -8,14 +8,19 @@ use pushgate_protocol::wire::{Wire, WireForm};
 /// The tail of one push on its way to sessions.
 pub(super) struct Tails<'a> {
     /// As the link brought it.
-    v1: &'a [u8],
+    v1: Cow<'a, [u8]>,
     /// What had to be translated or copied so far.
     owned: Vec<(WireForm, Rc<[u8]>)>,
 }
 
 impl<'a> Tails<'a> {
     pub(super) fn new(v1: &'a [u8]) -> Self {
-        Self { v1, owned: Vec::new() }
+        Self { v1: Cow::Borrowed(v1), owned: Vec::new() }
+    }
+
+    /// A tail that outlives the link's buffer.
+    pub(super) fn owned(v1: &[u8]) -> Tails<'static> {
+        Tails { v1: Cow::Owned(v1.to_vec()), owned: Vec::new() }
     }
 
     /// Bytes, near enough in every dialect.
@@ -28,7 +33,7 @@ impl<'a> Tails<'a> {
         if let Some(at) = self.position(form) {
             return &self.owned[at].1;
         }
-        match wire.push_tail(self.v1) {
+        match wire.push_tail(&self.v1) {
             Cow::Borrowed(tail) => tail,
             Cow::Owned(tail) => {
                 self.owned.push((form, Rc::from(tail)));
@@ -42,7 +47,7 @@ impl<'a> Tails<'a> {
         if let Some(at) = self.position(form) {
             return self.owned[at].1.clone();
         }
-        let tail: Rc<[u8]> = Rc::from(&*wire.push_tail(self.v1));
+        let tail: Rc<[u8]> = Rc::from(&*wire.push_tail(&self.v1));
         self.owned.push((form, tail.clone()));
         tail
     }

@@ -1,6 +1,6 @@
 //! Users with at least one session, found by placement hash and compared in full.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, rc::Rc};
 
 use hashbrown::HashTable;
 use pushgate_protocol::ids::{AppId, SessionId, UserId};
@@ -12,16 +12,19 @@ const CHUNK: usize = 256;
 /// A user.
 #[derive(Debug)]
 pub(super) struct User {
-    pub(super) app: AppId,
+    /// Shared by all users of the app: a thin pointer.
+    pub(super) app: Rc<AppId>,
     pub(super) id: UserId,
     /// Slot of the first of its sessions.
     pub(super) first: u32,
+    /// Up to which position of the app's stream of messages to everyone it was replayed.
+    pub(super) all_at: u64,
     /// `None`: live.
     pub(super) replaying: Option<Box<Replaying>>,
 }
 
 /// A user whose stream is being replayed.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Replaying {
     pub(super) episode: u64,
     pub(super) round: u32,
@@ -34,6 +37,8 @@ pub(super) struct Replaying {
     /// The round is done, with this many deferred pushes, and the user goes on when a session has caught up.
     pub(super) waits_at: Option<u64>,
     pub(super) resume: Option<(SessionId, u64)>,
+    /// The last position of the app's stream that came by meanwhile.
+    pub(super) all_missed: u64,
 }
 
 #[derive(Debug)]
@@ -50,7 +55,7 @@ pub(super) struct Users {
     chunks: Vec<Box<[Place]>>,
     free: u32,
     /// One copy of each app's id.
-    apps: HashSet<AppId>,
+    apps: HashSet<Rc<AppId>>,
     seed: u64,
     hasher: fn(u64, &str, &str) -> u64,
 }
@@ -110,6 +115,7 @@ impl Users {
         let app = match self.apps.get(&app) {
             Some(known) => known.clone(),
             None => {
+                let app = Rc::new(app);
                 self.apps.insert(app.clone());
                 app
             }
@@ -122,7 +128,7 @@ impl Users {
             self.free = start;
         }
         let index = self.free;
-        let user = User { app, id, first: NO_SLOT, replaying: None };
+        let user = User { app, id, first: NO_SLOT, all_at: 0, replaying: None };
         if let Some(place) = self.place_mut(index)
             && let Place::Free(next) = std::mem::replace(place, Place::Full(user))
         {

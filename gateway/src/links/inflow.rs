@@ -49,7 +49,7 @@ pub(crate) fn announced(rest: &[u8]) -> usize {
 mod tests {
     use pushgate_protocol::{
         ids::Epoch,
-        link::{OutboxPolicy, Target},
+        link::{OutboxPolicy, Place, Target},
     };
 
     use super::*;
@@ -62,6 +62,8 @@ mod tests {
             ack: true,
             replay: false,
             policy: OutboxPolicy::Close,
+            collapse: None,
+            place: Place::NONE,
             platforms: 0,
             epoch: Epoch::default(),
             expires_ms: 1,

@@ -89,8 +89,8 @@ impl Loop {
             self.tick(now);
         }
         self.ports.give_output(&mut self.core);
-        if self.desk.turnstile.admit(now.mono_ms) {
-            // As with mail: the sessions' next turn comes before more handshakes.
+        // As with mail: the sessions' next turn comes before more handshakes, or more of a walk.
+        if self.desk.turnstile.admit(now.mono_ms) || self.core.is_walking() {
             self.watch.bell().ring();
         }
         Ok(())

@@ -9,7 +9,7 @@ use pushgate_gateway::boot::RunningGateway;
 use pushgate_protocol::{
     ids::{BootId, Epoch, ShardId},
     link::{
-        Lane, OutboxPolicy, Push, Target, ToDispatcher, ToGateway,
+        Lane, OutboxPolicy, Place, Push, Target, ToDispatcher, ToGateway,
         handshake::{Handshake, Hello, Side, prove, proves},
         take_frame,
     },
@@ -121,7 +121,7 @@ impl Peer {
             ToDispatcher::Online { user: u, episode, round, .. } if *u == user => Some((*episode, *round)),
             _ => None,
         });
-        self.say(&ToGateway::Replayed { app: "shop", user, episode, round, k: 0 });
+        self.say(&ToGateway::Replayed { app: "shop", user, episode, round, k: 0, all: 0 });
     }
 
     pub fn push(&mut self, reference: u64, lane: Lane, user: &str, id: &str) {
@@ -137,6 +137,8 @@ impl Peer {
             ack: true,
             replay: false,
             policy: OutboxPolicy::Close,
+            collapse: None,
+            place: Place::NONE,
             platforms: 0,
             epoch: Epoch::default(),
             expires_ms: u64::MAX,

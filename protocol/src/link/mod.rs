@@ -8,15 +8,53 @@
 //! way and [`ToDispatcher`] the other. The sequences are in `docs/architecture/delivery.md`.
 
 mod bytes;
-mod frame;
 pub mod handshake;
+mod lane;
+mod push;
+mod to_dispatcher;
+mod to_gateway;
 
 pub use self::{
     bytes::{FrameError, take_frame},
-    frame::{Lane, OutboxPolicy, Push, Target, ToDispatcher, ToGateway, is_push},
+    lane::{Lane, OutboxPolicy},
+    push::{All, Place, Push, Target},
+    to_dispatcher::ToDispatcher,
+    to_gateway::{ToGateway, is_push},
 };
 
 /// Oldest link protocol version this build speaks.
 pub const VERSION_MIN: u16 = 1;
 /// Newest link protocol version this build speaks.
 pub const VERSION_MAX: u16 = 1;
+
+/// The kind byte of each frame.
+mod kind {
+    pub(super) const PUSH: u8 = 1;
+    pub(super) const REPLAYED: u8 = 2;
+    pub(super) const STORED: u8 = 3;
+    pub(super) const STORED_MANY: u8 = 4;
+    pub(super) const PING: u8 = 5;
+    pub(super) const ALL: u8 = 6;
+    pub(super) const RECALL: u8 = 7;
+    pub(super) const ACKED: u8 = 33;
+    pub(super) const ACKED_FOR: u8 = 34;
+    pub(super) const WRITTEN: u8 = 35;
+    pub(super) const OFFLINE: u8 = 36;
+    pub(super) const DEFERRED: u8 = 37;
+    pub(super) const EXPIRED: u8 = 38;
+    pub(super) const DROPPED: u8 = 39;
+    pub(super) const MOVED: u8 = 40;
+    pub(super) const RETURNED: u8 = 41;
+    pub(super) const ONLINE: u8 = 42;
+    pub(super) const REPLAY_MORE: u8 = 43;
+    pub(super) const GONE: u8 = 44;
+    pub(super) const CREDIT: u8 = 45;
+    pub(super) const PONG: u8 = 46;
+    pub(super) const ACKED_ALL: u8 = 47;
+    pub(super) const RECALLED: u8 = 48;
+    pub(super) const RECEIPT: u8 = 49;
+    pub(super) const COLLAPSED: u8 = 50;
+}
+
+#[cfg(test)]
+mod tests;

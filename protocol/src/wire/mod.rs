@@ -62,6 +62,13 @@ pub enum ClientFrame<'a> {
         /// The token.
         token: Cow<'a, str>,
     },
+    /// What the user did with messages.
+    Receipt {
+        /// The messages, at most [`crate::limits::RECEIPT_IDS_MAX`].
+        ids: Vec<Cow<'a, str>>,
+        /// What.
+        event: ReceiptEvent,
+    },
     /// A frame that this version does not serve: answered with an error, never with a close.
     Unsupported {
         /// Its type.
@@ -69,6 +76,33 @@ pub enum ClientFrame<'a> {
         /// Named in the answer.
         reference: Option<Cow<'a, str>>,
     },
+}
+
+/// What a user did with a message that arrived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum ReceiptEvent {
+    /// Read it.
+    Read = 1,
+    /// Followed it.
+    Clicked = 2,
+    /// Put it away unread.
+    Dismissed = 3,
+}
+
+impl ReceiptEvent {
+    /// Every event.
+    pub const ALL: [Self; 3] = [Self::Read, Self::Clicked, Self::Dismissed];
+
+    /// `read`, `clicked` or `dismissed`.
+    pub fn as_str(self) -> &'static str {
+        ["read", "clicked", "dismissed"][self as usize - 1]
+    }
+
+    /// The event with this number.
+    pub fn from_u8(n: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(n).checked_sub(1)?).copied()
+    }
 }
 
 /// A message that is not of the dialect: answered with an error, then the connection is closed.

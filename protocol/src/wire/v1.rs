@@ -5,7 +5,8 @@ use std::{borrow::Cow, io::Write as _};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{BadFrame, ClientFrame, ServerFrame, Wire};
+use super::{BadFrame, ClientFrame, ReceiptEvent, ServerFrame, Wire};
+use crate::limits::RECEIPT_IDS_MAX;
 
 /// The subprotocol's name.
 pub const SUBPROTOCOL: &str = "pushgate.v1";
@@ -34,6 +35,7 @@ impl Wire for V1 {
             "ack" => ClientFrame::Ack { seq: parse::<Ack>(text)?.seq },
             "ping" => ClientFrame::Ping,
             "refresh" => ClientFrame::Refresh { reference, token: parse::<Refresh<'a>>(text)?.token },
+            "receipt" => parse::<Receipt<'a>>(text)?.into_frame()?,
             _ => ClientFrame::Unsupported { kind: shorten(envelope.kind), reference },
         })
     }
@@ -147,6 +149,26 @@ struct Refresh<'a> {
     token: Cow<'a, str>,
 }
 
+#[derive(Deserialize)]
+struct Receipt<'a> {
+    #[serde(borrow)]
+    ids: Vec<Text<'a>>,
+    #[serde(borrow)]
+    event: Cow<'a, str>,
+}
+
+impl<'a> Receipt<'a> {
+    fn into_frame(self) -> Result<ClientFrame<'a>, BadFrame> {
+        let n = self.ids.len();
+        if n > RECEIPT_IDS_MAX {
+            return Err(BadFrame { detail: format!("a receipt names {n} ids, at most {RECEIPT_IDS_MAX} are allowed") });
+        }
+        let event = ReceiptEvent::ALL.into_iter().find(|e| e.as_str() == self.event);
+        let event = event.ok_or_else(|| BadFrame { detail: "event is not read, clicked or dismissed".to_owned() })?;
+        Ok(ClientFrame::Receipt { ids: self.ids.into_iter().map(|id| id.0).collect(), event })
+    }
+}
+
 fn parse<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, BadFrame> {
     serde_json::from_str(text).map_err(|e| BadFrame { detail: e.to_string() })
 }
@@ -237,12 +259,23 @@ mod tests {
     }
 
     #[test]
+    fn a_receipt_names_messages_and_what_was_done_with_them() {
+        assert_eq!(
+            V1.decode(r#"{"type":"receipt","ids":["m1","m\u0032"],"event":"clicked"}"#),
+            Ok(ClientFrame::Receipt { ids: vec!["m1".into(), "m2".into()], event: ReceiptEvent::Clicked })
+        );
+        assert!(V1.decode(r#"{"type":"receipt","ids":["m1"],"event":"burnt"}"#).is_err());
+        let ids = |n: usize| format!(r#"{{"type":"receipt","event":"read","ids":[{}]}}"#, vec![r#""m""#; n].join(","));
+        assert!(V1.decode(&ids(RECEIPT_IDS_MAX)).is_ok() && V1.decode(&ids(RECEIPT_IDS_MAX + 1)).is_err());
+    }
+
+    #[test]
     fn what_is_not_served_is_named_not_refused() {
         let unsupported = |text: &str| match V1.decode(text) {
             Ok(ClientFrame::Unsupported { kind, reference }) => (kind.into_owned(), reference.map(Cow::into_owned)),
             other => panic!("{text}: {other:?}"),
         };
-        for kind in ["receipt", "send", "subscribe", "unsubscribe", "dance"] {
+        for kind in ["send", "subscribe", "unsubscribe", "dance"] {
             let text = format!(r#"{{"type":"{kind}","ref":"c1","seq":"of another form","token":5}}"#);
             assert_eq!(unsupported(&text), (kind.into(), Some("c1".into())));
         }

@@ -8,7 +8,7 @@ use pushgate_protocol::{
 
 use super::{
     CHANNEL, LinkId, Worker,
-    delivery::{Outcome, Subject},
+    delivery::{COLLAPSED, Outcome, Subject},
     inflight::{Found, Kept, KeptKind, Live},
     ops::Purpose,
     push::Storing,
@@ -27,6 +27,10 @@ enum Unsent {
     Expired,
     Moved,
     Deferred(DeferredTag),
+    /// Its sender took it back.
+    Recalled,
+    /// A newer one took its place.
+    Collapsed,
 }
 
 impl Worker {
@@ -86,6 +90,9 @@ impl Worker {
                     self.replay_gone(&user, episode);
                 }
             }
+            ToDispatcher::Recalled { reference } => self.unsent(reference, Unsent::Recalled),
+            ToDispatcher::Collapsed { reference } => self.unsent(reference, Unsent::Collapsed),
+            ToDispatcher::AckedAll { .. } | ToDispatcher::Receipt { .. } => {}
             ToDispatcher::Credit { .. } | ToDispatcher::Pong => {}
         }
     }
@@ -120,6 +127,8 @@ impl Worker {
             Unsent::Offline => self.store_or_skip(delivery, "offline"),
             Unsent::Dropped => self.store_or_skip(delivery, "outbox full"),
             Unsent::Expired => self.end(delivery, Outcome::of(State::Expired)),
+            Unsent::Recalled => self.end(delivery, Outcome::of(State::Recalled)),
+            Unsent::Collapsed => self.end(delivery, Outcome::because(State::Skipped, COLLAPSED)),
             Unsent::Moved if moves < MOVES_MAX => self.push(delivery, moves + 1),
             Unsent::Moved if delivery.storable() => {
                 self.store(delivery, Storing { moved: true, ..Storing::default() });
@@ -137,10 +146,24 @@ impl Worker {
         let Kept { subject, key, lane, kind, .. } = kept;
         match (kind, why) {
             (KeptKind::Session, _) | (KeptKind::Stored, Unsent::Expired) => {}
+            (KeptKind::Stored, Unsent::Recalled) => {
+                self.settle_kept(key, Mark::Ended, subject, Outcome::of(State::Recalled));
+            }
+            (KeptKind::Stored, Unsent::Collapsed) => {
+                self.settle_kept(key, Mark::Ended, subject, Outcome::because(State::Skipped, COLLAPSED));
+            }
             (KeptKind::Stored, Unsent::Moved) => self.tell_moved(&subject.user, bit(lane)),
             (KeptKind::Stored, _) => self.tell(&subject.user, bit(lane)),
             (KeptKind::Replay(replay), Unsent::Expired) => {
                 self.settle_kept(key, Mark::Ended, subject, Outcome::of(State::Expired));
+                self.replay_answered(replay, key);
+            }
+            (KeptKind::Replay(replay), Unsent::Recalled) => {
+                self.settle_kept(key, Mark::Ended, subject, Outcome::of(State::Recalled));
+                self.replay_answered(replay, key);
+            }
+            (KeptKind::Replay(replay), Unsent::Collapsed) => {
+                self.settle_kept(key, Mark::Ended, subject, Outcome::because(State::Skipped, COLLAPSED));
                 self.replay_answered(replay, key);
             }
             (KeptKind::Replay(replay), Unsent::Dropped) => self.replay_dropped(replay, key),

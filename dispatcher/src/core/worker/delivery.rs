@@ -12,6 +12,9 @@ use crate::seams::{DeliveryKey, StoredPush, UserKey};
 /// The name of this channel in keys and results.
 pub const CHANNEL: &str = "websocket";
 
+/// Why a delivery ended whose place a newer one of the same collapse key took.
+pub(super) const COLLAPSED: &str = "collapsed";
+
 /// The driver's name for the record a delivery came from. Every delivery given comes back in exactly one [`Finished`] with
 /// its token; the record is settled when all its deliveries are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -2,7 +2,7 @@
 
 use pushgate_protocol::{
     ids::SessionId,
-    link::{Push, Target, ToGateway},
+    link::{Place, Push, Target, ToGateway},
     result::State,
 };
 
@@ -76,6 +76,8 @@ impl Worker {
             ack: delivery.ack,
             replay: false,
             policy: delivery.policy,
+            collapse: delivery.collapse.as_deref(),
+            place: Place::NONE,
             platforms: delivery.platforms,
             epoch: self.routing.epoch(),
             expires_ms: delivery.expires_ms,

@@ -6,7 +6,7 @@ use pushgate_protocol::result::State;
 
 use super::{
     Worker,
-    delivery::{Outcome, Subject, Token},
+    delivery::{COLLAPSED, Outcome, Subject, Token},
     ops::Purpose,
     users::bit,
 };
@@ -125,7 +125,7 @@ impl Worker {
         if self.now_ms >= gone.expires_ms {
             Outcome::of(State::Expired)
         } else if gone.collapse.is_some() && gone.collapse == by.collapse {
-            Outcome::because(State::Skipped, "collapsed")
+            Outcome::because(State::Skipped, COLLAPSED)
         } else {
             Outcome::because(State::Failed, "stream full")
         }

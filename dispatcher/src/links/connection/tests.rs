@@ -4,7 +4,7 @@ use prometheus_client::registry::Registry;
 use pushgate_protocol::{
     ids::BootId,
     link::{
-        OutboxPolicy, Push, Target,
+        OutboxPolicy, Place, Push, Target,
         handshake::{Challenge, Handshake, Hello, Side, prove},
     },
 };
@@ -127,6 +127,8 @@ fn push(id: &str) -> Vec<u8> {
         ack: true,
         replay: false,
         policy: OutboxPolicy::Close,
+        collapse: None,
+        place: Place::NONE,
         platforms: 0,
         epoch: Epoch::default(),
         expires_ms: u64::MAX,

@@ -197,7 +197,7 @@ impl Audited {
         let deferred = self.next_k.get(&episode).copied().unwrap_or(0);
         let k = deferred.saturating_sub(u64::from(behind));
         if self.links.contains(&link) {
-            self.w.frame(link, ToGateway::Replayed { app: "shop", user: &user, episode, round, k });
+            self.w.frame(link, ToGateway::Replayed { app: "shop", user: &user, episode, round, k, all: 0 });
         }
     }
 

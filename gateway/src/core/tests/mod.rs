@@ -3,8 +3,10 @@
 mod clients;
 mod conservation;
 mod echoes;
+mod everyone;
 mod outboxes;
 mod pace;
+mod recalls;
 mod replays;
 mod sequences;
 mod sizes;

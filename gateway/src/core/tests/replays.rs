@@ -14,7 +14,7 @@ fn online(user: &'static str, episode: u64, round: u32) -> String {
 }
 
 fn replayed(episode: u64, round: u32, k: u64) -> ToGateway<'static> {
-    ToGateway::Replayed { app: "shop", user: "alice", episode, round, k }
+    ToGateway::Replayed { app: "shop", user: "alice", episode, round, k, all: 0 }
 }
 
 #[test]

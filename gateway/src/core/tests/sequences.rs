@@ -174,7 +174,7 @@ fn a_repeated_push_is_not_heard_twice_and_answers_its_newest_reference() {
     for link in [first, second] {
         let output = std::mem::take(w.shard.link_output(link).unwrap());
         if let Some(&ToDispatcher::Online { episode, round, .. }) = frames(&output).first() {
-            w.frame(link, ToGateway::Replayed { app: "shop", user: "alice", episode, round, k: 0 });
+            w.frame(link, ToGateway::Replayed { app: "shop", user: "alice", episode, round, k: 0, all: 0 });
         }
     }
     w.heard(0);

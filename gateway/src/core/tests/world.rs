@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use pushgate_protocol::{
     ids::{AppId, BootId, DeviceId, Epoch, SessionId, ShardId, UserId},
-    link::{Lane, OutboxPolicy, Push, Target, ToDispatcher, ToGateway, take_frame},
+    link::{Lane, OutboxPolicy, Place, Push, Target, ToDispatcher, ToGateway, take_frame},
     platform::Platform,
     wire::{WireForm, v1},
     ws::{Decoder, Event, Opcode, Rules, write},
@@ -34,6 +34,12 @@ pub(super) struct Peer {
     pub(super) paused: bool,
     /// The socket has failed; the shard was not told yet.
     pub(super) failed: bool,
+}
+
+impl Peer {
+    pub(super) fn has_staged(&self) -> bool {
+        !self.staged.is_empty()
+    }
 }
 
 /// A crowd whose sockets take bytes only when the client reads.
@@ -157,7 +163,7 @@ impl World {
             }
         }
         let (episode, round) = newest.expect("the user was reported online");
-        self.frame(link, ToGateway::Replayed { app: "shop", user, episode, round, k: 0 });
+        self.frame(link, ToGateway::Replayed { app: "shop", user, episode, round, k: 0, all: 0 });
     }
 
     pub(super) fn conn(&self, slot: u32) -> ConnId {
@@ -235,6 +241,8 @@ pub(super) fn to<'a>(user: &'a str, reference: u64, id: &'a str, tail: &'a [u8])
         ack: true,
         replay: false,
         policy: OutboxPolicy::Close,
+        collapse: None,
+        place: Place::NONE,
         platforms: 0,
         epoch: EPOCH,
         expires_ms: EXPIRES_MS,

@@ -9,7 +9,7 @@ mod table;
 use pushgate_protocol::{
     ids::SessionId,
     limits::REPLAY_WINDOW,
-    link::{Lane, Push, Target, ToGateway},
+    link::{Lane, Place, Push, Target, ToGateway},
     result::State,
 };
 
@@ -285,6 +285,8 @@ impl Worker {
             ack: true,
             replay: true,
             policy: entry.policy,
+            collapse: entry.collapse.as_deref(),
+            place: Place::NONE,
             platforms: entry.platforms,
             epoch: self.routing.epoch(),
             expires_ms: entry.expires_ms,
@@ -328,7 +330,7 @@ impl Worker {
         };
         replay.pause_ms = 0;
         let (app, user) = (replay.user.app.as_str(), replay.user.user.as_str());
-        let frame = ToGateway::Replayed { app, user, episode: replay.episode, round: replay.round, k };
+        let frame = ToGateway::Replayed { app, user, episode: replay.episode, round: replay.round, k, all: 0 };
         self.links.send(replay.link, replay.lane, &frame);
         let at = self.now_ms + self.settings.ack_deadline_ms;
         self.replays.step(id, Step::Done(at));

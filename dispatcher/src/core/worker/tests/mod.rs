@@ -11,7 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use pushgate_protocol::{
     ids::{AppId, BootId, DeviceId, Epoch, MessageId, NodeId, SessionId, ShardId, UserId},
-    link::{Lane, OutboxPolicy, Target, ToDispatcher, ToGateway, take_frame},
+    link::{Lane, OutboxPolicy, Place, Target, ToDispatcher, ToGateway, take_frame},
     result::{Class, ResultInfo, State},
     ring::{Member, Routing},
 };
@@ -31,6 +31,8 @@ pub(super) enum Sent {
     Replayed { user: String, episode: u64, round: u32, k: u64 },
     Stored,
     StoredMany,
+    All { id: String, place: Place, exclude: Vec<String> },
+    Recall { user: Option<String>, id: String, tell: bool },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -256,6 +258,12 @@ fn sent(frame: ToGateway<'_>) -> Sent {
             Sent::Stored
         }
         ToGateway::StoredMany => Sent::StoredMany,
+        ToGateway::All(all) => Sent::All {
+            id: all.id.into(),
+            place: all.place,
+            exclude: all.exclude.into_iter().map(Into::into).collect(),
+        },
+        ToGateway::Recall { user, id, tell, .. } => Sent::Recall { user: user.map(Into::into), id: id.into(), tell },
         ToGateway::Ping => panic!("the driver pings"),
     }
 }

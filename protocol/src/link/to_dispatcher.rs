@@ -1,124 +1,15 @@
-//! Frames of a link that is up.
+//! What shards send to dispatchers.
 
-use serde::{Deserialize, Serialize};
-
-use super::bytes::{FrameError, Reader, Writer};
-use crate::ids::{BootId, Epoch, SessionId};
-
-/// A priority lane. `High` is served first everywhere.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize, schemars::JsonSchema,
-)]
-#[serde(rename_all = "lowercase")]
-#[repr(u8)]
-pub enum Lane {
-    /// One-time codes, alerts.
-    High = 0,
-    /// The default.
-    #[default]
-    Normal = 1,
-    /// Bulk.
-    Low = 2,
-}
-
-impl Lane {
-    /// Every lane, high first.
-    pub const ALL: [Self; 3] = [Self::High, Self::Normal, Self::Low];
-
-    /// `high`, `normal` or `low`: also the topic's suffix.
-    pub fn as_str(self) -> &'static str {
-        ["high", "normal", "low"][self as usize]
-    }
-
-    fn read(r: &mut Reader<'_>) -> Result<Self, FrameError> {
-        Self::ALL.get(usize::from(r.u8()?)).copied().ok_or_else(|| r.bad("lane"))
-    }
-}
-
-/// What a shard does with a push when the session's outbox is full.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-#[repr(u8)]
-pub enum OutboxPolicy {
-    /// Leave nothing out: what does not fit waits in the stream.
-    #[default]
-    Close = 0,
-    /// Drop the oldest pushes of the outbox, report them and send a `gap`.
-    DropOldest = 1,
-    /// Replace an older push of the same collapse key.
-    Collapse = 2,
-}
-
-/// To which of a user's sessions a push goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Target<'a> {
-    /// All sessions online now.
-    User,
-    /// The sessions of one device.
-    Device(&'a str),
-    /// One session.
-    Session(SessionId),
-}
-
-/// One push for one user.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Push<'a> {
-    /// The dispatcher's name for this delivery on this link; never reused while the link stands.
-    pub reference: u64,
-    /// The lane whose credit it uses.
-    pub lane: Lane,
-    /// Settles by the client's acknowledgement (else by being written).
-    pub ack: bool,
-    /// It comes from the user's stream: shown to the client as `replay`, and sent while the user is replaying.
-    pub replay: bool,
-    /// What to do when the outbox is full.
-    pub policy: OutboxPolicy,
-    /// Bit set of platforms that may receive it; 0 is all. Bit 0 ios, 1 android, 2 web.
-    pub platforms: u8,
-    /// The dispatcher's epoch.
-    pub epoch: Epoch,
-    /// Not to be sent at or after this time, Unix milliseconds.
-    pub expires_ms: u64,
-    /// The app.
-    pub app: &'a str,
-    /// The user.
-    pub user: &'a str,
-    /// Which of the user's sessions.
-    pub target: Target<'a>,
-    /// The message (or occurrence) id, the same in every duplicate.
-    pub id: &'a str,
-    /// What follows the session's head in the client frame: for `pushgate.v1` the JSON object's members from `"id"`
-    /// on with the closing brace.
-    pub tail: &'a [u8],
-}
-
-/// What a dispatcher sends to a shard.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ToGateway<'a> {
-    /// Deliver this.
-    Push(Push<'a>),
-    /// All of the user's stream up to the shard's counter `k` of `episode` was sent in `round`.
-    Replayed {
-        /// The app.
-        app: &'a str,
-        /// The user.
-        user: &'a str,
-        /// From [`ToDispatcher::Online`].
-        episode: u64,
-        /// From [`ToDispatcher::Online`].
-        round: u32,
-        /// How many deferred pushes of the episode the stream has taken.
-        k: u64,
-    },
-    /// Something was stored for the user with this placement hash: if a session is online, replay.
-    Stored {
-        /// `placement::user_hash` under the gateway's seed.
-        hash: u64,
-    },
-    /// Something was stored for users that are no longer known: replay for every user online, paced.
-    StoredMany,
-    /// Are you there?
-    Ping,
-}
+use super::{
+    bytes::{FrameError, Reader, Writer},
+    kind,
+    lane::Lane,
+    push::{Place, read_session},
+};
+use crate::{
+    ids::{Epoch, SessionId},
+    wire::ReceiptEvent,
+};
 
 /// What a shard sends to a dispatcher.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -142,6 +33,42 @@ pub enum ToDispatcher<'a> {
         target_device: Option<&'a str>,
         /// The device that acknowledged.
         device: Option<&'a str>,
+    },
+    /// A session acknowledged a push to everyone.
+    AckedAll {
+        /// The app.
+        app: &'a str,
+        /// The user.
+        user: &'a str,
+        /// The message id.
+        id: &'a str,
+        /// Its place in the app's stream.
+        place: Place,
+        /// When it expires, Unix milliseconds: until then it must be known that the user had it.
+        expires_ms: u64,
+    },
+    /// The push was taken back before a client acknowledged it.
+    Recalled {
+        /// The push.
+        reference: u64,
+    },
+    /// A newer push of the same collapse key replaced it before its turn came.
+    Collapsed {
+        /// The push.
+        reference: u64,
+    },
+    /// A client says what its user did with a message.
+    Receipt {
+        /// The app.
+        app: &'a str,
+        /// The user.
+        user: &'a str,
+        /// The client's device.
+        device: Option<&'a str>,
+        /// What was done.
+        event: ReceiptEvent,
+        /// The message id.
+        id: &'a str,
     },
     /// A push without acknowledgement was handed to the kernel for at least one session.
     Written {
@@ -241,131 +168,6 @@ pub enum ToDispatcher<'a> {
     /// Answer to `Ping`.
     Pong,
 }
-
-mod kind {
-    pub(super) const PUSH: u8 = 1;
-    pub(super) const REPLAYED: u8 = 2;
-    pub(super) const STORED: u8 = 3;
-    pub(super) const STORED_MANY: u8 = 4;
-    pub(super) const PING: u8 = 5;
-    pub(super) const ACKED: u8 = 33;
-    pub(super) const ACKED_FOR: u8 = 34;
-    pub(super) const WRITTEN: u8 = 35;
-    pub(super) const OFFLINE: u8 = 36;
-    pub(super) const DEFERRED: u8 = 37;
-    pub(super) const EXPIRED: u8 = 38;
-    pub(super) const DROPPED: u8 = 39;
-    pub(super) const MOVED: u8 = 40;
-    pub(super) const RETURNED: u8 = 41;
-    pub(super) const ONLINE: u8 = 42;
-    pub(super) const REPLAY_MORE: u8 = 43;
-    pub(super) const GONE: u8 = 44;
-    pub(super) const CREDIT: u8 = 45;
-    pub(super) const PONG: u8 = 46;
-}
-
-impl<'a> ToGateway<'a> {
-    /// Appends the frame, length word first.
-    pub fn encode(&self, out: &mut Vec<u8>) {
-        match self {
-            Self::Push(p) => encode_push(p, out),
-            Self::Replayed { app, user, episode, round, k } => {
-                Writer::begin(out, kind::REPLAYED).text(app).text(user).u64(*episode).u32(*round).u64(*k).finish()
-            }
-            Self::Stored { hash } => Writer::begin(out, kind::STORED).u64(*hash).finish(),
-            Self::StoredMany => Writer::begin(out, kind::STORED_MANY).finish(),
-            Self::Ping => Writer::begin(out, kind::PING).finish(),
-        }
-    }
-
-    /// Reads a frame's body as [`super::take_frame`] returns it.
-    pub fn decode(body: &'a [u8]) -> Result<Self, FrameError> {
-        let mut r = Reader::new(body)?;
-        let frame = match r.kind() {
-            kind::PUSH => Self::Push(decode_push(&mut r)?),
-            kind::REPLAYED => Self::Replayed {
-                app: r.text("app")?,
-                user: r.text("user")?,
-                episode: r.u64()?,
-                round: r.u32()?,
-                k: r.u64()?,
-            },
-            kind::STORED => Self::Stored { hash: r.u64()? },
-            kind::STORED_MANY => Self::StoredMany,
-            kind::PING => Self::Ping,
-            kind => return Err(FrameError::Kind { kind }),
-        };
-        r.end(frame)
-    }
-}
-
-/// Whether an encoded frame, length word first, is a push (the one kind that uses credit).
-pub fn is_push(frame: &[u8]) -> bool {
-    frame.get(4) == Some(&kind::PUSH)
-}
-
-const FLAG_ACK: u8 = 1;
-const FLAG_REPLAY: u8 = 2;
-
-fn encode_push(p: &Push<'_>, out: &mut Vec<u8>) {
-    let flags = if p.ack { FLAG_ACK } else { 0 } | if p.replay { FLAG_REPLAY } else { 0 };
-    let w = Writer::begin(out, kind::PUSH)
-        .u64(p.reference)
-        .u8(p.lane as u8)
-        .u8(flags)
-        .u8(p.policy as u8)
-        .u8(p.platforms)
-        .u64(p.epoch.number)
-        .u64(p.epoch.digest)
-        .u64(p.expires_ms)
-        .text(p.app)
-        .text(p.user);
-    let w = match p.target {
-        Target::User => w.u8(0),
-        Target::Device(device) => w.u8(1).text(device),
-        Target::Session(id) => w.u8(2).u64(id.boot.0).u64(id.serial),
-    };
-    w.text(p.id).bytes(p.tail).finish();
-}
-
-fn decode_push<'a>(r: &mut Reader<'a>) -> Result<Push<'a>, FrameError> {
-    let reference = r.u64()?;
-    let lane = Lane::read(r)?;
-    let flags = r.u8()?;
-    if flags & !(FLAG_ACK | FLAG_REPLAY) != 0 {
-        return Err(r.bad("flags"));
-    }
-    Ok(Push {
-        reference,
-        lane,
-        ack: flags & FLAG_ACK != 0,
-        replay: flags & FLAG_REPLAY != 0,
-        policy: match r.u8()? {
-            0 => OutboxPolicy::Close,
-            1 => OutboxPolicy::DropOldest,
-            2 => OutboxPolicy::Collapse,
-            _ => return Err(r.bad("policy")),
-        },
-        platforms: r.u8()?,
-        epoch: Epoch { number: r.u64()?, digest: r.u64()? },
-        expires_ms: r.u64()?,
-        app: r.text("app")?,
-        user: r.text("user")?,
-        target: match r.u8()? {
-            0 => Target::User,
-            1 => Target::Device(r.text("device")?),
-            2 => Target::Session(read_session(r)?),
-            _ => return Err(r.bad("target")),
-        },
-        id: r.text("id")?,
-        tail: r.tail(),
-    })
-}
-
-fn read_session(r: &mut Reader<'_>) -> Result<SessionId, FrameError> {
-    Ok(SessionId { boot: BootId(r.u64()?), serial: r.u64()? })
-}
-
 impl<'a> ToDispatcher<'a> {
     /// Appends the frame, length word first.
     pub fn encode(&self, out: &mut Vec<u8>) {
@@ -379,6 +181,23 @@ impl<'a> ToDispatcher<'a> {
                 .text(id)
                 .text(target_device.unwrap_or(""))
                 .text(device.unwrap_or(""))
+                .finish(),
+            Self::AckedAll { app, user, id, place, expires_ms } => Writer::begin(out, kind::ACKED_ALL)
+                .text(app)
+                .text(user)
+                .text(id)
+                .u64(place.position)
+                .u64(place.before)
+                .u64(expires_ms)
+                .finish(),
+            Self::Recalled { reference } => Writer::begin(out, kind::RECALLED).u64(reference).finish(),
+            Self::Collapsed { reference } => Writer::begin(out, kind::COLLAPSED).u64(reference).finish(),
+            Self::Receipt { app, user, device, event, id } => Writer::begin(out, kind::RECEIPT)
+                .text(app)
+                .text(user)
+                .text(device.unwrap_or(""))
+                .u8(event as u8)
+                .text(id)
                 .finish(),
             Self::Written { reference } => Writer::begin(out, kind::WRITTEN).u64(reference).finish(),
             Self::Offline { reference } => Writer::begin(out, kind::OFFLINE).u64(reference).finish(),
@@ -432,6 +251,22 @@ impl<'a> ToDispatcher<'a> {
                 target_device: r.text_or_none("target device")?,
                 device: r.text_or_none("device")?,
             },
+            kind::ACKED_ALL => Self::AckedAll {
+                app: r.text("app")?,
+                user: r.text("user")?,
+                id: r.text("id")?,
+                place: Place::read(&mut r)?,
+                expires_ms: r.u64()?,
+            },
+            kind::RECALLED => Self::Recalled { reference: r.u64()? },
+            kind::COLLAPSED => Self::Collapsed { reference: r.u64()? },
+            kind::RECEIPT => Self::Receipt {
+                app: r.text("app")?,
+                user: r.text("user")?,
+                device: r.text_or_none("device")?,
+                event: ReceiptEvent::from_u8(r.u8()?).ok_or_else(|| r.bad("event"))?,
+                id: r.text("id")?,
+            },
             kind::WRITTEN => Self::Written { reference: r.u64()? },
             kind::OFFLINE => Self::Offline { reference: r.u64()? },
             kind::DEFERRED => Self::Deferred { reference: r.u64()?, episode: r.u64()?, k: r.u64()? },
@@ -473,6 +308,3 @@ impl<'a> ToDispatcher<'a> {
         r.end(frame)
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -3,7 +3,10 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::link::take_frame;
+use crate::{
+    ids::{BootId, Epoch, SessionId},
+    wire::ReceiptEvent,
+};
 
 fn session() -> SessionId {
     SessionId { boot: BootId(5), serial: 6 }
@@ -16,6 +19,8 @@ fn to_gateway() -> Vec<ToGateway<'static>> {
         ack: true,
         replay: false,
         policy: OutboxPolicy::Collapse,
+        collapse: Some("k"),
+        place: Place::NONE,
         platforms: 5,
         epoch: Epoch { number: 1, digest: 2 },
         expires_ms: 77,
@@ -25,11 +30,29 @@ fn to_gateway() -> Vec<ToGateway<'static>> {
         id: "m1",
         tail: b"\"id\":\"m1\"}",
     };
+    let all = All {
+        lane: Lane::Low,
+        ack: true,
+        policy: OutboxPolicy::DropOldest,
+        collapse: Some("k"),
+        platforms: 4,
+        expires_ms: 78,
+        place: Place { position: 45, before: 40 },
+        app: "shop",
+        id: "m2",
+        exclude: vec!["u1", "ü2"],
+        tail: b"\"id\":\"m2\"}",
+    };
     vec![
         ToGateway::Push(Push { target: Target::Device("d"), replay: true, ..push.clone() }),
         ToGateway::Push(Push { target: Target::Session(session()), tail: b"", ..push.clone() }),
+        ToGateway::Push(Push { collapse: None, place: Place { position: 44, before: 43 }, ..push.clone() }),
         ToGateway::Push(push),
-        ToGateway::Replayed { app: "a", user: "u", episode: 1, round: 2, k: 3 },
+        ToGateway::All(all.clone()),
+        ToGateway::All(All { ack: false, collapse: None, place: Place::NONE, exclude: Vec::new(), tail: b"", ..all }),
+        ToGateway::Recall { app: "a", user: Some("u"), tell: true, id: "m" },
+        ToGateway::Recall { app: "a", user: None, tell: false, id: "m" },
+        ToGateway::Replayed { app: "a", user: "u", episode: 1, round: 2, k: 3, all: 4 },
         ToGateway::Stored { hash: 8 },
         ToGateway::StoredMany,
         ToGateway::Ping,
@@ -42,6 +65,10 @@ fn to_dispatcher() -> Vec<ToDispatcher<'static>> {
         ToDispatcher::Acked { reference, device: Some("d") },
         ToDispatcher::Acked { reference, device: None },
         ToDispatcher::AckedFor { app: "a", user: "u", id: "m", target_device: None, device: Some("d") },
+        ToDispatcher::AckedAll { app: "a", user: "u", id: "m", place: Place { position: 9, before: 1 }, expires_ms: 8 },
+        ToDispatcher::Recalled { reference },
+        ToDispatcher::Collapsed { reference },
+        ToDispatcher::Receipt { app: "a", user: "u", device: Some("d"), event: ReceiptEvent::Clicked, id: "m" },
         ToDispatcher::Written { reference },
         ToDispatcher::Offline { reference },
         ToDispatcher::Deferred { reference, episode: 1, k: 2 },

@@ -1,0 +1,287 @@
+//! Pushes to everyone: one record of a link for all users of an app on this shard, and messages taken back from all of them.
+//!
+//! A record waits in a queue and is carried to the users on a walk over their table, a bounded part of it in each turn, so
+//! that it never holds up the shard. A walk carries several records, and the next begins when it is done: a user gets them in
+//! the order they came. A record's credit is given back at the end of its walk, so a dispatcher sends no faster than
+//! users are reached.
+//!
+//! Such a push is stored once, at a position of the app's stream, before it comes here. So it is never answered and
+//! never given back: a user who is being replayed, or whose clients have no room, gets it from the stream, and a client's
+//! acknowledgement names the position.
+
+use std::{
+    cell::Cell,
+    collections::{HashSet, VecDeque},
+    rc::Rc,
+};
+
+use pushgate_protocol::{
+    link::{All, Lane, OutboxPolicy},
+    platform::Platform,
+    wire::ServerFrame,
+};
+
+use super::{
+    LinkId, Now, Shard,
+    outbox::{Pushed, id_key},
+    push::{Offer, Offered},
+    tails::Tails,
+    users::User,
+};
+use crate::{
+    crowd::Outgoing,
+    limits::{ALL_BYTES_PER_TURN, ALL_PUSHES_PER_TURN, ALL_QUEUE_BYTES_MAX, ALL_VISITS_PER_TURN, ALL_WALK_RECORDS_MAX},
+};
+
+/// What waits to be carried to everyone.
+#[derive(Default)]
+pub(super) struct Everyone {
+    queue: VecDeque<Record>,
+    bytes: usize,
+    /// How many of the first records the walk under way carries; 0: none is under way.
+    carried: usize,
+    /// The user the walk comes to next.
+    cursor: u32,
+}
+
+/// A record of a link.
+struct Record {
+    link: LinkId,
+    lane: Lane,
+    /// Owed to the lane as credit.
+    frame_bytes: usize,
+    app: Box<str>,
+    what: What,
+}
+
+enum What {
+    Push(Box<Post>),
+    Recall(Box<str>),
+    /// A push that was taken back before its walk.
+    Nothing,
+}
+
+/// A push to everyone.
+struct Post {
+    pushed: Rc<Pushed>,
+    platforms: u8,
+    exclude: HashSet<Box<str>>,
+    tails: Tails<'static>,
+}
+
+/// What a turn may still spend.
+struct Budget {
+    visits: u32,
+    pushes: u32,
+    bytes: usize,
+}
+
+impl Budget {
+    fn is_spent(&self) -> bool {
+        self.visits == 0 || self.pushes == 0 || self.bytes == 0
+    }
+
+    fn push(&mut self, bytes: usize) {
+        self.pushes = self.pushes.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+}
+
+impl Shard {
+    /// Takes a push to everyone. Past the bound of the queue it is left to the stream, and everyone is replayed.
+    pub(super) fn push_all(&mut self, link: LinkId, all: &All<'_>, frame_bytes: usize) {
+        self.metrics.pushes_to_all += 1;
+        if self.recalled.holds(all.app, all.id) {
+            return self.links.read(link, all.lane, frame_bytes);
+        }
+        if self.everyone.bytes + frame_bytes > ALL_QUEUE_BYTES_MAX && !self.everyone.queue.is_empty() {
+            self.metrics.outbox_drops += 1;
+            self.links.read(link, all.lane, frame_bytes);
+            if all.place.is_some() {
+                self.sweep_everyone();
+            }
+            return;
+        }
+        let pushed = Rc::new(Pushed {
+            origin: Cell::new((LinkId::NONE, 0)),
+            id: all.id.into(),
+            key: id_key(all.id),
+            device: None,
+            to_session: false,
+            ack: all.ack,
+            policy: all.policy,
+            collapse: all.collapse.map(Box::from),
+            expires_ms: all.expires_ms,
+            place: all.place,
+            shared: true,
+            settled: Cell::new(false),
+        });
+        let post = Post {
+            pushed,
+            platforms: all.platforms,
+            exclude: all.exclude.iter().map(|&user| Box::from(user)).collect(),
+            tails: Tails::owned(all.tail),
+        };
+        self.queue_for_all(link, all.lane, frame_bytes, all.app, What::Push(Box::new(post)));
+    }
+
+    /// Takes a message back from everyone.
+    pub(super) fn recall_all(&mut self, link: LinkId, app: &str, id: &str) {
+        for record in self.everyone.queue.iter_mut().filter(|r| *r.app == *app) {
+            if matches!(&record.what, What::Push(post) if *post.pushed.id == *id) {
+                record.what = What::Nothing;
+            }
+        }
+        self.queue_for_all(link, Lane::High, 0, app, What::Recall(id.into()));
+    }
+
+    fn queue_for_all(&mut self, link: LinkId, lane: Lane, frame_bytes: usize, app: &str, what: What) {
+        self.everyone.bytes += frame_bytes;
+        self.everyone.queue.push_back(Record { link, lane, frame_bytes, app: app.into(), what });
+    }
+
+    /// Whether a walk is under way that goes on in the next turn.
+    pub fn is_walking(&self) -> bool {
+        !self.everyone.queue.is_empty()
+    }
+
+    /// Goes on with the walk, as far as a turn may.
+    pub(super) fn walk_to_all(&mut self, now: Now, out: &mut dyn Outgoing) {
+        let mut walk = std::mem::take(&mut self.everyone);
+        let mut budget = Budget { visits: ALL_VISITS_PER_TURN, pushes: ALL_PUSHES_PER_TURN, bytes: ALL_BYTES_PER_TURN };
+        while !budget.is_spent() {
+            if walk.carried == 0 {
+                walk.carried = walk.queue.len().min(ALL_WALK_RECORDS_MAX);
+                walk.cursor = 0;
+            }
+            if walk.carried == 0 {
+                break;
+            }
+            if walk.cursor >= self.users.places() {
+                for record in walk.queue.drain(..walk.carried) {
+                    walk.bytes -= record.frame_bytes;
+                    self.links.read(record.link, record.lane, record.frame_bytes);
+                }
+                walk.carried = 0;
+                continue;
+            }
+            budget.visits -= 1;
+            if self.users.user(walk.cursor).is_some() {
+                for record in walk.queue.iter_mut().take(walk.carried) {
+                    self.visit(now, walk.cursor, record, &mut budget, out);
+                }
+            }
+            walk.cursor += 1;
+        }
+        self.everyone = walk;
+    }
+
+    /// Brings one record to one user.
+    fn visit(&mut self, now: Now, user: u32, record: &mut Record, budget: &mut Budget, out: &mut dyn Outgoing) {
+        let Some(User { app, id, all_at, .. }) = self.users.user(user) else {
+            return;
+        };
+        if app.as_str() != &*record.app {
+            return;
+        }
+        let (post, position) = match &mut record.what {
+            What::Push(post) => {
+                let position = post.pushed.place.position;
+                let excluded = !post.exclude.is_empty() && post.exclude.contains(id.as_str());
+                let had = position > 0 && position <= *all_at;
+                if excluded || had || post.pushed.expires_ms <= now.unix_ms {
+                    return;
+                }
+                (post, position)
+            }
+            What::Recall(id) => {
+                budget.push(id.len());
+                return self.recall_from(now, user, id, out);
+            }
+            What::Nothing => return,
+        };
+        if position > 0
+            && let Some(replaying) = self.users.user_mut(user).and_then(|u| u.replaying.as_deref_mut())
+        {
+            replaying.all_missed = replaying.all_missed.max(position);
+            return;
+        }
+        self.bring(now, user, post, budget, out);
+    }
+
+    fn bring(&mut self, now: Now, user: u32, post: &mut Post, budget: &mut Budget, out: &mut dyn Outgoing) {
+        let (pushed, bytes) = (post.pushed.clone(), post.tails.len());
+        let stored = pushed.place.is_some();
+        let matches = |slot: &u32| {
+            self.slots.session(*slot).is_some_and(|s| {
+                let had = s.outbox.as_deref().is_some_and(|o| o.find(&pushed.id, None, false).is_some());
+                !had && Platform::admits(post.platforms, s.platform)
+            })
+        };
+        let targets: Targets = self.slots_of(user).filter(matches).collect();
+        if targets.as_slice().is_empty() {
+            return;
+        }
+        let may_wait = stored && pushed.policy == OutboxPolicy::Close;
+        if may_wait && self.must_hold_back(user, bytes, targets.as_slice(), out) {
+            self.metrics.held_back += 1;
+            budget.push(0);
+            return self.start_replay(user, None);
+        }
+        let offer = Offer { policy: pushed.policy, replay: false, collapse: pushed.collapse.as_deref() };
+        let mut full = Vec::new();
+        for &slot in targets.as_slice() {
+            budget.push(bytes);
+            if self.offer(slot, &pushed, &offer, &mut post.tails, out) == Offered::Full {
+                full.push(slot);
+            }
+        }
+        if full.len() == targets.as_slice().len() && stored {
+            self.metrics.outbox_drops += 1;
+            self.start_replay(user, None);
+        } else {
+            full.iter().for_each(|&slot| self.leave_out(now, slot, out));
+        }
+    }
+
+    /// A message is taken back from one user: what of it was not acknowledged is forgotten, and its sessions are told.
+    pub(super) fn recall_from(&mut self, now: Now, user: u32, id: &str, out: &mut dyn Outgoing) {
+        let slots: Vec<u32> = self.slots_of(user).collect();
+        for slot in slots {
+            let outbox = self.slots.session_mut(slot).and_then(|s| s.outbox.as_deref_mut());
+            for pushed in outbox.map(|o| o.recall(id)).unwrap_or_default() {
+                self.take_back(pushed);
+            }
+            self.drain(now, slot, out);
+            self.say(slot, &ServerFrame::Recall { id }, out);
+        }
+    }
+}
+
+/// The sessions of a user that a push is for: nearly always one, so it is not put on the heap.
+enum Targets {
+    None,
+    One([u32; 1]),
+    Many(Vec<u32>),
+}
+
+impl Targets {
+    fn as_slice(&self) -> &[u32] {
+        match self {
+            Self::None => &[],
+            Self::One(slot) => slot,
+            Self::Many(slots) => slots,
+        }
+    }
+}
+
+impl FromIterator<u32> for Targets {
+    fn from_iter<T: IntoIterator<Item = u32>>(slots: T) -> Self {
+        let mut slots = slots.into_iter();
+        let Some(first) = slots.next() else { return Self::None };
+        match slots.next() {
+            None => Self::One([first]),
+            Some(second) => Self::Many([first, second].into_iter().chain(slots).collect()),
+        }
+    }
+}

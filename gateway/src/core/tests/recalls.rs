@@ -1,0 +1,176 @@
+//! Messages taken back, pushes replaced by newer ones, receipts, and what a flooding client costs.
+
+use pushgate_protocol::{
+    link::{All, Lane, OutboxPolicy, Place, Push, ToDispatcher, ToGateway},
+    wire::ReceiptEvent,
+};
+
+use super::world::{EXPIRES_MS, World, pushed, say, tail, to};
+use crate::limits::INBOUND_BYTES_PER_TICK;
+
+const RECALL_M1: &str = r#"{"type":"recall","id":"m1"}"#;
+
+/// A tail of about 30 kB, named by its id.
+fn big(id: &str) -> Vec<u8> {
+    let title = "x".repeat(30_000);
+    pushgate_protocol::wire::v1::tail(id, 1, "user", Some(&title), None, None)
+}
+
+/// What a client hears of its pushes: seq and id, or the frame.
+fn outline(heard: &[String]) -> Vec<String> {
+    let short = |text: &String| {
+        let part = |name: &str| text.split(&format!(r#""{name}":"#)).nth(1).map(|t| t.split(',').next().unwrap_or(""));
+        match (part("seq"), part("id")) {
+            (Some(seq), Some(id)) => format!("{seq} {}", id.trim_matches('"')),
+            _ => text.clone(),
+        }
+    };
+    heard.iter().map(short).collect()
+}
+
+#[test]
+fn a_message_taken_back_is_forgotten_and_its_users_sessions_are_told() {
+    let mut w = World::new();
+    let link = w.link(1);
+    w.live(link, 0, "alice");
+    w.push(link, to("alice", 1, "m1", &tail("m1")));
+    w.push(link, to("alice", 2, "m2", &tail("m2")));
+    w.frame(link, ToGateway::Recall { app: "shop", user: Some("alice"), tell: true, id: "m1" });
+    assert_eq!(w.heard(0), [pushed(1, false, "m1"), pushed(2, false, "m2"), RECALL_M1.to_owned()]);
+    assert_eq!(w.told(link), [say(ToDispatcher::Recalled { reference: 1 })]);
+    w.frame(link, ToGateway::Recall { app: "shop", user: Some("alice"), tell: true, id: "m1" });
+    assert_eq!(w.heard(0), [RECALL_M1], "a session may have acknowledged it: it is told");
+    w.push(link, to("alice", 3, "m1", &tail("m1")));
+    assert!(w.heard(0).is_empty());
+    w.acks(0, 2);
+    let told = [ToDispatcher::Recalled { reference: 3 }, ToDispatcher::Acked { reference: 2, device: None }];
+    assert_eq!(w.told(link), told.map(say));
+    w.frame(link, ToGateway::Recall { app: "shop", user: Some("nobody"), tell: true, id: "m1" });
+}
+
+#[test]
+fn a_push_taken_back_while_it_waits_becomes_a_gap() {
+    let mut w = World::new();
+    let link = w.link(1);
+    w.live(link, 0, "alice");
+    for (n, id) in (1..).zip(["m0", "m00", "m000", "m1", "m2"]) {
+        w.push(link, to("alice", n, id, &big(id)));
+    }
+    w.frame(link, ToGateway::Recall { app: "shop", user: Some("alice"), tell: true, id: "m1" });
+    let mut heard = w.heard(0);
+    w.tick();
+    heard.extend(w.heard(0));
+    let gap = r#"{"type":"gap","from":4,"to":4}"#;
+    assert_eq!(outline(&heard), ["1 m0", "2 m00", "3 m000", RECALL_M1, gap, "5 m2"]);
+    assert_eq!(w.told(link), [say(ToDispatcher::Recalled { reference: 4 })]);
+}
+
+#[test]
+fn a_message_to_everyone_is_taken_back_from_everyone() {
+    let mut w = World::new();
+    let link = w.link(1);
+    w.live(link, 0, "alice");
+    w.live(link, 1, "bob");
+    let (m1, m2) = (tail("m1"), tail("m2"));
+    let all = |id, tail, position| {
+        ToGateway::All(All {
+            lane: Lane::Normal,
+            ack: true,
+            policy: OutboxPolicy::Close,
+            collapse: None,
+            platforms: 0,
+            expires_ms: EXPIRES_MS,
+            place: Place { position, before: 0 },
+            app: "shop",
+            id,
+            exclude: Vec::new(),
+            tail,
+        })
+    };
+    w.frame(link, all("m1", &m1, 1));
+    w.tick();
+    w.frame(link, all("m2", &m2, 2));
+    w.frame(link, ToGateway::Recall { app: "shop", user: None, tell: true, id: "m2" });
+    w.frame(link, ToGateway::Recall { app: "shop", user: None, tell: true, id: "m1" });
+    w.frame(link, all("m1", &m1, 1));
+    w.tick();
+    let recall_m2 = r#"{"type":"recall","id":"m2"}"#.to_owned();
+    for slot in [0, 1] {
+        assert_eq!(w.heard(slot), [pushed(1, false, "m1"), recall_m2.clone(), RECALL_M1.to_owned()]);
+        w.acks(slot, 1);
+    }
+    assert!(w.told(link).is_empty(), "what was taken back is not acknowledged");
+}
+
+#[test]
+fn a_newer_push_of_the_same_key_replaces_the_one_that_waits() {
+    let mut w = World::new();
+    let link = w.link(1);
+    w.live(link, 0, "alice");
+    fn state<'a>(n: u64, id: &'a str, key: &'a str, tail: &'a [u8]) -> Push<'a> {
+        Push { policy: OutboxPolicy::Collapse, collapse: Some(key), ..to("alice", n, id, tail) }
+    }
+    for (n, id) in (1..).zip(["a", "b", "c"]) {
+        w.push(link, to("alice", n, id, &big(id)));
+    }
+    w.push(link, state(4, "p1", "price", &tail("p1")));
+    w.push(link, state(5, "q", "other", &tail("q")));
+    w.push(link, state(6, "p2", "price", &tail("p2")));
+    w.push(link, state(7, "p3", "price", &tail("p3")));
+    let collapsed = |reference| say(ToDispatcher::Collapsed { reference });
+    assert_eq!(w.told(link), [collapsed(4), collapsed(6)]);
+    let mut heard = w.heard(0);
+    w.tick();
+    heard.extend(w.heard(0));
+    let gaps = [4, 6].map(|n| format!(r#"{{"type":"gap","from":{n},"to":{n}}}"#));
+    assert_eq!(outline(&heard), ["1 a", "2 b", "3 c", &gaps[0], "5 q", &gaps[1], "7 p3"]);
+}
+
+#[test]
+fn receipts_go_to_whoever_serves_the_user() {
+    let mut w = World::new();
+    let link = w.link(1);
+    w.connect_device(0, "alice", "d1");
+    w.finish_replay(link, "alice");
+    w.says(0, r#"{"type":"receipt","ids":["m1","","m2"],"event":"read"}"#);
+    let receipt = |id| {
+        say(ToDispatcher::Receipt { app: "shop", user: "alice", device: Some("d1"), event: ReceiptEvent::Read, id })
+    };
+    assert_eq!(w.told(link), ["m1", "m2"].map(receipt));
+}
+
+#[test]
+fn a_client_that_floods_waits_for_the_next_tick() {
+    let mut w = World::with(|s| s.client_message_bytes_max = INBOUND_BYTES_PER_TICK);
+    w.connect(0, "alice");
+    w.connect(1, "bob");
+    w.tick();
+    let text = format!(r#"{{"type":"dance","text":"{}"}}"#, "x".repeat(INBOUND_BYTES_PER_TICK / 2));
+    w.says(0, &text);
+    assert!(!w.out.peers[&0].paused);
+    w.says(0, &text);
+    w.says(1, &text);
+    assert!(w.out.peers[&0].paused && !w.out.peers[&1].paused);
+    w.pass(100);
+    assert!(!w.out.peers[&0].paused);
+    w.says(0, &text);
+    w.says(0, &text);
+    w.gone(0);
+    w.pass(100);
+}
+
+#[test]
+fn a_session_that_acknowledged_everything_holds_nothing_for_it() {
+    let mut w = World::new();
+    let link = w.link(1);
+    w.live(link, 0, "alice");
+    for n in 1..=3 {
+        w.push(link, to("alice", n, &format!("m{n}"), &tail(&format!("m{n}"))));
+    }
+    assert!(w.shard.slots.session(0).is_some_and(|s| s.outbox.is_some()));
+    w.heard(0);
+    w.acks(0, 3);
+    w.tick();
+    assert!(w.shard.slots.session(0).is_some_and(|s| s.outbox.is_none()));
+    assert!(w.shard.watch.is_empty() && !w.shard.is_walking(), "nothing waits to be looked at");
+}

@@ -1,0 +1,109 @@
+//! What dispatchers send to shards.
+
+use super::{
+    bytes::{FrameError, Reader, Writer},
+    kind,
+    push::{All, Push, decode_all, decode_push, encode_all, encode_push},
+};
+
+/// What a dispatcher sends to a shard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ToGateway<'a> {
+    /// Deliver this.
+    Push(Push<'a>),
+    /// Deliver this to everyone.
+    All(All<'a>),
+    /// The sender takes a message back: pushes of it are not sent any more.
+    Recall {
+        /// The app.
+        app: &'a str,
+        /// The user; `None`: every user of the app.
+        user: Option<&'a str>,
+        /// Whether sessions are told and what they hold is forgotten; else only pushes that come later are meant.
+        tell: bool,
+        /// The message id.
+        id: &'a str,
+    },
+    /// All of the user's stream up to the shard's counter `k` of `episode` was sent in `round`.
+    Replayed {
+        /// The app.
+        app: &'a str,
+        /// The user.
+        user: &'a str,
+        /// From [`ToDispatcher::Online`].
+        episode: u64,
+        /// From [`ToDispatcher::Online`].
+        round: u32,
+        /// How many deferred pushes of the episode the stream has taken.
+        k: u64,
+        /// Up to which position the app's stream of messages to everyone was sent too.
+        all: u64,
+    },
+    /// Something was stored for the user with this placement hash: if a session is online, replay.
+    Stored {
+        /// `placement::user_hash` under the gateway's seed.
+        hash: u64,
+    },
+    /// Something was stored for users that are no longer known: replay for every user online, paced.
+    StoredMany,
+    /// Are you there?
+    Ping,
+}
+impl<'a> ToGateway<'a> {
+    /// Appends the frame, length word first.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Push(p) => encode_push(p, out),
+            Self::All(all) => encode_all(all, out),
+            Self::Recall { app, user, tell, id } => Writer::begin(out, kind::RECALL)
+                .u8(u8::from(*tell))
+                .text(app)
+                .text(user.unwrap_or(""))
+                .text(id)
+                .finish(),
+            Self::Replayed { app, user, episode, round, k, all } => Writer::begin(out, kind::REPLAYED)
+                .text(app)
+                .text(user)
+                .u64(*episode)
+                .u32(*round)
+                .u64(*k)
+                .u64(*all)
+                .finish(),
+            Self::Stored { hash } => Writer::begin(out, kind::STORED).u64(*hash).finish(),
+            Self::StoredMany => Writer::begin(out, kind::STORED_MANY).finish(),
+            Self::Ping => Writer::begin(out, kind::PING).finish(),
+        }
+    }
+
+    /// Reads a frame's body as [`super::take_frame`] returns it.
+    pub fn decode(body: &'a [u8]) -> Result<Self, FrameError> {
+        let mut r = Reader::new(body)?;
+        let frame = match r.kind() {
+            kind::PUSH => Self::Push(decode_push(&mut r)?),
+            kind::REPLAYED => Self::Replayed {
+                app: r.text("app")?,
+                user: r.text("user")?,
+                episode: r.u64()?,
+                round: r.u32()?,
+                k: r.u64()?,
+                all: r.u64()?,
+            },
+            kind::ALL => Self::All(decode_all(&mut r)?),
+            kind::RECALL => Self::Recall {
+                tell: r.u8()? != 0,
+                app: r.text("app")?,
+                user: r.text_or_none("user")?,
+                id: r.text("id")?,
+            },
+            kind::STORED => Self::Stored { hash: r.u64()? },
+            kind::STORED_MANY => Self::StoredMany,
+            kind::PING => Self::Ping,
+            kind => return Err(FrameError::Kind { kind }),
+        };
+        r.end(frame)
+    }
+}
+/// Whether an encoded frame, length word first, is a push to one user or to everyone: these use credit.
+pub fn is_push(frame: &[u8]) -> bool {
+    matches!(frame.get(4), Some(&kind::PUSH | &kind::ALL))
+}
