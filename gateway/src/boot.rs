@@ -21,6 +21,7 @@ use tracing::{error, info, warn};
 pub use crate::crowd::engine::Engine;
 use crate::{
     admin::AdminThread,
+    admission::Admission,
     config::{ConfigError, EngineChoice, GatewayConfig, Settings},
     crowd::probe::Unavailable,
     descriptors, limits,
@@ -114,15 +115,18 @@ pub fn start(config: &GatewayConfig, apps: Arc<Apps>, options: StartOptions) -> 
     }
     let (mail, mailboxes): (Vec<_>, Vec<_>) =
         threads.iter().map(|t| mailbox(limits::MAILBOX_ENTRIES_MAX, t.bell.clone())).unzip();
+    let clock = Clock::start();
     let site = Arc::new(Site {
         host: host(&settings, options.epoch)?,
+        // A seed of its own: that of the placement is told to dispatchers.
+        admission: Admission::new(&settings.limits, random()?, clock, settings.shards),
         settings,
         apps,
         page: options.page,
         mail,
         metrics: (0..count).map(|_| Arc::new(ShardMetrics::default())).collect(),
         tls: tls.clone(),
-        clock: Clock::start(),
+        clock,
         draining: AtomicBool::new(false),
     });
     let admin = admin.pop().ok_or_else(|| BootError::Admin(io::ErrorKind::NotFound.into()))?;

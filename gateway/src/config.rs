@@ -6,11 +6,18 @@ use pushgate_protocol::ids::NodeId;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::{
+    door::{ForwardedHeader, Origins, Proxies, ProxyProtocol},
+    limits::GatewayLimits,
+};
 pub use crate::crowd::engine::EngineChoice;
 use crate::{
-    limits,
+    limits as bounds,
     tls::config::{TlsConfig, TlsSettings},
 };
+
+mod door;
+mod limits;
 
 /// `[gateway]`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -46,30 +53,21 @@ pub struct GatewayConfig {
     /// `[tls]`, put here by whoever starts the gateway.
     #[serde(skip)]
     pub tls: TlsConfig,
+    /// Origins whose web pages may connect: exact, such as `https://app.example.com`, or with a wildcard for any part before a
+    /// domain, such as `https://*.example.com`. Clients that are no browser name none and are not asked. Default: empty, every
+    /// origin.
+    pub origins: Vec<String>,
+    /// Whether connections begin with a PROXY protocol header: `off`, or `v2`, and then nobody but `trusted_proxies` may
+    /// connect. Default `off`.
+    pub proxy_protocol: ProxyProtocol,
+    /// The header line by which `trusted_proxies` name the client: `off`, `x-forwarded-for` or `forwarded` (RFC 7239).
+    /// Default `off`.
+    pub forwarded_header: ForwardedHeader,
+    /// Networks of the proxies in front of the gateway, such as `10.0.0.0/8`. What they say of a client is believed.
+    /// Default: none.
+    pub trusted_proxies: Vec<String>,
     /// Bounds.
     pub limits: GatewayLimits,
-}
-
-/// `[gateway.limits]`
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct GatewayLimits {
-    /// Largest request head, bytes, 1024 to 65536. Default 8192.
-    pub head_bytes_max: u32,
-    /// Time from accept to the end of the handshake, milliseconds, 100 to 300000. Default 10000.
-    pub handshake_timeout_ms: u32,
-    /// Handshakes one shard serves at a time, 1 to 65536; more connections wait to be accepted. Default 1024.
-    pub pending_handshakes_max: u32,
-    /// Heartbeat interval that clients are told, seconds, 1 to 3600. Default 30.
-    pub heartbeat_s: u32,
-    /// Silence of a client after which its session ends, milliseconds; longer than the heartbeat. Default 75000.
-    pub idle_timeout_ms: u32,
-    /// Bytes of pushes that may wait for one client's socket, at least 540672. Default 1048576.
-    pub outbox_bytes_max: u32,
-    /// Pushes that one session may leave unacknowledged, 1 to 65536. Default 8192.
-    pub unacked_max: u32,
-    /// Time that a shutdown waits for clients to read their close frame, milliseconds, 0 to 300000. Default 5000.
-    pub shutdown_timeout_ms: u32,
 }
 
 impl Default for GatewayConfig {
@@ -88,22 +86,11 @@ impl Default for GatewayConfig {
             link_key: None,
             link_key_file: None,
             tls: TlsConfig::default(),
+            origins: Vec::new(),
+            proxy_protocol: ProxyProtocol::Off,
+            forwarded_header: ForwardedHeader::Off,
+            trusted_proxies: Vec::new(),
             limits: GatewayLimits::default(),
-        }
-    }
-}
-
-impl Default for GatewayLimits {
-    fn default() -> Self {
-        Self {
-            head_bytes_max: limits::REQUEST_HEAD_BYTES,
-            handshake_timeout_ms: limits::HANDSHAKE_TIMEOUT_MS,
-            pending_handshakes_max: limits::PENDING_HANDSHAKES,
-            heartbeat_s: limits::HEARTBEAT_S,
-            idle_timeout_ms: limits::IDLE_TIMEOUT_MS as u32,
-            outbox_bytes_max: limits::OUTBOX_BYTES_MAX as u32,
-            unacked_max: limits::UNACKED_MAX as u32,
-            shutdown_timeout_ms: limits::SHUTDOWN_TIMEOUT_MS,
         }
     }
 }
@@ -162,10 +149,14 @@ pub struct Settings {
     pub engine: EngineChoice,
     /// Serve `/v1/echo`.
     pub echo: bool,
-    /// At least [`limits::LINK_KEY_BYTES_MIN`] bytes.
+    /// At least [`crate::limits::LINK_KEY_BYTES_MIN`] bytes.
     pub link_key: Vec<u8>,
     /// TLS for clients, if they come with it.
     pub tls: Option<TlsSettings>,
+    /// Web pages that may connect.
+    pub origins: Origins,
+    /// What is believed of a client's address.
+    pub proxies: Proxies,
     /// Within their ranges.
     pub limits: GatewayLimits,
 }
@@ -173,8 +164,8 @@ pub struct Settings {
 impl GatewayConfig {
     /// Checks every value, resolves addresses and reads the key file.
     pub fn check(&self) -> Result<Settings, ConfigError> {
-        if self.shards > limits::SHARDS_MAX {
-            return Err(value("gateway.shards", self.shards, format!("0 to {}", limits::SHARDS_MAX)));
+        if self.shards > bounds::SHARDS_MAX {
+            return Err(value("gateway.shards", self.shards, format!("0 to {}", bounds::SHARDS_MAX)));
         }
         if let Some(url) = &self.advertise
             && !(url.starts_with("ws://") || url.starts_with("wss://"))
@@ -200,6 +191,8 @@ impl GatewayConfig {
             echo: self.echo,
             link_key: self.link_key()?,
             tls: self.tls.check()?,
+            origins: Origins::parse(&self.origins)?,
+            proxies: Proxies::parse(self.proxy_protocol, self.forwarded_header, &self.trusted_proxies)?,
             limits: self.limits.clone(),
         })
     }
@@ -225,34 +218,18 @@ impl GatewayConfig {
                 return Err(ConfigError::Missing { key: "gateway.link_key", problem });
             }
         };
-        if bytes.len() < limits::LINK_KEY_BYTES_MIN {
-            let expected = format!("at least {} bytes", limits::LINK_KEY_BYTES_MIN);
+        if bytes.len() < bounds::LINK_KEY_BYTES_MIN {
+            let expected = format!("at least {} bytes", bounds::LINK_KEY_BYTES_MIN);
             return Err(value(key, format!("{} bytes long", bytes.len()), expected));
         }
         Ok(bytes)
     }
 }
 
-impl GatewayLimits {
-    fn check(&self) -> Result<(), ConfigError> {
-        let within = |key, v: u32, min: u32, max: u32| {
-            if (min..=max).contains(&v) { Ok(()) } else { Err(value(key, v, format!("{min} to {max}"))) }
-        };
-        within("gateway.limits.head_bytes_max", self.head_bytes_max, 1024, limits::REQUEST_HEAD_BYTES_MAX)?;
-        within("gateway.limits.handshake_timeout_ms", self.handshake_timeout_ms, 100, 300_000)?;
-        within("gateway.limits.pending_handshakes_max", self.pending_handshakes_max, 1, 65_536)?;
-        within("gateway.limits.heartbeat_s", self.heartbeat_s, 1, 3_600)?;
-        within("gateway.limits.idle_timeout_ms", self.idle_timeout_ms, self.heartbeat_s * 1_000 + 1, 86_400_000)?;
-        within("gateway.limits.outbox_bytes_max", self.outbox_bytes_max, limits::OUTBOX_BYTES_MIN, 1 << 30)?;
-        within("gateway.limits.unacked_max", self.unacked_max, 1, 65_536)?;
-        within("gateway.limits.shutdown_timeout_ms", self.shutdown_timeout_ms, 0, 300_000)
-    }
-}
-
 /// Cores this process may use: affinity and cgroup quota, at least 1.
 fn usable_cores() -> u16 {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    u16::try_from(cores).unwrap_or(limits::SHARDS_MAX).min(limits::SHARDS_MAX)
+    u16::try_from(cores).unwrap_or(bounds::SHARDS_MAX).min(bounds::SHARDS_MAX)
 }
 
 fn address(key: &'static str, text: &str) -> Result<SocketAddr, ConfigError> {
@@ -298,6 +275,12 @@ mod tests {
         assert!(refused(|c| c.link_key_file = Some("/x".into())).contains("both set"));
         assert!(refused(|c| c.advertise = Some("http://x".into())).contains("ws://"));
         assert!(refused(|c| c.advertise_links = Some("x".into())).contains("host:port"));
+        assert!(refused(|c| c.origins = vec!["example.com".into()]).contains("gateway.origins is \"example.com\""));
+        assert!(refused(|c| c.trusted_proxies = vec!["10/8".into()]).contains("gateway.trusted_proxies is \"10/8\""));
+        assert!(refused(|c| c.proxy_protocol = ProxyProtocol::V2).contains("gateway.trusted_proxies is empty"));
+        assert!(
+            refused(|c| c.forwarded_header = ForwardedHeader::Forwarded).contains("gateway.trusted_proxies is empty")
+        );
         assert!(refused(|c| c.node = String::new()).contains("node is empty"));
     }
 

@@ -3,6 +3,7 @@
 //! | module | owns |
 //! |---|---|
 //! | [`admin`] | metrics, health, sessions of a user |
+//! | [`admission`] | how many connections an address and an app have |
 //! | [`boot`] | starting and stopping a gateway |
 //! | [`config`] | `[gateway]` of the configuration, checked |
 //! | [`core`] | sessions, sans-I/O |
@@ -18,6 +19,7 @@
 //! | [`upgrade`] | client requests until they are sessions |
 
 mod admin;
+mod admission;
 pub mod boot;
 pub mod config;
 pub mod core;

@@ -57,6 +57,12 @@ pub const WRITE_TIMEOUT_MS: u64 = 30_000;
 pub const STAGED_BYTES_MAX: usize = 64 * 1024;
 /// Longest message taken from a client, by default, bytes.
 pub const CLIENT_MESSAGE_BYTES_MAX: usize = 64 * 1024;
+/// Messages and control frames per second that one session may send, by default: far more than a person makes.
+pub const CLIENT_MESSAGES_PER_S: u32 = 50;
+/// Messages and control frames that one session may send at once, by default.
+pub const CLIENT_MESSAGES_BURST: u32 = 500;
+/// Largest such burst that a configuration may set: what was sent is counted in tenths, in 16 bits.
+pub const CLIENT_MESSAGES_BURST_MAX: u32 = 6_000;
 /// Longest message of an echo connection, bytes.
 pub const ECHO_MESSAGE_BYTES_MAX: usize = 16 << 20;
 /// An echo connection with more than this waiting is not received from until half of it went out; bytes.
@@ -148,6 +154,12 @@ pub const BIND_PAUSE_MS: u64 = 25;
 /// Pause after an accept that failed for lack of descriptors or memory, milliseconds.
 pub const ACCEPT_PAUSE_MS: u64 = 50;
 
+/// Largest rate of handshakes that a configuration may set, per second.
+pub const RATE_PER_S_MAX: u32 = 1_000_000;
+/// Cells of each of the two rows in which addresses are counted; an address has one cell in each. Two rows of 4-byte cells are
+/// 512 KiB, whatever the number of addresses.
+pub const ADDRESS_CELLS: usize = 1 << 16;
+
 /// Entries of a shard's mailbox. A hand-off that finds it full is answered 503.
 pub const MAILBOX_ENTRIES_MAX: usize = 4096;
 /// Entries of a mailbox handled in one turn, so that a storm of connects does not delay pushes.
@@ -208,6 +220,8 @@ pub const CERTIFICATE_NOTICE_S: u64 = 14 * 86_400;
 /// How long the admin port waits for a shard's answer, milliseconds.
 pub const ADMIN_REPLY_MS: u64 = 2_000;
 
+const _: () = assert!(CLIENT_MESSAGES_BURST_MAX * 10 + 10 <= u16::MAX as u32, "a burst is counted in 16 bits");
+const _: () = assert!(ADDRESS_CELLS == 1 << 16, "a cell has 16 bits of an address' hash");
 const _: () = assert!(LINK_OUTPUT_PAUSE_BYTES < LINK_OUTPUT_BYTES_MAX, "a link is paused before it is closed");
 const _: () = assert!(LINK_READ_BYTES <= LINK_FRAME_BYTES_MAX, "the read buffer grows to hold one frame");
 const _: () = assert!(OUTBOX_BYTES_MAX >= OUTBOX_BYTES_MIN as usize, "the default outbox holds the largest push");

@@ -17,7 +17,14 @@ use prometheus_client::{
     metrics::{counter::ConstCounter, gauge::ConstGauge},
 };
 
-use crate::{core, tls::acceptor::Acceptor, upgrade::answer::Status};
+use crate::{
+    core,
+    tls::acceptor::Acceptor,
+    upgrade::{
+        Reason,
+        answer::{Answer, Status},
+    },
+};
 
 use self::tls::TlsMetrics;
 
@@ -50,10 +57,14 @@ pub(crate) struct ShardMetrics {
     pub(crate) accepted: Number,
     /// Accepts that failed, for lack of descriptors or memory.
     pub(crate) accept_errors: Number,
+    /// Times that accepting waited for its rate.
+    pub(crate) accept_waits: Number,
     /// Client handshakes under way.
     pub(crate) handshakes: Number,
     /// Requests answered without an upgrade, by status.
     answers: [Number; Status::ALL.len()],
+    /// Connections that did not become sessions, by reason.
+    failures: [Number; Reason::ALL.len()],
     /// Sessions handed to another shard.
     pub(crate) handed_off: Number,
     /// Hand-offs refused because the owner's mailbox was full.
@@ -85,8 +96,19 @@ pub(crate) struct ShardMetrics {
 }
 
 impl ShardMetrics {
+    /// Counts a connection that did not become a session.
+    pub(crate) fn failed(&self, reason: Reason) {
+        if let Some(number) = self.failures.get(reason as usize) {
+            number.add(1);
+        }
+    }
+
     /// Counts an answer.
-    pub(crate) fn answered(&self, status: Status) {
+    pub(crate) fn answered(&self, answer: &Answer) {
+        if let Some(reason) = answer.reason() {
+            self.failed(reason);
+        }
+        let status = answer.status();
         if let Some(number) = Status::ALL.iter().position(|s| *s == status).and_then(|n| self.answers.get(n)) {
             number.add(1);
         }
@@ -130,6 +152,7 @@ const CORE: &[Series<core::ShardMetrics>] = &[
     series!(Gauge, "pushgate_sessions", "Sessions standing", |m| m.sessions),
     series!(Gauge, "pushgate_echoes", "Echo connections standing", |m| m.echoes),
     series!(Gauge, "pushgate_users", "Users with at least one session", |m| m.users),
+    series!(Gauge, "pushgate_table_bytes", "Bytes of the tables of sessions and users", |m| m.table_bytes),
     series!(Gauge, "pushgate_users_replaying", "Users whose stream is being replayed", |m| m.replaying),
     series!(Counter, "pushgate_sessions_opened", "Sessions opened", |m| m.opened),
     series!(Counter, "pushgate_sessions_resumed", "Sessions that resumed one of this gateway", |m| m.resumed),
@@ -152,6 +175,7 @@ const CORE: &[Series<core::ShardMetrics>] = &[
     series!(Counter, "pushgate_closed_slow", "Sessions closed with 4002", |m| m.outbox_closes),
     series!(Counter, "pushgate_closed_echoes", "Echo connections closed with 1013", |m| m.echo_closes),
     series!(Counter, "pushgate_closed_idle", "Sessions closed with 4008", |m| m.idle_closes),
+    series!(Counter, "pushgate_closed_rate", "Sessions closed with 4029", |m| m.rate_closes),
     series!(Counter, "pushgate_closed_token", "Sessions closed with 4001", |m| m.token_closes),
     series!(Counter, "pushgate_bad_clients", "Clients that broke the framing or the dialect", |m| m.bad_clients),
     series!(Counter, "pushgate_pushes_to_all", "Pushes to everyone that links brought", |m| m.pushes_to_all),
@@ -166,6 +190,7 @@ const CORE: &[Series<core::ShardMetrics>] = &[
 const SHARD: &[Series<ShardMetrics>] = &[
     series!(Counter, "pushgate_accepted", "Client connections accepted", |m| m.accepted.read()),
     series!(Counter, "pushgate_accept_errors", "Accepts that failed", |m| m.accept_errors.read()),
+    series!(Counter, "pushgate_accept_waits", "Times that accepting waited for its rate", |m| m.accept_waits.read()),
     series!(Gauge, "pushgate_handshakes", "Client handshakes under way", |m| m.handshakes.read()),
     series!(Counter, "pushgate_handed_off", "Sessions moved to their owner shard", |m| m.handed_off.read()),
     series!(Counter, "pushgate_mailbox_full", "Hand-offs refused by a full mailbox", |m| m.mailbox_full.read()),
@@ -198,6 +223,15 @@ impl Collector for Exposition {
         }
         if let Some(acceptor) = &self.tls {
             tls::encode(&mut encoder, &self.shards, acceptor)?;
+        }
+        let kind = ConstCounter::new(0u64).metric_type();
+        let help = "Connections that did not become sessions, by reason";
+        let mut family = encoder.encode_descriptor("pushgate_handshake_failures", help, None, kind)?;
+        for (shard, metrics) in self.shards.iter().enumerate() {
+            for (reason, count) in Reason::ALL.into_iter().zip(metrics.failures.iter().map(Number::read)) {
+                let labels = [("shard", shard.to_string()), ("reason", reason.as_str().to_owned())];
+                ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
+            }
         }
         let kind = ConstCounter::new(0u64).metric_type();
         let mut family =

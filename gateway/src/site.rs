@@ -8,8 +8,8 @@ use std::{
 use pushgate_protocol::auth::Apps;
 
 use crate::{
-    config::Settings, core::Now, links::handshake::Host, mailbox::MailSender, metrics::ShardMetrics, shard::Mail,
-    tls::acceptor::Acceptor,
+    admission::Admission, config::Settings, core::Now, links::handshake::Host, mailbox::MailSender,
+    metrics::ShardMetrics, shard::Mail, tls::acceptor::Acceptor,
 };
 
 /// One gateway, as its threads see it.
@@ -29,6 +29,8 @@ pub(crate) struct Site {
     pub(crate) metrics: Vec<Arc<ShardMetrics>>,
     /// Certificates, if clients come with TLS.
     pub(crate) tls: Option<Arc<Acceptor>>,
+    /// Who is counted at the door.
+    pub(crate) admission: Arc<Admission>,
     /// The process' clock.
     pub(crate) clock: Clock,
     /// Set once, by a shutdown: nothing new is taken.

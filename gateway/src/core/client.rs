@@ -12,7 +12,13 @@ use pushgate_protocol::{
 };
 
 use super::{Now, Shard, outbox::Pushed, slots::Entry, users::User};
-use crate::crowd::{ConnId, Outgoing};
+use crate::{
+    crowd::{ConnId, Outgoing},
+    limits::CLIENT_MESSAGES_BURST_MAX,
+};
+
+/// A message, in the unit that a session's rate is counted in.
+const MESSAGE_TENTHS: u32 = 10;
 
 impl Shard {
     /// Bytes came from a connection; they are unmasked in place.
@@ -23,6 +29,10 @@ impl Shard {
         self.metrics.bytes_in += bytes.len() as u64;
         let (mut decoder, message_bytes_max) = match self.slots.entry_mut(conn.slot) {
             Some(Entry::Session(session)) => {
+                let passed_ds = now.tenths().saturating_sub(session.heard_ds);
+                // So many messages a second are so many tenths in a tenth of a second.
+                let regained = passed_ds.saturating_mul(self.settings.client_messages_per_s);
+                session.spent = u32::from(session.spent).saturating_sub(regained) as u16;
                 session.heard_ds = now.tenths();
                 session.pinged = false;
                 (std::mem::take(&mut session.decoder), self.settings.client_message_bytes_max)
@@ -40,6 +50,7 @@ impl Shard {
                     at += used;
                     self.metrics.frames_in += 1;
                     self.heard(now, conn, event, out);
+                    self.charge(now, conn, out);
                 }
                 Err(violation) => {
                     self.metrics.bad_clients += 1;
@@ -55,6 +66,24 @@ impl Shard {
             session.decoder = decoder;
         }
         self.spend_inbound(conn, came, out);
+    }
+
+    /// Counts a message against its session's rate.
+    fn charge(&mut self, now: Now, conn: ConnId, out: &mut dyn Outgoing) {
+        let burst = self.settings.client_messages_burst.min(CLIENT_MESSAGES_BURST_MAX) * MESSAGE_TENTHS;
+        if !self.slots.holds(conn) {
+            return;
+        }
+        let Some(session) = self.slots.session_mut(conn.slot) else {
+            return;
+        };
+        let spent = u32::from(session.spent) + MESSAGE_TENTHS;
+        if spent <= burst {
+            session.spent = spent as u16;
+            return;
+        }
+        self.metrics.rate_closes += 1;
+        self.end(now, conn.slot, Some((CloseCode::RATE, "too many messages")), out);
     }
 
     fn heard(&mut self, now: Now, conn: ConnId, event: Event<'_>, out: &mut dyn Outgoing) {
@@ -94,7 +123,12 @@ impl Shard {
         match wire.decode(text) {
             Ok(ClientFrame::Ack { seq }) => {
                 self.metrics.acks += 1;
-                self.acknowledge(slot, seq);
+                if self.acknowledge(slot, seq) > 0
+                    && let Some(session) = self.slots.session_mut(slot)
+                {
+                    // There are as many of these as there were pushes: they are not counted.
+                    session.spent = session.spent.saturating_sub(MESSAGE_TENTHS as u16);
+                }
                 self.note_progress(slot, out);
             }
             Ok(ClientFrame::Ping) => self.say(slot, &ServerFrame::Pong { time_ms: now.unix_ms }, out),
@@ -132,19 +166,20 @@ impl Shard {
         }
     }
 
-    /// Takes a session's cumulative acknowledgement.
-    pub(super) fn acknowledge(&mut self, slot: u32, seq: u64) {
+    /// Takes a session's cumulative acknowledgement; returns how many pushes it was for.
+    pub(super) fn acknowledge(&mut self, slot: u32, seq: u64) -> usize {
         let Some(session) = self.slots.session_mut(slot) else {
-            return;
+            return 0;
         };
         let Some(outbox) = session.outbox.as_deref_mut() else {
-            return;
+            return 0;
         };
         let acked = outbox.acknowledge(seq);
         if outbox.is_empty() {
             session.outbox = None;
         }
         let (user, device) = (session.user, session.device.clone());
+        let count = acked.len();
         for pushed in acked {
             if pushed.shared {
                 self.metrics.acked += 1;
@@ -154,6 +189,7 @@ impl Shard {
                 self.tell_acked(user, &pushed, device.as_ref().map(|d| d.as_str()));
             }
         }
+        count
     }
 
     fn tell_acked(&mut self, user: u32, pushed: &Rc<Pushed>, device: Option<&str>) {

@@ -9,6 +9,8 @@ pub struct ShardMetrics {
     pub echoes: u64,
     /// Gauge: users with at least one session.
     pub users: u64,
+    /// Gauge: bytes of the tables of sessions, by count.
+    pub table_bytes: u64,
     /// Gauge: users whose stream is being replayed.
     pub replaying: u64,
     /// Sessions opened.
@@ -51,6 +53,8 @@ pub struct ShardMetrics {
     pub echo_closes: u64,
     /// Sessions closed with 4008.
     pub idle_closes: u64,
+    /// Sessions closed with 4029.
+    pub rate_closes: u64,
     /// Sessions closed with 4001.
     pub token_closes: u64,
     /// Clients that broke the framing or the dialect.

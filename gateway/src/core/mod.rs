@@ -14,6 +14,7 @@
 //! | `pace` | clients that are behind, or read nothing |
 //! | `beat` | idle clients, tokens that end, outboxes that move |
 //! | `echo` | connections that get their messages back |
+//! | `provenance` | what connections brought along |
 //! | `slots`, `users`, `links`, `outbox`, `tails` | the tables, and what stands in them |
 //! | `metrics` | counters |
 //!
@@ -23,6 +24,7 @@
 
 mod beat;
 mod client;
+mod column;
 mod echo;
 mod everyone;
 mod inbound;
@@ -30,6 +32,7 @@ mod links;
 mod metrics;
 mod outbox;
 mod pace;
+mod provenance;
 mod push;
 mod recalled;
 mod replay;
@@ -42,7 +45,8 @@ mod users;
 pub use self::{
     links::LinkId,
     metrics::ShardMetrics,
-    settings::{Now, OwnerCheck, SessionOpen, SessionView, ShardSettings, Verifier},
+    provenance::{Provenance, TokenMark},
+    settings::{Left, Now, OwnerCheck, SessionOpen, SessionView, ShardSettings, Verifier},
     shard::Shard,
 };
 

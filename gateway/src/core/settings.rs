@@ -25,6 +25,9 @@ pub type OwnerCheck = Box<dyn Fn(&str, &str) -> bool>;
 /// Returns when the token ends, Unix milliseconds, or why it is refused, in words for the client's author.
 pub type Verifier = Box<dyn Fn(&AppId, &UserId, &str, u64) -> Result<u64, String>>;
 
+/// Told when a connection that was attached is forgotten: the ticket it brought, and its app if it was a session.
+pub type Left = Box<dyn Fn(u32, Option<&AppId>)>;
+
 /// A shard's settings.
 pub struct ShardSettings {
     /// This run of the gateway; part of every session id.
@@ -58,6 +61,12 @@ pub struct ShardSettings {
     pub write_timeout_ms: u64,
     /// Longest message taken from a client, bytes.
     pub client_message_bytes_max: usize,
+    /// Messages and control frames per second that one session may send.
+    pub client_messages_per_s: u32,
+    /// How many of them at once, at most `limits::CLIENT_MESSAGES_BURST_MAX`.
+    pub client_messages_burst: u32,
+    /// Told of every connection's end.
+    pub left: Left,
 }
 
 impl ShardSettings {
@@ -80,6 +89,9 @@ impl ShardSettings {
             unacked_max: limits::UNACKED_MAX,
             write_timeout_ms: limits::WRITE_TIMEOUT_MS,
             client_message_bytes_max: limits::CLIENT_MESSAGE_BYTES_MAX,
+            client_messages_per_s: limits::CLIENT_MESSAGES_PER_S,
+            client_messages_burst: limits::CLIENT_MESSAGES_BURST,
+            left: Box::new(|_, _| ()),
         }
     }
 }

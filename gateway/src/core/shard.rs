@@ -17,6 +17,7 @@ use super::{
     inbound::Inbound,
     links::Links,
     outbox::Pushed,
+    provenance::Provenances,
     recalled::Recalled,
     replay::Sweep,
     slots::{Entry, NO_SLOT, Session, Slots},
@@ -29,6 +30,7 @@ pub struct Shard {
     pub(super) settings: ShardSettings,
     pub(super) verifier: Verifier,
     pub(super) slots: Slots,
+    pub(super) provenances: Provenances,
     pub(super) users: Users,
     pub(super) links: Links,
     pub(super) metrics: ShardMetrics,
@@ -56,6 +58,7 @@ impl Shard {
             settings,
             verifier,
             slots: Slots::default(),
+            provenances: Provenances::default(),
             links: Links::default(),
             metrics: ShardMetrics::default(),
             watch: VecDeque::new(),
@@ -91,6 +94,7 @@ impl Shard {
             expires_ms: open.expires_ms,
             device: open.device,
             decoder: ws::Decoder::default(),
+            spent: 0,
             outbox: None,
             platform: open.platform,
             wire: open.wire,
@@ -239,9 +243,9 @@ impl Shard {
         self.slots_of(user).filter_map(|slot| self.slots.session(slot)).map(view).collect()
     }
 
-    /// Closes a session with 4003; false if it does not stand. Looks at every slot: for administrators.
+    /// Closes a session with 4003; false if it does not stand.
     pub fn kick(&mut self, now: Now, id: SessionId, out: &mut dyn Outgoing) -> bool {
-        let standing = (0..self.slots.len()).find(|&s| self.slots.session(s).is_some_and(|s| self.id_of(s) == id));
+        let standing = self.standing(id);
         if let Some(slot) = standing {
             self.end(now, slot, Some((CloseCode::KICKED, "ended by an administrator")), out);
         }
@@ -250,7 +254,8 @@ impl Shard {
 
     /// The counters now.
     pub fn metrics(&self) -> ShardMetrics {
-        self.metrics
+        let table_bytes = self.slots.bytes() + self.provenances.bytes() + self.users.bytes();
+        ShardMetrics { table_bytes: table_bytes as u64, ..self.metrics }
     }
 
     /// Closes every connection with 1012. The crowd should turn, and the links be written, until both are empty.
@@ -271,14 +276,17 @@ impl Shard {
 
     /// Forgets what a slot holds and answers for what it held.
     fn forget(&mut self, _now: Now, slot: u32, _out: &mut dyn Outgoing) {
+        let ticket = self.provenances.take(slot);
         match self.slots.take(slot) {
             Entry::Vacant => {}
             Entry::Echo(echo) => {
                 self.metrics.echoes -= 1;
                 self.echo_bytes -= echo.held_bytes;
+                (self.settings.left)(ticket, None);
             }
             Entry::Session(session) => {
                 self.metrics.sessions -= 1;
+                (self.settings.left)(ticket, self.users.user(session.user).map(|u| &u.app));
                 self.unlink(&session, slot);
                 self.give_up(session);
             }

@@ -30,6 +30,8 @@ pub(super) struct Session {
     pub(super) expires_ms: u64,
     pub(super) device: Option<DeviceId>,
     pub(super) decoder: Decoder,
+    /// What it has sent of its burst of messages, in tenths of a message.
+    pub(super) spent: u16,
     /// What waits for the socket or for acknowledgement; none when nothing does.
     pub(super) outbox: Option<Box<Outbox>>,
     pub(super) platform: Option<Platform>,
@@ -71,6 +73,11 @@ impl Slots {
     /// How many slots there are, vacant ones included.
     pub(super) fn len(&self) -> u32 {
         (self.chunks.len() * CHUNK) as u32
+    }
+
+    /// Bytes held, without what entries own.
+    pub(super) fn bytes(&self) -> usize {
+        self.chunks.len() * CHUNK * size_of::<Entry>()
     }
 
     pub(super) fn entry(&self, slot: u32) -> &Entry {

@@ -69,6 +69,11 @@ impl Users {
         self.index.len()
     }
 
+    /// Bytes held, without the users' ids.
+    pub(super) fn bytes(&self) -> usize {
+        self.chunks.len() * CHUNK * size_of::<Place>() + self.index.allocation_size()
+    }
+
     /// How many places there are, free ones included.
     pub(super) fn places(&self) -> u32 {
         (self.chunks.len() * CHUNK) as u32

@@ -12,12 +12,16 @@ use crate::{limits, links, upgrade};
 pub(crate) async fn clients(desk: Rc<Desk>, listener: TcpListener) {
     loop {
         desk.clients.free().await;
+        while let Err(wait_ms) = desk.pace.take(desk.site.clock.now().mono_ms) {
+            desk.metrics.accept_waits.add(1);
+            monoio::time::sleep(Duration::from_millis(wait_ms)).await;
+        }
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, from)) => {
                 desk.metrics.accepted.add(1);
                 let (desk, seat) = (desk.clone(), desk.clients.take());
                 monoio::spawn(async move {
-                    upgrade::serve(desk, stream).await;
+                    upgrade::serve(desk, stream, from).await;
                     drop(seat);
                 });
             }

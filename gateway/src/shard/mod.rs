@@ -18,6 +18,7 @@ use pushgate_protocol::ids::{AppId, SessionId, ShardId, UserId};
 pub use self::listen::ListenError;
 pub(crate) use self::thread::{Listeners, Start, spawn};
 use crate::{
+    admission::{Pace, Permit},
     core::{SessionOpen, SessionView},
     links::handshake::Peer,
     metrics::ShardMetrics,
@@ -34,6 +35,8 @@ pub(crate) enum Mail {
         socket: ClientSocket,
         /// Who it is.
         open: Box<SessionOpen>,
+        /// What it is counted under.
+        permit: Permit,
     },
     /// A client of `/v1/echo`.
     Echo {
@@ -43,6 +46,8 @@ pub(crate) enum Mail {
         preface: Vec<u8>,
         /// What the client sent after its request.
         early: Vec<u8>,
+        /// What it is counted under.
+        permit: Permit,
     },
     /// A peer that proved the key.
     Link {
@@ -83,6 +88,8 @@ pub(crate) struct Desk {
     pub(crate) deadlines: deadline::Deadlines,
     /// Handshakes of clients and of links.
     pub(crate) clients: Rc<Seats>,
+    /// How fast clients are accepted.
+    pub(crate) pace: Pace,
     pub(crate) links: Rc<Seats>,
     /// TLS handshakes that wait to begin.
     pub(crate) turnstile: Turnstile,

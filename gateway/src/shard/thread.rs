@@ -17,6 +17,7 @@ use pushgate_protocol::ids::ShardId;
 
 use super::{Desk, Mail, Seats, accept, deadline::Deadlines, signal::Signal, turn::Loop};
 use crate::{
+    admission::Pace,
     crowd::{
         Crowd, Settings,
         engine::Engine,
@@ -117,6 +118,7 @@ async fn live(
         shard,
         metrics: site.metrics[usize::from(shard.0)].clone(),
         deadlines: Deadlines::default(),
+        pace: Pace::new(site.settings.limits.handshakes_per_s),
         clients: Seats::new(site.settings.limits.pending_handshakes_max as usize),
         links: Seats::new(limits::PENDING_LINK_HANDSHAKES_MAX),
         turnstile: Turnstile::new(handshakes_per_s, signal.clone()),

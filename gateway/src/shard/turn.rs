@@ -17,7 +17,7 @@ use tracing::{error, info, warn};
 
 use super::{Desk, Mail, signal::Signal};
 use crate::{
-    core::{Now, Shard, ShardSettings, Verifier},
+    core::{Left, Now, Provenance, Shard, ShardSettings, Verifier},
     crowd::{ConnId, Gone, Handler, Outgoing, wake::Watch},
     limits,
     links::ports::Ports,
@@ -131,18 +131,22 @@ impl Loop {
             Mail::Session { socket, .. } | Mail::Echo { socket, .. } if self.drains_since_ms.is_some() => {
                 refuse(&self.desk, socket, "this gateway is shutting down: connect again");
             }
-            Mail::Session { socket, open } => {
+            Mail::Session { socket, open, permit } => {
                 if let Some((conn, unread)) = self.insert(socket) {
+                    let ticket = permit.keep();
                     self.core.attach(now, conn, *open, &mut *self.crowd);
+                    self.core.remember(conn, Provenance { ticket, ..Provenance::default() });
                     self.received_before(now, conn, unread);
                 }
             }
             Mail::Echo { socket, .. } if self.core.metrics().echoes >= limits::ECHO_CONNECTIONS_MAX => {
                 refuse(&self.desk, socket, "too many echo connections: try again");
             }
-            Mail::Echo { socket, preface, early } => {
+            Mail::Echo { socket, preface, early, permit } => {
                 if let Some((conn, unread)) = self.insert(socket) {
+                    let ticket = permit.keep();
                     self.core.attach_echo(now, conn, preface, early, &mut *self.crowd);
+                    self.core.remember(conn, Provenance { ticket, ..Provenance::default() });
                     self.received_before(now, conn, unread);
                 }
             }
@@ -208,8 +212,18 @@ fn settings(desk: &Desk) -> ShardSettings {
         idle_timeout_ms: u64::from(limits.idle_timeout_ms),
         outbox_bytes_max: limits.outbox_bytes_max as usize,
         unacked_max: limits.unacked_max as usize,
+        write_timeout_ms: u64::from(limits.write_timeout_ms),
+        client_messages_per_s: limits.client_messages_per_s,
+        client_messages_burst: limits.client_messages_burst,
+        left: left(desk),
         ..ShardSettings::new(host.boot, desk.shard, host.shards, host.hash_seed, host.epoch)
     }
+}
+
+/// Takes connections that ended out of the count.
+fn left(desk: &Desk) -> Left {
+    let (admission, shard) = (desk.site.admission.clone(), desk.shard);
+    Box::new(move |ticket, app| admission.leave(shard, ticket, app))
 }
 
 /// Checks tokens that sessions send to stand longer: of the same user, or they would change hands.

@@ -2,10 +2,14 @@
 
 use serde::Serialize;
 
+use super::Reason;
+
 /// An answer to a request that does not become a WebSocket. The connection is closed after it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Answer {
     status: Status,
+    /// Why there is no session, if another reason than the status tells.
+    reason: Option<Reason>,
     headers: Vec<(&'static str, String)>,
     kind: &'static str,
     body: Vec<u8>,
@@ -20,6 +24,8 @@ pub(crate) enum Status {
     BadRequest,
     /// 401
     Unauthorized,
+    /// 403
+    Forbidden,
     /// 404
     NotFound,
     /// 405
@@ -28,6 +34,8 @@ pub(crate) enum Status {
     RequestTimeout,
     /// 426
     UpgradeRequired,
+    /// 429
+    TooManyRequests,
     /// 431
     HeadTooLarge,
     /// 503
@@ -38,14 +46,16 @@ pub(crate) enum Status {
 
 impl Status {
     /// Every status.
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Ok,
         Self::BadRequest,
         Self::Unauthorized,
+        Self::Forbidden,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::RequestTimeout,
         Self::UpgradeRequired,
+        Self::TooManyRequests,
         Self::HeadTooLarge,
         Self::Unavailable,
         Self::VersionNotSupported,
@@ -57,10 +67,12 @@ impl Status {
             Self::Ok => 200,
             Self::BadRequest => 400,
             Self::Unauthorized => 401,
+            Self::Forbidden => 403,
             Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::RequestTimeout => 408,
             Self::UpgradeRequired => 426,
+            Self::TooManyRequests => 429,
             Self::HeadTooLarge => 431,
             Self::Unavailable => 503,
             Self::VersionNotSupported => 505,
@@ -73,10 +85,12 @@ impl Status {
             Self::Ok => "OK",
             Self::BadRequest => "Bad Request",
             Self::Unauthorized => "Unauthorized",
+            Self::Forbidden => "Forbidden",
             Self::NotFound => "Not Found",
             Self::MethodNotAllowed => "Method Not Allowed",
             Self::RequestTimeout => "Request Timeout",
             Self::UpgradeRequired => "Upgrade Required",
+            Self::TooManyRequests => "Too Many Requests",
             Self::HeadTooLarge => "Request Header Fields Too Large",
             Self::Unavailable => "Service Unavailable",
             Self::VersionNotSupported => "HTTP Version Not Supported",
@@ -99,13 +113,13 @@ impl Answer {
     pub(crate) fn problem(status: Status, detail: &str) -> Self {
         let problem = Problem { kind: "about:blank", title: status.phrase(), status: status.code(), detail };
         let body = serde_json::to_vec(&problem).unwrap_or_default();
-        Self { status, headers: Vec::new(), kind: "application/problem+json", body }
+        Self { status, reason: None, headers: Vec::new(), kind: "application/problem+json", body }
     }
 
     /// The page of a development server.
     pub(crate) fn page(html: &[u8]) -> Self {
         let headers = vec![("Cache-Control", "no-store".to_owned())];
-        Self { status: Status::Ok, headers, kind: "text/html; charset=utf-8", body: html.to_vec() }
+        Self { status: Status::Ok, reason: None, headers, kind: "text/html; charset=utf-8", body: html.to_vec() }
     }
 
     /// With one more header line; line ends in `value` are dropped.
@@ -127,6 +141,28 @@ impl Answer {
     pub(crate) fn no_token() -> Self {
         let detail = "no token: send Authorization: Bearer, ?token=, or the subprotocols pushgate.v1, bearer.<token>";
         Self::problem(Status::Unauthorized, detail).with("WWW-Authenticate", "Bearer realm=\"pushgate\"")
+    }
+
+    /// For another reason than its status tells.
+    pub(crate) fn because(mut self, reason: Reason) -> Self {
+        self.reason = Some(reason);
+        self
+    }
+
+    /// Why there is no session; none if nothing went wrong.
+    pub(crate) fn reason(&self) -> Option<Reason> {
+        self.reason.or(match self.status {
+            Status::Ok => None,
+            Status::BadRequest | Status::VersionNotSupported => Some(Reason::Malformed),
+            Status::Unauthorized => Some(Reason::Token),
+            Status::Forbidden => Some(Reason::Origin),
+            Status::NotFound | Status::MethodNotAllowed => Some(Reason::NotFound),
+            Status::RequestTimeout => Some(Reason::Timeout),
+            Status::UpgradeRequired => Some(Reason::NoUpgrade),
+            Status::TooManyRequests => Some(Reason::AddressRate),
+            Status::HeadTooLarge => Some(Reason::HeadTooLarge),
+            Status::Unavailable => Some(Reason::Full),
+        })
     }
 
     /// Its status.

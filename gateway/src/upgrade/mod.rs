@@ -4,16 +4,24 @@
 pub(crate) mod answer;
 mod channel;
 mod page;
+pub(crate) mod reason;
 mod request;
 mod route;
 mod secure;
+mod visitor;
 
-use std::{io::Write, net::TcpStream as StdStream, rc::Rc, sync::atomic::Ordering};
+use std::{
+    io::Write,
+    net::{SocketAddr, TcpStream as StdStream},
+    rc::Rc,
+    sync::atomic::Ordering,
+};
 
 use monoio::net::TcpStream;
-use pushgate_protocol::placement;
+use pushgate_protocol::{ids::ShardId, placement};
 
 pub use self::page::page;
+pub(crate) use self::reason::Reason;
 use self::{
     answer::{Answer, Status},
     channel::Channel,
@@ -21,50 +29,83 @@ use self::{
     route::{Decision, Offer, decide},
 };
 use crate::{
+    admission::Permit,
+    core::SessionOpen,
     limits,
     mailbox::NotSent,
     shard::{Desk, Mail},
     tls::{alert::Alert, sockets::ClientSocket},
 };
 
+/// When a client that met a limit may come again, seconds.
+const RETRY_AFTER_S: &str = "5";
+
 /// Serves one connection until it is answered or handed on.
-pub(crate) async fn serve(desk: Rc<Desk>, stream: TcpStream) {
+pub(crate) async fn serve(desk: Rc<Desk>, stream: TcpStream, from: SocketAddr) {
     let limits = &desk.site.settings.limits;
-    let timed = desk.deadlines.watch(stream, u64::from(limits.handshake_timeout_ms));
+    let mut timed = desk.deadlines.watch(stream, u64::from(limits.handshake_timeout_ms));
+    let mut permit = desk.site.admission.uncounted();
+    // Who has too many connections already is not worth an answer: it would take a place until it has read it.
+    let address = match visitor::arrive(&desk, &mut timed, from.ip(), &mut permit).await {
+        Ok(address) => address,
+        Err(reason) => return desk.metrics.failed(reason),
+    };
     let mut channel = match &desk.site.tls {
         None => Channel::bare(timed),
         Some(acceptor) => match secure::secure(&desk, acceptor, timed).await {
             Some(channel) => channel,
-            None => return,
+            None => return desk.metrics.failed(Reason::Tls),
         },
     };
     let decision = match read_request(&mut channel, limits.head_bytes_max as usize).await {
-        Ok(Some(request)) => {
-            let offer = Offer {
-                apps: &desk.site.apps,
-                echo: desk.site.settings.echo,
-                page: desk.site.page.as_deref(),
-                draining: desk.site.draining.load(Ordering::Relaxed),
-            };
-            decide(&request, offer, desk.site.clock.now().unix_ms / 1_000)
-        }
-        Ok(None) => return,
+        Ok(Some(request)) => match visitor::look_behind(&desk, &request, address, &mut permit) {
+            Ok(()) => admit(&desk, &request, &mut permit),
+            Err(reason) => Decision::Answer(too_many("too many connections of this address").because(reason)),
+        },
+        Ok(None) => return desk.metrics.failed(Reason::Gone),
         Err(answer) => Decision::Answer(answer),
     };
     match decision {
         Decision::Answer(answer) => reply(&desk, channel, &answer).await,
         Decision::Session(open) => {
-            let hash = placement::user_hash(desk.site.host.hash_seed, open.app.as_str(), open.user.as_str());
-            let owner = placement::shard_of(hash, desk.site.host.shards);
+            let owner = owner_of(&desk, &open);
             if owner != desk.shard {
                 desk.metrics.handed_off.add(1);
             }
-            hand_over(&desk, owner, Mail::Session { socket: channel.into_socket(), open });
+            hand_over(&desk, owner, Mail::Session { socket: channel.into_socket(), open, permit });
         }
         Decision::Echo { preface, early } => {
-            hand_over(&desk, desk.shard, Mail::Echo { socket: channel.into_socket(), preface, early });
+            hand_over(&desk, desk.shard, Mail::Echo { socket: channel.into_socket(), preface, early, permit });
         }
     }
+}
+
+/// Decides, and counts a session under its app.
+fn admit(desk: &Desk, request: &Request, permit: &mut Permit) -> Decision {
+    let offer = Offer {
+        apps: &desk.site.apps,
+        origins: &desk.site.settings.origins,
+        echo: desk.site.settings.echo,
+        page: desk.site.page.as_deref(),
+        draining: desk.site.draining.load(Ordering::Relaxed),
+    };
+    let decision = decide(request, offer, desk.site.clock.now().unix_ms / 1_000);
+    if let Decision::Session(open) = &decision
+        && let Err(limit) = permit.count_app(&open.app, owner_of(desk, open))
+    {
+        let answer = too_many("the app has as many sessions as it may");
+        return Decision::Answer(answer.because(limit.into()));
+    }
+    decision
+}
+
+fn owner_of(desk: &Desk, open: &SessionOpen) -> ShardId {
+    let hash = placement::user_hash(desk.site.host.hash_seed, open.app.as_str(), open.user.as_str());
+    placement::shard_of(hash, desk.site.host.shards)
+}
+
+fn too_many(detail: &str) -> Answer {
+    Answer::problem(Status::TooManyRequests, detail).with("Retry-After", RETRY_AFTER_S)
 }
 
 /// `None` if the client went away before its request was whole.
@@ -99,7 +140,7 @@ fn not_a_request(error: RequestError) -> Answer {
 /// Writes the answer and reads on for a while: closing a socket with unread bytes resets it, and the client would lose
 /// the answer. The deadline stands.
 async fn reply(desk: &Desk, mut channel: Channel, answer: &Answer) {
-    desk.metrics.answered(answer.status());
+    desk.metrics.answered(answer);
     if channel.write_all(answer.encode()).await.is_err() || channel.finish().await.is_err() {
         return;
     }
@@ -117,7 +158,7 @@ async fn reply(desk: &Desk, mut channel: Channel, answer: &Answer) {
 }
 
 /// Gives the socket to its shard, or tells the client to come again.
-fn hand_over(desk: &Desk, owner: pushgate_protocol::ids::ShardId, mail: Mail) {
+fn hand_over(desk: &Desk, owner: ShardId, mail: Mail) {
     let mail = match desk.site.mail[usize::from(owner.0)].send(mail) {
         Ok(()) => return,
         Err(NotSent::Full(mail) | NotSent::Closed(mail)) => mail,
@@ -131,7 +172,7 @@ fn hand_over(desk: &Desk, owner: pushgate_protocol::ids::ShardId, mail: Mail) {
 /// Answers 503 without waiting: the answer fits an empty socket buffer.
 pub(crate) fn refuse(desk: &Desk, socket: ClientSocket, detail: &str) {
     let answer = Answer::problem(Status::Unavailable, detail).with("Retry-After", "1");
-    desk.metrics.answered(answer.status());
+    desk.metrics.answered(&answer);
     let mut bytes = answer.encode();
     if let Some(mut secured) = socket.tls {
         let Ok(sealed) = secured.records.sealed(&bytes) else { return };

@@ -9,10 +9,11 @@ use pushgate_protocol::{
 };
 
 use super::{
+    Reason,
     answer::{Answer, Status},
     request::Request,
 };
-use crate::core::SessionOpen;
+use crate::{config::Origins, core::SessionOpen};
 
 /// The subprotocol of `WireForm::PUSHGATE_V1`.
 const PUSHGATE_V1: &str = "pushgate.v1";
@@ -40,6 +41,8 @@ pub(crate) enum Decision {
 pub(crate) struct Offer<'a> {
     /// Who may open a session.
     pub(crate) apps: &'a Apps,
+    /// Web pages that may connect.
+    pub(crate) origins: &'a Origins,
     /// Whether `/v1/echo` is there.
     pub(crate) echo: bool,
     /// What `/` is, if it is there.
@@ -78,7 +81,13 @@ fn answer_or_upgrade(request: &Request, offer: Offer<'_>, now_s: u64) -> Result<
     let upgrade = handshake::check(request.method(), 1, &headers).map_err(not_upgrade)?;
     if offer.draining {
         let detail = "this gateway is shutting down: connect again";
-        return Err(Answer::problem(Status::Unavailable, detail).with("Retry-After", "1"));
+        let answer = Answer::problem(Status::Unavailable, detail).with("Retry-After", "1");
+        return Err(answer.because(Reason::Draining));
+    }
+    // One line at most, of browsers alone (RFC 6455 section 4.1); of several each must be allowed.
+    if !request.header_values("origin").all(|origin| offer.origins.allow(origin)) {
+        let detail = "pages of this origin may not connect: gateway.origins names those that may";
+        return Err(Answer::problem(Status::Forbidden, detail));
     }
     if path == "/v1/echo" {
         let preface = handshake::switching(upgrade.key, None);

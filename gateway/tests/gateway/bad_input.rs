@@ -10,10 +10,10 @@ use pushgate_protocol::{apps::Scope, auth::ClientIdentity, ids::UserId};
 
 use super::server::{Answer, apps, call, config, exchange, gateway, gateway_with, now_s, shop, token};
 
-const UPGRADE: &str = "Host: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+pub const UPGRADE: &str = "Host: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
                        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 
-fn refused(answer: &Answer, status: u16, detail: &str) {
+pub fn refused(answer: &Answer, status: u16, detail: &str) {
     assert_eq!(answer.status, status, "{answer:?}");
     assert!(answer.head.contains("Content-Type: application/problem+json"), "{answer:?}");
     let problem = answer.json();

@@ -5,5 +5,6 @@ mod admin;
 mod bad_input;
 mod links;
 mod peer;
+mod protection;
 mod server;
 mod sessions;

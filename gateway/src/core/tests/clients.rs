@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use pushgate_protocol::ws::Opcode;
 
 use super::world::{EXPIRES_MS, START_MS, World, masked};
-use crate::core::{SessionOpen, SessionView};
+use crate::core::{Provenance, SessionOpen, SessionView};
 
 #[test]
 fn a_session_opens_with_the_101_and_hello_and_reads_what_came_early() {
@@ -76,11 +76,65 @@ fn a_websocket_ping_gets_its_payload_back() {
 fn a_client_that_asks_without_reading_is_closed() {
     let mut w = World::new();
     w.connect(0, "u1");
+    w.shard.settings.client_messages_per_s = 10_000;
     let ping = masked(Opcode::Ping, &[b'x'; 125]);
-    for _ in 0..20_000 {
-        w.bytes(0, &ping);
+    for _ in 0..40 {
+        for _ in 0..500 {
+            w.bytes(0, &ping);
+        }
+        w.pass(100);
     }
     assert_eq!(w.heard(0).last().map(String::as_str), Some("close 4002"));
+}
+
+#[test]
+fn a_client_that_sends_too_many_messages_is_closed_with_4029() {
+    let mut w = World::new();
+    w.connect(0, "u1");
+    w.connect(1, "u2");
+    let burst = w.shard.settings.client_messages_burst;
+    let pong = masked(Opcode::Pong, b"");
+    for _ in 0..burst {
+        w.bytes(0, &pong);
+        w.bytes(1, &pong);
+    }
+    w.heard(0);
+    w.pass(100);
+    // 50 a second are five in a tenth of a second.
+    for _ in 0..5 {
+        w.bytes(0, &pong);
+    }
+    assert_eq!(w.shard.metrics().sessions, 2);
+    w.bytes(0, &pong);
+    assert_eq!(w.heard(0), ["close 4029"]);
+    assert_eq!((w.shard.metrics().sessions, w.shard.metrics().rate_closes), (1, 1));
+}
+
+#[test]
+fn what_a_connection_is_counted_under_is_given_back_once() {
+    use std::{cell::RefCell, rc::Rc};
+    let mut w = World::new();
+    let left = Rc::new(RefCell::new(Vec::new()));
+    let log = left.clone();
+    w.shard.settings.left = Box::new(move |ticket, app| {
+        log.borrow_mut().push((ticket, app.map(|a| a.as_str().to_owned())));
+    });
+    let shop = || Some("shop".to_owned());
+    w.connect(0, "u1");
+    w.shard.remember(w.conn(0), Provenance { ticket: 7, ..Provenance::default() });
+    w.gone(0);
+    w.gone(0);
+    assert_eq!(left.take(), [(7, shop())]);
+    w.connect(0, "u1");
+    w.says(0, "{");
+    let ended = w.conn(0);
+    w.shard.remember(ended, Provenance { ticket: 8, ..Provenance::default() });
+    assert_eq!(left.take(), [(0, shop()), (8, None)], "it ended before it was remembered");
+    let echo = w.accept(1);
+    w.shard.attach_echo(w.now, echo, Vec::new(), Vec::new(), &mut w.out);
+    w.shard.remember(echo, Provenance { ticket: 9, ..Provenance::default() });
+    w.gone(1);
+    assert_eq!(left.take(), [(9, None)]);
 }
 
 #[test]
