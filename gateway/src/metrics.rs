@@ -49,6 +49,16 @@ impl Number {
     }
 }
 
+/// Some numbers, each 0 at first; arrays of more than 32 have no default of their own.
+#[derive(Debug)]
+struct Numbers<const N: usize>([Number; N]);
+
+impl<const N: usize> Default for Numbers<N> {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Number::default()))
+    }
+}
+
 /// What one shard counts. Its own cache lines, so that counting disturbs no other shard.
 #[derive(Debug, Default)]
 #[repr(align(128))]
@@ -64,7 +74,7 @@ pub(crate) struct ShardMetrics {
     /// Requests answered without an upgrade, by status.
     answers: [Number; Status::ALL.len()],
     /// Connections that did not become sessions, by reason.
-    failures: [Number; Reason::ALL.len()],
+    failures: Numbers<{ Reason::ALL.len() }>,
     /// Sessions handed to another shard.
     pub(crate) handed_off: Number,
     /// Hand-offs refused because the owner's mailbox was full.
@@ -92,13 +102,13 @@ pub(crate) struct ShardMetrics {
     /// When the shard last ticked, monotonic milliseconds.
     pub(crate) ticked_ms: Number,
     /// The core's, in the order of [`CORE`].
-    core: [Number; CORE.len()],
+    core: Numbers<{ CORE.len() }>,
 }
 
 impl ShardMetrics {
     /// Counts a connection that did not become a session.
     pub(crate) fn failed(&self, reason: Reason) {
-        if let Some(number) = self.failures.get(reason as usize) {
+        if let Some(number) = self.failures.0.get(reason as usize) {
             number.add(1);
         }
     }
@@ -116,7 +126,7 @@ impl ShardMetrics {
 
     /// Takes over what the core counted.
     pub(crate) fn publish(&self, counted: &core::ShardMetrics) {
-        for (number, series) in self.core.iter().zip(CORE) {
+        for (number, series) in self.core.0.iter().zip(CORE) {
             number.set((series.read)(counted));
         }
     }
@@ -216,7 +226,7 @@ pub(crate) struct Exposition {
 impl Collector for Exposition {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         for (n, series) in CORE.iter().enumerate() {
-            self.encode_series(&mut encoder, series, |m| m.core[n].read())?;
+            self.encode_series(&mut encoder, series, |m| m.core.0[n].read())?;
         }
         for series in SHARD {
             self.encode_series(&mut encoder, series, series.read)?;
@@ -228,7 +238,7 @@ impl Collector for Exposition {
         let help = "Connections that did not become sessions, by reason";
         let mut family = encoder.encode_descriptor("pushgate_handshake_failures", help, None, kind)?;
         for (shard, metrics) in self.shards.iter().enumerate() {
-            for (reason, count) in Reason::ALL.into_iter().zip(metrics.failures.iter().map(Number::read)) {
+            for (reason, count) in Reason::ALL.into_iter().zip(metrics.failures.0.iter().map(Number::read)) {
                 let labels = [("shard", shard.to_string()), ("reason", reason.as_str().to_owned())];
                 ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
             }

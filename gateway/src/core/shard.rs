@@ -286,7 +286,7 @@ impl Shard {
             }
             Entry::Session(session) => {
                 self.metrics.sessions -= 1;
-                (self.settings.left)(ticket, self.users.user(session.user).map(|u| &u.app));
+                (self.settings.left)(ticket, self.users.user(session.user).map(|u| &*u.app));
                 self.unlink(&session, slot);
                 self.give_up(session);
             }
