@@ -34,3 +34,5 @@ pub const CLOSE_TIMEOUT_MS: u64 = 1_000;
 pub const HEALTH_LOOK_MS: u64 = 1_000;
 /// Limit of open files below which `doctor` advises to raise it.
 pub const OPEN_FILES_ADVISED: u64 = 65_536;
+/// Days left of a certificate below which `doctor` warns.
+pub const CERTIFICATE_DAYS_ADVISED: u64 = 14;

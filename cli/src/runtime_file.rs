@@ -48,6 +48,9 @@ pub struct Addresses {
     pub admin: String,
     /// REST and metrics.
     pub rest: String,
+    /// Whether clients connect with `wss://`.
+    #[serde(default)]
+    pub tls: bool,
 }
 
 impl RuntimeFile {
@@ -140,7 +143,8 @@ mod tests {
     fn file() -> RuntimeFile {
         let app = AppConfig::generate(AppId::parse("shop").unwrap()).unwrap();
         let address = |port: u16| format!("127.0.0.1:{port}");
-        let addresses = Addresses { clients: address(1), links: address(2), admin: address(3), rest: address(4) };
+        let addresses =
+            Addresses { clients: address(1), links: address(2), admin: address(3), rest: address(4), tls: false };
         RuntimeFile::of_this_process(addresses, vec![app])
     }
 

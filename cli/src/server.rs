@@ -40,6 +40,8 @@ pub struct Server {
     pub clients: String,
     /// Where REST is, `host:port`.
     pub rest: String,
+    /// Whether clients connect with `wss://`.
+    pub tls: bool,
     /// The app's configuration, with its secrets.
     app: AppConfig,
 }
@@ -47,22 +49,28 @@ pub struct Server {
 impl ServerArgs {
     /// Finds the server.
     pub fn find(&self) -> Result<Server, Failure> {
-        let (clients, rest, apps) = match &self.config {
+        let (clients, rest, tls, apps) = match &self.config {
             None => {
                 let found = RuntimeFile::find(&self.data)?;
-                (found.addresses.clients, found.addresses.rest, found.apps)
+                (found.addresses.clients, found.addresses.rest, found.addresses.tls, found.apps)
             }
             Some(file) => {
                 let config = config::load(Some(file), std::env::vars())?.config;
-                (reachable(&config.gateway.listen), reachable(&config.dispatcher.listen), config.apps)
+                let tls = config.tls.cert.is_some();
+                (reachable(&config.gateway.listen), reachable(&config.dispatcher.listen), tls, config.apps)
             }
         };
-        Ok(Server { clients, rest, app: self.choose(apps)? })
+        Ok(Server { clients, rest, tls, app: self.choose(apps)? })
     }
 
     /// The data directory, unless a configuration is named.
     pub fn data(&self) -> Option<&Path> {
         self.config.is_none().then_some(&self.data)
+    }
+
+    /// The configuration that is named, if one is.
+    pub fn config_file(&self) -> Option<&Path> {
+        self.config.as_deref()
     }
 
     fn choose(&self, mut apps: Vec<AppConfig>) -> Result<AppConfig, Failure> {

@@ -9,12 +9,13 @@ use crate::runtime_file::Addresses;
 /// The text. `program` is this program's own path, `data` the data directory, both absolute.
 pub fn text(program: &Path, data: &Path, addresses: &Addresses, app: &AppId) -> String {
     let run = |command: &str| format!("{} {command} --data {}", quoted(program), quoted(data));
-    let Addresses { clients, admin, rest, links } = addresses;
+    let Addresses { clients, admin, rest, links, tls } = addresses;
+    let s = if *tls { "s" } else { "" };
     // The secret is fetched when the line runs: it stands in no terminal's history and no log.
     let secret = format!("{} --app {app} | sed 's/.*\"secret\":\"\\([^\"]*\\)\".*/\\1/'", run("app show"));
     format!(
         "Pushgate is up; Ctrl-C stops it.\n\n  \
-           clients    ws://{clients}/v1/ws      (a page to try it: http://{clients}/)\n  \
+           clients    ws{s}://{clients}/v1/ws      (a page to try it: http{s}://{clients}/)\n  \
            REST       http://{rest}/v1/messages\n  \
            metrics    http://{admin}/metrics, http://{rest}/metrics   (also /healthz, /readyz)\n  \
            links      {links}\n  \

@@ -52,10 +52,11 @@ async fn run(config: &Config, data: &Path) -> Result<(), Failure> {
         links: gateway.links().to_string(),
         admin: gateway.admin().to_string(),
         rest: dispatcher.address().to_string(),
+        tls: gateway.tls(),
     };
     let runtime = RuntimeFile::of_this_process(addresses, config.apps.clone());
     let ended = match announce(&runtime, data, &first_app) {
-        Ok(()) => signals::wait(|| gateway.failed() || dispatcher.failed()).await,
+        Ok(()) => signals::wait(|| gateway.failed() || dispatcher.failed(), || gateway.reload_tls()).await,
         Err(failure) => Err(failure),
     };
     runtime.remove(data);
@@ -97,9 +98,10 @@ fn on_loopback(loaded: &Loaded) -> Config {
 
 /// The page that the gateway serves may call REST from a browser.
 fn allow_own_page(config: &mut Config) {
-    config.dispatcher.cors_origins.push(format!("http://{}", config.gateway.listen));
+    let scheme = if config.tls.cert.is_some() { "https" } else { "http" };
+    config.dispatcher.cors_origins.push(format!("{scheme}://{}", config.gateway.listen));
     if let Some(port) = config.gateway.listen.strip_prefix("127.0.0.1:") {
-        config.dispatcher.cors_origins.push(format!("http://localhost:{port}"));
+        config.dispatcher.cors_origins.push(format!("{scheme}://localhost:{port}"));
     }
 }
 

@@ -21,7 +21,7 @@ pub fn gateway(loaded: Loaded) -> Result<(), Failure> {
     let apps = Arc::new(config.registry().map_err(Failure::usage)?);
     let options = gateways::StartOptions { page: None, epoch: epoch(&config)? };
     let gateway = gateways::start(&gateway_config(&config)?, apps, options).map_err(failed)?;
-    let ended = runtime()?.block_on(signals::wait(|| gateway.failed()));
+    let ended = runtime()?.block_on(signals::wait(|| gateway.failed(), || gateway.reload_tls()));
     gateway.shutdown();
     ended
 }
@@ -34,7 +34,7 @@ pub fn dispatcher(loaded: Loaded) -> Result<(), Failure> {
     let apps = Arc::new(config.registry().map_err(Failure::usage)?);
     runtime()?.block_on(async {
         let dispatcher = dispatchers::start(dispatcher_parts(&config, apps)?).await.map_err(failed)?;
-        let ended = signals::wait(|| dispatcher.failed()).await;
+        let ended = signals::wait(|| dispatcher.failed(), || {}).await;
         dispatcher.shut_down().await;
         ended
     })
@@ -52,7 +52,7 @@ pub(super) fn runtime() -> Result<Runtime, Failure> {
 /// The gateway's section with the key of `[links]`.
 pub(super) fn gateway_config(config: &Config) -> Result<GatewayConfig, Failure> {
     let link_key = Some(config.link_key().map_err(Failure::usage)?);
-    Ok(GatewayConfig { link_key, link_key_file: None, ..config.gateway.clone() })
+    Ok(GatewayConfig { link_key, link_key_file: None, tls: config.tls.clone(), ..config.gateway.clone() })
 }
 
 /// All that the dispatcher starts with.

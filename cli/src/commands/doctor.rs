@@ -1,5 +1,7 @@
 //! `pushgate doctor`: what this machine allows, and whether a server can be found.
 
+mod certificates;
+
 use std::{
     fs,
     io::{self, Write},
@@ -58,6 +60,7 @@ impl DoctorCommand {
     /// Looks at everything, then reports.
     pub fn run(self) -> Result<(), Failure> {
         let mut checks = vec![kernel(), io_uring(), open_files()];
+        checks.extend(self.server.config_file().into_iter().flat_map(certificates::checks));
         checks.extend(self.server());
         let mut out = io::stdout();
         if self.json {

@@ -3,7 +3,10 @@
 use std::{collections::BTreeSet, fs};
 
 use pushgate_dispatcher::config::{SourceKind, StoreKind};
-use pushgate_gateway::config::{ConfigError, GatewayConfig, Settings};
+use pushgate_gateway::{
+    config::{ConfigError, GatewayConfig, Settings},
+    tls::{config::TlsConfig, identity::Identity},
+};
 use pushgate_protocol::{
     auth::Apps,
     ids::{AppId, NodeId},
@@ -30,7 +33,7 @@ impl Loaded {
         let mut texts = Vec::new();
         texts.extend(config.log.filter().err());
         if role != Role::Dispatcher {
-            texts.extend(config.check_tls());
+            config.check_tls(&mut texts);
             texts.extend(config.gateway_settings(role).err());
         }
         if role != Role::Gateway {
@@ -56,6 +59,8 @@ impl Config {
     /// The gateway's section, checked, with the key of `[links]`. In `dev`, which draws a key of its own, none is needed.
     pub fn gateway_settings(&self, role: Role) -> Result<Settings, String> {
         let mut gateway = GatewayConfig { link_key: None, link_key_file: None, ..self.gateway.clone() };
+        // What is wrong with it is reported once, by its own check.
+        gateway.tls = if self.tls.check().is_ok() { self.tls.clone() } else { TlsConfig::default() };
         gateway.link_key = match (role, &self.links.key, &self.links.key_file) {
             (Role::Dev, None, None) => Some("drawn at the start of dev".into()),
             // Reported once, by the check of the key itself.
@@ -99,15 +104,19 @@ impl Config {
         Apps::new(apps).map_err(|error| format!("apps: {error}"))
     }
 
-    fn check_tls(&self) -> Option<String> {
-        let key = match (&self.tls.cert, &self.tls.key) {
-            (Some(_), _) => "tls.cert",
-            (None, Some(_)) => "tls.key",
-            (None, None) => return None,
+    fn check_tls(&self, texts: &mut Vec<String>) {
+        let pairs = match self.tls.check() {
+            Ok(tls) => tls.map(|tls| tls.certificates).unwrap_or_default(),
+            Err(error) => return texts.push(error.to_string()),
         };
-        Some(format!(
-            "{key} is set, but this version serves no TLS: remove [tls] and put a proxy that ends TLS in front"
-        ))
+        for (n, pair) in pairs.iter().enumerate() {
+            if let Err(error) = Identity::load(pair) {
+                texts.push(match n {
+                    0 => format!("tls.cert: {error}"),
+                    n => format!("tls.certificates[{}]: {error}", n - 1),
+                });
+            }
+        }
     }
 
     fn check_dispatcher(&self, role: Role, texts: &mut Vec<String>) {

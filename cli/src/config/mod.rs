@@ -13,7 +13,6 @@ mod overrides;
 mod print;
 pub mod reference;
 mod schema;
-mod tls;
 
 use std::path::Path;
 
@@ -21,7 +20,7 @@ use pushgate_dispatcher::{
     config::{DispatcherConfig, LinkConfig, MemberConfig, RedisConfig, StoreConfig},
     kafka::KafkaConfig,
 };
-use pushgate_gateway::config::GatewayConfig;
+use pushgate_gateway::{config::GatewayConfig, tls::config::TlsConfig};
 use pushgate_protocol::apps::AppConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -31,7 +30,6 @@ pub use self::{
     finding::{Finding, Findings},
     log::LogConfig,
     print::effective,
-    tls::TlsConfig,
 };
 
 /// The whole configuration.
@@ -50,7 +48,7 @@ pub struct Config {
     pub redis: RedisConfig,
     /// What dispatchers and gateways of one installation share.
     pub links: LinkConfig,
-    /// The gateway's certificate.
+    /// Certificates: with one, clients connect with `wss://`.
     pub tls: TlsConfig,
     /// Logging.
     pub log: LogConfig,

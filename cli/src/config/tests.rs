@@ -116,7 +116,7 @@ fn values_are_checked_with_their_place() {
     assert_eq!(found.len(), 3, "{found:?}");
     assert!(found[0].starts_with("f.toml:2: gateway.listen is \"nowhere\""), "{found:?}");
     assert!(found[1].starts_with("f.toml:4: log.level is \"=\""), "{found:?}");
-    assert!(found[2].starts_with("f.toml:6: tls.cert is set"), "{found:?}");
+    assert!(found[2].starts_with("f.toml:5: tls.key is missing"), "{found:?}");
 }
 
 #[test]

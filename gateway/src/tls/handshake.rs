@@ -13,14 +13,19 @@ use rustls::{
 };
 
 use super::{
+    alert::Alert,
     keys::{Agreed, IV_BYTES, Suite},
-    records::Records,
+    records::{ALERT, Records},
 };
+
+const FATAL: u8 = 2;
 
 /// A handshake under way.
 pub(crate) struct Handshake {
     connection: UnbufferedServerConnection,
     told: Told,
+    /// Something was sent.
+    answered: bool,
     /// Data that came so early that rustls opened it.
     early: Vec<u8>,
 }
@@ -110,7 +115,7 @@ impl Handshake {
     /// Begins one.
     pub(crate) fn new(config: Arc<ServerConfig>) -> Result<Box<Self>, Failure> {
         let connection = UnbufferedServerConnection::new(config)?;
-        Ok(Box::new(Self { connection, told: Told::default(), early: Vec::new() }))
+        Ok(Box::new(Self { connection, told: Told::default(), answered: false, early: Vec::new() }))
     }
 
     /// Takes what is in `incoming`, of which the rest stays, and appends to `outgoing`, also when it fails (an alert).
@@ -158,25 +163,31 @@ impl Handshake {
         });
         self.told.take(told);
         incoming.drain(..discard);
-        if blocked.is_err() {
-            self.last_words(incoming, outgoing);
+        if let Err(failure) = blocked {
+            self.last_words(failure, incoming, outgoing);
         }
+        self.answered |= !outgoing.is_empty();
         blocked
     }
 
-    /// The alert that rustls made of an error.
-    fn last_words(&mut self, incoming: &mut [u8], outgoing: &mut Vec<u8>) {
-        while let UnbufferedStatus { state: Ok(ConnectionState::EncodeTlsData(data)), .. } =
-            self.connection.process_tls_records(incoming)
-        {
+    /// The alert that rustls made of an error. It makes none of bytes that are no record; those are answered here, which only
+    /// the first may be: later alerts are protected.
+    fn last_words(&mut self, failure: Failure, incoming: &mut [u8], outgoing: &mut Vec<u8>) {
+        // With nothing queued, rustls would look at the same bytes again.
+        while self.connection.wants_write() {
+            let UnbufferedStatus { state, .. } = self.connection.process_tls_records(incoming);
+            let Ok(ConnectionState::EncodeTlsData(data)) = state else { return };
             if encode(data, outgoing).is_err() {
                 return;
             }
         }
+        if failure == Failure::Malformed && outgoing.is_empty() && !self.answered {
+            outgoing.extend_from_slice(&[ALERT, 3, 3, 0, 2, FATAL, Alert::DecodeError as u8]);
+        }
     }
 
     fn finish(self) -> Result<Established, Failure> {
-        let Self { connection, told, early } = self;
+        let Self { connection, told, early, .. } = self;
         let resumed = connection.handshake_kind() == Some(HandshakeKind::Resumed);
         let v13 = match connection.protocol_version() {
             Some(ProtocolVersion::TLSv1_3) => true,

@@ -8,3 +8,4 @@ mod peer;
 mod protection;
 mod server;
 mod sessions;
+mod tls;

@@ -13,12 +13,15 @@ use tungstenite::{
     http::header::{AUTHORIZATION, HeaderValue},
 };
 
+use super::stream::{Stream, Trust};
 use crate::{failure::Failure, limits};
 
 /// Where to connect, and as whom.
 pub struct Target<'a> {
     /// `host:port`.
     pub address: &'a str,
+    /// Whom to trust, if the server speaks TLS.
+    pub trust: Option<&'a Trust>,
     /// The client's token.
     pub token: &'a str,
     /// Token and last acknowledged sequence number of the session to resume.
@@ -50,7 +53,7 @@ pub enum End {
 
 /// An open connection.
 pub struct Connection {
-    socket: WebSocket<TcpStream>,
+    socket: WebSocket<Stream>,
     /// Silence after which the server counts as gone.
     silence_max: Duration,
     heard: Instant,
@@ -71,6 +74,10 @@ impl Connection {
         let timeout = Duration::from_millis(limits::ANSWER_TIMEOUT_MS);
         stream.set_read_timeout(Some(timeout)).map_err(|error| unreachable(&error))?;
         stream.set_nodelay(true).map_err(|error| unreachable(&error))?;
+        let stream = match target.trust {
+            None => Stream::Bare(stream),
+            Some(trust) => trust.over(address, stream).map_err(|error| unreachable(&error))?,
+        };
         let query = target.resume.map(|(token, seq)| format!("?resume={token}&seq={seq}")).unwrap_or_default();
         let mut request = format!("ws://{address}/v1/ws{query}")
             .into_client_request()
@@ -112,6 +119,7 @@ impl Connection {
             let wait = until.saturating_duration_since(now).max(Duration::from_millis(1));
             self.socket
                 .get_ref()
+                .tcp()
                 .set_read_timeout(Some(wait))
                 .map_err(|error| Failure::new(format!("cannot set the socket's timeout: {error}")))?;
             match self.socket.read() {
@@ -148,16 +156,23 @@ impl Connection {
     pub fn close(mut self) {
         let _ = self.socket.close(None);
         let timeout = Duration::from_millis(limits::CLOSE_TIMEOUT_MS);
-        if self.socket.get_ref().set_read_timeout(Some(timeout)).is_ok() {
+        if self.socket.get_ref().tcp().set_read_timeout(Some(timeout)).is_ok() {
             while self.socket.read().is_ok() {}
         }
     }
 }
 
-/// `host:port` of a `ws://` URL.
-pub fn address_of(url: &str) -> Option<String> {
-    let address = url.strip_prefix("ws://")?.split('/').next()?;
-    (!address.is_empty()).then(|| if address.contains(':') { address.to_owned() } else { format!("{address}:80") })
+/// `host:port` of a `ws://` or `wss://` URL, and whether it is the latter.
+pub fn address_of(url: &str) -> Option<(String, bool)> {
+    let (scheme, rest) = url.split_once("://")?;
+    let tls = match scheme {
+        "ws" => false,
+        "wss" => true,
+        _ => return None,
+    };
+    let address = rest.split('/').next().filter(|address| !address.is_empty())?;
+    let port = if tls { 443 } else { 80 };
+    Some((if address.contains(':') { address.to_owned() } else { format!("{address}:{port}") }, tls))
 }
 
 fn connect(address: &str) -> io::Result<TcpStream> {
@@ -190,9 +205,10 @@ mod tests {
 
     #[test]
     fn the_address_of_a_url_has_a_port() {
-        assert_eq!(address_of("ws://h:1/v1/ws").as_deref(), Some("h:1"));
-        assert_eq!(address_of("ws://h").as_deref(), Some("h:80"));
-        assert_eq!(address_of("wss://h"), None);
+        assert_eq!(address_of("ws://h:1/v1/ws"), Some(("h:1".into(), false)));
+        assert_eq!(address_of("ws://h"), Some(("h:80".into(), false)));
+        assert_eq!(address_of("wss://h"), Some(("h:443".into(), true)));
+        assert_eq!(address_of("http://h"), None);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! [`connection`] speaks WebSocket; this file decides: what is printed, acknowledged, and when to connect again.
 
 mod connection;
+mod stream;
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -21,7 +22,10 @@ use pushgate_protocol::{
 };
 use serde_json::Value;
 
-use self::connection::{Connection, End, Heard, Target};
+use self::{
+    connection::{Connection, End, Heard, Target},
+    stream::TlsArgs,
+};
 use super::values;
 use crate::{failure::Failure, limits, server::ServerArgs};
 
@@ -54,6 +58,8 @@ pub struct ListenCommand {
     /// Acknowledge nothing: the pushes stay stored and come again
     #[arg(long)]
     no_ack: bool,
+    #[command(flatten)]
+    tls: TlsArgs,
     #[command(flatten)]
     server: ServerArgs,
 }
@@ -102,7 +108,7 @@ struct Listener<'a> {
     /// Token and last sequence number of the session before.
     resume: Option<(String, u64)>,
     /// Where the server said that the user lives.
-    moved: Option<String>,
+    moved: Option<(String, bool)>,
     seen: Seen,
 }
 
@@ -168,10 +174,11 @@ impl Listener<'_> {
         let server = command.server.find()?;
         let identity =
             ClientIdentity { user: command.user.clone(), device: command.device.clone(), platform: command.platform };
-        let address = self.moved.take().unwrap_or_else(|| server.clients.clone());
+        let (address, tls) = self.moved.take().unwrap_or_else(|| (server.clients.clone(), server.tls));
+        let trust = tls.then(|| command.tls.trust()).transpose()?;
         let resume = self.resume.as_ref().map(|(token, seq)| (token.as_str(), *seq));
         let token = server.token(&identity, limits::LISTEN_TOKEN_TTL_S)?;
-        let connection = Connection::open(&Target { address: &address, token: &token, resume })?;
+        let connection = Connection::open(&Target { address: &address, trust: trust.as_ref(), token: &token, resume })?;
         Ok((address, connection))
     }
 

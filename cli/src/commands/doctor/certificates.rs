@@ -1,0 +1,68 @@
+//! Whether the certificates of a configuration can be served.
+
+use std::{
+    path::Path,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use pushgate_gateway::tls::{config::CertificateConfig, identity::Identity};
+
+use super::{Check, State};
+use crate::{config, limits};
+
+/// A check for each certificate that `file` names.
+pub(super) fn checks(file: &Path) -> Vec<Check> {
+    // What is wrong with the file itself is told by the check of the server.
+    let Ok(loaded) = config::load(Some(file), std::env::vars()) else { return Vec::new() };
+    let now_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    match loaded.config.tls.check() {
+        Ok(None) => Vec::new(),
+        Ok(Some(tls)) => tls.certificates.iter().map(|pair| check(pair, now_s)).collect(),
+        Err(error) => vec![told(State::Failed, error.to_string())],
+    }
+}
+
+fn check(pair: &CertificateConfig, now_s: u64) -> Check {
+    let identity = match Identity::load(pair) {
+        Ok(identity) => identity,
+        Err(error) => return told(State::Failed, error.to_string()),
+    };
+    let names = match identity.names() {
+        [] => "no name".to_owned(),
+        names => names.join(", "),
+    };
+    let (state, when) = validity(identity.begins_s(), identity.ends_s(), now_s);
+    told(state, format!("{} for {names}: {when}", pair.cert))
+}
+
+fn validity(begins_s: u64, ends_s: u64, now_s: u64) -> (State, String) {
+    let days = |from: u64, to: u64| (to - from) / 86_400;
+    if now_s < begins_s {
+        return (State::Failed, format!("not valid before {} days from now", days(now_s, begins_s)));
+    }
+    if now_s >= ends_s {
+        return (State::Failed, format!("ended {} days ago", days(ends_s, now_s)));
+    }
+    let left = days(now_s, ends_s);
+    let state = if left < limits::CERTIFICATE_DAYS_ADVISED { State::Warning } else { State::Ok };
+    (state, format!("key matches, valid for {left} more days"))
+}
+
+fn told(state: State, detail: String) -> Check {
+    Check { name: "tls", state, detail }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_left_decides() {
+        let day = 86_400;
+        let at = |now_s| validity(10 * day, 100 * day, now_s);
+        assert_eq!(at(8 * day), (State::Failed, "not valid before 2 days from now".into()));
+        assert_eq!(at(10 * day).0, State::Ok);
+        assert_eq!(at(99 * day), (State::Warning, "key matches, valid for 1 more days".into()));
+        assert_eq!(at(103 * day), (State::Failed, "ended 3 days ago".into()));
+    }
+}
