@@ -22,7 +22,7 @@
 pub(crate) mod acceptor;
 pub mod alert;
 pub mod config;
-pub(crate) mod crowd;
+pub mod crowd;
 mod der;
 pub(crate) mod handshake;
 pub mod identity;
