@@ -1,1 +1,7 @@
-//! Map of the crate.
+//! What benchmarks share.
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`record`] | records of runs in `bench/results` |
+
+pub mod record;

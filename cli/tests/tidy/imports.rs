@@ -24,7 +24,7 @@ const RESERVED: [(&str, &[&str]); 8] = [
     ("fjall", &["dispatcher"]),
     ("hashring", &["protocol", "dispatcher"]),
     ("monoio", &["gateway", "loadgen"]),
-    ("io-uring", &["gateway", "loadgen"]),
+    ("io-uring", &["gateway", "loadgen", "bench"]),
     ("mio", &["gateway"]),
 ];
 

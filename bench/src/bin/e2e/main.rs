@@ -22,13 +22,14 @@ mod run;
 mod services;
 mod usage;
 
-use std::{error::Error, fs, process::Command, thread};
+use std::error::Error;
 
 use clap::Parser;
-use serde_json::{Value, json};
+use pushgate_bench::record::{self, root};
+use serde_json::Value;
 
 use crate::{
-    options::{Form, Options, root},
+    options::{Form, Options},
     run::Outcome,
     services::Services,
 };
@@ -74,50 +75,7 @@ fn print(form: Form, rate_per_s: u64, outcome: &Outcome) {
 }
 
 fn record(form: Form, rate_per_s: u64, options: &Options, measured: Value) -> Result<(), Box<dyn Error>> {
-    let mut record = json!({
-        "what": "latency from the planned time of a push (open loop) to its frame read by the client, one machine",
-        "command": "scripts/bench e2e --record",
-        "arguments": std::env::args().skip(1).collect::<Vec<_>>(),
-        "commit": answer("git", &["rev-parse", "HEAD"]),
-        "uncommitted_changes": !answer("git", &["status", "--porcelain", "--untracked-files=no", ":!bench/results"]).is_empty(),
-        "profile": if cfg!(debug_assertions) { "dev" } else { "release" },
-        "program": answer(&options.bin.display().to_string(), &["--version"]),
-        "kernel": answer("uname", &["-sr"]),
-        "cpus": thread::available_parallelism().map_or(0, usize::from),
-        "cpu": field("/proc/cpuinfo", "model name"),
-        "memory": field("/proc/meminfo", "MemTotal"),
-    });
-    let members = record.as_object_mut().expect("it is an object");
-    members.extend(measured.as_object().cloned().unwrap_or_default());
-    let path = root().join(format!("bench/results/e2e-{}-{rate_per_s}.json", form.as_str()));
-    fs::write(&path, format!("{}\n", with_short_arrays(&record)?))?;
-    Ok(())
-}
-
-/// Pretty JSON in which an array of numbers, or of such arrays, stays on one line.
-fn with_short_arrays(record: &Value) -> Result<String, serde_json::Error> {
-    let members = record.as_object().expect("a record is an object");
-    let mut lines = Vec::with_capacity(members.len());
-    for (name, value) in members {
-        let text = match value {
-            Value::Object(_) => serde_json::to_string_pretty(value)?.replace('\n', "\n  "),
-            _ => serde_json::to_string(value)?,
-        };
-        lines.push(format!("  {}: {text}", serde_json::to_string(name)?));
-    }
-    Ok(format!("{{\n{}\n}}", lines.join(",\n")))
-}
-
-/// What a program prints in the checkout; nothing if it fails.
-fn answer(program: &str, arguments: &[&str]) -> String {
-    let program = if program.contains('/') { fs::canonicalize(program).unwrap_or_default() } else { program.into() };
-    let output = Command::new(program).args(arguments).current_dir(root()).output();
-    output.map(|o| String::from_utf8_lossy(&o.stdout).trim().to_owned()).unwrap_or_default()
-}
-
-/// The value behind the first `name … :` of a file of `/proc`.
-fn field(path: &str, name: &str) -> String {
-    let text = fs::read_to_string(path).unwrap_or_default();
-    let value = text.lines().find_map(|line| line.strip_prefix(name)?.split_once(':'));
-    value.map(|(_, value)| value.trim().to_owned()).unwrap_or_default()
+    let what = "latency from the planned time of a push (open loop) to its frame read by the client, one machine";
+    let circumstances = record::circumstances(what, "scripts/bench e2e --record", &options.bin);
+    record::write(&format!("e2e-{}-{rate_per_s}", form.as_str()), circumstances, &measured)
 }

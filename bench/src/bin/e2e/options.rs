@@ -1,8 +1,9 @@
 //! The command line.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
+use pushgate_bench::record::root;
 
 /// Measures delivery end to end: from a push's planned time to its frame at the client.
 #[derive(Debug, Parser)]
@@ -57,9 +58,4 @@ impl Options {
     pub fn scratch(&self) -> PathBuf {
         root().join("target/bench-e2e")
     }
-}
-
-/// The checkout.
-pub fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the checkout")
 }

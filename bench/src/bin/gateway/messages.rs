@@ -1,0 +1,106 @@
+//! Numbered pushes as link records and as frames.
+
+use pushgate_loadgen::stamp::{Addressee, Stamp};
+use pushgate_protocol::{
+    ids::Epoch,
+    link::{All, Lane, OutboxPolicy, Place, Push, Target, ToGateway},
+};
+
+use crate::naming::APP;
+
+/// The run of all messages of this program.
+pub const RUN: u32 = 0xbe_c4;
+/// The JSON text of a push that counts as one of 128 bytes: head and tail, with a number of three digits.
+pub const PUSH_BYTES: usize = 128;
+/// What the gateway puts before the tail, with such a number.
+const HEAD_BYTES: usize = r#"{"type":"push","seq":100,"replay":false,"#.len();
+
+/// A push to be written.
+#[derive(Debug, Clone, Copy)]
+pub struct Numbered {
+    /// Whom it is for.
+    pub to: Addressee,
+    /// Its number there.
+    pub n: u32,
+    /// When it was to be sent, Unix microseconds.
+    pub planned_us: u64,
+    /// Bytes of the frame's JSON text.
+    pub bytes: usize,
+}
+
+impl Numbered {
+    /// The message id.
+    pub fn id(&self) -> String {
+        let stamp = Stamp { run: RUN, to: self.to, n: self.n, planned_us: self.planned_us };
+        String::from_utf8_lossy(&stamp.write()).into_owned()
+    }
+
+    /// What all sessions share.
+    pub fn tail(&self) -> String {
+        let bare = format!(r#""id":"{}","body":""}}"#, self.id()).len();
+        let pad = self.bytes.saturating_sub(HEAD_BYTES + bare);
+        format!(r#""id":"{}","body":"{:x<pad$}"}}"#, self.id(), "")
+    }
+
+    /// Appends the link record for one user.
+    pub fn encode(&self, reference: u64, user: &str, ack: bool, out: &mut Vec<u8>) {
+        ToGateway::Push(Push {
+            reference,
+            lane: Lane::Normal,
+            ack,
+            replay: false,
+            policy: OutboxPolicy::Close,
+            collapse: None,
+            place: Place::NONE,
+            platforms: 0,
+            epoch: Epoch::default(),
+            expires_ms: u64::MAX,
+            app: APP,
+            user,
+            target: Target::User,
+            id: &self.id(),
+            tail: self.tail().as_bytes(),
+        })
+        .encode(out);
+    }
+
+    /// Appends the one link record for everybody; with an acknowledgement as a push of the app's stream, which is numbered
+    /// from 1.
+    pub fn encode_all(&self, ack: bool, out: &mut Vec<u8>) {
+        let position = u64::from(self.n) + 1;
+        ToGateway::All(All {
+            lane: Lane::Normal,
+            ack,
+            policy: OutboxPolicy::Close,
+            collapse: None,
+            platforms: 0,
+            expires_ms: u64::MAX,
+            place: if ack { Place { position, before: position - 1 } } else { Place::NONE },
+            app: APP,
+            id: &self.id(),
+            exclude: Vec::new(),
+            tail: self.tail().as_bytes(),
+        })
+        .encode(out);
+    }
+
+    /// The frame's JSON text as a session with three-digit numbers gets it.
+    pub fn text(&self) -> String {
+        format!(r#"{{"type":"push","seq":100,"replay":false,{}"#, self.tail())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_push_has_its_length_and_is_json() {
+        for bytes in [PUSH_BYTES, 1_024] {
+            let text = Numbered { to: Addressee::All, n: 7, planned_us: 1, bytes }.text();
+            assert_eq!(text.len(), bytes);
+            let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+            assert_eq!(Stamp::parse(json["id"].as_str().unwrap()).unwrap().n, 7);
+        }
+    }
+}

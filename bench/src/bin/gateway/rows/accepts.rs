@@ -1,0 +1,70 @@
+//! What a token costs at the door: connections to `/v1/ws` with an HS256 token, against `/v1/echo` without.
+
+use std::{error::Error, time::Duration};
+
+use pushgate_loadgen::{
+    fleet::{Farewell, Fleet},
+    session::Dialect,
+};
+use serde_json::{Value, json};
+
+use crate::{
+    accounting::Spent,
+    naming::Naming,
+    options::Options,
+    samples::{Rounds, Sample},
+    server::Setup,
+    stage::{PATIENCE, Stage},
+};
+
+/// Measures.
+pub fn run(options: &Options) -> Result<Value, Box<dyn Error>> {
+    let clients = options.scaled(5_000, 20);
+    let with = Stage::open(options, Setup::ONE_SHARD, Naming::USUAL, clients, |_| {})?;
+    let without = Stage::open(options, Setup::ONE_SHARD, Naming::USUAL, clients, |fleet| {
+        fleet.dialect = Dialect::Echo;
+        fleet.tokens = None;
+    })?;
+    let mut rounds = Rounds::of(&["with_token", "without_token"]);
+    let mut seconds: Vec<[f64; 2]> = Vec::new();
+    for round in 0..=options.rounds() {
+        let mut add = |name, sample| {
+            if round > 0 {
+                rounds.add(name, sample)
+            }
+        };
+        let (sample, first) = measure(&with.fleet, clients, || with.spent())?;
+        add("with_token", sample);
+        let (sample, second) = measure(&without.fleet, clients, || without.spent())?;
+        add("without_token", sample);
+        seconds.push([first.as_secs_f64(), second.as_secs_f64()]);
+    }
+    Ok(json!({
+        "ratios": { "with_to_without": rounds.ratio("with_token", "without_token") },
+        "contenders": rounds.told(),
+        "seconds_per_round_with_and_without": seconds,
+        "setup": {
+            "connections_per_round": clients, "rounds": options.rounds(),
+            "with_token": "until greeted, its user told to be online and live",
+            "without_token": "accept and upgrade of an echo connection, by the same program",
+        },
+        "connections_failed": [with.fleet.tally().failures(), without.fleet.tally().failures()],
+        "configuration": with.server.configuration,
+    }))
+}
+
+fn measure(
+    fleet: &Fleet,
+    clients: u32,
+    spent: impl Fn() -> Result<Spent, Box<dyn Error>>,
+) -> Result<(Sample, Duration), Box<dyn Error>> {
+    let before = spent()?;
+    let start = std::time::Instant::now();
+    fleet.connect(0..clients);
+    fleet.wait("all greeted", PATIENCE, |t| t.open == u64::from(clients))?;
+    let took = start.elapsed();
+    let sample = Sample { done: clients.into(), spent: spent()?.since(before) };
+    fleet.leave(0..clients, Farewell::Frame);
+    fleet.wait("all left", PATIENCE, |t| t.open == 0)?;
+    Ok((sample, took))
+}
