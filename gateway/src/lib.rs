@@ -34,4 +34,4 @@ mod site;
 pub mod tls;
 mod upgrade;
 
-pub use upgrade::page;
+pub use upgrade::{page, trial};

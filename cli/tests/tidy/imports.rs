@@ -4,15 +4,16 @@ use std::fs;
 
 use crate::tree;
 
-const CRATES: [&str; 6] = ["protocol", "gateway", "dispatcher", "loadgen", "bench", "cli"];
+const CRATES: [&str; 7] = ["protocol", "gateway", "dispatcher", "loadgen", "bench", "fuzz", "cli"];
 
 /// Which of our crates a crate may depend on.
-const MAY_KNOW: [(&str, &[&str]); 6] = [
+const MAY_KNOW: [(&str, &[&str]); 7] = [
     ("protocol", &[]),
     ("gateway", &["protocol"]),
     ("dispatcher", &["protocol"]),
     ("loadgen", &["protocol"]),
     ("bench", &["protocol", "gateway", "dispatcher", "loadgen"]),
+    ("fuzz", &["protocol", "gateway"]),
     ("cli", &["protocol", "gateway", "dispatcher", "loadgen"]),
 ];
 

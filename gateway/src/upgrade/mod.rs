@@ -8,6 +8,7 @@ pub(crate) mod reason;
 mod request;
 mod route;
 mod secure;
+pub mod trial;
 mod visitor;
 
 use std::{

@@ -29,6 +29,10 @@ impl Wire for V1 {
     }
 
     fn decode<'a>(&self, text: &'a str) -> Result<ClientFrame<'a>, BadFrame> {
+        // A list of the members' values would pass for the object.
+        if !text.trim_start_matches([' ', '\t', '\r', '\n']).starts_with('{') {
+            return Err(BadFrame { detail: "a frame is a JSON object".to_owned() });
+        }
         let envelope: Envelope<'a> = parse(text)?;
         let reference = envelope.reference();
         Ok(match &*envelope.kind {
@@ -290,6 +294,7 @@ mod tests {
             "",
             "hello",
             "[]",
+            r#"["ping"]"#,
             "{}",
             r#"{"type":5}"#,
             r#"{"type":"ack"}"#,

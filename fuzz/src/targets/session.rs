@@ -1,0 +1,156 @@
+//! A session and an echo of the gateway's core: the same answers however the client's bytes are cut, well-formed frames
+//! alone, nothing after a close.
+
+use std::collections::HashMap;
+
+use pushgate_gateway::{
+    core::{Now, SessionOpen, Shard, ShardSettings},
+    crowd::{ConnId, Outgoing},
+};
+use pushgate_protocol::{
+    ids::{AppId, BootId, Epoch, ShardId, UserId},
+    link::{Lane, OutboxPolicy, Place, Push, Target as To, ToGateway},
+    wire::WireForm,
+    ws::{Decoder, Event, Rules},
+};
+
+use super::Target;
+
+pub(super) const TARGET: Target = Target {
+    name: "session",
+    run,
+    words: &[
+        b"\x81\x97\0\0\0\0{\"type\":\"ack\",\"seq\":17}",
+        b"\x81\x8f\0\0\0\0{\"type\":\"ping\"}",
+        b"\x81\xa0\0\0\0\0{\"type\":\"refresh\",\"token\":\"good\"}",
+        b"\x81\x94\0\0\0\0{\"type\":\"subscribe\"}",
+        b"\x89\x81\0\0\0\0p",
+        b"\x8a\x80\0\0\0\0",
+        b"\x88\x82\0\0\0\0\x03\xe8",
+        b"\x01\x81\0\0\0\0{",
+        b"\x80\x81\0\0\0\0}",
+        b"\x82\x83\0\0\0\0abc",
+    ],
+    modules: &["gateway/src/core/client.rs", "gateway/src/core/echo.rs"],
+    input_bytes_max: 2048,
+    heap_bytes_max: 2 << 20,
+};
+
+const EPOCH: Epoch = Epoch { number: 1, digest: 1 };
+const NOW: Now = Now { mono_ms: 50_000, unix_ms: 1_700_000_000_000 };
+
+/// A crowd of sockets that take nothing.
+#[derive(Default)]
+struct Sockets(HashMap<u32, (Vec<u8>, bool)>);
+
+impl Outgoing for Sockets {
+    fn staging(&mut self, conn: ConnId) -> Option<&mut Vec<u8>> {
+        self.0.get_mut(&conn.slot).map(|(bytes, closed)| {
+            assert!(!*closed, "nothing is staged after the decision to close");
+            bytes
+        })
+    }
+
+    fn backlog(&self, conn: ConnId) -> usize {
+        self.0.get(&conn.slot).map_or(0, |(bytes, _)| bytes.len())
+    }
+
+    fn close(&mut self, conn: ConnId) {
+        let (_, closed) = self.0.get_mut(&conn.slot).expect("only what stands is closed");
+        assert!(!std::mem::replace(closed, true), "a connection is closed once");
+    }
+
+    fn pause(&mut self, conn: ConnId, _paused: bool) {
+        assert!(self.0.contains_key(&conn.slot));
+    }
+}
+
+fn run(input: &[u8]) {
+    let Some((&[kind, cut], stream)) = input.split_first_chunk::<2>() else { return };
+    let cut = usize::from(cut) % (stream.len() + 1);
+    let whole = answers(kind, [stream].into_iter());
+    assert_eq!(whole, answers(kind, [&stream[..cut], &stream[cut..]].into_iter()), "cut at {cut}");
+    assert_eq!(whole, answers(kind, stream.chunks(1)), "byte by byte");
+    check(&whole.0, whole.1);
+}
+
+/// What a client hears that says `pieces`, and whether it is closed. An even `kind` is a session with pushes waiting, an
+/// odd one an echo.
+fn answers<'a>(kind: u8, pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<u8>, bool) {
+    let mut settings = ShardSettings::new(BootId(7), ShardId(0), 1, 5, EPOCH);
+    settings.episodes_before = 0;
+    let verifier = |_: &AppId, _: &UserId, token: &str, now_s: u64| match token {
+        "good" => Ok((now_s + 60) * 1_000),
+        _ => Err("not good".to_owned()),
+    };
+    let mut shard = Shard::new(settings, Box::new(verifier));
+    let mut out = Sockets::default();
+    out.0.insert(0, (Vec::new(), false));
+    let conn = ConnId { slot: 0, generation: 1 };
+    if kind & 1 == 1 {
+        shard.attach_echo(NOW, conn, Vec::new(), Vec::new(), &mut out);
+    } else {
+        open(&mut shard, conn, kind >> 1 & 3, &mut out);
+    }
+    for piece in pieces {
+        shard.received(NOW, conn, &mut piece.to_vec(), &mut out);
+    }
+    let (bytes, closed) = out.0.remove(&0).expect("its socket");
+    assert_eq!(shard.metrics().sessions + shard.metrics().echoes, u64::from(!closed), "it stands or it is closed");
+    (bytes, closed)
+}
+
+/// A session of `u1` that got `pushes` pushes.
+fn open(shard: &mut Shard, conn: ConnId, pushes: u8, out: &mut Sockets) {
+    let open = SessionOpen {
+        app: AppId::parse("shop").expect("a name"),
+        user: UserId::parse("u1").expect("a name"),
+        device: None,
+        platform: None,
+        expires_ms: NOW.unix_ms + 3_600_000,
+        wire: WireForm::PUSHGATE_V1,
+        resume: None,
+        preface: Vec::new(),
+        early: Vec::new(),
+    };
+    let link = shard.link_up(NOW, BootId(9));
+    shard.attach(NOW, conn, open, out);
+    for n in 0..pushes {
+        let push = Push {
+            reference: u64::from(n),
+            lane: Lane::Normal,
+            ack: n != 1,
+            replay: true,
+            policy: OutboxPolicy::Close,
+            platforms: 0,
+            epoch: EPOCH,
+            expires_ms: NOW.unix_ms + 60_000,
+            app: "shop",
+            user: "u1",
+            target: To::User,
+            id: "m",
+            place: Place::NONE,
+            collapse: None,
+            tail: br#""id":"m","time_ms":1,"stream":"user"}"#,
+        };
+        shard.link_frame(NOW, link, ToGateway::Push(push), 100, out);
+    }
+}
+
+/// Whole server frames, a close last if it is closed.
+fn check(bytes: &[u8], closed: bool) {
+    let rules = Rules { masked: false, message_bytes_max: usize::MAX };
+    let (mut decoder, mut bytes, mut at, mut closes) = (Decoder::default(), bytes.to_vec(), 0, 0);
+    loop {
+        match decoder.next(&rules, &mut bytes[at..]).expect("the server keeps to the protocol") {
+            (_, None) => break,
+            (used, Some(event)) => {
+                assert_eq!(closes, 0, "nothing follows a close");
+                at += used;
+                closes += usize::from(matches!(event, Event::Close(..)));
+            }
+        }
+    }
+    assert!(decoder.is_idle(), "frames are whole");
+    assert_eq!(closes, usize::from(closed));
+}
