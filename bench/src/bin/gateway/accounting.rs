@@ -32,11 +32,12 @@ impl Spent {
     }
 }
 
-/// Busy ticks of a processor: all but idle and waiting for disks; time of guests is contained in user time.
+/// Busy ticks of a processor: all but idle, waiting for disks, and what runs niced, which the server does not; time of
+/// guests is contained in user time.
 fn busy_ticks(stat: &str, processor: usize) -> Option<u64> {
     let name = format!("cpu{processor} ");
     let fields = stat.lines().find_map(|line| line.strip_prefix(&name))?;
-    let busy = fields.split_ascii_whitespace().take(8).enumerate().filter(|(n, _)| !matches!(n, 3 | 4));
+    let busy = fields.split_ascii_whitespace().take(8).enumerate().filter(|(n, _)| !matches!(n, 1 | 3 | 4));
     busy.map(|(_, field)| field.parse::<u64>().ok()).sum()
 }
 
@@ -80,10 +81,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn busy_is_all_but_idle_and_waiting_of_that_processor() {
+    fn busy_is_all_but_niced_idle_and_waiting_of_that_processor() {
         let stat =
             "cpu  1 1 1 1 1 1 1 1 1 1\ncpu0 10 20 30 4000 5000 60 70 80 900 0\ncpu1 1 0 0 9 0 0 0 0 0 0\nintr 5\n";
-        assert_eq!(busy_ticks(stat, 0), Some(10 + 20 + 30 + 60 + 70 + 80));
+        assert_eq!(busy_ticks(stat, 0), Some(10 + 30 + 60 + 70 + 80));
         assert_eq!(busy_ticks(stat, 1), Some(1));
         assert_eq!(busy_ticks(stat, 2), None);
         assert_eq!(busy_ticks("cpu0 1 x 3", 0), None);

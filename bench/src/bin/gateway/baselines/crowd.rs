@@ -6,6 +6,9 @@ use pushgate_gateway::crowd::{ConnId, Crowd, Gone, Handler, Outgoing, Settings, 
 
 use super::{Serve, frame};
 
+/// Clients served in one turn: about as many as a shard serves in one of its own.
+const CLIENTS_PER_TURN: usize = 512;
+
 /// A crowd and its connections.
 pub struct Alone {
     crowd: Box<dyn Crowd>,
@@ -35,12 +38,14 @@ impl Alone {
 impl Serve for Alone {
     /// All copies of a client wait when its turn comes.
     fn fan(&mut self, copies: usize) -> Result<(), Box<dyn Error>> {
-        for client in &self.clients {
-            let staging = self.crowd.staging(*client).ok_or("a client has gone")?;
-            (0..copies).for_each(|_| staging.extend_from_slice(&self.frame));
-        }
-        while self.crowd.wants_turn() {
-            self.crowd.turn(0, &mut Deaf)?;
+        for part in self.clients.chunks(CLIENTS_PER_TURN) {
+            for client in part {
+                let staging = self.crowd.staging(*client).ok_or("a client has gone")?;
+                (0..copies).for_each(|_| staging.extend_from_slice(&self.frame));
+            }
+            while self.crowd.wants_turn() {
+                self.crowd.turn(0, &mut Deaf)?;
+            }
         }
         Ok(())
     }
