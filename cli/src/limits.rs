@@ -32,6 +32,8 @@ pub const SETTLE_MS: u64 = 2_000;
 pub const CLOSE_TIMEOUT_MS: u64 = 1_000;
 /// Pause of a server between two looks at whether its parts still run, milliseconds.
 pub const HEALTH_LOOK_MS: u64 = 1_000;
+/// Pause between two looks at whether a drain is done, milliseconds.
+pub const DRAIN_LOOK_MS: u64 = 20;
 /// Limit of open files below which `doctor` advises to raise it.
 pub const OPEN_FILES_ADVISED: u64 = 65_536;
 /// Days left of a certificate below which `doctor` warns.

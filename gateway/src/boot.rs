@@ -3,10 +3,7 @@
 use std::{
     fs, io,
     net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -24,6 +21,7 @@ use crate::{
     admission::Admission,
     config::{ConfigError, EngineChoice, GatewayConfig, Settings},
     crowd::probe::Unavailable,
+    departure::Departure,
     descriptors, limits,
     links::handshake::Host,
     mailbox::mailbox,
@@ -116,6 +114,7 @@ pub fn start(config: &GatewayConfig, apps: Arc<Apps>, options: StartOptions) -> 
     let (mail, mailboxes): (Vec<_>, Vec<_>) =
         threads.iter().map(|t| mailbox(limits::MAILBOX_ENTRIES_MAX, t.bell.clone())).unzip();
     let clock = Clock::start();
+    let departure = Departure::new(settings.limits.drain_grace_ms);
     let site = Arc::new(Site {
         host: host(&settings, options.epoch)?,
         // A seed of its own: that of the placement is told to dispatchers.
@@ -127,7 +126,7 @@ pub fn start(config: &GatewayConfig, apps: Arc<Apps>, options: StartOptions) -> 
         metrics: (0..count).map(|_| Arc::new(ShardMetrics::default())).collect(),
         tls: tls.clone(),
         clock,
-        draining: AtomicBool::new(false),
+        departure,
     });
     let admin = admin.pop().ok_or_else(|| BootError::Admin(io::ErrorKind::NotFound.into()))?;
     let admin = AdminThread::spawn(admin, site.clone()).map_err(BootError::Admin)?;
@@ -202,12 +201,36 @@ impl RunningGateway {
     /// Whether a shard ended though nobody asked it to: its sockets failed. The process should end and be started
     /// again.
     pub fn failed(&self) -> bool {
-        self.shards.iter().any(JoinHandle::is_finished)
+        !self.is_draining() && self.shards.iter().any(JoinHandle::is_finished)
+    }
+
+    /// Begins to leave: `/readyz` says so at once; after `gateway.limits.drain_grace_ms` nothing new is taken, and the sessions end
+    /// at the set pace. [`Self::is_drained`] tells when all have.
+    pub fn drain(&self) {
+        if self.site.departure.drain(self.site.clock.now().mono_ms) {
+            info!(grace_ms = self.site.settings.limits.drain_grace_ms, "drain begins");
+        }
+    }
+
+    /// Whether it began to leave, by [`Self::drain`] or `POST /v1/drain`.
+    pub fn is_draining(&self) -> bool {
+        self.site.departure.began()
+    }
+
+    /// Whether nothing is left to wait for.
+    pub fn is_drained(&self) -> bool {
+        self.shards.iter().all(JoinHandle::is_finished)
     }
 
     /// Stops: takes nothing new, closes the sessions with 1012 and waits for them at most
     /// `gateway.limits.shutdown_timeout_ms`, then ends all threads.
     pub fn shutdown(mut self) {
+        self.stop();
+    }
+
+    /// Stops and waits for nobody: clients get a close frame if their sockets take it at once.
+    pub fn abandon(mut self) {
+        self.site.departure.abandon(self.site.clock.now().mono_ms);
         self.stop();
     }
 
@@ -228,7 +251,7 @@ impl RunningGateway {
     }
 
     fn stop(&mut self) {
-        self.site.draining.store(true, Ordering::Relaxed);
+        self.site.departure.stop(self.site.clock.now().mono_ms);
         let timeout_ms = u64::from(self.site.settings.limits.shutdown_timeout_ms) + limits::SHARD_STALL_MS;
         let until = Instant::now() + Duration::from_millis(timeout_ms);
         for (shard, thread) in self.shards.drain(..).enumerate() {

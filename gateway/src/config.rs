@@ -66,6 +66,9 @@ pub struct GatewayConfig {
     /// Networks of the proxies in front of the gateway, such as `10.0.0.0/8`. What they say of a client is believed.
     /// Default: none.
     pub trusted_proxies: Vec<String>,
+    /// Where a gateway that drains sends its clients, `ws://` or `wss://`: the address of the other gateways. Default: none, they
+    /// are closed with 1012 and come again on their own.
+    pub drain_url: Option<String>,
     /// Bounds.
     pub limits: GatewayLimits,
 }
@@ -90,6 +93,7 @@ impl Default for GatewayConfig {
             proxy_protocol: ProxyProtocol::Off,
             forwarded_header: ForwardedHeader::Off,
             trusted_proxies: Vec::new(),
+            drain_url: None,
             limits: GatewayLimits::default(),
         }
     }
@@ -157,6 +161,8 @@ pub struct Settings {
     pub origins: Origins,
     /// What is believed of a client's address.
     pub proxies: Proxies,
+    /// Where clients are sent by a drain.
+    pub drain_url: Option<String>,
     /// Within their ranges.
     pub limits: GatewayLimits,
 }
@@ -167,10 +173,10 @@ impl GatewayConfig {
         if self.shards > bounds::SHARDS_MAX {
             return Err(value("gateway.shards", self.shards, format!("0 to {}", bounds::SHARDS_MAX)));
         }
-        if let Some(url) = &self.advertise
-            && !(url.starts_with("ws://") || url.starts_with("wss://"))
-        {
-            return Err(value("gateway.advertise", url, "a ws:// or wss:// URL"));
+        for (key, url) in [("gateway.advertise", &self.advertise), ("gateway.drain_url", &self.drain_url)] {
+            if let Some(url) = url.as_ref().filter(|url| !(url.starts_with("ws://") || url.starts_with("wss://"))) {
+                return Err(value(key, url, "a ws:// or wss:// URL"));
+            }
         }
         if let Some(address) = &self.advertise_links
             && !address.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
@@ -193,6 +199,7 @@ impl GatewayConfig {
             tls: self.tls.check()?,
             origins: Origins::parse(&self.origins)?,
             proxies: Proxies::parse(self.proxy_protocol, self.forwarded_header, &self.trusted_proxies)?,
+            drain_url: self.drain_url.clone(),
             limits: self.limits.clone(),
         })
     }

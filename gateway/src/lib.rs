@@ -8,6 +8,7 @@
 //! | [`config`] | `[gateway]` of the configuration, checked |
 //! | [`core`] | sessions, sans-I/O |
 //! | [`crowd`] | established sockets, io_uring or epoll |
+//! | [`departure`] | how far a gateway is in leaving |
 //! | [`descriptors`] | the process' limit of open files |
 //! | [`limits`] | bounds |
 //! | [`links`] | node links, server side |
@@ -24,6 +25,7 @@ pub mod boot;
 pub mod config;
 pub mod core;
 pub mod crowd;
+mod departure;
 mod descriptors;
 pub mod limits;
 mod links;

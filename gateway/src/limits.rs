@@ -169,8 +169,20 @@ pub const SHARD_STALL_MS: u64 = 5_000;
 
 /// Smallest outbox that a configuration may set, bytes: it holds the largest push.
 pub const OUTBOX_BYTES_MIN: u32 = (TAIL_BYTES_MAX + 16 * 1024) as u32;
-/// Default time that a shutdown waits for clients to read their close frame, milliseconds.
-pub const SHUTDOWN_TIMEOUT_MS: u32 = 5_000;
+/// Default bound of a shutdown, after its grace time, milliseconds: what container platforms commonly give a process.
+pub const SHUTDOWN_TIMEOUT_MS: u32 = 25_000;
+/// Default grace time of a drain, milliseconds: balancers that ask every few seconds notice.
+pub const DRAIN_GRACE_MS: u32 = 5_000;
+/// Default pace of a drain, sessions per second of a gateway.
+pub const DRAIN_RATE_PER_S: u32 = 2_000;
+/// Part of the shutdown's bound that is left, after the last session was told, for closing and for links.
+pub const DRAIN_RESERVE_SHARE: u64 = 4;
+/// How long a client that was told where to go may take before it is closed, milliseconds.
+pub const MOVED_CLOSE_MS: u64 = 5_000;
+/// Clients are told to go after a part of this, each after its own, milliseconds.
+pub const MOVED_AFTER_MS_MAX: u64 = 1_000;
+/// How long a shard that waits for nobody waits to write close frames, milliseconds.
+pub const ABANDON_MS: u64 = 200;
 
 /// Time that clients whose handshake is under way get to finish it once a shutdown began, milliseconds.
 pub const HANDSHAKE_GRACE_MS: u64 = 500;
@@ -220,6 +232,7 @@ pub const CERTIFICATE_NOTICE_S: u64 = 14 * 86_400;
 /// How long the admin port waits for a shard's answer, milliseconds.
 pub const ADMIN_REPLY_MS: u64 = 2_000;
 
+const _: () = assert!(MOVED_AFTER_MS_MAX < MOVED_CLOSE_MS, "a client is not closed before it should go");
 const _: () = assert!(CLIENT_MESSAGES_BURST_MAX * 10 + 10 <= u16::MAX as u32, "a burst is counted in 16 bits");
 const _: () = assert!(ADDRESS_CELLS == 1 << 16, "a cell has 16 bits of an address' hash");
 const _: () = assert!(LINK_OUTPUT_PAUSE_BYTES < LINK_OUTPUT_BYTES_MAX, "a link is paused before it is closed");

@@ -185,6 +185,7 @@ const CORE: &[Series<core::ShardMetrics>] = &[
     series!(Counter, "pushgate_closed_slow", "Sessions closed with 4002", |m| m.outbox_closes),
     series!(Counter, "pushgate_closed_echoes", "Echo connections closed with 1013", |m| m.echo_closes),
     series!(Counter, "pushgate_closed_idle", "Sessions closed with 4008", |m| m.idle_closes),
+    series!(Counter, "pushgate_sessions_drained", "Sessions ended by a drain", |m| m.drained),
     series!(Counter, "pushgate_closed_rate", "Sessions closed with 4029", |m| m.rate_closes),
     series!(Counter, "pushgate_closed_token", "Sessions closed with 4001", |m| m.token_closes),
     series!(Counter, "pushgate_bad_clients", "Clients that broke the framing or the dialect", |m| m.bad_clients),

@@ -1,15 +1,15 @@
-//! What all threads of a gateway read. Nothing here changes after boot but the draining flag.
+//! What all threads of a gateway read. Nothing here changes after boot but what says so.
 
 use std::{
-    sync::{Arc, atomic::AtomicBool},
+    sync::Arc,
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 use pushgate_protocol::auth::Apps;
 
 use crate::{
-    admission::Admission, config::Settings, core::Now, links::handshake::Host, mailbox::MailSender,
-    metrics::ShardMetrics, shard::Mail, tls::acceptor::Acceptor,
+    admission::Admission, config::Settings, core::Now, departure::Departure, links::handshake::Host,
+    mailbox::MailSender, metrics::ShardMetrics, shard::Mail, tls::acceptor::Acceptor,
 };
 
 /// One gateway, as its threads see it.
@@ -33,8 +33,8 @@ pub(crate) struct Site {
     pub(crate) admission: Arc<Admission>,
     /// The process' clock.
     pub(crate) clock: Clock,
-    /// Set once, by a shutdown: nothing new is taken.
-    pub(crate) draining: AtomicBool,
+    /// How far the gateway is in leaving.
+    pub(crate) departure: Departure,
 }
 
 /// Monotonic and Unix time.

@@ -10,7 +10,7 @@ use std::{
 use pushgate_dispatcher::{boot as dispatcher, config::MemberConfig};
 use pushgate_gateway::{boot as gateway, page};
 
-use super::{banner, data, node, signals};
+use super::{banner, data, node, signals::Signals};
 use crate::{
     config::{Config, Loaded, Role},
     failure::Failure,
@@ -40,6 +40,7 @@ pub fn dev(loaded: Loaded, data: &Path) -> Result<(), Failure> {
 }
 
 async fn run(config: &Config, data: &Path) -> Result<(), Failure> {
+    let mut signals = Signals::listen()?;
     let apps = Arc::new(config.registry().map_err(Failure::usage)?);
     let first_app = config.apps.first().expect("dev has at least one app").id.clone();
     // Its address is fixed by now: the page that the gateway serves sends there.
@@ -56,15 +57,18 @@ async fn run(config: &Config, data: &Path) -> Result<(), Failure> {
     };
     let runtime = RuntimeFile::of_this_process(addresses, config.apps.clone());
     let ended = match announce(&runtime, data, &first_app) {
-        Ok(()) => signals::wait(|| gateway.failed() || dispatcher.failed(), || gateway.reload_tls()).await,
+        Ok(()) => {
+            signals
+                .wait(|| gateway.failed() || dispatcher.failed(), || gateway.is_draining(), || gateway.reload_tls())
+                .await
+        }
         Err(failure) => Err(failure),
     };
     runtime.remove(data);
     // The gateway first: acknowledgements of its last pushes still find the dispatcher.
-    let stopped = tokio::task::spawn_blocking(move || gateway.shutdown()).await;
+    let left = node::leave(gateway, &mut signals).await;
     dispatcher.shut_down().await;
-    stopped.map_err(|error| Failure::new(format!("the gateway did not stop cleanly: {error}")))?;
-    ended
+    left.and(ended)
 }
 
 fn announce(runtime: &RuntimeFile, data: &Path, app: &pushgate_protocol::ids::AppId) -> Result<(), Failure> {
@@ -89,6 +93,10 @@ fn on_loopback(loaded: &Loaded) -> Config {
         if !loaded.wrote(key) {
             *address = address.replace("0.0.0.0", "127.0.0.1");
         }
+    }
+    // Nobody spreads clients over it, and Ctrl-C should not take long.
+    if !loaded.wrote("gateway.limits.drain_grace_ms") {
+        config.gateway.limits.drain_grace_ms = 0;
     }
     if !loaded.wrote("gateway.echo") {
         config.gateway.echo = true;

@@ -3,11 +3,14 @@
 use std::sync::Arc;
 
 use pushgate_dispatcher::boot as dispatchers;
-use pushgate_gateway::{boot as gateways, config::GatewayConfig};
+use pushgate_gateway::{
+    boot::{self as gateways, RunningGateway},
+    config::GatewayConfig,
+};
 use pushgate_protocol::{auth::Apps, ids::Epoch};
 use tokio::runtime::{Builder, Runtime};
 
-use super::signals;
+use super::signals::Signals;
 use crate::{
     config::{Config, Loaded, Role},
     failure::Failure,
@@ -21,9 +24,12 @@ pub fn gateway(loaded: Loaded) -> Result<(), Failure> {
     let apps = Arc::new(config.registry().map_err(Failure::usage)?);
     let options = gateways::StartOptions { page: None, epoch: epoch(&config)? };
     let gateway = gateways::start(&gateway_config(&config)?, apps, options).map_err(failed)?;
-    let ended = runtime()?.block_on(signals::wait(|| gateway.failed(), || gateway.reload_tls()));
-    gateway.shutdown();
-    ended
+    runtime()?.block_on(async {
+        let mut signals = Signals::listen()?;
+        let ended = signals.wait(|| gateway.failed(), || gateway.is_draining(), || gateway.reload_tls()).await;
+        leave(gateway, &mut signals).await?;
+        ended
+    })
 }
 
 /// Runs a dispatcher until Ctrl-C or SIGTERM.
@@ -34,10 +40,20 @@ pub fn dispatcher(loaded: Loaded) -> Result<(), Failure> {
     let apps = Arc::new(config.registry().map_err(Failure::usage)?);
     runtime()?.block_on(async {
         let dispatcher = dispatchers::start(dispatcher_parts(&config, apps)?).await.map_err(failed)?;
-        let ended = signals::wait(|| dispatcher.failed(), || {}).await;
+        let ended = Signals::listen()?.wait(|| dispatcher.failed(), || false, || {}).await;
         dispatcher.shut_down().await;
         ended
     })
+}
+
+/// Drains a gateway; at another signal, waits for nothing more.
+pub(super) async fn leave(gateway: RunningGateway, signals: &mut Signals) -> Result<(), Failure> {
+    gateway.drain();
+    let drained = signals.wait_unless_repeated(|| gateway.is_drained()).await;
+    // It waits for threads.
+    let stopped =
+        tokio::task::spawn_blocking(move || if drained { gateway.shutdown() } else { gateway.abandon() }).await;
+    stopped.map_err(|error| Failure::new(format!("the gateway did not stop cleanly: {error}")))
 }
 
 /// The dispatcher's runtime; the gateway's own threads do not run on it.

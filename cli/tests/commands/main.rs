@@ -3,6 +3,7 @@
 mod configuration;
 mod dev;
 mod doctor;
+mod drain;
 mod fake;
 mod listen;
 mod program;

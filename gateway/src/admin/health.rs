@@ -1,7 +1,5 @@
 //! Whether the gateway lives, and whether it can do its work.
 
-use std::sync::atomic::Ordering;
-
 use axum::{
     Json,
     extract::State,
@@ -65,7 +63,7 @@ pub(super) async fn healthz(State(admin): State<Admin>) -> Response {
 /// 200 while every shard has a dispatcher and clients are taken.
 pub(super) async fn readyz(State(admin): State<Admin>) -> Response {
     let mut failing = Vec::new();
-    if admin.site.draining.load(Ordering::Relaxed) {
+    if admin.site.departure.began() {
         let detail = "the gateway is shutting down";
         failing.push(Failing { dependency: "gateway", shard: None, since_ms: None, detail });
     }

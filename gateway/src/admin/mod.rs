@@ -13,10 +13,11 @@ use std::{
 
 use axum::{
     Json, Router,
-    extract::State,
+    extract::{Request, State},
     http::{StatusCode, header},
+    middleware::{self, Next},
     response::{IntoResponse, Response},
-    routing::{delete, get},
+    routing::{delete, get, post},
 };
 use prometheus_client::{encoding::text, registry::Registry};
 use serde::Serialize;
@@ -75,10 +76,12 @@ fn router(site: Arc<Site>) -> Router {
         .route("/metrics", get(metrics))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
+        .route("/v1/drain", post(drain))
         .route("/v1/sessions", get(sessions::list))
         .route("/v1/sessions/{id}", delete(sessions::kick))
         .fallback(|| async { problem(StatusCode::NOT_FOUND, "there is nothing at this path") })
         .method_not_allowed_fallback(|| async { problem(StatusCode::METHOD_NOT_ALLOWED, "not with this method") })
+        .layer(middleware::from_fn(no_pages))
         .with_state(Admin { site, registry: Arc::new(registry) })
 }
 
@@ -89,6 +92,34 @@ async fn metrics(State(admin): State<Admin>) -> Response {
     }
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], out).into_response()
+}
+
+#[derive(Serialize)]
+struct Draining {
+    draining: bool,
+    /// How long clients are still taken.
+    grace_ms: u32,
+    /// How long it takes at most.
+    ends_in_ms: u32,
+}
+
+/// `POST /v1/drain`: as SIGTERM. Asked again it changes nothing.
+async fn drain(State(admin): State<Admin>) -> Response {
+    let limits = &admin.site.settings.limits;
+    if admin.site.departure.drain(admin.site.clock.now().mono_ms) {
+        tracing::info!(grace_ms = limits.drain_grace_ms, "drain begins, asked on the admin port");
+    }
+    let (grace_ms, timeout_ms) = (limits.drain_grace_ms, limits.shutdown_timeout_ms);
+    let body = Draining { draining: true, grace_ms, ends_in_ms: grace_ms.saturating_add(timeout_ms) };
+    (StatusCode::ACCEPTED, Json(body)).into_response()
+}
+
+/// Browsers name the origin of the page that makes a request which changes something: pages have no business here.
+async fn no_pages(request: Request, next: Next) -> Response {
+    if request.headers().contains_key(header::ORIGIN) {
+        return problem(StatusCode::FORBIDDEN, "the admin port does not serve web pages");
+    }
+    next.run(request).await
 }
 
 /// RFC 9457.

@@ -27,7 +27,13 @@ pub struct GatewayLimits {
     /// Time in which the socket of a client must take something of what waits for it, milliseconds, 5000 to 3600000; else its
     /// session is closed with 4002. Default 30000.
     pub write_timeout_ms: u32,
-    /// Time that a shutdown waits for clients to read their close frame, milliseconds, 0 to 300000. Default 5000.
+    /// Time that a gateway that was told to stop goes on accepting, while `/readyz` says that it is not ready, milliseconds, 0 to
+    /// 300000. Default 5000; `dev` takes 0.
+    pub drain_grace_ms: u32,
+    /// Sessions that a drain ends per second, all shards together; 0: all at once. More if `shutdown_timeout_ms` would not do.
+    /// Default 2000.
+    pub drain_rate_per_s: u32,
+    /// Time in which a shutdown ends after its grace time, whatever clients do, milliseconds, 0 to 3600000. Default 25000.
     pub shutdown_timeout_ms: u32,
     /// Connections of one address at a time, an IPv6 address counting with all of its /64. Behind one address of a mobile
     /// carrier there may be tens of thousands of clients. Default 0: any number.
@@ -58,6 +64,8 @@ impl Default for GatewayLimits {
             outbox_bytes_max: limits::OUTBOX_BYTES_MAX as u32,
             unacked_max: limits::UNACKED_MAX as u32,
             write_timeout_ms: limits::WRITE_TIMEOUT_MS as u32,
+            drain_grace_ms: limits::DRAIN_GRACE_MS,
+            drain_rate_per_s: limits::DRAIN_RATE_PER_S,
             shutdown_timeout_ms: limits::SHUTDOWN_TIMEOUT_MS,
             connections_per_ip_max: 0,
             connections_per_app_max: 0,
@@ -87,6 +95,7 @@ impl GatewayLimits {
         within("gateway.limits.client_messages_per_s", self.client_messages_per_s, 1, 10_000)?;
         let burst_max = limits::CLIENT_MESSAGES_BURST_MAX;
         within("gateway.limits.client_messages_burst", self.client_messages_burst, 1, burst_max)?;
-        within("gateway.limits.shutdown_timeout_ms", self.shutdown_timeout_ms, 0, 300_000)
+        within("gateway.limits.drain_grace_ms", self.drain_grace_ms, 0, 300_000)?;
+        within("gateway.limits.shutdown_timeout_ms", self.shutdown_timeout_ms, 0, 3_600_000)
     }
 }

@@ -53,6 +53,8 @@ pub struct ShardMetrics {
     pub echo_closes: u64,
     /// Sessions closed with 4008.
     pub idle_closes: u64,
+    /// Sessions told to go, or closed, by a drain.
+    pub drained: u64,
     /// Sessions closed with 4029.
     pub rate_closes: u64,
     /// Sessions closed with 4001.

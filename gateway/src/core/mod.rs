@@ -13,6 +13,7 @@
 //! | `replay` | episodes, rounds, sweeps |
 //! | `pace` | clients that are behind, or read nothing |
 //! | `beat` | idle clients, tokens that end, outboxes that move |
+//! | `drain` | ending all sessions at a pace |
 //! | `echo` | connections that get their messages back |
 //! | `provenance` | what connections brought along |
 //! | `slots`, `users`, `links`, `outbox`, `tails` | the tables, and what stands in them |
@@ -25,6 +26,7 @@
 mod beat;
 mod client;
 mod column;
+mod drain;
 mod echo;
 mod everyone;
 mod inbound;
@@ -43,6 +45,7 @@ mod tails;
 mod users;
 
 pub use self::{
+    drain::DrainOrder,
     links::LinkId,
     metrics::ShardMetrics,
     provenance::{Provenance, TokenMark},

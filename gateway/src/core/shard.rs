@@ -13,6 +13,7 @@ use pushgate_protocol::{
 use super::{
     LinkId, Now, SessionOpen, SessionView, ShardMetrics, ShardSettings, Verifier,
     beat::Beat,
+    drain::Drain,
     everyone::Everyone,
     inbound::Inbound,
     links::Links,
@@ -37,6 +38,7 @@ pub struct Shard {
     /// Connections whose outbox moves by itself, or whose echo is paused.
     pub(super) watch: VecDeque<ConnId>,
     pub(super) beat: Beat,
+    pub(super) drain: Option<Box<Drain>>,
     pub(super) sweep: Sweep,
     /// What all echoes hold, bytes.
     pub(super) echo_bytes: usize,
@@ -63,6 +65,7 @@ impl Shard {
             metrics: ShardMetrics::default(),
             watch: VecDeque::new(),
             beat: Beat::default(),
+            drain: None,
             sweep: Sweep::default(),
             echo_bytes: 0,
             everyone: Everyone::default(),

@@ -11,7 +11,6 @@ use std::{
     net::{SocketAddr, TcpStream as StdStream},
     os::fd::OwnedFd,
     rc::Rc,
-    sync::atomic::Ordering,
 };
 
 use monoio::{
@@ -74,7 +73,7 @@ async fn greet(desk: &Desk, timed: &mut Timed) -> Result<(Peer, Vec<u8>), Failur
     let host = &desk.site.host;
     let mut bytes = Vec::new();
     let used = read_frame(timed, &mut bytes).await?;
-    if desk.site.draining.load(Ordering::Relaxed) {
+    if desk.site.departure.is_closed(desk.site.clock.now().mono_ms) {
         return Err(Refusal::Draining.into());
     }
     let (challenge, challenged) = host.challenge(&bytes[4..used], nonce())?;

@@ -1,14 +1,50 @@
 //! The accept loops of a shard's listeners: one task per connection, as many as there are places.
 
-use std::{rc::Rc, time::Duration};
+use std::{
+    cell::Cell,
+    net::{Shutdown, TcpListener as StdListener},
+    rc::Rc,
+    time::Duration,
+};
 
 use monoio::net::TcpListener;
+use socket2::SockRef;
 use tracing::warn;
 
 use super::Desk;
 use crate::{limits, links, upgrade};
 
-/// Accepts clients for as long as the runtime stands.
+/// The task that accepts clients, as the loop sees it: so that it closes the listener when no client waits in its queue,
+/// for those would be reset.
+#[derive(Debug)]
+pub(crate) struct Door {
+    /// The same socket as the listener's.
+    listener: StdListener,
+    waits: Cell<bool>,
+    /// How many were accepted when the loop last looked.
+    seen: Cell<u64>,
+    closed: Cell<bool>,
+}
+
+impl Door {
+    /// For a listener.
+    pub(crate) fn new(listener: StdListener) -> Self {
+        Self { listener, waits: Cell::new(false), seen: Cell::new(u64::MAX), closed: Cell::new(false) }
+    }
+
+    /// Closes the listener if nobody came since the last call and the task waited for somebody all the time. Whether it is
+    /// closed.
+    pub(crate) fn close_if_quiet(&self, accepted: u64) -> bool {
+        let quiet = self.waits.get() && self.seen.replace(accepted) == accepted;
+        if quiet && !self.closed.replace(true) {
+            // Ends the accept that waits; on a listener nothing else can go wrong.
+            let _ = SockRef::from(&self.listener).shutdown(Shutdown::Both);
+        }
+        self.closed.get()
+    }
+}
+
+/// Accepts clients until the door is closed.
 pub(crate) async fn clients(desk: Rc<Desk>, listener: TcpListener) {
     loop {
         desk.clients.free().await;
@@ -16,7 +52,11 @@ pub(crate) async fn clients(desk: Rc<Desk>, listener: TcpListener) {
             desk.metrics.accept_waits.add(1);
             monoio::time::sleep(Duration::from_millis(wait_ms)).await;
         }
-        match listener.accept().await {
+        desk.door.waits.set(true);
+        let accepted = listener.accept().await;
+        desk.door.waits.set(false);
+        match accepted {
+            Err(_) if desk.door.closed.get() => return,
             Ok((stream, from)) => {
                 desk.metrics.accepted.add(1);
                 let (desk, seat) = (desk.clone(), desk.clients.take());

@@ -88,6 +88,8 @@ pub(crate) struct Desk {
     pub(crate) deadlines: deadline::Deadlines,
     /// Handshakes of clients and of links.
     pub(crate) clients: Rc<Seats>,
+    /// What the loop knows of the task that accepts clients.
+    pub(crate) door: accept::Door,
     /// How fast clients are accepted.
     pub(crate) pace: Pace,
     pub(crate) links: Rc<Seats>,

@@ -15,7 +15,13 @@ use std::{
 use monoio::{IoUringDriver, LegacyDriver, RuntimeBuilder, net::TcpListener};
 use pushgate_protocol::ids::ShardId;
 
-use super::{Desk, Mail, Seats, accept, deadline::Deadlines, signal::Signal, turn::Loop};
+use super::{
+    Desk, Mail, Seats,
+    accept::{self, Door},
+    deadline::Deadlines,
+    signal::Signal,
+    turn::Loop,
+};
 use crate::{
     admission::Pace,
     crowd::{
@@ -104,6 +110,7 @@ async fn live(
 ) -> io::Result<()> {
     let crowd: Box<dyn Crowd> = engine.open(Settings::default())?;
     let watch = Watch::new()?;
+    let door = Door::new(listeners.clients.try_clone()?);
     let clients = runtime_listener(listeners.clients, legacy)?;
     let links = runtime_listener(listeners.links, legacy)?;
     // Boot gave up if either channel is closed.
@@ -118,6 +125,7 @@ async fn live(
         shard,
         metrics: site.metrics[usize::from(shard.0)].clone(),
         deadlines: Deadlines::default(),
+        door,
         pace: Pace::new(site.settings.limits.handshakes_per_s),
         clients: Seats::new(site.settings.limits.pending_handshakes_max as usize),
         links: Seats::new(limits::PENDING_LINK_HANDSHAKES_MAX),

@@ -8,7 +8,6 @@ use std::{
     io,
     pin::pin,
     rc::Rc,
-    sync::atomic::Ordering,
     task::Poll,
     time::Duration,
 };
@@ -17,8 +16,9 @@ use tracing::{error, info, warn};
 
 use super::{Desk, Mail, signal::Signal};
 use crate::{
-    core::{Left, Now, Provenance, Shard, ShardSettings, Verifier},
+    core::{DrainOrder, Left, Now, Provenance, Shard, ShardSettings, Verifier},
     crowd::{ConnId, Gone, Handler, Outgoing, wake::Watch},
+    departure::Stage,
     limits,
     links::ports::Ports,
     mailbox::Mailbox,
@@ -38,6 +38,12 @@ pub(super) struct Loop {
     next_tick_ms: u64,
     /// Set when a shutdown began.
     drains_since_ms: Option<u64>,
+    /// All sessions were ended.
+    stopping: bool,
+    /// When it was said that nobody is waited for.
+    abandoned_ms: Option<u64>,
+    /// Nobody can come any more.
+    door_closed: bool,
 }
 
 /// Takes what clients send to the core.
@@ -60,7 +66,20 @@ impl Loop {
     pub(super) fn new(desk: Rc<Desk>, crowd: Sockets, watch: Watch, mailbox: Mailbox<Mail>, signal: Signal) -> Self {
         let core = Shard::new(settings(&desk), verifier(&desk));
         let ports = Ports::new(desk.clone(), signal.clone());
-        Self { desk, crowd, core, watch, mailbox, signal, ports, next_tick_ms: 0, drains_since_ms: None }
+        Self {
+            desk,
+            crowd,
+            core,
+            watch,
+            mailbox,
+            signal,
+            ports,
+            next_tick_ms: 0,
+            drains_since_ms: None,
+            stopping: false,
+            abandoned_ms: None,
+            door_closed: false,
+        }
     }
 
     /// Runs until a shutdown is done, or the crowd breaks.
@@ -98,10 +117,7 @@ impl Loop {
 
     fn tick(&mut self, now: Now) {
         self.next_tick_ms = now.mono_ms + limits::TICK_MS;
-        if self.drains_since_ms.is_none() && self.desk.site.draining.load(Ordering::Relaxed) {
-            self.drains_since_ms = Some(now.mono_ms);
-            self.core.shut_down(now, &mut *self.crowd);
-        }
+        self.leave(now);
         self.ports.tick(now, &mut self.core);
         self.desk.deadlines.advance(now.mono_ms);
         if self.drains_since_ms.is_some_and(|since| now.mono_ms >= since + limits::HANDSHAKE_GRACE_MS) {
@@ -113,6 +129,37 @@ impl Loop {
         metrics.ticked_ms.set(now.mono_ms);
         metrics.publish(&self.core.metrics());
         metrics.tls.publish(self.crowd.tls_counts(), self.desk.turnstile.waiting());
+    }
+
+    /// Follows the gateway in leaving.
+    fn leave(&mut self, now: Now) {
+        let site = self.desk.site.clone();
+        if !site.departure.is_closed(now.mono_ms) {
+            return;
+        }
+        let stage = site.departure.stage(now.mono_ms);
+        if self.drains_since_ms.is_none() {
+            self.drains_since_ms = Some(now.mono_ms);
+            let limits = &site.settings.limits;
+            let timeout_ms = u64::from(limits.shutdown_timeout_ms);
+            let order = DrainOrder {
+                // Rounded up: a slow pace of many shards is not none.
+                per_s: limits.drain_rate_per_s.div_ceil(site.host.shards.into()),
+                until_ms: now.mono_ms + timeout_ms - timeout_ms / limits::DRAIN_RESERVE_SHARE,
+                url: site.settings.drain_url.clone(),
+            };
+            if stage == Stage::Draining {
+                self.core.begin_drain(now, order, &mut *self.crowd);
+            }
+        }
+        if stage > Stage::Draining && !self.stopping {
+            self.stopping = true;
+            self.core.shut_down(now, &mut *self.crowd);
+        }
+        if stage == Stage::Abandoning {
+            self.abandoned_ms.get_or_insert(now.mono_ms);
+        }
+        self.door_closed = self.desk.door.close_if_quiet(self.desk.metrics.accepted.read());
     }
 
     fn take_mail(&mut self, now: Now) {
@@ -187,7 +234,13 @@ impl Loop {
     /// Whether a shutdown has nothing left to wait for.
     fn is_done(&self, now: Now) -> bool {
         let Some(since_ms) = self.drains_since_ms else { return false };
-        let quiet = self.crowd.is_empty() && self.desk.clients.taken() == 0 && self.ports.are_flushed(&self.core);
+        if self.abandoned_ms.is_some_and(|at| now.mono_ms >= at + limits::ABANDON_MS) {
+            return true;
+        }
+        let quiet = self.door_closed
+            && self.crowd.is_empty()
+            && self.desk.clients.taken() == 0
+            && self.ports.are_flushed(&self.core);
         quiet || now.mono_ms >= since_ms + u64::from(self.desk.site.settings.limits.shutdown_timeout_ms)
     }
 

@@ -15,7 +15,6 @@ use std::{
     io::Write,
     net::{SocketAddr, TcpStream as StdStream},
     rc::Rc,
-    sync::atomic::Ordering,
 };
 
 use monoio::net::TcpStream;
@@ -83,14 +82,15 @@ pub(crate) async fn serve(desk: Rc<Desk>, stream: TcpStream, from: SocketAddr) {
 
 /// Decides, and counts a session under its app.
 fn admit(desk: &Desk, request: &Request, permit: &mut Permit) -> Decision {
+    let now = desk.site.clock.now();
     let offer = Offer {
         apps: &desk.site.apps,
         origins: &desk.site.settings.origins,
         echo: desk.site.settings.echo,
         page: desk.site.page.as_deref(),
-        draining: desk.site.draining.load(Ordering::Relaxed),
+        draining: desk.site.departure.is_closed(now.mono_ms),
     };
-    let decision = decide(request, offer, desk.site.clock.now().unix_ms / 1_000);
+    let decision = decide(request, offer, now.unix_ms / 1_000);
     if let Decision::Session(open) = &decision
         && let Err(limit) = permit.count_app(&open.app, owner_of(desk, open))
     {

@@ -2,6 +2,7 @@
 
 mod clients;
 mod conservation;
+mod drains;
 mod echoes;
 mod everyone;
 mod outboxes;
