@@ -41,6 +41,12 @@ fn busy_ticks(stat: &str, processor: usize) -> Option<u64> {
     busy.map(|(_, field)| field.parse::<u64>().ok()).sum()
 }
 
+/// Processors that are online; 0 if the system does not tell.
+pub fn processors() -> usize {
+    let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
+    (0..).take_while(|processor| busy_ticks(&stat, *processor).is_some()).count()
+}
+
 fn thread_ns(pid: u32) -> Result<u64, Box<dyn Error>> {
     let mut sum = 0;
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
@@ -107,6 +113,7 @@ mod tests {
     fn this_process_has_time_and_memory() {
         let pid = std::process::id();
         let spent = Spent::now(pid, 0).unwrap();
+        assert!(processors() > 0);
         assert!(spent.thread_ns > 0 && Memory::of(pid).unwrap().anonymous > 0);
         assert_eq!(spent.since(spent), Spent { ticks: 0, thread_ns: 0 });
     }

@@ -4,12 +4,11 @@ use std::{
     error::Error,
     path::{Path, PathBuf},
     process::Command as Process,
-    thread,
 };
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::rows::Row;
+use crate::{accounting, rows::Row};
 
 /// The processor of the server under test, and of everything else.
 const PROCESSORS: (usize, usize) = (0, 1);
@@ -89,9 +88,10 @@ impl Options {
         self.scaled(self.rounds, 2)
     }
 
-    /// Whether servers are bound to a processor of their own.
+    /// Whether servers are bound to a processor of their own. Asked of the machine, not of this process, which is bound to
+    /// the clients' processor itself.
     pub fn binds(&self) -> bool {
-        !self.smoke && thread::available_parallelism().is_ok_and(|n| n.get() >= 2)
+        !self.smoke && accounting::processors() > PROCESSORS.1
     }
 
     /// The command that starts `program` on the server's processor.
