@@ -1,10 +1,9 @@
-//! Which lines of a target's modules ran: those of the machine code in each basic block that did, with what was inlined told
-//! apart; the debug information and binutils' `addr2line` tell which. Lines of functions that no code calls are not counted.
+//! Which lines of a target's modules ran. A line counts if one of the compiler's basic blocks begins on it, after what was
+//! inlined is told apart; the debug information and binutils' `addr2line` tell which.
 
 use std::{
     collections::BTreeMap,
     io::Write,
-    ops::Range,
     process::{Command, Stdio},
     thread,
 };
@@ -39,12 +38,7 @@ pub(crate) fn report(target: &Target, hit: &[bool]) -> Result<bool, String> {
     Ok(share >= SHARE_MIN)
 }
 
-/// Steps in which a block is looked through, and where that ends, bytes: blocks are short, and the last of a function is
-/// followed by others' code.
-const STEP_BYTES: usize = 4;
-const BLOCK_BYTES_MAX: usize = 256;
-
-/// The lines of each edge's block: of the innermost function, and of those it was inlined into.
+/// The lines of each edge's code: of the innermost function, and of those it was inlined into.
 fn places_in_source() -> Result<Vec<Vec<(String, u32)>>, String> {
     let program = std::env::current_exe().map_err(|e| e.to_string())?;
     let base = load_address().ok_or("the program's place in memory is unknown")?;
@@ -56,39 +50,25 @@ fn places_in_source() -> Result<Vec<Vec<(String, u32)>>, String> {
         .spawn()
         .map_err(|e| format!("addr2line (package binutils): {e}"))?;
     let mut stdin = child.stdin.take().ok_or("addr2line takes no input")?;
-    let asked: Vec<(usize, usize)> = blocks(base)
-        .into_iter()
-        .flat_map(|(edge, range)| range.step_by(STEP_BYTES).map(move |at| (edge, at)))
-        .collect();
-    let edges: Vec<usize> = asked.iter().map(|(edge, _)| *edge).collect();
-    let writer = thread::spawn(move || asked.iter().try_for_each(|(_, at)| writeln!(stdin, "{at:#x}")));
+    let places = counters::places();
+    let writer =
+        thread::spawn(move || places.iter().try_for_each(|place| writeln!(stdin, "{:#x}", place.saturating_sub(base))));
     let output = child.wait_with_output().map_err(|e| e.to_string())?;
     let written = writer.join().map_err(|_| "addr2line was not told the addresses")?;
     written.map_err(|e| e.to_string())?;
-    let mut all: Vec<Vec<(String, u32)>> = vec![Vec::new(); counters::count()];
-    let mut answers = edges.into_iter();
-    let mut edge = 0;
+    let mut all: Vec<Vec<(String, u32)>> = Vec::new();
     for text in String::from_utf8_lossy(&output.stdout).lines() {
         if text.starts_with("0x") {
-            edge = answers.next().ok_or("addr2line answers more than it was asked")?;
+            all.push(Vec::new());
         } else if let Some((file, line)) = text.split(" (").next().and_then(|t| t.rsplit_once(':'))
-            && let Ok(line) = line.parse()
+            && let (Some(lines), Ok(line)) = (all.last_mut(), line.parse())
             && line > 0
         {
             let file = file.rfind("/src/").and_then(|at| file[..at].rfind('/')).map_or(file, |at| &file[at + 1..]);
-            all[edge].push((file.to_owned(), line));
+            lines.push((file.to_owned(), line));
         }
     }
     Ok(all)
-}
-
-/// Each edge with the addresses of its block, up to the next, as they stand in the program's file.
-fn blocks(base: usize) -> Vec<(usize, Range<usize>)> {
-    let mut starts: Vec<(usize, usize)> =
-        counters::places().into_iter().enumerate().map(|(edge, place)| (place.saturating_sub(base), edge)).collect();
-    starts.sort_unstable();
-    let ends: Vec<usize> = starts.iter().skip(1).map(|(at, _)| *at).chain([usize::MAX]).collect();
-    starts.into_iter().zip(ends).map(|((at, edge), end)| (edge, at..end.min(at + BLOCK_BYTES_MAX))).collect()
 }
 
 /// Where the program was loaded: the start of its first mapping.
