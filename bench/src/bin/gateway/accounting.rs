@@ -93,7 +93,7 @@ mod tests {
         assert_eq!(busy_ticks(stat, 0), Some(10 + 30 + 60 + 70 + 80));
         assert_eq!(busy_ticks(stat, 1), Some(1));
         assert_eq!(busy_ticks(stat, 2), None);
-        assert_eq!(busy_ticks("cpu0 1 x 3", 0), None);
+        assert_eq!(busy_ticks("cpu0 x 1 3", 0), None);
     }
 
     #[test]
