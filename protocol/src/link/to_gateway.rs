@@ -30,9 +30,9 @@ pub enum ToGateway<'a> {
         app: &'a str,
         /// The user.
         user: &'a str,
-        /// From [`ToDispatcher::Online`].
+        /// From [`ToDispatcher::Online`](super::ToDispatcher::Online).
         episode: u64,
-        /// From [`ToDispatcher::Online`].
+        /// From [`ToDispatcher::Online`](super::ToDispatcher::Online).
         round: u32,
         /// How many deferred pushes of the episode the stream has taken.
         k: u64,

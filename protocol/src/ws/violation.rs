@@ -30,7 +30,7 @@ pub enum Violation {
     /// Text, or a close reason, that is not UTF-8.
     #[error("text is not utf-8")]
     Utf8,
-    /// Above [`Rules::message_bytes_max`].
+    /// Above [`Rules::message_bytes_max`](super::Rules::message_bytes_max).
     #[error("a message has more than {max} bytes")]
     TooBig {
         /// The bound, bytes.
