@@ -115,6 +115,12 @@ impl Peer {
         placement::shard_of(placement::user_hash(self.hash_seed, "shop", user), self.shards).0
     }
 
+    /// `count` users of each shard in turn: which they are is another matter for each gateway, whose seed is drawn.
+    pub fn users_of_each_shard(&self, count: usize) -> Vec<String> {
+        let of = |shard| (0..).map(|n| format!("user-{n}")).filter(move |user| self.owner(user) == shard).take(count);
+        (0..self.shards).flat_map(of).collect()
+    }
+
     /// Waits for `user` to come online and says that its stream is empty.
     pub fn replay_nothing(&mut self, user: &str) {
         let (episode, round) = self.until(|f| match f {

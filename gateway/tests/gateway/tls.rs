@@ -109,8 +109,7 @@ fn pushes_reach_sessions_of_both_shards_and_acks_come_back() {
         let files = Files::new();
         let gateway = gateway_with(&files.config(engine));
         let mut peers: Vec<Peer> = (0..2).map(|shard| Peer::connect(&gateway, shard)).collect();
-        let users: Vec<String> = (0..8).map(|n| format!("user-{n}")).collect();
-        for (n, user) in users.iter().enumerate() {
+        for (n, user) in peers[0].users_of_each_shard(4).iter().enumerate() {
             let mut client = open(&gateway, files.client(), "/v1/ws", user);
             assert_eq!(frame(&mut client)["user"], **user);
             let owner = usize::from(peers[0].owner(user));
