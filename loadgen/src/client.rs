@@ -20,7 +20,7 @@ use tokio::{
 
 use crate::limits::{FRAME_BYTES_MAX, HEAD_BYTES_MAX, HEADERS_MAX, READ_BYTES};
 
-const RULES: Rules = Rules { masked: false, message_bytes_max: FRAME_BYTES_MAX };
+const RULES: Rules = Rules { masked: false, message_bytes_max: FRAME_BYTES_MAX, deflate: false };
 
 /// A greeted client.
 #[derive(Debug)]

@@ -15,7 +15,7 @@ use serde::Deserialize;
 
 use crate::limits::{FRAME_BYTES_MAX, HEAD_BYTES_MAX, HEADERS_MAX};
 
-const RULES: Rules = Rules { masked: false, message_bytes_max: FRAME_BYTES_MAX };
+const RULES: Rules = Rules { masked: false, message_bytes_max: FRAME_BYTES_MAX, deflate: false };
 
 /// What the server says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -141,7 +141,7 @@ impl World {
         if self.conns[conn].cut || self.conns[conn].left {
             return;
         }
-        let rules = Rules { masked: false, message_bytes_max: 1 << 20 };
+        let rules = Rules { masked: false, message_bytes_max: 1 << 20, deflate: false };
         let mut decoder = std::mem::take(&mut self.conns[conn].decoder);
         let mut at = 0;
         loop {

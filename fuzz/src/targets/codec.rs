@@ -1,7 +1,7 @@
 //! RFC 6455 frames: the same events and the same verdict however the stream is cut; what was read can be written and read
 //! again; what is kept stays within the bound.
 
-use pushgate_protocol::ws::{Decoder, Event, Opcode, Rules, Violation, write};
+use pushgate_protocol::ws::{Decoder, Event, Opcode, Rules, Violation, deflate::deflated_bytes_max, write};
 
 use super::Target;
 
@@ -23,10 +23,15 @@ pub(super) const TARGET: Target = Target {
         b"\x81\x02hi",
         b"\x01\x01",
         b"\x80\x02",
+        b"\xc1\x87\0\0\0\0\xf2\x48\xcd\xc9\xc9\x07\x00",
+        b"\x41\x83\0\0\0\0\xf2\x48\xcd",
+        b"\x80\x84\0\0\0\0\xc9\xc9\x07\x00",
+        b"\xc2\x81\0\0\0\0\0",
     ],
     modules: &[
         "protocol/src/ws/decode.rs",
         "protocol/src/ws/head.rs",
+        "protocol/src/ws/deflate.rs",
         "protocol/src/ws/write.rs",
         "protocol/src/ws/mask.rs",
     ],
@@ -79,14 +84,18 @@ fn read<'a>(rules: &Rules, pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<Got>,
                 }
             }
         }
-        assert!(decoder.held_bytes() <= rules.message_bytes_max, "what is kept is bounded");
+        assert!(decoder.held_bytes() <= deflated_bytes_max(rules.message_bytes_max), "what is kept is bounded");
     }
     (got, None, decoder.is_idle())
 }
 
 fn run(input: &[u8]) {
     let Some((&[flags, cut], stream)) = input.split_first_chunk::<2>() else { return };
-    let rules = Rules { masked: flags & 1 == 0, message_bytes_max: if flags & 2 == 0 { 1 << 16 } else { 40 } };
+    let rules = Rules {
+        masked: flags & 1 == 0,
+        message_bytes_max: if flags & 2 == 0 { 1 << 16 } else { 40 },
+        deflate: flags & 4 != 0,
+    };
     let whole = read(&rules, std::iter::once(stream));
     let cut = usize::from(cut) % (stream.len() + 1);
     assert_eq!(whole, read(&rules, [&stream[..cut], &stream[cut..]].into_iter()), "cut at {cut}");

@@ -139,7 +139,7 @@ fn open(shard: &mut Shard, conn: ConnId, pushes: u8, out: &mut Sockets) {
 
 /// Whole server frames, a close last if it is closed.
 fn check(bytes: &[u8], closed: bool) {
-    let rules = Rules { masked: false, message_bytes_max: usize::MAX };
+    let rules = Rules { masked: false, message_bytes_max: usize::MAX, deflate: false };
     let (mut decoder, mut bytes, mut at, mut closes) = (Decoder::default(), bytes.to_vec(), 0, 0);
     loop {
         match decoder.next(&rules, &mut bytes[at..]).expect("the server keeps to the protocol") {

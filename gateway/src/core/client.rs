@@ -40,7 +40,7 @@ impl Shard {
             Some(Entry::Echo(_)) => return self.echo_received(now, conn, bytes, out),
             Some(Entry::Vacant) | None => return,
         };
-        let rules = Rules { masked: true, message_bytes_max };
+        let rules = Rules { masked: true, message_bytes_max, deflate: false };
         let mut at = 0;
         let came = bytes.len();
         loop {

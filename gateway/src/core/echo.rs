@@ -43,7 +43,7 @@ impl Shard {
         };
         echo.heard_ds = now.tenths();
         let mut decoder = std::mem::take(&mut echo.decoder);
-        let rules = Rules { masked: true, message_bytes_max: ECHO_MESSAGE_BYTES_MAX };
+        let rules = Rules { masked: true, message_bytes_max: ECHO_MESSAGE_BYTES_MAX, deflate: false };
         let mut at = 0;
         loop {
             let (opcode, payload) = match decoder.next(&rules, &mut bytes[at..]) {

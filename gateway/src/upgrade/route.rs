@@ -90,7 +90,7 @@ fn answer_or_upgrade(request: &Request, offer: Offer<'_>, now_s: u64) -> Result<
         return Err(Answer::problem(Status::Forbidden, detail));
     }
     if path == "/v1/echo" {
-        let preface = handshake::switching(upgrade.key, None);
+        let preface = handshake::switching(upgrade.key, None, None);
         return Ok(Decision::Echo { preface, early: request.early().to_vec() });
     }
     session(request, &upgrade, offer.apps, now_s).map(|open| Decision::Session(Box::new(open)))
@@ -109,7 +109,7 @@ fn session(request: &Request, upgrade: &Upgrade<'_>, apps: &Apps, now_s: u64) ->
         expires_ms: claims.expires_ms,
         wire: WireForm::PUSHGATE_V1,
         resume,
-        preface: handshake::switching(upgrade.key, protocol),
+        preface: handshake::switching(upgrade.key, protocol, None),
         early: request.early().to_vec(),
     })
 }

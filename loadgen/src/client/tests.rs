@@ -24,7 +24,7 @@ fn server(frames: Vec<String>, bytes: usize) -> (String, thread::JoinHandle<Vec<
         let request = String::from_utf8(request).unwrap();
         assert!(request.contains("Authorization: Bearer the-token\r\n"));
         let key = request.lines().find_map(|line| line.strip_prefix("Sec-WebSocket-Key: ")).unwrap();
-        let mut out = handshake::switching(key, None);
+        let mut out = handshake::switching(key, None, None);
         write::frame(&mut out, Opcode::Text, br#"{"type":"hello","heartbeat_s":30}"#);
         stream.write_all(&out).unwrap();
         let mut out = Vec::new();
@@ -52,7 +52,7 @@ async fn all_pushes_of_a_read_are_acknowledged_by_their_last_number() {
     assert_eq!(seen, [(1, Some(r#"{"n":1}"#.into())), (2, Some(r#"{"n":2}"#.into()))]);
     let mut answer = serving.join().unwrap();
     let mut decoder = Decoder::default();
-    let rules = Rules { masked: true, message_bytes_max: FRAME_BYTES_MAX };
+    let rules = Rules { masked: true, message_bytes_max: FRAME_BYTES_MAX, deflate: false };
     let (_, event) = decoder.next(&rules, &mut answer).unwrap();
     assert_eq!(event, Some(Event::Text(r#"{"type":"ack","seq":2}"#)));
 }

@@ -40,7 +40,7 @@ impl Peer {
         let request = String::from_utf8(request).unwrap();
         let field =
             |name: &str| request.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().to_owned();
-        let mut answer = handshake::switching(&field("Sec-WebSocket-Key: "), None);
+        let mut answer = handshake::switching(&field("Sec-WebSocket-Key: "), None, None);
         write::frame(&mut answer, Opcode::Text, br#"{"type":"hello","heartbeat_s":30}"#);
         stream.write_all(&answer).unwrap();
         let token = field("Authorization: Bearer ");
@@ -61,7 +61,7 @@ impl Peer {
 
     /// The next message, or `close`, or `end`.
     fn next(&mut self) -> String {
-        let rules = Rules { masked: true, message_bytes_max: 1 << 20 };
+        let rules = Rules { masked: true, message_bytes_max: 1 << 20, deflate: false };
         loop {
             let mut input = std::mem::take(&mut self.input);
             let (used, event) = self.decoder.next(&rules, &mut input).unwrap();

@@ -2,7 +2,7 @@
 
 use super::*;
 
-const MASKED: Rules = Rules { masked: true, message_bytes_max: FRAME_BYTES_MAX };
+const MASKED: Rules = Rules { masked: true, message_bytes_max: FRAME_BYTES_MAX, deflate: false };
 
 #[derive(Debug, PartialEq)]
 enum Noted {
@@ -48,7 +48,7 @@ fn key_of(request: &[u8]) -> String {
 fn open(dialect: Dialect) -> Session {
     let (mut session, mut out) = (Session::new(dialect, 9), Vec::new());
     session.request("host:1", Some("the-token"), &mut out);
-    let answer = handshake::switching(&key_of(&out), None);
+    let answer = handshake::switching(&key_of(&out), None, None);
     assert_eq!(feed(&mut session, answer, &mut out), Ok(vec![Noted::Upgraded]));
     session
 }
@@ -69,7 +69,7 @@ fn the_request_names_path_host_and_token() {
 fn an_answer_may_come_byte_by_byte_with_the_greeting_behind_it() {
     let (mut session, mut out) = (Session::new(Dialect::PushgateV1, 9), Vec::new());
     session.request("host:1", None, &mut out);
-    let mut answer = handshake::switching(&key_of(&out), None);
+    let mut answer = handshake::switching(&key_of(&out), None, None);
     answer.extend(text(&[r#"{"type":"hello","session":"s","heartbeat_s":30}"#]));
     let mut noted = Vec::new();
     for byte in answer {
@@ -82,7 +82,7 @@ fn an_answer_may_come_byte_by_byte_with_the_greeting_behind_it() {
 #[test]
 fn an_answer_to_another_key_is_refused_and_so_is_a_status() {
     for (answer, status) in [
-        (handshake::switching("AAAAAAAAAAAAAAAAAAAAAA==", None), 101),
+        (handshake::switching("AAAAAAAAAAAAAAAAAAAAAA==", None, None), 101),
         (b"HTTP/1.1 401 Unauthorized\r\n\r\n".to_vec(), 401),
         (b"SSH-2.0-x\r\n".to_vec(), 0),
         (vec![b'H'; HEAD_BYTES_MAX + 1], 0),

@@ -3,10 +3,10 @@
 
 use super::{Decoder, Event, Opcode, Rules, write};
 
-const RULES: Rules = Rules { masked: true, message_bytes_max: 1 << 17 };
+const RULES: Rules = Rules { masked: true, message_bytes_max: 1 << 17, deflate: false };
 
 /// One frame of a client: first byte (FIN, RSV, opcode) and payload.
-type Sent<'a> = (u8, &'a [u8]);
+pub(super) type Sent<'a> = (u8, &'a [u8]);
 
 const FIN: u8 = 0x80;
 const TEXT: u8 = 1;
@@ -15,7 +15,7 @@ const CLOSE: u8 = FIN | 8;
 const PING: u8 = FIN | 9;
 const PONG: u8 = FIN | 10;
 
-fn bytes_of(frames: &[Sent<'_>]) -> Vec<u8> {
+pub(super) fn bytes_of(frames: &[Sent<'_>]) -> Vec<u8> {
     let mut out = Vec::new();
     for (i, (first, payload)) in frames.iter().enumerate() {
         let start = out.len();
@@ -26,7 +26,7 @@ fn bytes_of(frames: &[Sent<'_>]) -> Vec<u8> {
 }
 
 /// What was heard in words, ending in the code of a failure if there was one.
-fn hear(rules: &Rules, bytes: &[u8], piece_bytes: usize) -> Vec<String> {
+pub(super) fn hear(rules: &Rules, bytes: &[u8], piece_bytes: usize) -> Vec<String> {
     let mut decoder = Decoder::default();
     let mut heard = Vec::new();
     for piece in bytes.chunks(piece_bytes) {

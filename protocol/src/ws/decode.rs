@@ -1,12 +1,18 @@
 //! The incremental parser: bytes as they come in, whole messages and control frames out.
 //!
 //! A message that lies whole in the input is unmasked there and handed out without a copy; only what is cut by the end
-//! of the input, or fragmented, is kept. Text is checked as it arrives, so a bad byte ends the connection before the
-//! message is complete. Nothing is reserved for announced bytes, only for bytes that came.
+//! of the input, fragmented or deflated is kept. Text is checked as it arrives, so a bad byte ends the connection before
+//! the message is complete; text that is deflated once it is whole and inflated. Nothing is reserved for announced
+//! bytes, only for bytes that came.
 
 use std::ops::Range;
 
-use super::{HEAD_BYTES_MAX, Opcode, Violation, head::Head, mask};
+use super::{
+    HEAD_BYTES_MAX, Opcode, Violation,
+    deflate::{deflated_bytes_max, inflate},
+    head::Head,
+    mask,
+};
 use crate::close::CloseCode;
 
 /// What this side accepts.
@@ -14,8 +20,20 @@ use crate::close::CloseCode;
 pub struct Rules {
     /// Frames must be masked (this side is a server) or must not be (a client).
     pub masked: bool,
-    /// Longest message, bytes, all fragments together.
+    /// Longest message, bytes, all fragments together, inflated.
     pub message_bytes_max: usize,
+    /// `permessage-deflate` was agreed on: messages may be deflated.
+    pub deflate: bool,
+}
+
+impl Rules {
+    /// Longest payload of a message, all fragments together.
+    pub(super) fn payload_bytes_max(&self, deflated: bool) -> usize {
+        match deflated && self.deflate {
+            true => deflated_bytes_max(self.message_bytes_max),
+            false => self.message_bytes_max,
+        }
+    }
 }
 
 /// Something whole.
@@ -49,6 +67,8 @@ struct Unfinished {
     control: Vec<u8>,
     /// Whether the message under way is text; `None`: no message is under way.
     text: Option<bool>,
+    /// Whether it is deflated.
+    deflated: bool,
     message: Vec<u8>,
     /// How much of `message` is known to be UTF-8.
     checked: usize,
@@ -125,11 +145,18 @@ impl Decoder {
             let end = at.saturating_add(frame.left);
             if end <= bytes.len() && (frame.opcode.is_control() || (frame.fin && !fragmented)) {
                 mask::apply(&mut bytes[at..end], frame.key);
+                if frame.deflated {
+                    let unfinished = self.0.get_or_insert_default();
+                    unfinished.message = inflate(&bytes[at..end], rules.message_bytes_max)?;
+                    unfinished.spent = Spent::Message;
+                    return Ok((end, Ready::Message { text: frame.opcode == Opcode::Text }));
+                }
                 return Ok((end, Ready::Input(frame.opcode, at..end)));
             }
             let unfinished = self.0.get_or_insert_default();
             if !frame.opcode.is_control() && unfinished.text.is_none() {
                 unfinished.text = Some(frame.opcode == Opcode::Text);
+                unfinished.deflated = frame.deflated;
             }
             unfinished.frame = Some(frame);
         }
@@ -184,11 +211,14 @@ impl Decoder {
         if frame.opcode.is_control() {
             return Ok(false);
         }
-        let (under_way, so_far) = self.0.as_deref().map_or((false, 0), |u| (u.text.is_some(), u.message.len()));
+        let (under_way, so_far, deflated) = match self.0.as_deref() {
+            Some(u) if u.text.is_some() => (true, u.message.len(), u.deflated),
+            _ => (false, 0, frame.deflated),
+        };
         if under_way != (frame.opcode == Opcode::Continuation) {
             return Err(Violation::Order);
         }
-        if frame.left > rules.message_bytes_max.saturating_sub(so_far) {
+        if frame.left > rules.payload_bytes_max(deflated).saturating_sub(so_far) {
             return Err(Violation::TooBig { max: rules.message_bytes_max });
         }
         Ok(under_way)
@@ -220,7 +250,9 @@ impl Unfinished {
             return Ok(Some(Ready::Nothing));
         }
         let text = self.text.take() == Some(true);
-        if text && self.checked != self.message.len() {
+        if std::mem::take(&mut self.deflated) {
+            self.message = inflate(&self.message, rules.message_bytes_max)?;
+        } else if text && self.checked != self.message.len() {
             return Err(Violation::Utf8);
         }
         self.checked = 0;
@@ -234,14 +266,14 @@ impl Unfinished {
         if needed <= self.message.capacity() {
             return;
         }
-        let end = if frame.fin { needed + frame.left } else { rules.message_bytes_max };
+        let end = if frame.fin { needed + frame.left } else { rules.payload_bytes_max(self.deflated) };
         let target = needed.max(end.min(2 * self.message.capacity()));
         self.message.reserve_exact(target - self.message.len());
     }
 
-    /// Checks what came of a text; a character cut by the end is left for later.
+    /// Checks what came of a text that is not deflated; a character cut by the end is left for later.
     fn check_text(&mut self) -> Result<(), Violation> {
-        if self.text != Some(true) {
+        if self.text != Some(true) || self.deflated {
             return Ok(());
         }
         match std::str::from_utf8(&self.message[self.checked..]) {

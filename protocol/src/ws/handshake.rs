@@ -8,6 +8,8 @@ use base64::{
 };
 use httparse::Header;
 
+use super::extension::{self, Deflate};
+
 /// Decodes keys. The four bits that the last character has too many may be anything: some clients draw the key's
 /// characters instead of its bytes.
 const KEYS: GeneralPurpose =
@@ -20,6 +22,8 @@ pub struct Upgrade<'h> {
     pub key: &'h str,
     /// `Sec-WebSocket-Protocol`, in order of preference; unique tokens.
     pub protocols: Vec<&'h str>,
+    /// `permessage-deflate`, as it can be agreed on: the first acceptable offer.
+    pub deflate: Option<Deflate>,
 }
 
 /// Why a request is not an upgrade.
@@ -49,6 +53,9 @@ pub enum Refusal {
     /// `Sec-WebSocket-Protocol` is not a list of unique tokens.
     #[error("Sec-WebSocket-Protocol must be a list of unique tokens")]
     Protocols,
+    /// `Sec-WebSocket-Extensions` is not a list of extensions (RFC 6455 section 9.1).
+    #[error("Sec-WebSocket-Extensions must be a list of extensions")]
+    Extensions,
     /// A request that is upgraded has no body.
     #[error("an upgrade request has no body")]
     Body,
@@ -94,7 +101,8 @@ pub fn check<'h>(method: &str, minor_version: u8, headers: &[Header<'h>]) -> Res
     if !no_body {
         return Err(Refusal::Body);
     }
-    Ok(Upgrade { key, protocols: protocols(headers)? })
+    let deflate = extension::choose(values(headers, "sec-websocket-extensions")).map_err(|_| Refusal::Extensions)?;
+    Ok(Upgrade { key, protocols: protocols(headers)?, deflate })
 }
 
 /// `Sec-WebSocket-Accept` for a key.
@@ -105,8 +113,9 @@ pub fn accept(key: &str) -> String {
     STANDARD.encode(sha1.finish())
 }
 
-/// The 101 that answers [`check`]'s `key`, naming the subprotocol chosen among those offered, if any.
-pub fn switching(key: &str, protocol: Option<&str>) -> Vec<u8> {
+/// The 101 that answers [`check`]'s `key`, naming the subprotocol chosen among those offered, if any, and the extension that
+/// is used, if it is.
+pub fn switching(key: &str, protocol: Option<&str>, deflate: Option<Deflate>) -> Vec<u8> {
     let mut out = String::with_capacity(192);
     out.push_str(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ",
@@ -115,6 +124,10 @@ pub fn switching(key: &str, protocol: Option<&str>) -> Vec<u8> {
     if let Some(protocol) = protocol {
         out.push_str("\r\nSec-WebSocket-Protocol: ");
         out.push_str(protocol);
+    }
+    if let Some(deflate) = deflate {
+        out.push_str("\r\nSec-WebSocket-Extensions: ");
+        out.push_str(&deflate.answer());
     }
     out.push_str("\r\n\r\n");
     out.into_bytes()
@@ -160,7 +173,7 @@ fn is_host_byte(byte: u8) -> bool {
 }
 
 /// `tchar` of RFC 9110 section 5.6.2.
-fn is_token_byte(byte: u8) -> bool {
+pub(super) fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
@@ -190,7 +203,9 @@ mod tests {
     #[test]
     fn the_rfcs_example_key_gets_its_accept() {
         assert_eq!(accept(KEY), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
-        assert!(switching(KEY, Some("pushgate.v1")).ends_with(b"\r\nSec-WebSocket-Protocol: pushgate.v1\r\n\r\n"));
+        assert!(
+            switching(KEY, Some("pushgate.v1"), None).ends_with(b"\r\nSec-WebSocket-Protocol: pushgate.v1\r\n\r\n")
+        );
     }
 
     #[test]
@@ -231,6 +246,16 @@ mod tests {
         assert_eq!(check("POST", 1, &[]), Err(Refusal::Method));
         assert_eq!(check("GET", 0, &[]), Err(Refusal::Version));
         assert_eq!(Refusal::NotUpgrade.status(), 426);
+    }
+
+    #[test]
+    fn an_extension_is_answered_only_if_it_is_used() {
+        assert_eq!(request(&[("Sec-WebSocket-Extensions", "x-unknown; a=1, permessage-deflate")], ""), Ok(vec![]));
+        assert_eq!(request(&[("Sec-WebSocket-Extensions", "a b")], ""), Err(Refusal::Extensions));
+        let answer = String::from_utf8(switching(KEY, None, Some(Deflate::ANY_WINDOW))).unwrap();
+        let line = format!("\r\nSec-WebSocket-Extensions: {}\r\n\r\n", Deflate::ANY_WINDOW.answer());
+        assert!(answer.ends_with(&line), "{answer}");
+        assert!(!String::from_utf8(switching(KEY, None, None)).unwrap().contains("Extensions"));
     }
 
     #[test]

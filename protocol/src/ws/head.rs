@@ -1,12 +1,14 @@
 //! A frame's head (RFC 6455 section 5.2), read as strictly as it says.
 
-use super::{Opcode, Rules, Violation};
+use super::{DEFLATED, Opcode, Rules, Violation};
 
 /// A frame whose payload is coming.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Head {
     pub(super) opcode: Opcode,
     pub(super) fin: bool,
+    /// It begins a message that is deflated.
+    pub(super) deflated: bool,
     /// Turned to fit the next byte of payload.
     pub(super) key: [u8; 4],
     /// Bytes of payload still to come.
@@ -19,7 +21,9 @@ impl Head {
         let Some((&[first, second], rest)) = bytes.split_first_chunk::<2>() else {
             return Ok(None);
         };
-        if first & 0x70 != 0 {
+        // Only the first frame of a message of data may say that it is deflated.
+        let deflated = rules.deflate && first & 0x70 == DEFLATED && matches!(first & 0x0f, 1 | 2);
+        if first & 0x70 != 0 && !deflated {
             return Err(Violation::Reserved(first & 0x70));
         }
         let opcode = Opcode::from_bits(first & 0x0f).ok_or(Violation::Opcode(first & 0x0f))?;
@@ -53,7 +57,8 @@ impl Head {
         };
         let too_big = Violation::TooBig { max: rules.message_bytes_max };
         let left = usize::try_from(length).map_err(|_| too_big)?;
-        if !opcode.is_control() && left > rules.message_bytes_max {
+        let bytes_max = rules.payload_bytes_max(deflated || opcode == Opcode::Continuation);
+        if !opcode.is_control() && left > bytes_max {
             return Err(too_big);
         }
         let (key, rest) = match masked {
@@ -63,6 +68,6 @@ impl Head {
                 None => return Ok(None),
             },
         };
-        Ok(Some((Self { opcode, fin, key, left }, bytes.len() - rest.len())))
+        Ok(Some((Self { opcode, fin, deflated, key, left }, bytes.len() - rest.len())))
     }
 }

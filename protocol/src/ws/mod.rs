@@ -1,10 +1,12 @@
-//! The RFC 6455 codec, sans-I/O: bytes in, events out; frames in, bytes out. No extension is spoken.
+//! The RFC 6455 codec, sans-I/O: bytes in, events out; frames in, bytes out. One extension is spoken, `permessage-deflate`.
 //!
 //! | module | owns |
 //! |---|---|
 //! | [`handshake`] | what an upgrade request must hold, the 101 |
 //! | `decode` | the incremental parser: [`Decoder`], [`Event`] |
 //! | `head` | a frame's head |
+//! | `extension` | what is agreed on besides: [`Deflate`] |
+//! | [`mod@deflate`] | messages in DEFLATE (RFC 7692) |
 //! | `violation` | breaches and their close codes: [`Violation`] |
 //! | [`mod@write`] | frames of both sides |
 //! | `mask` | the masking of section 5.3 |
@@ -12,6 +14,8 @@
 //! An idle connection's [`Decoder`] is one null pointer: memory is taken only while a frame or message is incomplete.
 
 mod decode;
+pub mod deflate;
+mod extension;
 pub mod handshake;
 mod head;
 mod mask;
@@ -20,6 +24,7 @@ pub mod write;
 
 pub use self::{
     decode::{Decoder, Event, Rules},
+    extension::Deflate,
     violation::Violation,
 };
 
@@ -59,6 +64,9 @@ impl Opcode {
     }
 }
 
+/// RSV1: the message is deflated (RFC 7692 section 6).
+const DEFLATED: u8 = 0x40;
+
 /// Longest payload of a control frame, bytes (RFC 6455 section 5.5).
 pub const CONTROL_BYTES_MAX: usize = 125;
 /// Longest frame head, bytes: two, eight of length, four of mask.
@@ -66,5 +74,7 @@ pub const HEAD_BYTES_MAX: usize = 14;
 
 #[cfg(test)]
 mod conformance;
+#[cfg(test)]
+mod deflated;
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::{Decoder, Event, Opcode, Rules, Violation, write};
 use crate::close::CloseCode;
 
-const SERVER: Rules = Rules { masked: true, message_bytes_max: 1 << 20 };
+const SERVER: Rules = Rules { masked: true, message_bytes_max: 1 << 20, deflate: false };
 const KEY: [u8; 4] = [0xa5, 0x01, 0xff, 0x33];
 
 /// An event that owns what it holds.
@@ -139,7 +139,7 @@ fn each_breach_of_the_framing_has_its_name() {
 
 #[test]
 fn a_message_above_the_limit_is_refused_whole_or_in_fragments() {
-    let rules = Rules { masked: true, message_bytes_max: 10 };
+    let rules = Rules { masked: true, message_bytes_max: 10, deflate: false };
     let too_big = Some(Violation::TooBig { max: 10 });
     assert_eq!(decode(&rules, &client(Opcode::Binary, true, &[0; 10]), &[]).1, None);
     assert_eq!(decode(&rules, &client(Opcode::Binary, true, &[0; 11])[..6], &[]).1, too_big);
@@ -219,7 +219,7 @@ proptest! {
         noise in proptest::collection::vec(prop_oneof![3 => any::<u8>(), 2 => Just(0x81u8), 2 => Just(0x82), 1 => Just(0)], 0..400),
         cuts in proptest::collection::vec(any::<usize>(), 0..12),
     ) {
-        let rules = Rules { masked: false, message_bytes_max: 64 };
+        let rules = Rules { masked: false, message_bytes_max: 64, deflate: false };
         let (whole, verdict, _) = decode(&rules, &noise, &[]);
         let (split, split_verdict, _) = decode(&rules, &noise, &cuts);
         prop_assert!(split.starts_with(&whole) || whole.starts_with(&split));

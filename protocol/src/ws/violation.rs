@@ -6,7 +6,7 @@ use crate::close::CloseCode;
 /// How the peer broke the protocol. The connection is closed on each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Violation {
-    /// RSV1–3 without an extension.
+    /// RSV1–3 without an extension; RSV1 on another frame than the first of a message.
     #[error("reserved bits {0:#x} are set")]
     Reserved(u8),
     /// An opcode that does not exist.
@@ -30,6 +30,9 @@ pub enum Violation {
     /// Text, or a close reason, that is not UTF-8.
     #[error("text is not utf-8")]
     Utf8,
+    /// A compressed message that is not DEFLATE data, or is cut short.
+    #[error("a compressed message is not deflate data")]
+    Deflate,
     /// Above [`Rules::message_bytes_max`](super::Rules::message_bytes_max).
     #[error("a message has more than {max} bytes")]
     TooBig {
@@ -42,7 +45,8 @@ impl Violation {
     /// The code to close with.
     pub fn close_code(self) -> CloseCode {
         match self {
-            Self::Utf8 => CloseCode::NOT_UTF8,
+            // 1007 is for data that is not what its message's type says (RFC 6455 section 7.4.1).
+            Self::Utf8 | Self::Deflate => CloseCode::NOT_UTF8,
             Self::TooBig { .. } => CloseCode::TOO_BIG,
             _ => CloseCode::PROTOCOL,
         }

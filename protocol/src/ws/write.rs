@@ -1,11 +1,18 @@
 //! Writing frames. A server's are never masked, a client's always (RFC 6455 section 5.1).
 
-use super::{CONTROL_BYTES_MAX, Opcode, mask};
+use super::{CONTROL_BYTES_MAX, DEFLATED, Opcode, mask};
 use crate::close::CloseCode;
 
 /// Appends the head of an unfragmented server frame; `payload_bytes` bytes of payload must follow.
 pub fn head(out: &mut Vec<u8>, opcode: Opcode, payload_bytes: usize) {
     write_head(out, opcode, payload_bytes, 0);
+}
+
+/// As [`head`], of a message whose payload is deflated.
+pub fn deflated_head(out: &mut Vec<u8>, opcode: Opcode, payload_bytes: usize) {
+    let start = out.len();
+    write_head(out, opcode, payload_bytes, 0);
+    out[start] |= DEFLATED;
 }
 
 /// Appends a server frame.

@@ -287,7 +287,7 @@ pub(super) fn frames(mut output: &[u8]) -> Vec<ToDispatcher<'_>> {
 }
 
 fn server_frames(mut bytes: Vec<u8>) -> Vec<String> {
-    let rules = Rules { masked: false, message_bytes_max: usize::MAX };
+    let rules = Rules { masked: false, message_bytes_max: usize::MAX, deflate: false };
     let (mut decoder, mut at, mut all) = (Decoder::default(), 0, Vec::new());
     while let (used, Some(event)) = decoder.next(&rules, &mut bytes[at..]).unwrap() {
         at += used;

@@ -125,7 +125,7 @@ fn accept(listener: &TcpListener) -> Result<TcpStream, Box<dyn Error>> {
     }
     let request = String::from_utf8(request)?;
     let key = request.lines().find_map(|line| line.strip_prefix("Sec-WebSocket-Key: ")).ok_or("no key")?;
-    let mut answer = handshake::switching(key, None);
+    let mut answer = handshake::switching(key, None, None);
     if request.starts_with("GET /v1/ws ") {
         write::frame(&mut answer, Opcode::Text, br#"{"type":"hello"}"#);
     }
