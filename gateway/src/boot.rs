@@ -9,7 +9,7 @@ use std::{
 };
 
 use pushgate_protocol::{
-    auth::Apps,
+    auth::SharedApps,
     ids::{BootId, Epoch, NodeId, ShardId},
 };
 use ring::rand::{SecureRandom, SystemRandom};
@@ -91,7 +91,11 @@ pub struct RunningGateway {
 }
 
 /// Starts a gateway and returns once it accepts connections on all its addresses.
-pub fn start(config: &GatewayConfig, apps: Arc<Apps>, options: StartOptions) -> Result<RunningGateway, BootError> {
+pub fn start(
+    config: &GatewayConfig,
+    apps: impl Into<SharedApps>,
+    options: StartOptions,
+) -> Result<RunningGateway, BootError> {
     let settings = config.check()?;
     let tls = settings.tls.clone().map(Acceptor::new).transpose()?.map(Arc::new);
     let open_files = descriptors::raise_limit().unwrap_or_else(|error| {
@@ -120,7 +124,7 @@ pub fn start(config: &GatewayConfig, apps: Arc<Apps>, options: StartOptions) -> 
         // A seed of its own: that of the placement is told to dispatchers.
         admission: Admission::new(&settings.limits, random()?, clock, settings.shards),
         settings,
-        apps,
+        apps: apps.into(),
         page: options.page,
         mail,
         metrics: (0..count).map(|_| Arc::new(ShardMetrics::default())).collect(),

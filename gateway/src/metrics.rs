@@ -16,6 +16,7 @@ use prometheus_client::{
     encoding::{DescriptorEncoder, EncodeMetric},
     metrics::{counter::ConstCounter, gauge::ConstGauge},
 };
+use pushgate_protocol::auth::SharedApps;
 
 use crate::{
     core,
@@ -222,6 +223,8 @@ pub(crate) struct Exposition {
     pub(crate) shards: Vec<Arc<ShardMetrics>>,
     /// The gateway's certificates.
     pub(crate) tls: Option<Arc<Acceptor>>,
+    /// The apps' keys.
+    pub(crate) apps: SharedApps,
 }
 
 impl Collector for Exposition {
@@ -231,6 +234,12 @@ impl Collector for Exposition {
         }
         for series in SHARD {
             self.encode_series(&mut encoder, series, series.read)?;
+        }
+        let help = "Changes of the files of keys and secrets, by result";
+        let kind = ConstCounter::new(0u64).metric_type();
+        let mut family = encoder.encode_descriptor("pushgate_key_reloads", help, None, kind)?;
+        for (result, count) in [("ok", self.apps.loads()), ("error", self.apps.refusals())] {
+            ConstCounter::new(count).encode(family.encode_family(&[("result", result)])?)?;
         }
         if let Some(acceptor) = &self.tls {
             tls::encode(&mut encoder, &self.shards, acceptor)?;

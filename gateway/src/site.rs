@@ -5,7 +5,7 @@ use std::{
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
-use pushgate_protocol::auth::Apps;
+use pushgate_protocol::auth::SharedApps;
 
 use crate::{
     admission::Admission, config::Settings, core::Now, departure::Departure, links::handshake::Host,
@@ -18,7 +18,7 @@ pub(crate) struct Site {
     /// The checked configuration.
     pub(crate) settings: Settings,
     /// Who may connect.
-    pub(crate) apps: Arc<Apps>,
+    pub(crate) apps: SharedApps,
     /// What the gateway says of itself on links.
     pub(crate) host: Host,
     /// What `GET /` answers.

@@ -4,13 +4,12 @@ use std::{
     io::{self, Write},
     net::TcpListener,
     path::Path,
-    sync::Arc,
 };
 
 use pushgate_dispatcher::{boot as dispatcher, config::MemberConfig};
 use pushgate_gateway::{boot as gateway, page};
 
-use super::{banner, data, node, signals::Signals};
+use super::{banner, data, key_watch::KeyWatch, node, signals::Signals};
 use crate::{
     config::{Config, Loaded, Role},
     failure::Failure,
@@ -41,13 +40,13 @@ pub fn dev(loaded: Loaded, data: &Path) -> Result<(), Failure> {
 
 async fn run(config: &Config, data: &Path) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
-    let apps = Arc::new(config.registry().map_err(Failure::usage)?);
+    let keys = KeyWatch::spawn(config.key_files().map_err(Failure::usage)?)?;
     let first_app = config.apps.first().expect("dev has at least one app").id.clone();
     // Its address is fixed by now: the page that the gateway serves sends there.
     let page = page(&format!("http://{}", config.dispatcher.listen));
     let options = gateway::StartOptions { page: Some(page), epoch: node::epoch(config)? };
-    let gateway = gateway::start(&node::gateway_config(config)?, Arc::clone(&apps), options).map_err(node::failed)?;
-    let dispatcher = dispatcher::start(node::dispatcher_parts(config, apps)?).await.map_err(node::failed)?;
+    let gateway = gateway::start(&node::gateway_config(config)?, keys.apps(), options).map_err(node::failed)?;
+    let dispatcher = dispatcher::start(node::dispatcher_parts(config, keys.apps())?).await.map_err(node::failed)?;
     let addresses = Addresses {
         clients: gateway.listen().to_string(),
         links: gateway.links().to_string(),
@@ -56,12 +55,12 @@ async fn run(config: &Config, data: &Path) -> Result<(), Failure> {
         tls: gateway.tls(),
     };
     let runtime = RuntimeFile::of_this_process(addresses, config.apps.clone());
+    let reload = || {
+        gateway.reload_tls();
+        keys.look();
+    };
     let ended = match announce(&runtime, data, &first_app) {
-        Ok(()) => {
-            signals
-                .wait(|| gateway.failed() || dispatcher.failed(), || gateway.is_draining(), || gateway.reload_tls())
-                .await
-        }
+        Ok(()) => signals.wait(|| gateway.failed() || dispatcher.failed(), || gateway.is_draining(), reload).await,
         Err(failure) => Err(failure),
     };
     runtime.remove(data);

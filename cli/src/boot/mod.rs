@@ -3,6 +3,7 @@
 mod banner;
 mod data;
 mod dev;
+mod key_watch;
 mod node;
 mod signals;
 

@@ -1,16 +1,14 @@
 //! `pushgate gateway` and `pushgate dispatcher`: one half each, as a node of a cluster.
 
-use std::sync::Arc;
-
 use pushgate_dispatcher::boot as dispatchers;
 use pushgate_gateway::{
     boot::{self as gateways, RunningGateway},
     config::GatewayConfig,
 };
-use pushgate_protocol::{auth::Apps, ids::Epoch};
+use pushgate_protocol::{auth::SharedApps, ids::Epoch};
 use tokio::runtime::{Builder, Runtime};
 
-use super::signals::Signals;
+use super::{key_watch::KeyWatch, signals::Signals};
 use crate::{
     config::{Config, Loaded, Role},
     failure::Failure,
@@ -21,12 +19,16 @@ pub fn gateway(loaded: Loaded) -> Result<(), Failure> {
     loaded.check(Role::Gateway)?;
     let config = loaded.config;
     config.log.start().map_err(Failure::new)?;
-    let apps = Arc::new(config.registry().map_err(Failure::usage)?);
+    let keys = KeyWatch::spawn(config.key_files().map_err(Failure::usage)?)?;
     let options = gateways::StartOptions { page: None, epoch: epoch(&config)? };
-    let gateway = gateways::start(&gateway_config(&config)?, apps, options).map_err(failed)?;
+    let gateway = gateways::start(&gateway_config(&config)?, keys.apps(), options).map_err(failed)?;
     runtime()?.block_on(async {
         let mut signals = Signals::listen()?;
-        let ended = signals.wait(|| gateway.failed(), || gateway.is_draining(), || gateway.reload_tls()).await;
+        let reload = || {
+            gateway.reload_tls();
+            keys.look();
+        };
+        let ended = signals.wait(|| gateway.failed(), || gateway.is_draining(), reload).await;
         leave(gateway, &mut signals).await?;
         ended
     })
@@ -37,10 +39,10 @@ pub fn dispatcher(loaded: Loaded) -> Result<(), Failure> {
     loaded.check(Role::Dispatcher)?;
     let config = loaded.config;
     config.log.start().map_err(Failure::new)?;
-    let apps = Arc::new(config.registry().map_err(Failure::usage)?);
+    let keys = KeyWatch::spawn(config.key_files().map_err(Failure::usage)?)?;
     runtime()?.block_on(async {
-        let dispatcher = dispatchers::start(dispatcher_parts(&config, apps)?).await.map_err(failed)?;
-        let ended = Signals::listen()?.wait(|| dispatcher.failed(), || false, || {}).await;
+        let dispatcher = dispatchers::start(dispatcher_parts(&config, keys.apps())?).await.map_err(failed)?;
+        let ended = Signals::listen()?.wait(|| dispatcher.failed(), || false, || keys.look()).await;
         dispatcher.shut_down().await;
         ended
     })
@@ -72,7 +74,7 @@ pub(super) fn gateway_config(config: &Config) -> Result<GatewayConfig, Failure> 
 }
 
 /// All that the dispatcher starts with.
-pub(super) fn dispatcher_parts(config: &Config, apps: Arc<Apps>) -> Result<dispatchers::DispatcherParts, Failure> {
+pub(super) fn dispatcher_parts(config: &Config, apps: SharedApps) -> Result<dispatchers::DispatcherParts, Failure> {
     Ok(dispatchers::DispatcherParts {
         config: config.dispatcher.clone(),
         store: config.store.clone(),

@@ -12,7 +12,7 @@ use pushgate_protocol::{
     ids::{AppId, NodeId},
 };
 
-use super::{Config, Finding, Findings, Loaded};
+use super::{Config, Finding, Findings, Loaded, key_files};
 use crate::limits;
 
 /// Which program a configuration is checked for.
@@ -95,11 +95,10 @@ impl Config {
     }
 
     /// The apps, their keys parsed, the files they name read.
-    pub fn registry(&self) -> Result<Apps, String> {
-        let mut read = |path: &str| fs::read_to_string(path).map_err(|e| format!("cannot read {path}: {e}"));
+    fn registry(&self) -> Result<Apps, String> {
         let mut apps = Vec::with_capacity(self.apps.len());
         for (n, app) in self.apps.iter().enumerate() {
-            apps.push(app.resolve(&mut read).map_err(|error| format!("apps[{n}]: {error}"))?);
+            apps.push(app.resolve(&mut key_files::read).map_err(|error| format!("apps[{n}]: {error}"))?);
         }
         Apps::new(apps).map_err(|error| format!("apps: {error}"))
     }

@@ -7,6 +7,7 @@
 mod check;
 mod document;
 mod finding;
+pub mod key_files;
 mod keys;
 mod log;
 mod overrides;

@@ -18,7 +18,7 @@ pub(super) fn check(api: &Api, headers: &HeaderMap, scope: Scope) -> Result<Call
         (Some(_), Some(_)) => return Err(AuthError::Scheme.into()),
     };
     let now_s = (api.given.clock)() / 1_000;
-    let caller = api.given.apps.caller(authorization, now_s)?;
+    let caller = api.given.apps.current().caller(authorization, now_s)?;
     caller.require(scope)?;
     Ok(caller)
 }

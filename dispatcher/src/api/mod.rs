@@ -6,6 +6,7 @@
 mod accept;
 mod body;
 mod caller;
+mod key_metrics;
 mod lookup;
 mod metrics;
 mod probes;
@@ -20,12 +21,12 @@ use axum::{
     routing::{get, post},
 };
 use prometheus_client::registry::Registry;
-use pushgate_protocol::auth::Apps;
+use pushgate_protocol::auth::SharedApps;
 use tokio::sync::Semaphore;
 use tower_http::cors::CorsLayer;
 
-pub use self::metrics::ApiMetrics;
 use self::problem::Problem;
+pub use self::{key_metrics::KeyMetrics, metrics::ApiMetrics};
 use crate::{
     health::Health,
     limits::{REST_BODY_KIB_MAX, REST_BODY_TIMEOUT_MS, REST_STORE_TIMEOUT_MS},
@@ -39,7 +40,7 @@ pub type Clock = dyn Fn() -> u64 + Send + Sync;
 #[derive(Clone)]
 pub struct ApiState {
     /// Who may call.
-    pub apps: Arc<Apps>,
+    pub apps: SharedApps,
     /// Where accepted messages go.
     pub intake: Arc<dyn Intake>,
     /// Idempotency keys, and what became of messages.

@@ -28,7 +28,12 @@ pub(super) async fn readyz(State(api): State<Api>) -> Response {
             json!({ "what": f.what, "since_ms": f.since_ms, "since": since, "detail": f.detail })
         })
         .collect();
-    (status, Json(json!({ "ready": status == StatusCode::OK, "failing": failing }))).into_response()
+    let mut body = json!({ "ready": status == StatusCode::OK, "failing": failing });
+    // Nobody is refused for it, but an operator should see to it.
+    if let Some(stale) = api.given.apps.stale() {
+        body["warnings"] = json!([{ "what": "keys", "since_ms": stale.since_ms, "detail": stale.problem }]);
+    }
+    (status, Json(body)).into_response()
 }
 
 /// Everything registered, in the OpenMetrics text form.

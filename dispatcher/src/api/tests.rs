@@ -11,7 +11,7 @@ use axum::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use pushgate_protocol::{
     apps::{AppConfig, Scope},
-    auth::ClientIdentity,
+    auth::{Apps, ClientIdentity},
     ids::{AppId, UserId},
     limits::{BATCH_MESSAGES_MAX, MESSAGE_BYTES_MAX},
     link::Lane,
@@ -30,6 +30,7 @@ struct Fixture {
     memory: Arc<Memory>,
     health: Arc<Health>,
     apps: Arc<Apps>,
+    shared: SharedApps,
     router: Router,
 }
 
@@ -70,8 +71,9 @@ impl Fixture {
         let health = Health::new();
         let mut registry = Registry::default();
         let metrics = ApiMetrics::register(&mut registry);
+        let shared = SharedApps::new(apps.clone());
         let state = ApiState {
-            apps: apps.clone(),
+            apps: shared.clone(),
             intake: memory.clone(),
             messages: memory.clone(),
             health: health.clone(),
@@ -81,7 +83,7 @@ impl Fixture {
             clock: Arc::new(|| NOW_MS),
         };
         let router = routes(state, Patience { body: patience, store: patience });
-        Self { memory, health, apps, router }
+        Self { memory, health, apps, shared, router }
     }
 
     async fn call(&self, request: Request<Body>) -> Answer {
@@ -389,6 +391,19 @@ async fn a_message_is_shown_to_its_app_alone() {
     assert_eq!(api.call(nobody).await.problem().0, 401);
     api.memory.fail(Outage::Reserve);
     assert_eq!(api.get("/v1/messages/x").await.problem(), (503, "unavailable", None));
+}
+
+#[tokio::test]
+async fn callers_are_checked_with_the_secrets_and_keys_of_now() {
+    let api = Fixture::new();
+    let old = basic("shop", SECRET);
+    assert_eq!(api.authorized(Some(&old)).await.status, 202);
+    let config: AppConfig =
+        serde_json::from_value(json!({ "id": "shop", "secrets": [{ "id": "new", "secret": "another of sixteen" }] }))
+            .unwrap();
+    api.shared.replace(Apps::new(vec![config.resolve(&mut |_| Err("no files".into())).unwrap()]).unwrap());
+    assert_eq!(api.authorized(Some(&old)).await.status, 401);
+    assert_eq!(api.authorized(Some(&basic("shop", "another of sixteen"))).await.status, 202);
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use std::{
 use axum::http::HeaderValue;
 use prometheus_client::registry::Registry;
 use pushgate_protocol::{
-    auth::Apps,
+    auth::SharedApps,
     ids::{AppId, BootId, IdError, NodeId},
     ring::{Member, Routing},
 };
@@ -33,7 +33,7 @@ use self::{
     pipeline::{Pipeline, PipelineParts},
 };
 use crate::{
-    api::{ApiMetrics, ApiState, router},
+    api::{ApiMetrics, ApiState, KeyMetrics, router},
     clock::SteadyClock,
     config::{DispatcherConfig, MemberConfig, RedisConfig, StoreConfig},
     decode::Decoder,
@@ -62,7 +62,7 @@ pub struct DispatcherParts {
     /// The key of node links.
     pub link_key: Arc<[u8]>,
     /// Tenants.
-    pub apps: Arc<Apps>,
+    pub apps: SharedApps,
 }
 
 /// Why a dispatcher does not start.
@@ -157,8 +157,9 @@ pub async fn start(parts: DispatcherParts) -> Result<RunningDispatcher, BootErro
     let members = routing.members().iter().map(|m| (m.node.clone(), m.links.clone())).collect();
     let links = Links::start(me, routing.epoch(), members, pipeline.mailboxes.clone(), metrics);
     readiness::watch(&health, &backends.kafka, backends.redis, &links, &routing);
+    registry.register_collector(Box::new(KeyMetrics(parts.apps.clone())));
     let state = ApiState {
-        apps: Arc::clone(&parts.apps),
+        apps: parts.apps.clone(),
         intake: backends.intake,
         messages: backends.messages,
         health,

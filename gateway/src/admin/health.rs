@@ -28,6 +28,17 @@ struct Stalled {
 struct Readiness {
     ready: bool,
     failing: Vec<Failing>,
+    /// What an operator should see to, though clients are served.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<Warning>,
+}
+
+#[derive(Serialize)]
+struct Warning {
+    what: &'static str,
+    /// Unix milliseconds.
+    since_ms: u64,
+    detail: String,
 }
 
 /// One thing that is missing.
@@ -75,5 +86,8 @@ pub(super) async fn readyz(State(admin): State<Admin>) -> Response {
         }
     }
     let code = if failing.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (code, Json(Readiness { ready: failing.is_empty(), failing })).into_response()
+    let stale = admin.site.apps.stale();
+    let stale = stale.map(|s| Warning { what: "keys", since_ms: s.since_ms, detail: s.problem });
+    let warnings: Vec<_> = stale.into_iter().collect();
+    (code, Json(Readiness { ready: failing.is_empty(), failing, warnings })).into_response()
 }

@@ -71,7 +71,11 @@ impl AdminThread {
 
 fn router(site: Arc<Site>) -> Router {
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Exposition { shards: site.metrics.clone(), tls: site.tls.clone() }));
+    registry.register_collector(Box::new(Exposition {
+        shards: site.metrics.clone(),
+        tls: site.tls.clone(),
+        apps: site.apps.clone(),
+    }));
     Router::new()
         .route("/metrics", get(metrics))
         .route("/healthz", get(health::healthz))

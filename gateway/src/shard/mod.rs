@@ -13,7 +13,10 @@ mod turn;
 
 use std::{cell::Cell, os::fd::OwnedFd, rc::Rc, sync::Arc};
 
-use pushgate_protocol::ids::{AppId, SessionId, ShardId, UserId};
+use pushgate_protocol::{
+    auth::AppsReader,
+    ids::{AppId, SessionId, ShardId, UserId},
+};
 
 pub use self::listen::ListenError;
 pub(crate) use self::thread::{Listeners, Start, spawn};
@@ -82,6 +85,8 @@ pub(crate) struct Desk {
     pub(crate) shard: ShardId,
     /// The gateway.
     pub(crate) site: Arc<Site>,
+    /// This shard's view of the apps.
+    pub(crate) apps: AppsReader,
     /// This shard's counters.
     pub(crate) metrics: Arc<ShardMetrics>,
     /// Deadlines of handshakes.

@@ -123,6 +123,7 @@ async fn live(
     let crowd = Sockets::new(crowd, site.tls.is_some());
     let desk = Rc::new(Desk {
         shard,
+        apps: site.apps.reader(),
         metrics: site.metrics[usize::from(shard.0)].clone(),
         deadlines: Deadlines::default(),
         door,

@@ -281,9 +281,9 @@ fn left(desk: &Desk) -> Left {
 
 /// Checks tokens that sessions send to stand longer: of the same user, or they would change hands.
 fn verifier(desk: &Desk) -> Verifier {
-    let apps = desk.site.apps.clone();
+    let apps = desk.site.apps.reader();
     Box::new(move |app, user, token, now_s| {
-        let claims = apps.client(token, now_s).map_err(|e| e.reason())?;
+        let claims = apps.current().client(token, now_s).map_err(|e| e.reason())?;
         if (&claims.app, &claims.user) != (app, user) {
             return Err("the token is another user's".to_owned());
         }

@@ -83,8 +83,9 @@ pub(crate) async fn serve(desk: Rc<Desk>, stream: TcpStream, from: SocketAddr) {
 /// Decides, and counts a session under its app.
 fn admit(desk: &Desk, request: &Request, permit: &mut Permit) -> Decision {
     let now = desk.site.clock.now();
+    let apps = desk.apps.current();
     let offer = Offer {
-        apps: &desk.site.apps,
+        apps: &apps,
         origins: &desk.site.settings.origins,
         echo: desk.site.settings.echo,
         page: desk.site.page.as_deref(),

@@ -17,7 +17,8 @@ pub struct AppConfig {
     /// Secrets of REST callers (`Authorization: Basic appId:secret`). Several may be valid at once, for rotation.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<AppSecretConfig>,
-    /// Keys that verify the tokens of clients and callers. Several may be valid at once, for rotation.
+    /// Keys that verify the tokens of clients and callers. Several may be valid at once, for rotation. Files are looked at
+    /// again each second, and at SIGHUP: what they say then holds from then on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<AppKeyConfig>,
 }
@@ -31,7 +32,7 @@ pub struct AppSecretConfig {
     /// The secret itself, at least 16 bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<Secret>,
-    /// A file that holds it; a line end after it is ignored.
+    /// A file that holds it; a line end after it is ignored. Looked at again each second, and at SIGHUP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_file: Option<String>,
     /// What its callers may do: `send` (the default), `admin` (everything).
@@ -57,7 +58,8 @@ pub struct AppKeyConfig {
     /// A file that holds it; a line end after an HS256 secret is ignored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_file: Option<String>,
-    /// A JSON Web Key Set (RFC 7517). Its signature keys that fit `alg` are taken, each with its `kid`.
+    /// A JSON Web Key Set (RFC 7517) with keys of type `oct`, `RSA` or `OKP`. Its signature keys that fit `alg` are taken, each
+    /// with its `kid`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jwks_file: Option<String>,
     /// The key's id: a token whose header names one is checked with that key alone. Keys without an id are tried for

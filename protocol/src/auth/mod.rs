@@ -4,7 +4,9 @@
 //! what the token's header says of the algorithm is compared, never followed.
 
 mod error;
+mod files;
 mod mint;
+mod shared;
 mod token;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -12,7 +14,9 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use self::token::{Claims, Token};
 pub use self::{
     error::AuthError,
+    files::{AppsFiles, Look, ReadFile},
     mint::{ClientIdentity, MintError},
+    shared::{AppsReader, SharedApps, StaleKeys},
 };
 use crate::{
     apps::{App, AppsError, Scope},
@@ -25,7 +29,7 @@ pub const CALLER_AUDIENCE: &str = "pushgate-api";
 /// `aud` of a client's token, if it has one.
 pub const CLIENT_AUDIENCE: &str = "pushgate";
 
-/// All apps, ready to check tokens and secrets. Replaced as a whole when the configuration changes.
+/// All apps, ready to check tokens and secrets. Replaced as a whole when keys change, see [`SharedApps`].
 #[derive(Debug, Clone, Default)]
 pub struct Apps {
     /// Ordered by id.
@@ -45,6 +49,10 @@ pub struct ClientClaims {
     pub platform: Option<Platform>,
     /// `exp`, Unix milliseconds. May lie up to [`crate::limits::TOKEN_LEEWAY_S`] in the past.
     pub expires_ms: u64,
+    /// `iat`, Unix seconds; 0 if it does not say.
+    pub issued_s: u64,
+    /// `jti`.
+    pub token_id: Option<String>,
 }
 
 /// A caller of REST.
@@ -73,6 +81,13 @@ impl Apps {
         match apps.windows(2).find(|pair| pair[0].id == pair[1].id) {
             Some(pair) => Err(AppsError::Twice { app: pair[0].id.clone() }),
             None => Ok(Self { apps }),
+        }
+    }
+
+    /// Puts an app in the place of the one with its id.
+    fn put(&mut self, app: App) {
+        if let Ok(at) = self.apps.binary_search_by(|known| known.id.cmp(&app.id)) {
+            self.apps[at] = app;
         }
     }
 
@@ -115,6 +130,8 @@ impl Apps {
             device: claims.dev.as_deref().map(DeviceId::parse).transpose().map_err(|e| AuthError::claim("dev", &e))?,
             platform,
             expires_ms: claims.expires_ms(),
+            issued_s: claims.issued_s(),
+            token_id: claims.jti,
         })
     }
 

@@ -39,6 +39,8 @@ pub(super) struct Claims {
     /// Seconds, not always whole (RFC 7519 section 2, NumericDate).
     exp: Option<f64>,
     nbf: Option<f64>,
+    iat: Option<f64>,
+    pub(super) jti: Option<String>,
 }
 
 /// One text or a list of them: `aud` (RFC 7519 section 4.1.3); `scope` is one text of words (RFC 8693 section 4.2) or,
@@ -132,6 +134,10 @@ impl Claims {
             }
             _ => Ok(()),
         }
+    }
+
+    pub(super) fn issued_s(&self) -> u64 {
+        self.iat.unwrap_or(0.0) as u64
     }
 
     pub(super) fn expires_ms(&self) -> u64 {
