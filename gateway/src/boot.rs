@@ -26,6 +26,7 @@ use crate::{
     links::handshake::Host,
     mailbox::mailbox,
     metrics::ShardMetrics,
+    revocation::Revocations,
     shard::{self, ListenError, Listeners, Start, listen},
     site::{Clock, Site},
     tls::{
@@ -126,6 +127,7 @@ pub fn start(
         settings,
         apps: apps.into(),
         page: options.page,
+        revocations: Revocations::default(),
         mail,
         metrics: (0..count).map(|_| Arc::new(ShardMetrics::default())).collect(),
         tls: tls.clone(),

@@ -14,6 +14,7 @@
 //! | [`links`] | node links, server side |
 //! | [`mailbox`] | how other threads give something to a shard |
 //! | [`metrics`] | what the threads count |
+//! | [`revocation`] | tokens that are not good any more |
 //! | [`shard`] | a shard's thread and its loop |
 //! | [`site`] | what all threads read |
 //! | [`tls`] | certificates, handshakes, records |
@@ -31,6 +32,7 @@ pub mod limits;
 mod links;
 mod mailbox;
 mod metrics;
+mod revocation;
 mod shard;
 mod site;
 pub mod tls;

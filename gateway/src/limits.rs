@@ -79,6 +79,18 @@ pub const HEARTBEAT_PASS_MS: u64 = 2_000;
 pub const TICK_MS: u64 = 100;
 /// Slots looked at in one tick.
 pub const VISITS_PER_TICK_MAX: u32 = 16_384;
+/// Revocations in force at a time.
+pub const REVOCATIONS_MAX: usize = 65_536;
+/// How long a revocation is remembered, by default, seconds: tokens should not live longer.
+pub const REVOCATION_TTL_S: u64 = 7 * 86_400;
+/// Longest that may be asked for, seconds.
+pub const REVOCATION_TTL_S_MAX: u64 = 366 * 86_400;
+/// Longest `jti` that may be revoked, bytes.
+pub const TOKEN_ID_BYTES_MAX: usize = 256;
+/// Slots whose token is asked about in one tick after something was revoked.
+pub const RECHECK_VISITS_PER_TICK: u32 = 16_384;
+/// Sessions of revoked tokens that end in one tick.
+pub const RECHECK_ENDS_PER_TICK: u32 = 2_048;
 /// A session is told that its token ends this long before, milliseconds.
 pub const EXPIRING_NOTICE_MS: u64 = 60_000;
 /// Sessions whose outbox is looked at in one turn.

@@ -16,11 +16,10 @@ use prometheus_client::{
     encoding::{DescriptorEncoder, EncodeMetric},
     metrics::{counter::ConstCounter, gauge::ConstGauge},
 };
-use pushgate_protocol::auth::SharedApps;
 
 use crate::{
     core,
-    tls::acceptor::Acceptor,
+    site::Site,
     upgrade::{
         Reason,
         answer::{Answer, Status},
@@ -189,6 +188,7 @@ const CORE: &[Series<core::ShardMetrics>] = &[
     series!(Counter, "pushgate_sessions_drained", "Sessions ended by a drain", |m| m.drained),
     series!(Counter, "pushgate_closed_rate", "Sessions closed with 4029", |m| m.rate_closes),
     series!(Counter, "pushgate_closed_token", "Sessions closed with 4001", |m| m.token_closes),
+    series!(Counter, "pushgate_closed_revoked", "Sessions closed with 4501", |m| m.revoked_closes),
     series!(Counter, "pushgate_bad_clients", "Clients that broke the framing or the dialect", |m| m.bad_clients),
     series!(Counter, "pushgate_pushes_to_all", "Pushes to everyone that links brought", |m| m.pushes_to_all),
     series!(Counter, "pushgate_pushes_collapsed", "Waiting pushes replaced by a newer one", |m| m.collapsed),
@@ -219,12 +219,8 @@ const SHARD: &[Series<ShardMetrics>] = &[
 /// Renders the counters of all shards.
 #[derive(Debug)]
 pub(crate) struct Exposition {
-    /// The shards'.
-    pub(crate) shards: Vec<Arc<ShardMetrics>>,
-    /// The gateway's certificates.
-    pub(crate) tls: Option<Arc<Acceptor>>,
-    /// The apps' keys.
-    pub(crate) apps: SharedApps,
+    /// The gateway.
+    pub(crate) site: Arc<Site>,
 }
 
 impl Collector for Exposition {
@@ -238,16 +234,20 @@ impl Collector for Exposition {
         let help = "Changes of the files of keys and secrets, by result";
         let kind = ConstCounter::new(0u64).metric_type();
         let mut family = encoder.encode_descriptor("pushgate_key_reloads", help, None, kind)?;
-        for (result, count) in [("ok", self.apps.loads()), ("error", self.apps.refusals())] {
+        for (result, count) in [("ok", self.site.apps.loads()), ("error", self.site.apps.refusals())] {
             ConstCounter::new(count).encode(family.encode_family(&[("result", result)])?)?;
         }
-        if let Some(acceptor) = &self.tls {
-            tls::encode(&mut encoder, &self.shards, acceptor)?;
+        let help = "Revocations remembered";
+        let revocations = ConstGauge::new(self.site.revocations.len() as i64);
+        let kind = revocations.metric_type();
+        revocations.encode(encoder.encode_descriptor("pushgate_revocations", help, None, kind)?)?;
+        if let Some(acceptor) = &self.site.tls {
+            tls::encode(&mut encoder, &self.site.metrics, acceptor)?;
         }
         let kind = ConstCounter::new(0u64).metric_type();
         let help = "Connections that did not become sessions, by reason";
         let mut family = encoder.encode_descriptor("pushgate_handshake_failures", help, None, kind)?;
-        for (shard, metrics) in self.shards.iter().enumerate() {
+        for (shard, metrics) in self.site.metrics.iter().enumerate() {
             for (reason, count) in Reason::ALL.into_iter().zip(metrics.failures.0.iter().map(Number::read)) {
                 let labels = [("shard", shard.to_string()), ("reason", reason.as_str().to_owned())];
                 ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
@@ -256,7 +256,7 @@ impl Collector for Exposition {
         let kind = ConstCounter::new(0u64).metric_type();
         let mut family =
             encoder.encode_descriptor("pushgate_answers", "Requests not upgraded, by status", None, kind)?;
-        for (shard, metrics) in self.shards.iter().enumerate() {
+        for (shard, metrics) in self.site.metrics.iter().enumerate() {
             for (status, count) in metrics.answers().filter(|(_, n)| *n > 0) {
                 let labels = [("shard", shard.to_string()), ("status", status.code().to_string())];
                 ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
@@ -278,7 +278,7 @@ impl Exposition {
             Kind::Gauge => ConstGauge::new(0i64).metric_type(),
         };
         let mut family = encoder.encode_descriptor(series.name, series.help, None, kind)?;
-        for (shard, metrics) in self.shards.iter().enumerate() {
+        for (shard, metrics) in self.site.metrics.iter().enumerate() {
             let labels = [("shard", shard.to_string())];
             let encoder = family.encode_family(&labels)?;
             match series.kind {

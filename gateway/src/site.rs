@@ -9,7 +9,7 @@ use pushgate_protocol::auth::SharedApps;
 
 use crate::{
     admission::Admission, config::Settings, core::Now, departure::Departure, links::handshake::Host,
-    mailbox::MailSender, metrics::ShardMetrics, shard::Mail, tls::acceptor::Acceptor,
+    mailbox::MailSender, metrics::ShardMetrics, revocation::Revocations, shard::Mail, tls::acceptor::Acceptor,
 };
 
 /// One gateway, as its threads see it.
@@ -29,6 +29,8 @@ pub(crate) struct Site {
     pub(crate) metrics: Vec<Arc<ShardMetrics>>,
     /// Certificates, if clients come with TLS.
     pub(crate) tls: Option<Arc<Acceptor>>,
+    /// Tokens that are not good any more.
+    pub(crate) revocations: Revocations,
     /// Who is counted at the door.
     pub(crate) admission: Arc<Admission>,
     /// The process' clock.

@@ -1,7 +1,7 @@
 //! A gateway process: the product's shards over connections and links of the simulated network.
 
 use pushgate_gateway::{
-    core::{LinkId, Now, SessionOpen, Shard, ShardSettings},
+    core::{LinkId, Now, Renewal, SessionOpen, Shard, ShardSettings, TokenMark},
     crowd::{ConnId, Gone, Outgoing},
 };
 use pushgate_protocol::{
@@ -126,7 +126,8 @@ impl World {
             settings.outbox_bytes_max = 150_000;
             settings.unacked_max = 80;
             settings.idle_timeout_ms = u64::MAX;
-            Node { shard: Shard::new(settings, Box::new(|_, _, _, _| Ok(u64::MAX))), pipes: Pipes::default() }
+            let granted = |_: &_, _: &_, _: &_, _| Ok(Renewal { expires_ms: u64::MAX, token: TokenMark::default() });
+            Node { shard: Shard::new(settings, Box::new(granted)), pipes: Pipes::default() }
         };
         self.gateways[g].shards = (0..SHARDS).map(node).collect();
         self.trace(|| format!("gateway {g} starts, run {run}"));
@@ -290,6 +291,7 @@ impl World {
             device: pushgate_protocol::ids::DeviceId::parse(&format!("d{device}")).ok(),
             platform: None,
             expires_ms: u64::MAX,
+            token: TokenMark::default(),
             wire: WireForm::PUSHGATE_V1,
             resume,
             preface: Vec::new(),

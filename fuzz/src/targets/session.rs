@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use pushgate_gateway::{
-    core::{Now, SessionOpen, Shard, ShardSettings},
+    core::{Now, Renewal, SessionOpen, Shard, ShardSettings, TokenMark},
     crowd::{ConnId, Outgoing},
 };
 use pushgate_protocol::{
@@ -80,7 +80,7 @@ fn answers<'a>(kind: u8, pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<u8>, bo
     let mut settings = ShardSettings::new(BootId(7), ShardId(0), 1, 5, EPOCH);
     settings.episodes_before = 0;
     let verifier = |_: &AppId, _: &UserId, token: &str, now_s: u64| match token {
-        "good" => Ok((now_s + 60) * 1_000),
+        "good" => Ok(Renewal { expires_ms: (now_s + 60) * 1_000, token: TokenMark::default() }),
         _ => Err("not good".to_owned()),
     };
     let mut shard = Shard::new(settings, Box::new(verifier));
@@ -108,6 +108,7 @@ fn open(shard: &mut Shard, conn: ConnId, pushes: u8, out: &mut Sockets) {
         device: None,
         platform: None,
         expires_ms: NOW.unix_ms + 3_600_000,
+        token: TokenMark::default(),
         wire: WireForm::PUSHGATE_V1,
         resume: None,
         preface: Vec::new(),

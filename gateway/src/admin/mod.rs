@@ -2,6 +2,7 @@
 //! through their mailboxes and never touches a session.
 
 mod health;
+mod revocations;
 mod sessions;
 
 use std::{
@@ -71,16 +72,13 @@ impl AdminThread {
 
 fn router(site: Arc<Site>) -> Router {
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Exposition {
-        shards: site.metrics.clone(),
-        tls: site.tls.clone(),
-        apps: site.apps.clone(),
-    }));
+    registry.register_collector(Box::new(Exposition { site: site.clone() }));
     Router::new()
         .route("/metrics", get(metrics))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/v1/drain", post(drain))
+        .route("/v1/revocations", get(revocations::list).post(revocations::add))
         .route("/v1/sessions", get(sessions::list))
         .route("/v1/sessions/{id}", delete(sessions::kick))
         .fallback(|| async { problem(StatusCode::NOT_FOUND, "there is nothing at this path") })

@@ -46,6 +46,7 @@ impl Shard {
             self.beat.last_ms = now.mono_ms;
             self.look_at_clocks(now, passed_ms, out);
             self.sweep();
+            self.go_on_rechecking(now, out);
             self.go_on_draining(now, out);
             self.renew_inbound(out);
             self.recalled.forget(now.mono_ms);

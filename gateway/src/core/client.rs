@@ -153,11 +153,12 @@ impl Shard {
             return;
         };
         match (self.verifier)(&user.app, &user.id, token, now.unix_ms / 1_000) {
-            Ok(expires_ms) => {
+            Ok(renewal) => {
                 if let Some(session) = self.slots.session_mut(slot) {
-                    session.expires_ms = expires_ms;
+                    session.expires_ms = renewal.expires_ms;
                     session.warned = false;
                 }
+                self.provenances.set_token(slot, renewal.token);
                 self.say(slot, &ServerFrame::Reply { reference }, out);
             }
             Err(detail) => {

@@ -59,6 +59,8 @@ pub struct ShardMetrics {
     pub rate_closes: u64,
     /// Sessions closed with 4001.
     pub token_closes: u64,
+    /// Sessions closed with 4501.
+    pub revoked_closes: u64,
     /// Clients that broke the framing or the dialect.
     pub bad_clients: u64,
     /// Pushes to everyone that links brought.

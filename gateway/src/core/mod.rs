@@ -9,6 +9,7 @@
 //! | `push` | what becomes of a push |
 //! | `everyone` | pushes to everyone |
 //! | `recalled` | messages taken back |
+//! | `recheck` | sessions whose token was revoked |
 //! | `inbound` | what a session may send |
 //! | `replay` | episodes, rounds, sweeps |
 //! | `pace` | clients that are behind, or read nothing |
@@ -37,6 +38,7 @@ mod pace;
 mod provenance;
 mod push;
 mod recalled;
+mod recheck;
 mod replay;
 mod settings;
 mod shard;
@@ -48,8 +50,10 @@ pub use self::{
     drain::DrainOrder,
     links::LinkId,
     metrics::ShardMetrics,
-    provenance::{Provenance, TokenMark},
-    settings::{Left, Now, OwnerCheck, SessionOpen, SessionView, ShardSettings, Verifier},
+    provenance::TokenMark,
+    settings::{
+        Bearer, Left, Now, OwnerCheck, Renewal, RevokedCheck, SessionOpen, SessionView, ShardSettings, Verifier,
+    },
     shard::Shard,
 };
 

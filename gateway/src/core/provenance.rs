@@ -1,33 +1,43 @@
 //! What a connection brought along that the session machine only keeps: under what it is counted, and what is known of its
 //! token. It costs an idle session nothing of what it has not.
 
-use super::{Shard, column::Column};
-use crate::crowd::ConnId;
+use pushgate_protocol::auth::ClientClaims;
+use ring::digest;
 
-/// See the module.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Provenance {
-    /// Handed to [`super::ShardSettings::left`] at its end; 0: it is not counted by address.
-    pub ticket: u32,
-    /// What is known of its token.
-    pub token: TokenMark,
-}
+use super::{Shard, column::Column, recheck::Recheck};
+use crate::crowd::ConnId;
 
 /// What is kept of a token, so that the session ends when the token is revoked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TokenMark {
     /// When it was issued, Unix seconds; 0: it does not say.
     pub issued_s: u32,
-    /// A hash of its `jti`; 0: it has none.
+    /// [`Self::id_of`] its `jti`; 0: it has none.
     pub id: u64,
 }
 
-/// Provenances by slot.
+impl TokenMark {
+    /// What is kept of a token that says this.
+    pub fn of(claims: &ClientClaims) -> Self {
+        let issued_s = u32::try_from(claims.issued_s).unwrap_or(u32::MAX);
+        Self { issued_s, id: claims.token_id.as_deref().map_or(0, Self::id_of) }
+    }
+
+    /// What stands for a `jti`: the beginning of its SHA-256, never 0.
+    pub fn id_of(jti: &str) -> u64 {
+        let digest = digest::digest(&digest::SHA256, jti.as_bytes());
+        let first = digest.as_ref().first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+        first.max(1)
+    }
+}
+
+/// Provenances by slot: 4 bytes for a ticket, 4 for when a token was issued, 8 for its id, each only where a session has one.
 #[derive(Debug, Default)]
 pub(super) struct Provenances {
     tickets: Column<u32>,
     issued_s: Column<u32>,
     token_ids: Column<u64>,
+    pub(super) recheck: Recheck,
 }
 
 impl Provenances {
@@ -42,6 +52,10 @@ impl Provenances {
         self.tickets.take(slot)
     }
 
+    pub(super) fn token(&self, slot: u32) -> TokenMark {
+        TokenMark { issued_s: self.issued_s.read(slot), id: self.token_ids.read(slot) }
+    }
+
     pub(super) fn set_token(&mut self, slot: u32, token: TokenMark) {
         self.issued_s.set(slot, token.issued_s);
         self.token_ids.set(slot, token.id);
@@ -49,14 +63,14 @@ impl Provenances {
 }
 
 impl Shard {
-    /// Keeps what a connection brought, right after it was attached.
-    pub fn remember(&mut self, conn: ConnId, provenance: Provenance) {
+    /// Keeps a connection's ticket, right after it was attached: it is handed to [`super::ShardSettings::left`] at the end. 0: there
+    /// is none.
+    pub fn remember(&mut self, conn: ConnId, ticket: u32) {
         if self.slots.holds(conn) {
-            self.provenances.tickets.set(conn.slot, provenance.ticket);
-            self.provenances.set_token(conn.slot, provenance.token);
+            self.provenances.tickets.set(conn.slot, ticket);
         } else {
             // What it sent early ended it; its app was answered for then.
-            (self.settings.left)(provenance.ticket, None);
+            (self.settings.left)(ticket, None);
         }
     }
 }

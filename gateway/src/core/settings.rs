@@ -7,6 +7,7 @@ use pushgate_protocol::{
     wire::{WIRES, Wire, WireForm},
 };
 
+use super::TokenMark;
 use crate::limits;
 
 /// The time, handed to every call: nothing in the core reads a clock.
@@ -22,8 +23,33 @@ pub struct Now {
 pub type OwnerCheck = Box<dyn Fn(&str, &str) -> bool>;
 
 /// Checks a token that a session's client sent to go on longer: app and user of the session, the token, Unix seconds.
-/// Returns when the token ends, Unix milliseconds, or why it is refused, in words for the client's author.
-pub type Verifier = Box<dyn Fn(&AppId, &UserId, &str, u64) -> Result<u64, String>>;
+/// Returns what the token grants, or why it is refused, in words for the client's author.
+pub type Verifier = Box<dyn Fn(&AppId, &UserId, &str, u64) -> Result<Renewal, String>>;
+
+/// What a session goes on with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Renewal {
+    /// When its new token ends, Unix milliseconds.
+    pub expires_ms: u64,
+    /// What is kept of the token.
+    pub token: TokenMark,
+}
+
+/// Who shows a token.
+#[derive(Debug, Clone, Copy)]
+pub struct Bearer<'a> {
+    /// Its app.
+    pub app: &'a str,
+    /// Its user.
+    pub user: &'a str,
+    /// Its device.
+    pub device: Option<&'a str>,
+    /// What is kept of the token.
+    pub token: TokenMark,
+}
+
+/// Whether a session's token was revoked.
+pub type RevokedCheck = Box<dyn Fn(Bearer<'_>, Now) -> bool>;
 
 /// Told when a connection that was attached is forgotten: the ticket it brought, and its app if it was a session.
 pub type Left = Box<dyn Fn(u32, Option<&AppId>)>;
@@ -67,6 +93,16 @@ pub struct ShardSettings {
     pub client_messages_burst: u32,
     /// Told of every connection's end.
     pub left: Left,
+    /// Asked about every session after [`super::Shard::recheck_tokens`].
+    pub revoked: RevokedCheck,
+}
+
+impl SessionOpen {
+    /// Who it is.
+    pub fn bearer(&self) -> Bearer<'_> {
+        let device = self.device.as_ref().map(|d| d.as_str());
+        Bearer { app: self.app.as_str(), user: self.user.as_str(), device, token: self.token }
+    }
 }
 
 impl ShardSettings {
@@ -92,6 +128,7 @@ impl ShardSettings {
             client_messages_per_s: limits::CLIENT_MESSAGES_PER_S,
             client_messages_burst: limits::CLIENT_MESSAGES_BURST,
             left: Box::new(|_, _| ()),
+            revoked: Box::new(|_, _| false),
         }
     }
 }
@@ -109,6 +146,8 @@ pub struct SessionOpen {
     pub platform: Option<Platform>,
     /// When its token ends, Unix milliseconds.
     pub expires_ms: u64,
+    /// What is kept of its token.
+    pub token: TokenMark,
     /// Its dialect.
     pub wire: WireForm,
     /// The session it resumes, and the last push it had of it.

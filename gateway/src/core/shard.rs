@@ -105,6 +105,7 @@ impl Shard {
             warned: false,
         };
         self.slots.put(conn.slot, Entry::Session(session));
+        self.provenances.set_token(conn.slot, open.token);
         self.metrics.sessions += 1;
         self.metrics.opened += 1;
         self.metrics.resumed += u64::from(resumed);

@@ -16,7 +16,9 @@ use tracing::{error, info, warn};
 
 use super::{Desk, Mail, signal::Signal};
 use crate::{
-    core::{DrainOrder, Left, Now, Provenance, Shard, ShardSettings, Verifier},
+    core::{
+        Bearer, DrainOrder, Left, Now, Renewal, RevokedCheck, SessionOpen, Shard, ShardSettings, TokenMark, Verifier,
+    },
     crowd::{ConnId, Gone, Handler, Outgoing, wake::Watch},
     departure::Stage,
     limits,
@@ -44,6 +46,8 @@ pub(super) struct Loop {
     abandoned_ms: Option<u64>,
     /// Nobody can come any more.
     door_closed: bool,
+    /// Up to which version of the revocations the sessions were asked about.
+    revocations_seen: u64,
 }
 
 /// Takes what clients send to the core.
@@ -79,6 +83,7 @@ impl Loop {
             stopping: false,
             abandoned_ms: None,
             door_closed: false,
+            revocations_seen: 0,
         }
     }
 
@@ -120,6 +125,10 @@ impl Loop {
         self.leave(now);
         self.ports.tick(now, &mut self.core);
         self.desk.deadlines.advance(now.mono_ms);
+        let version = self.desk.site.revocations.version();
+        if std::mem::replace(&mut self.revocations_seen, version) != version {
+            self.core.recheck_tokens();
+        }
         if self.drains_since_ms.is_some_and(|since| now.mono_ms >= since + limits::HANDSHAKE_GRACE_MS) {
             self.desk.deadlines.hurry();
         }
@@ -178,11 +187,15 @@ impl Loop {
             Mail::Session { socket, .. } | Mail::Echo { socket, .. } if self.drains_since_ms.is_some() => {
                 refuse(&self.desk, socket, "this gateway is shutting down: connect again");
             }
+            // Revoked since it was let in.
+            Mail::Session { socket, open, .. } if self.is_revoked(now, &open) => {
+                refuse(&self.desk, socket, "the token was revoked meanwhile: connect again with another");
+            }
             Mail::Session { socket, open, permit } => {
                 if let Some((conn, unread)) = self.insert(socket) {
                     let ticket = permit.keep();
                     self.core.attach(now, conn, *open, &mut *self.crowd);
-                    self.core.remember(conn, Provenance { ticket, ..Provenance::default() });
+                    self.core.remember(conn, ticket);
                     self.received_before(now, conn, unread);
                 }
             }
@@ -193,7 +206,7 @@ impl Loop {
                 if let Some((conn, unread)) = self.insert(socket) {
                     let ticket = permit.keep();
                     self.core.attach_echo(now, conn, preface, early, &mut *self.crowd);
-                    self.core.remember(conn, Provenance { ticket, ..Provenance::default() });
+                    self.core.remember(conn, ticket);
                     self.received_before(now, conn, unread);
                 }
             }
@@ -208,6 +221,10 @@ impl Loop {
                 let _ = reply.try_send(self.core.kick(now, session, &mut *self.crowd));
             }
         }
+    }
+
+    fn is_revoked(&self, now: Now, open: &SessionOpen) -> bool {
+        self.desk.site.revocations.is_revoked(open.bearer(), now.unix_ms)
     }
 
     /// Hands over what was read of a client before its socket came here.
@@ -269,6 +286,7 @@ fn settings(desk: &Desk) -> ShardSettings {
         client_messages_per_s: limits.client_messages_per_s,
         client_messages_burst: limits.client_messages_burst,
         left: left(desk),
+        revoked: revoked(desk),
         ..ShardSettings::new(host.boot, desk.shard, host.shards, host.hash_seed, host.epoch)
     }
 }
@@ -279,14 +297,26 @@ fn left(desk: &Desk) -> Left {
     Box::new(move |ticket, app| admission.leave(shard, ticket, app))
 }
 
+/// Tells which sessions end as their token was revoked.
+fn revoked(desk: &Desk) -> RevokedCheck {
+    let site = desk.site.clone();
+    Box::new(move |bearer, now| site.revocations.is_revoked(bearer, now.unix_ms))
+}
+
 /// Checks tokens that sessions send to stand longer: of the same user, or they would change hands.
 fn verifier(desk: &Desk) -> Verifier {
-    let apps = desk.site.apps.reader();
+    let (apps, site) = (desk.site.apps.reader(), desk.site.clone());
     Box::new(move |app, user, token, now_s| {
         let claims = apps.current().client(token, now_s).map_err(|e| e.reason())?;
         if (&claims.app, &claims.user) != (app, user) {
             return Err("the token is another user's".to_owned());
         }
-        Ok(claims.expires_ms)
+        let token = TokenMark::of(&claims);
+        let device = claims.device.as_ref().map(|d| d.as_str());
+        let bearer = Bearer { app: app.as_str(), user: user.as_str(), device, token };
+        if site.revocations.is_revoked(bearer, now_s * 1_000) {
+            return Err("the token was revoked".to_owned());
+        }
+        Ok(Renewal { expires_ms: claims.expires_ms, token })
     })
 }

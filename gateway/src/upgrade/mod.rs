@@ -93,6 +93,11 @@ fn admit(desk: &Desk, request: &Request, permit: &mut Permit) -> Decision {
     };
     let decision = decide(request, offer, now.unix_ms / 1_000);
     if let Decision::Session(open) = &decision
+        && desk.site.revocations.is_revoked(open.bearer(), now.unix_ms)
+    {
+        return Decision::Answer(Answer::bad_token("the token was revoked").because(Reason::Revoked));
+    }
+    if let Decision::Session(open) = &decision
         && let Err(limit) = permit.count_app(&open.app, owner_of(desk, open))
     {
         let answer = too_many("the app has as many sessions as it may");

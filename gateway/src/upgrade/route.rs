@@ -13,7 +13,10 @@ use super::{
     answer::{Answer, Status},
     request::Request,
 };
-use crate::{config::Origins, core::SessionOpen};
+use crate::{
+    config::Origins,
+    core::{SessionOpen, TokenMark},
+};
 
 /// The subprotocol of `WireForm::PUSHGATE_V1`.
 const PUSHGATE_V1: &str = "pushgate.v1";
@@ -97,8 +100,9 @@ fn answer_or_upgrade(request: &Request, offer: Offer<'_>, now_s: u64) -> Result<
 }
 
 fn session(request: &Request, upgrade: &Upgrade<'_>, apps: &Apps, now_s: u64) -> Result<SessionOpen, Answer> {
-    let token = token(request, upgrade).ok_or_else(Answer::no_token)?;
-    let claims = apps.client(&token, now_s).map_err(|e| Answer::bad_token(&e.reason()))?;
+    let text = token(request, upgrade).ok_or_else(Answer::no_token)?;
+    let claims = apps.client(&text, now_s).map_err(|e| Answer::bad_token(&e.reason()))?;
+    let token = TokenMark::of(&claims);
     let resume = resume(request)?;
     let protocol = upgrade.protocols.contains(&PUSHGATE_V1).then_some(PUSHGATE_V1);
     Ok(SessionOpen {
@@ -107,6 +111,7 @@ fn session(request: &Request, upgrade: &Upgrade<'_>, apps: &Apps, now_s: u64) ->
         device: claims.device,
         platform: claims.platform,
         expires_ms: claims.expires_ms,
+        token,
         wire: WireForm::PUSHGATE_V1,
         resume,
         preface: handshake::switching(upgrade.key, protocol, None),

@@ -7,6 +7,7 @@ mod keys;
 mod links;
 mod peer;
 mod protection;
+mod revocations;
 mod server;
 mod sessions;
 mod tls;

@@ -7,6 +7,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use pushgate_gateway::{
     boot::{RunningGateway, StartOptions, start},
     config::{EngineChoice, GatewayConfig},
@@ -17,10 +18,12 @@ use pushgate_protocol::{
     auth::{Apps, ClientIdentity},
     ids::{AppId, DeviceId, UserId},
 };
+use ring::hmac;
 use serde_json::Value;
 use tungstenite::{Message, WebSocket, client::IntoClientRequest, http::Request};
 
 pub const LINK_KEY: &str = "a key for links in tests";
+const KEY: &str = "a key for tokens that only tests have";
 /// Nothing here should take this long; it ends a test that would hang.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -42,7 +45,7 @@ pub fn config(engine: EngineChoice, shards: u16) -> GatewayConfig {
 pub fn apps() -> Arc<Apps> {
     let config: AppConfig = serde_json::from_value(serde_json::json!({
         "id": "shop",
-        "keys": [{ "kind": "jwt", "alg": "HS256", "key": "a key for tokens that only tests have" }],
+        "keys": [{ "kind": "jwt", "alg": "HS256", "key": KEY }],
     }))
     .unwrap();
     let app = config.resolve(&mut |_| Err("no files".into())).unwrap();
@@ -72,17 +75,36 @@ pub fn token(user: &str) -> String {
     apps().mint_client(&shop(), &identity, 3600, now_s()).unwrap()
 }
 
+/// A token with a `jti`.
+pub fn token_with_id(user: &str, id: &str) -> String {
+    let part = |json: Value| URL_SAFE_NO_PAD.encode(json.to_string());
+    let claims = serde_json::json!({ "app": "shop", "sub": user, "jti": id, "exp": now_s() + 3600 });
+    let signed = format!("{}.{}", part(serde_json::json!({ "alg": "HS256" })), part(claims));
+    let key = hmac::Key::new(hmac::HMAC_SHA256, KEY.as_bytes());
+    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(hmac::sign(&key, signed.as_bytes())))
+}
+
 /// A connected client.
 pub struct Client(pub WebSocket<TcpStream>);
 
 impl Client {
     /// Connects `user` and reads its hello.
     pub fn connect(gateway: &RunningGateway, user: &str) -> (Self, Value) {
-        let request = request(gateway, "/v1/ws", &[("Authorization", &format!("Bearer {}", token(user)))]);
+        let (client, hello) = Self::greeted(gateway, &token(user));
+        assert_eq!(hello["user"], user);
+        (client, hello)
+    }
+
+    /// Connects with a token and reads its hello.
+    pub fn open_with(gateway: &RunningGateway, token: &str) -> Self {
+        Self::greeted(gateway, token).0
+    }
+
+    fn greeted(gateway: &RunningGateway, token: &str) -> (Self, Value) {
+        let request = request(gateway, "/v1/ws", &[("Authorization", &format!("Bearer {token}"))]);
         let mut client = Self::open(gateway, request).unwrap();
         let hello = client.frame();
         assert_eq!(hello["type"], "hello");
-        assert_eq!(hello["user"], user);
         (client, hello)
     }
 

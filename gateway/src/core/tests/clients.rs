@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use pushgate_protocol::ws::Opcode;
 
 use super::world::{EXPIRES_MS, START_MS, World, masked};
-use crate::core::{Provenance, SessionOpen, SessionView};
+use crate::core::{SessionOpen, SessionView};
 
 #[test]
 fn a_session_opens_with_the_101_and_hello_and_reads_what_came_early() {
@@ -121,18 +121,18 @@ fn what_a_connection_is_counted_under_is_given_back_once() {
     });
     let shop = || Some("shop".to_owned());
     w.connect(0, "u1");
-    w.shard.remember(w.conn(0), Provenance { ticket: 7, ..Provenance::default() });
+    w.shard.remember(w.conn(0), 7);
     w.gone(0);
     w.gone(0);
     assert_eq!(left.take(), [(7, shop())]);
     w.connect(0, "u1");
     w.says(0, "{");
     let ended = w.conn(0);
-    w.shard.remember(ended, Provenance { ticket: 8, ..Provenance::default() });
+    w.shard.remember(ended, 8);
     assert_eq!(left.take(), [(0, shop()), (8, None)], "it ended before it was remembered");
     let echo = w.accept(1);
     w.shard.attach_echo(w.now, echo, Vec::new(), Vec::new(), &mut w.out);
-    w.shard.remember(echo, Provenance { ticket: 9, ..Provenance::default() });
+    w.shard.remember(echo, 9);
     w.gone(1);
     assert_eq!(left.take(), [(9, None)]);
 }

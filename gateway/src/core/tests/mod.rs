@@ -8,6 +8,7 @@ mod everyone;
 mod outboxes;
 mod pace;
 mod recalls;
+mod rechecks;
 mod replays;
 mod sequences;
 mod sizes;

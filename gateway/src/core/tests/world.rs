@@ -11,7 +11,7 @@ use pushgate_protocol::{
 };
 
 use crate::{
-    core::{LinkId, Now, SessionOpen, Shard, ShardSettings},
+    core::{LinkId, Now, Renewal, SessionOpen, Shard, ShardSettings, TokenMark},
     crowd::{ConnId, Gone, Outgoing},
 };
 
@@ -98,7 +98,10 @@ impl World {
         settings.episodes_before = 0;
         change(&mut settings);
         let verifier = |app: &AppId, user: &UserId, token: &str, now_s: u64| match token {
-            "good" => Ok((now_s + 7_200) * 1_000),
+            "good" => {
+                let expires_ms = (now_s + 7_200) * 1_000;
+                Ok(Renewal { expires_ms, token: TokenMark { issued_s: now_s as u32, id: 0 } })
+            }
             _ => Err(format!("{app}/{user} needs a better token than {token}")),
         };
         Self {
@@ -115,6 +118,7 @@ impl World {
             device: None,
             platform: Some(Platform::Web),
             expires_ms: EXPIRES_MS,
+            token: TokenMark::default(),
             wire: WireForm::PUSHGATE_V1,
             resume: None,
             preface: PREFACE.to_vec(),
