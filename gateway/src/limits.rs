@@ -63,10 +63,16 @@ pub const CLIENT_MESSAGES_PER_S: u32 = 50;
 pub const CLIENT_MESSAGES_BURST: u32 = 500;
 /// Largest such burst that a configuration may set: what was sent is counted in tenths, in 16 bits.
 pub const CLIENT_MESSAGES_BURST_MAX: u32 = 6_000;
+/// Pushes and echoes shorter than this are not deflated, bytes: they hardly get shorter, and no packet less is sent.
+pub const DEFLATE_BYTES_MIN: usize = 256;
+/// Longer echoes are not deflated, bytes: the shard's other clients would wait. Pushes are always shorter.
+pub const DEFLATE_BYTES_MAX: usize = 1 << 20;
 /// Longest message of an echo connection, bytes.
 pub const ECHO_MESSAGE_BYTES_MAX: usize = 16 << 20;
 /// An echo connection with more than this waiting is not received from until half of it went out; bytes.
 pub const ECHO_BACKLOG_BYTES_MAX: usize = 256 * 1024;
+/// What one read of an echo connection inflates to, all in all, bytes; the connection that exceeds it is closed with 1013.
+pub const ECHO_INFLATED_BYTES_MAX: usize = 2 * ECHO_MESSAGE_BYTES_MAX;
 /// Echo connections of one shard; more are answered 503.
 pub const ECHO_CONNECTIONS_MAX: u64 = 256;
 /// Unfinished messages and unread answers of one shard's echo connections, bytes; the connection that exceeds it is
@@ -126,6 +132,7 @@ pub const LINK_OUTPUT_BYTES_MAX: usize = 64 << 20;
 
 const _: () =
     assert!(ECHO_BYTES_MAX >= 3 * ECHO_MESSAGE_BYTES_MAX, "the largest message is read, echoed and half sent");
+const _: () = assert!(DEFLATE_BYTES_MAX >= TAIL_BYTES_MAX, "every push may be deflated");
 const _: () = assert!(OUTBOX_BYTES_MAX > TAIL_BYTES_MAX, "the largest push fits an empty outbox");
 const _: () =
     assert!(UNACKED_MAX / BEHIND_SHARE + REPLAY_WINDOW <= UNACKED_MAX, "who is behind has room to be replayed");

@@ -173,6 +173,10 @@ const CORE: &[Series<core::ShardMetrics>] = &[
     series!(Counter, "pushgate_client_frames", "Messages and control frames of clients", |m| m.frames_in),
     series!(Counter, "pushgate_client_received_bytes", "Bytes received of clients", |m| m.bytes_in),
     series!(Counter, "pushgate_client_sent_bytes", "Bytes sent to clients", |m| m.bytes_out),
+    series!(Counter, "pushgate_deflations", "Times that something was compressed for its receivers", |m| m.deflations),
+    series!(Counter, "pushgate_deflated_before_bytes", "Bytes of that before", |m| m.deflated_bytes_before),
+    series!(Counter, "pushgate_deflated_after_bytes", "Bytes of that after", |m| m.deflated_bytes_after),
+    series!(Counter, "pushgate_deflated_frames", "Compressed frames for clients", |m| m.deflated_frames_out),
     series!(Counter, "pushgate_pushes_offline", "Pushes for users without a session", |m| m.offline),
     series!(Counter, "pushgate_pushes_deferred", "Pushes put behind a replay", |m| m.deferred),
     series!(Counter, "pushgate_users_held_back", "Times that a user was replayed as its clients were behind", |m| m

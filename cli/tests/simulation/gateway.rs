@@ -293,6 +293,7 @@ impl World {
             expires_ms: u64::MAX,
             token: TokenMark::default(),
             wire: WireForm::PUSHGATE_V1,
+            deflate: None,
             resume,
             preface: Vec::new(),
             early: Vec::new(),

@@ -4,14 +4,14 @@
 use std::collections::HashMap;
 
 use pushgate_gateway::{
-    core::{Now, Renewal, SessionOpen, Shard, ShardSettings, TokenMark},
+    core::{EchoOpen, Now, Renewal, SessionOpen, Shard, ShardSettings, TokenMark},
     crowd::{ConnId, Outgoing},
 };
 use pushgate_protocol::{
     ids::{AppId, BootId, Epoch, ShardId, UserId},
     link::{Lane, OutboxPolicy, Place, Push, Target as To, ToGateway},
     wire::WireForm,
-    ws::{Decoder, Event, Rules},
+    ws::{Decoder, Deflate, Event, Rules},
 };
 
 use super::Target;
@@ -30,10 +30,14 @@ pub(super) const TARGET: Target = Target {
         b"\x01\x81\0\0\0\0{",
         b"\x80\x81\0\0\0\0}",
         b"\x82\x83\0\0\0\0abc",
+        b"\xc1\x91\0\0\0\0\xaa\x56\x2a\xa9\x2c\x48\x55\xb2\x52\x2a\xc8\xcc\x4b\x57\xaa\x05\x00",
+        b"\xc1\x87\0\0\0\0\xf2\x48\xcd\xc9\xc9\x07\x00",
+        b"\xc2\x92\0\0\0\0\x62\x60\x18\x05\xa3\x60\x14\x8c\x82\x51\x30\x0a\x46\xc1\x50\x07\x00\x00",
     ],
-    modules: &["gateway/src/core/client.rs", "gateway/src/core/echo.rs"],
+    modules: &["gateway/src/core/client.rs", "gateway/src/core/echo.rs", "gateway/src/core/tails.rs"],
     input_bytes_max: 2048,
-    heap_bytes_max: 2 << 20,
+    // What is inflated may be a thousand times as long as the input.
+    heap_bytes_max: 16 << 20,
 };
 
 const EPOCH: Epoch = Epoch { number: 1, digest: 1 };
@@ -71,11 +75,11 @@ fn run(input: &[u8]) {
     let whole = answers(kind, [stream].into_iter());
     assert_eq!(whole, answers(kind, [&stream[..cut], &stream[cut..]].into_iter()), "cut at {cut}");
     assert_eq!(whole, answers(kind, stream.chunks(1)), "byte by byte");
-    check(&whole.0, whole.1);
+    check(&whole.0, whole.1, kind & 8 != 0);
 }
 
 /// What a client hears that says `pieces`, and whether it is closed. An even `kind` is a session with pushes waiting, an
-/// odd one an echo.
+/// odd one an echo; with its bit 3 messages may be deflated.
 fn answers<'a>(kind: u8, pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<u8>, bool) {
     let mut settings = ShardSettings::new(BootId(7), ShardId(0), 1, 5, EPOCH);
     settings.episodes_before = 0;
@@ -87,10 +91,11 @@ fn answers<'a>(kind: u8, pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<u8>, bo
     let mut out = Sockets::default();
     out.0.insert(0, (Vec::new(), false));
     let conn = ConnId { slot: 0, generation: 1 };
+    let deflate = (kind & 8 != 0).then_some(Deflate::ANY_WINDOW);
     if kind & 1 == 1 {
-        shard.attach_echo(NOW, conn, Vec::new(), Vec::new(), &mut out);
+        shard.attach_echo(NOW, conn, EchoOpen { deflate, ..EchoOpen::default() }, &mut out);
     } else {
-        open(&mut shard, conn, kind >> 1 & 3, &mut out);
+        open(&mut shard, conn, kind >> 1 & 3, deflate, &mut out);
     }
     for piece in pieces {
         shard.received(NOW, conn, &mut piece.to_vec(), &mut out);
@@ -101,7 +106,7 @@ fn answers<'a>(kind: u8, pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<u8>, bo
 }
 
 /// A session of `u1` that got `pushes` pushes.
-fn open(shard: &mut Shard, conn: ConnId, pushes: u8, out: &mut Sockets) {
+fn open(shard: &mut Shard, conn: ConnId, pushes: u8, deflate: Option<Deflate>, out: &mut Sockets) {
     let open = SessionOpen {
         app: AppId::parse("shop").expect("a name"),
         user: UserId::parse("u1").expect("a name"),
@@ -110,12 +115,14 @@ fn open(shard: &mut Shard, conn: ConnId, pushes: u8, out: &mut Sockets) {
         expires_ms: NOW.unix_ms + 3_600_000,
         token: TokenMark::default(),
         wire: WireForm::PUSHGATE_V1,
+        deflate,
         resume: None,
         preface: Vec::new(),
         early: Vec::new(),
     };
     let link = shard.link_up(NOW, BootId(9));
     shard.attach(NOW, conn, open, out);
+    let long = format!(r#""id":"m","time_ms":1,"stream":"user","data":"{}"}}"#, "long ".repeat(100));
     for n in 0..pushes {
         let push = Push {
             reference: u64::from(n),
@@ -132,15 +139,15 @@ fn open(shard: &mut Shard, conn: ConnId, pushes: u8, out: &mut Sockets) {
             id: "m",
             place: Place::NONE,
             collapse: None,
-            tail: br#""id":"m","time_ms":1,"stream":"user"}"#,
+            tail: if n == 2 { long.as_bytes() } else { br#""id":"m","time_ms":1,"stream":"user"}"# },
         };
         shard.link_frame(NOW, link, ToGateway::Push(push), 100, out);
     }
 }
 
 /// Whole server frames, a close last if it is closed.
-fn check(bytes: &[u8], closed: bool) {
-    let rules = Rules { masked: false, message_bytes_max: usize::MAX, deflate: false };
+fn check(bytes: &[u8], closed: bool, deflate: bool) {
+    let rules = Rules { masked: false, message_bytes_max: usize::MAX, deflate };
     let (mut decoder, mut bytes, mut at, mut closes) = (Decoder::default(), bytes.to_vec(), 0, 0);
     loop {
         match decoder.next(&rules, &mut bytes[at..]).expect("the server keeps to the protocol") {

@@ -27,7 +27,7 @@ impl Shard {
             return;
         }
         self.metrics.bytes_in += bytes.len() as u64;
-        let (mut decoder, message_bytes_max) = match self.slots.entry_mut(conn.slot) {
+        let (mut decoder, message_bytes_max, deflate) = match self.slots.entry_mut(conn.slot) {
             Some(Entry::Session(session)) => {
                 let passed_ds = now.tenths().saturating_sub(session.heard_ds);
                 // So many messages a second are so many tenths in a tenth of a second.
@@ -35,14 +35,14 @@ impl Shard {
                 session.spent = u32::from(session.spent).saturating_sub(regained) as u16;
                 session.heard_ds = now.tenths();
                 session.pinged = false;
-                (std::mem::take(&mut session.decoder), self.settings.client_message_bytes_max)
+                (std::mem::take(&mut session.decoder), self.settings.client_message_bytes_max, session.deflate)
             }
             Some(Entry::Echo(_)) => return self.echo_received(now, conn, bytes, out),
             Some(Entry::Vacant) | None => return,
         };
-        let rules = Rules { masked: true, message_bytes_max, deflate: false };
+        let rules = Rules { masked: true, message_bytes_max, deflate: deflate.is_some() };
         let mut at = 0;
-        let came = bytes.len();
+        let mut came = bytes.len();
         loop {
             match decoder.next(&rules, &mut bytes[at..]) {
                 Ok((_, None)) => break,
@@ -51,6 +51,7 @@ impl Shard {
                     self.metrics.frames_in += 1;
                     self.heard(now, conn, event, out);
                     self.charge(now, conn, out);
+                    came += decoder.inflated_bytes();
                 }
                 Err(violation) => {
                     self.metrics.bad_clients += 1;

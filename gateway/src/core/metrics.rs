@@ -31,6 +31,14 @@ pub struct ShardMetrics {
     pub bytes_in: u64,
     /// Bytes staged for clients.
     pub bytes_out: u64,
+    /// Times that something was deflated; its receivers share it.
+    pub deflations: u64,
+    /// Bytes of that before.
+    pub deflated_bytes_before: u64,
+    /// Bytes of that after.
+    pub deflated_bytes_after: u64,
+    /// Deflated frames staged for clients.
+    pub deflated_frames_out: u64,
     /// Pushes answered `Offline`.
     pub offline: u64,
     /// Pushes answered `Deferred`.

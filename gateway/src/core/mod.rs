@@ -15,6 +15,7 @@
 //! | `pace` | clients that are behind, or read nothing |
 //! | `beat` | idle clients, tokens that end, outboxes that move |
 //! | `drain` | ending all sessions at a pace |
+//! | `deflating` | what is deflated once for all who get it |
 //! | `echo` | connections that get their messages back |
 //! | `provenance` | what connections brought along |
 //! | `slots`, `users`, `links`, `outbox`, `tails` | the tables, and what stands in them |
@@ -27,6 +28,7 @@
 mod beat;
 mod client;
 mod column;
+mod deflating;
 mod drain;
 mod echo;
 mod everyone;
@@ -52,7 +54,8 @@ pub use self::{
     metrics::ShardMetrics,
     provenance::TokenMark,
     settings::{
-        Bearer, Left, Now, OwnerCheck, Renewal, RevokedCheck, SessionOpen, SessionView, ShardSettings, Verifier,
+        Bearer, EchoOpen, Left, Now, OwnerCheck, Renewal, RevokedCheck, SessionOpen, SessionView, ShardSettings,
+        Verifier,
     },
     shard::Shard,
 };

@@ -10,7 +10,7 @@ use std::{
 
 use pushgate_protocol::link::{OutboxPolicy, Place};
 
-use super::links::LinkId;
+use super::{links::LinkId, tails::Tail};
 
 /// Up to this many pushes an outbox is searched one by one.
 const UNINDEXED_MAX: usize = 32;
@@ -66,7 +66,7 @@ pub(super) struct Held {
 /// Something whose turn has not come.
 #[derive(Debug)]
 pub(super) enum Waiting {
-    Push { seq: u64, replay: bool, pushed: Rc<Pushed>, tail: Rc<[u8]> },
+    Push { seq: u64, replay: bool, pushed: Rc<Pushed>, tail: Tail<Rc<[u8]>> },
     Gap { from: u64, to: u64 },
 }
 
@@ -161,9 +161,9 @@ impl Outbox {
         self.held.push_back(held);
     }
 
-    pub(super) fn wait(&mut self, seq: u64, replay: bool, pushed: Rc<Pushed>, tail: Rc<[u8]>) {
+    pub(super) fn wait(&mut self, seq: u64, replay: bool, pushed: Rc<Pushed>, tail: Tail<Rc<[u8]>>) {
         self.enter(pushed.key);
-        self.waiting_bytes += tail.len();
+        self.waiting_bytes += tail.bytes.len();
         self.waiting.push_back(Waiting::Push { seq, replay, pushed, tail });
     }
 
@@ -178,7 +178,7 @@ impl Outbox {
     pub(super) fn next_waiting(&mut self) -> Option<Waiting> {
         let next = self.waiting.pop_front()?;
         if let Waiting::Push { pushed, tail, .. } = &next {
-            self.waiting_bytes -= tail.len();
+            self.waiting_bytes -= tail.bytes.len();
             let key = pushed.key;
             self.leave(key);
         }
@@ -199,7 +199,7 @@ impl Outbox {
         let Waiting::Push { seq, pushed, tail, .. } = self.waiting.remove(at)? else {
             return None;
         };
-        self.waiting_bytes -= tail.len();
+        self.waiting_bytes -= tail.bytes.len();
         self.leave(pushed.key);
         let (mut from, mut to, mut place) = (seq, seq, at);
         if let Some(&Waiting::Gap { from: next, to: end }) = self.waiting.get(at)

@@ -7,14 +7,13 @@ use pushgate_protocol::{
     placement,
     platform::Platform,
     wire::ServerFrame,
-    ws::{self, Opcode},
 };
 
 use super::{
     LinkId, Now, Shard,
     outbox::{Held, Outbox, Pushed, Waiting, id_key},
     slots::Session,
-    tails::Tails,
+    tails::{Tail, Tails},
 };
 use crate::{crowd::Outgoing, limits::STAGED_BYTES_MAX};
 
@@ -208,15 +207,22 @@ impl Shard {
         let Some(session) = self.slots.session_mut(slot) else {
             return Offered::Full;
         };
-        let (form, wire) = (session.wire, wires[usize::from(session.wire.0)]);
+        let (form, wire, deflate) = (session.wire, wires[usize::from(session.wire.0)], session.deflate);
+        let blocks =
+            deflate.and_then(|agreed| tails.blocks(form, wire, agreed, &mut self.deflating, &mut self.metrics));
         session.seq += 1;
         let seq = session.seq;
         let outbox = session.outbox.get_or_insert_with(|| Box::new(Outbox::new(backlog)));
         if backlog >= STAGED_BYTES_MAX || outbox.has_waiting() {
-            outbox.wait(seq, offer.replay, pushed.clone(), tails.later(form, wire));
+            let tail = blocks.map_or_else(|| Tail::plain(tails.later(form, wire)), Tail::deflated);
+            outbox.wait(seq, offer.replay, pushed.clone(), tail);
             self.watch(slot);
         } else {
-            self.stage_push(slot, seq, offer.replay, pushed.clone(), tails.now(form, wire), out);
+            let tail = match &blocks {
+                Some(blocks) => Tail::deflated(&**blocks),
+                None => Tail::plain(tails.now(form, wire)),
+            };
+            self.stage_push(slot, seq, offer.replay, pushed.clone(), tail, out);
         }
         Offered::Taken
     }
@@ -255,7 +261,7 @@ impl Shard {
         seq: u64,
         replay: bool,
         pushed: Rc<Pushed>,
-        tail: &[u8],
+        tail: Tail<&[u8]>,
         out: &mut dyn Outgoing,
     ) {
         let (Some(conn), Some(session)) = (self.slots.conn(slot), self.slots.session(slot)) else {
@@ -265,13 +271,9 @@ impl Shard {
         let mut head = std::mem::take(&mut self.scratch);
         head.clear();
         wire.push_head(seq, replay, &mut head);
-        let staged = self.stage(conn, out, |buffer| {
-            buffer.reserve(ws::HEAD_BYTES_MAX + head.len() + tail.len());
-            ws::write::head(buffer, Opcode::Text, head.len() + tail.len());
-            buffer.extend_from_slice(&head);
-            buffer.extend_from_slice(tail);
-        });
+        let staged = self.stage(conn, out, |buffer| tail.write(&head, buffer));
         self.scratch = head;
+        self.metrics.deflated_frames_out += u64::from(staged && tail.deflated);
         self.metrics.push_frames_out += u64::from(staged);
         let by_ack = pushed.ack && wire.has_ack();
         if let Some(outbox) = self.slots.session_mut(slot).and_then(|s| s.outbox.as_deref_mut()) {
@@ -299,7 +301,7 @@ impl Shard {
                     self.expire(pushed);
                 }
                 Some(Waiting::Push { seq, replay, pushed, tail }) => {
-                    self.stage_push(slot, seq, replay, pushed, &tail, out);
+                    self.stage_push(slot, seq, replay, pushed, tail.lend(), out);
                 }
             }
         }

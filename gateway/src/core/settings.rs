@@ -5,6 +5,7 @@ use pushgate_protocol::{
     placement,
     platform::Platform,
     wire::{WIRES, Wire, WireForm},
+    ws::Deflate,
 };
 
 use super::TokenMark;
@@ -17,6 +18,13 @@ pub struct Now {
     pub mono_ms: u64,
     /// Unix milliseconds.
     pub unix_ms: u64,
+}
+
+impl Now {
+    /// The monotonic clock in tenths of a second; it lasts 13 years.
+    pub(super) fn tenths(self) -> u32 {
+        (self.mono_ms / 100) as u32
+    }
 }
 
 /// Whether this gateway owns a user (app, user) by its newest member list.
@@ -150,8 +158,21 @@ pub struct SessionOpen {
     pub token: TokenMark,
     /// Its dialect.
     pub wire: WireForm,
+    /// Set if messages may be deflated.
+    pub deflate: Option<Deflate>,
     /// The session it resumes, and the last push it had of it.
     pub resume: Option<(SessionId, u64)>,
+    /// Sent first: the 101.
+    pub preface: Vec<u8>,
+    /// What the client sent after its request.
+    pub early: Vec<u8>,
+}
+
+/// A client that is to become an echo.
+#[derive(Debug, Default)]
+pub struct EchoOpen {
+    /// Set if messages may be deflated.
+    pub deflate: Option<Deflate>,
     /// Sent first: the 101.
     pub preface: Vec<u8>,
     /// What the client sent after its request.

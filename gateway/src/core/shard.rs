@@ -13,6 +13,7 @@ use pushgate_protocol::{
 use super::{
     LinkId, Now, SessionOpen, SessionView, ShardMetrics, ShardSettings, Verifier,
     beat::Beat,
+    deflating::Deflating,
     drain::Drain,
     everyone::Everyone,
     inbound::Inbound,
@@ -45,6 +46,7 @@ pub struct Shard {
     pub(super) everyone: Everyone,
     pub(super) recalled: Recalled,
     pub(super) inbound: Inbound,
+    pub(super) deflating: Deflating,
     pub(super) sessions_opened: u64,
     pub(super) episodes: u64,
     /// Where messages are encoded before their length is known.
@@ -71,6 +73,7 @@ impl Shard {
             everyone: Everyone::default(),
             recalled: Recalled::default(),
             inbound: Inbound::default(),
+            deflating: Deflating::default(),
             sessions_opened: 0,
             scratch: Vec::new(),
         }
@@ -101,6 +104,7 @@ impl Shard {
             outbox: None,
             platform: open.platform,
             wire: open.wire,
+            deflate: open.deflate,
             pinged: false,
             warned: false,
         };
@@ -379,13 +383,6 @@ impl Shard {
         let first = self.users.user(user).map(|u| u.first);
         let follow = |&s: &u32| self.slots.session(s).map(|s| s.next);
         std::iter::successors(first, follow).take_while(|&s| s != NO_SLOT)
-    }
-}
-
-impl Now {
-    /// The monotonic clock in tenths of a second; it lasts 13 years.
-    pub(super) fn tenths(self) -> u32 {
-        (self.mono_ms / 100) as u32
     }
 }
 

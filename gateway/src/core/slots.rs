@@ -3,7 +3,7 @@
 use pushgate_protocol::ids::DeviceId;
 use pushgate_protocol::platform::Platform;
 use pushgate_protocol::wire::WireForm;
-use pushgate_protocol::ws::Decoder;
+use pushgate_protocol::ws::{Decoder, Deflate};
 
 use super::outbox::Outbox;
 use crate::crowd::ConnId;
@@ -36,6 +36,8 @@ pub(super) struct Session {
     pub(super) outbox: Option<Box<Outbox>>,
     pub(super) platform: Option<Platform>,
     pub(super) wire: WireForm,
+    /// Set if messages may be deflated.
+    pub(super) deflate: Option<Deflate>,
     /// It was pinged since bytes came last.
     pub(super) pinged: bool,
     /// It was told that its token ends.
@@ -48,6 +50,8 @@ pub(super) struct Echo {
     pub(super) generation: u32,
     pub(super) heard_ds: u32,
     pub(super) decoder: Decoder,
+    /// Set if messages may be deflated.
+    pub(super) deflate: Option<Deflate>,
     /// Not received from until its backlog went out.
     pub(super) paused: bool,
     /// What it held when it was last looked at: its unfinished message, and its backlog if it is paused; bytes.

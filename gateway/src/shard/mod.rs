@@ -22,7 +22,7 @@ pub use self::listen::ListenError;
 pub(crate) use self::thread::{Listeners, Start, spawn};
 use crate::{
     admission::{Pace, Permit},
-    core::{SessionOpen, SessionView},
+    core::{EchoOpen, SessionOpen, SessionView},
     links::handshake::Peer,
     metrics::ShardMetrics,
     site::Site,
@@ -45,10 +45,8 @@ pub(crate) enum Mail {
     Echo {
         /// Its socket; the 101 is not sent yet.
         socket: ClientSocket,
-        /// The 101.
-        preface: Vec<u8>,
-        /// What the client sent after its request.
-        early: Vec<u8>,
+        /// What it is to become.
+        open: EchoOpen,
         /// What it is counted under.
         permit: Permit,
     },

@@ -202,10 +202,10 @@ impl Loop {
             Mail::Echo { socket, .. } if self.core.metrics().echoes >= limits::ECHO_CONNECTIONS_MAX => {
                 refuse(&self.desk, socket, "too many echo connections: try again");
             }
-            Mail::Echo { socket, preface, early, permit } => {
+            Mail::Echo { socket, open, permit } => {
                 if let Some((conn, unread)) = self.insert(socket) {
                     let ticket = permit.keep();
-                    self.core.attach_echo(now, conn, preface, early, &mut *self.crowd);
+                    self.core.attach_echo(now, conn, open, &mut *self.crowd);
                     self.core.remember(conn, ticket);
                     self.received_before(now, conn, unread);
                 }

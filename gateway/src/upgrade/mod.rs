@@ -74,8 +74,8 @@ pub(crate) async fn serve(desk: Rc<Desk>, stream: TcpStream, from: SocketAddr) {
             }
             hand_over(&desk, owner, Mail::Session { socket: channel.into_socket(), open, permit });
         }
-        Decision::Echo { preface, early } => {
-            hand_over(&desk, desk.shard, Mail::Echo { socket: channel.into_socket(), preface, early, permit });
+        Decision::Echo(open) => {
+            hand_over(&desk, desk.shard, Mail::Echo { socket: channel.into_socket(), open, permit });
         }
     }
 }
@@ -88,6 +88,7 @@ fn admit(desk: &Desk, request: &Request, permit: &mut Permit) -> Decision {
         apps: &apps,
         origins: &desk.site.settings.origins,
         echo: desk.site.settings.echo,
+        compression: desk.site.settings.compression,
         page: desk.site.page.as_deref(),
         draining: desk.site.departure.is_closed(now.mono_ms),
     };

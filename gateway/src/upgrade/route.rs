@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     config::Origins,
-    core::{SessionOpen, TokenMark},
+    core::{EchoOpen, SessionOpen, TokenMark},
 };
 
 /// The subprotocol of `WireForm::PUSHGATE_V1`.
@@ -31,12 +31,7 @@ pub(crate) enum Decision {
     /// It becomes a session of its owner shard.
     Session(Box<SessionOpen>),
     /// It becomes an echo.
-    Echo {
-        /// The 101.
-        preface: Vec<u8>,
-        /// What the client sent after its request.
-        early: Vec<u8>,
-    },
+    Echo(EchoOpen),
 }
 
 /// What a gateway serves.
@@ -48,6 +43,8 @@ pub(crate) struct Offer<'a> {
     pub(crate) origins: &'a Origins,
     /// Whether `/v1/echo` is there.
     pub(crate) echo: bool,
+    /// Whether `permessage-deflate` is agreed on.
+    pub(crate) compression: bool,
     /// What `/` is, if it is there.
     pub(crate) page: Option<&'a [u8]>,
     /// Whether the gateway takes nothing new.
@@ -81,7 +78,8 @@ fn answer_or_upgrade(request: &Request, offer: Offer<'_>, now_s: u64) -> Result<
         return Err(Answer::page(page));
     }
     let headers: Vec<Header<'_>> = request.headers().map(|(name, value)| Header { name, value }).collect();
-    let upgrade = handshake::check(request.method(), 1, &headers).map_err(not_upgrade)?;
+    let mut upgrade = handshake::check(request.method(), 1, &headers).map_err(not_upgrade)?;
+    upgrade.deflate = upgrade.deflate.filter(|_| offer.compression);
     if offer.draining {
         let detail = "this gateway is shutting down: connect again";
         let answer = Answer::problem(Status::Unavailable, detail).with("Retry-After", "1");
@@ -93,8 +91,8 @@ fn answer_or_upgrade(request: &Request, offer: Offer<'_>, now_s: u64) -> Result<
         return Err(Answer::problem(Status::Forbidden, detail));
     }
     if path == "/v1/echo" {
-        let preface = handshake::switching(upgrade.key, None, None);
-        return Ok(Decision::Echo { preface, early: request.early().to_vec() });
+        let preface = handshake::switching(upgrade.key, None, upgrade.deflate);
+        return Ok(Decision::Echo(EchoOpen { deflate: upgrade.deflate, preface, early: request.early().to_vec() }));
     }
     session(request, &upgrade, offer.apps, now_s).map(|open| Decision::Session(Box::new(open)))
 }
@@ -113,8 +111,9 @@ fn session(request: &Request, upgrade: &Upgrade<'_>, apps: &Apps, now_s: u64) ->
         expires_ms: claims.expires_ms,
         token,
         wire: WireForm::PUSHGATE_V1,
+        deflate: upgrade.deflate,
         resume,
-        preface: handshake::switching(upgrade.key, protocol, None),
+        preface: handshake::switching(upgrade.key, protocol, upgrade.deflate),
         early: request.early().to_vec(),
     })
 }

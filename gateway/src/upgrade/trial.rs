@@ -28,7 +28,7 @@ pub enum Outcome {
     },
 }
 
-/// Decides at `now_s` (Unix seconds), for a gateway that serves these apps and echoes.
+/// Decides at `now_s` (Unix seconds), for a gateway that serves these apps, echoes and compresses.
 pub fn first_bytes(bytes: &[u8], head_bytes_max: usize, apps: &Apps, now_s: u64) -> Outcome {
     let answer = |answer: Answer| Outcome::Answer(answer.encode());
     match Request::parse(bytes.to_vec(), head_bytes_max).map_err(not_a_request) {
@@ -36,7 +36,7 @@ pub fn first_bytes(bytes: &[u8], head_bytes_max: usize, apps: &Apps, now_s: u64)
         Ok(Err(_)) => Outcome::More,
         Ok(Ok(request)) => match decide(
             &request,
-            Offer { apps, origins: &Origins::default(), echo: true, page: None, draining: false },
+            Offer { apps, origins: &Origins::default(), echo: true, compression: true, page: None, draining: false },
             now_s,
         ) {
             Decision::Answer(refusal) => answer(refusal),
@@ -45,7 +45,7 @@ pub fn first_bytes(bytes: &[u8], head_bytes_max: usize, apps: &Apps, now_s: u64)
                 early: open.early,
                 user: Some(open.user.as_str().to_owned()),
             },
-            Decision::Echo { preface, early } => Outcome::Upgraded { preface, early, user: None },
+            Decision::Echo(open) => Outcome::Upgraded { preface: open.preface, early: open.early, user: None },
         },
     }
 }

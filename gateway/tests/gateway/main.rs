@@ -3,6 +3,7 @@
 
 mod admin;
 mod bad_input;
+mod compression;
 mod keys;
 mod links;
 mod peer;

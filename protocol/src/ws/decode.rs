@@ -82,6 +82,7 @@ enum Spent {
     Nothing,
     Control,
     Message,
+    Inflated,
 }
 
 /// Where something whole lies.
@@ -121,6 +122,11 @@ impl Decoder {
         self.0.as_deref().map_or(0, |u| u.message.capacity())
     }
 
+    /// Bytes of the event that was handed out last, if it was inflated.
+    pub fn inflated_bytes(&self) -> usize {
+        self.0.as_deref().filter(|u| u.spent == Spent::Inflated).map_or(0, |u| u.message.len())
+    }
+
     fn advance(&mut self, rules: &Rules, bytes: &mut [u8]) -> Result<(usize, Ready), Violation> {
         self.release();
         let mut at = 0;
@@ -148,7 +154,7 @@ impl Decoder {
                 if frame.deflated {
                     let unfinished = self.0.get_or_insert_default();
                     unfinished.message = inflate(&bytes[at..end], rules.message_bytes_max)?;
-                    unfinished.spent = Spent::Message;
+                    unfinished.spent = Spent::Inflated;
                     return Ok((end, Ready::Message { text: frame.opcode == Opcode::Text }));
                 }
                 return Ok((end, Ready::Input(frame.opcode, at..end)));
@@ -170,7 +176,7 @@ impl Decoder {
         match std::mem::take(&mut unfinished.spent) {
             Spent::Nothing => {}
             Spent::Control => unfinished.control = Vec::new(),
-            Spent::Message => unfinished.message = Vec::new(),
+            Spent::Message | Spent::Inflated => unfinished.message = Vec::new(),
         }
         if unfinished.head_bytes == 0 && unfinished.frame.is_none() && unfinished.text.is_none() {
             self.0 = None;
@@ -252,11 +258,13 @@ impl Unfinished {
         let text = self.text.take() == Some(true);
         if std::mem::take(&mut self.deflated) {
             self.message = inflate(&self.message, rules.message_bytes_max)?;
+            self.spent = Spent::Inflated;
         } else if text && self.checked != self.message.len() {
             return Err(Violation::Utf8);
+        } else {
+            self.spent = Spent::Message;
         }
         self.checked = 0;
-        self.spent = Spent::Message;
         Ok(Some(Ready::Message { text }))
     }
 

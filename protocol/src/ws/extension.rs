@@ -10,6 +10,8 @@ use super::handshake::is_token_byte;
 
 /// The extension's name.
 const DEFLATE: &[u8] = b"permessage-deflate";
+/// How far back DEFLATE's data can refer, bytes.
+const WINDOW_BYTES_MAX: usize = 1 << 15;
 /// Window bits when none were agreed on: DEFLATE's own bound is 15, and 16 tells that nothing is to be answered.
 const UNNAMED: NonZeroU8 = NonZeroU8::new(16).expect("16 is not 0");
 
@@ -21,8 +23,14 @@ impl Deflate {
     /// With nothing asked of the server's window.
     pub const ANY_WINDOW: Self = Self(UNNAMED);
 
-    /// How far back the server's data may refer, bytes: 256 to 32,768.
-    pub fn window_bytes(self) -> usize {
+    /// Whether `bytes` bytes that [`Deflater`](super::deflate::Deflater) deflates keep to the window agreed on: its data refer
+    /// back as far as they can.
+    pub fn allows(self, bytes: usize) -> bool {
+        self.window_bytes() == WINDOW_BYTES_MAX || bytes <= self.window_bytes()
+    }
+
+    /// How far back the server's data may refer.
+    fn window_bytes(self) -> usize {
         1 << self.0.get().min(15)
     }
 
@@ -258,6 +266,8 @@ mod tests {
     fn a_window_is_what_was_asked_for_or_the_largest() {
         let window = |line: &str| choose([line.as_bytes()].into_iter()).unwrap().unwrap().window_bytes();
         assert_eq!(window("permessage-deflate; server_max_window_bits=8"), 256);
+        let small = choose([&b"permessage-deflate; server_max_window_bits=8"[..]].into_iter()).unwrap().unwrap();
+        assert!(small.allows(256) && !small.allows(257) && Deflate::ANY_WINDOW.allows(1 << 20));
         assert_eq!(window("permessage-deflate; server_max_window_bits=15"), 32_768);
         assert_eq!(window("permessage-deflate"), 32_768);
         assert_eq!(size_of::<Option<Deflate>>(), 1, "a session pays one byte");

@@ -33,7 +33,7 @@ fn waiting(outbox: &Outbox) -> Vec<(u64, u64)> {
 #[test]
 fn dropped_pushes_leave_gaps_in_their_place_that_grow_together() {
     let mut outbox = Outbox::new(0);
-    let tail: Rc<[u8]> = Rc::from(&b"12345"[..]);
+    let tail = Tail::plain(Rc::from(&b"12345"[..]));
     for seq in 1..=5 {
         let policy = if seq == 2 { OutboxPolicy::Close } else { OutboxPolicy::DropOldest };
         outbox.wait(seq, false, pushed(policy), tail.clone());
@@ -53,7 +53,7 @@ fn an_acknowledgement_takes_only_what_was_staged() {
     let mut outbox = Outbox::new(0);
     outbox.hold(Held { seq: 1, until: None, pushed: pushed(OutboxPolicy::Close) });
     outbox.hold(Held { seq: 2, until: Some(90), pushed: pushed(OutboxPolicy::Close) });
-    outbox.wait(3, false, pushed(OutboxPolicy::Close), Rc::from(&b""[..]));
+    outbox.wait(3, false, pushed(OutboxPolicy::Close), Tail::plain(Rc::from(&b""[..])));
     assert_eq!(outbox.written(89).len(), 0);
     assert_eq!(outbox.written(90).len(), 1);
     assert_eq!(outbox.acknowledge(9).len(), 1);
@@ -73,7 +73,7 @@ fn a_push_is_found_by_its_id_in_a_small_and_a_large_outbox_until_it_ends() {
         if seq <= 60 {
             outbox.hold(Held { seq, until: (seq % 2 == 0).then_some(seq), pushed: named(seq) });
         } else {
-            outbox.wait(seq, false, named(seq), Rc::from(&b""[..]));
+            outbox.wait(seq, false, named(seq), Tail::plain(Rc::from(&b""[..])));
         }
         assert!(outbox.find(&format!("m{seq}"), None, false).is_some());
         assert!(outbox.find(&format!("m{seq}"), Some("d"), false).is_none());

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use pushgate_protocol::ws::Opcode;
 
 use super::world::{EXPIRES_MS, START_MS, World, masked};
-use crate::core::{SessionOpen, SessionView};
+use crate::core::{EchoOpen, SessionOpen, SessionView};
 
 #[test]
 fn a_session_opens_with_the_101_and_hello_and_reads_what_came_early() {
@@ -131,7 +131,7 @@ fn what_a_connection_is_counted_under_is_given_back_once() {
     w.shard.remember(ended, 8);
     assert_eq!(left.take(), [(0, shop()), (8, None)], "it ended before it was remembered");
     let echo = w.accept(1);
-    w.shard.attach_echo(w.now, echo, Vec::new(), Vec::new(), &mut w.out);
+    w.shard.attach_echo(w.now, echo, EchoOpen::default(), &mut w.out);
     w.shard.remember(echo, 9);
     w.gone(1);
     assert_eq!(left.take(), [(9, None)]);

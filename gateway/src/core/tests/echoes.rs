@@ -3,20 +3,22 @@
 use pushgate_protocol::ws::{Opcode, write};
 
 use super::world::{World, masked};
+use crate::core::EchoOpen;
 use crate::limits::{ECHO_BACKLOG_BYTES_MAX, ECHO_BYTES_MAX, IDLE_TIMEOUT_MS};
 
 const MIB: usize = 1 << 20;
 
 fn echo(w: &mut World, slot: u32) {
     let conn = w.accept(slot);
-    w.shard.attach_echo(w.now, conn, Vec::new(), Vec::new(), &mut w.out);
+    w.shard.attach_echo(w.now, conn, EchoOpen::default(), &mut w.out);
 }
 
 #[test]
 fn an_echo_returns_messages_up_to_16_mib_and_stops_reading_when_not_read() {
     let mut w = World::new();
     let conn = w.accept(0);
-    w.shard.attach_echo(w.now, conn, Vec::new(), masked(Opcode::Text, b"early"), &mut w.out);
+    let early = masked(Opcode::Text, b"early");
+    w.shard.attach_echo(w.now, conn, EchoOpen { early, ..EchoOpen::default() }, &mut w.out);
     w.bytes(0, &masked(Opcode::Ping, b"p"));
     assert_eq!(w.heard(0), ["early", "pong p"]);
     w.bytes(0, &masked(Opcode::Binary, &vec![7; 16 << 20]));

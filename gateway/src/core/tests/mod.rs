@@ -2,6 +2,7 @@
 
 mod clients;
 mod conservation;
+mod deflates;
 mod drains;
 mod echoes;
 mod everyone;

@@ -120,6 +120,7 @@ impl World {
             expires_ms: EXPIRES_MS,
             token: TokenMark::default(),
             wire: WireForm::PUSHGATE_V1,
+            deflate: None,
             resume: None,
             preface: PREFACE.to_vec(),
             early: Vec::new(),
@@ -291,7 +292,7 @@ pub(super) fn frames(mut output: &[u8]) -> Vec<ToDispatcher<'_>> {
 }
 
 fn server_frames(mut bytes: Vec<u8>) -> Vec<String> {
-    let rules = Rules { masked: false, message_bytes_max: usize::MAX, deflate: false };
+    let rules = Rules { masked: false, message_bytes_max: usize::MAX, deflate: true };
     let (mut decoder, mut at, mut all) = (Decoder::default(), 0, Vec::new());
     while let (used, Some(event)) = decoder.next(&rules, &mut bytes[at..]).unwrap() {
         at += used;
