@@ -4,7 +4,7 @@
   echo.py
 
 Fragments with control frames in between, messages of 16 MiB, violations with their close codes, the handshake's rules; over
-both engines.
+both engines, with compression off and on.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ import pathlib
 import subprocess
 import tempfile
 
+import echo_deflate
 import echo_library
 import server
 from dev import Dev
@@ -100,6 +101,8 @@ HANDSHAKES = {
     "lists and cases in Connection and Upgrade": (upgrade(Connection="keep-alive, uPGRADE", Upgrade="WebSocket"), 101),
     "a target with scheme and authority": (upgrade(path="http://localhost/v1/echo"), 101),
     "an extension nobody knows is declined": (upgrade(Sec_WebSocket_Extensions="x-unknown; a=1"), 101),
+    "compression is declined where it is off": (upgrade(Sec_WebSocket_Extensions="permessage-deflate; client_max_window_bits"), 101),
+    "extensions that are no list": (upgrade(Sec_WebSocket_Extensions="a b"), 400),
     "subprotocols are offered, none is chosen": (upgrade(Sec_WebSocket_Protocol="a, b"), 101),
     "no Upgrade": (upgrade(without=["Upgrade"]), 426),
     "no Connection": (upgrade(without=["Connection"]), 400),
@@ -137,35 +140,46 @@ def handshakes(address):
     verdict.fact(not wrong, f"{len(HANDSHAKES)} requests get their status", "; ".join(wrong))
 
 
-def node(address):
+def node(address, *mode):
     """The same in JavaScript; prints one JSON object a fact."""
     script = pathlib.Path(__file__).with_name("echo_node.cjs")
     path = subprocess.run([server.ROOT / "scripts/node"], check=True, capture_output=True, text=True).stdout.strip()
     environment = {"NODE_PATH": path, "PATH": "/usr/local/bin:/usr/bin:/bin"}
-    child = subprocess.run(["node", script, f"ws://{address}/v1/echo"], env=environment, capture_output=True, text=True, timeout=120)
+    child = subprocess.run(["node", script, f"ws://{address}/v1/echo", *mode], env=environment, capture_output=True, text=True, timeout=120)
     for line in child.stdout.splitlines():
         fact = json.loads(line)
         verdict.fact(fact["holds"], f"node: {fact['what']}", fact["detail"])
     verdict.fact(child.returncode == 0, "node: the script comes to its end", child.stderr[-500:])
 
 
+def plain(address):
+    handshakes(address)
+    frames(address)
+    large(address)
+    asyncio.run(echo_library.drive(f"ws://{address}/v1/echo", verdict))
+    node(address)
+
+
+def deflated(address):
+    echo_deflate.drive(address, verdict)
+    asyncio.run(echo_library.drive(f"ws://{address}/v1/echo", verdict, "deflate"))
+    node(address, "deflate")
+
+
 def test():
     for engine in ("auto", "epoll"):
-        print(f"-- engine {engine}", flush=True)
-        with tempfile.TemporaryDirectory(prefix="pushgate-echo-") as folder:
-            dev = Dev(folder, {"PUSHGATE__GATEWAY__ENGINE": engine})
-            try:
-                dev.start()
-                address = dev.addresses["LISTEN"]
-                handshakes(address)
-                frames(address)
-                large(address)
-                asyncio.run(echo_library.drive(f"ws://{address}/v1/echo", verdict))
-                node(address)
-                verdict.fact(Probe(address).status == 101, "the gateway goes on")
-            finally:
-                dev.process.stop()
-                server.keep_logs(folder, f"echo-{engine}")
+        for compression, drive in (("false", plain), ("true", deflated)):
+            print(f"-- engine {engine}, compression {compression}", flush=True)
+            with tempfile.TemporaryDirectory(prefix="pushgate-echo-") as folder:
+                dev = Dev(folder, {"PUSHGATE__GATEWAY__ENGINE": engine, "PUSHGATE__GATEWAY__COMPRESSION": compression})
+                try:
+                    dev.start()
+                    address = dev.addresses["LISTEN"]
+                    drive(address)
+                    verdict.fact(Probe(address).status == 101, "the gateway goes on")
+                finally:
+                    dev.process.stop()
+                    server.keep_logs(folder, f"echo-{engine}-{drive.__name__}")
 
 
 if __name__ == "__main__":

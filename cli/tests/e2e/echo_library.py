@@ -5,6 +5,7 @@ import random
 
 import websockets
 from websockets.asyncio.client import connect
+from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 
 SIZES = (0, 1, 125, 126, 127, 65_535, 65_536, 1 << 20, 16 << 20)
 
@@ -61,6 +62,8 @@ async def drive(url, verdict, compression=None):
 
     verdict.fact(all(await asyncio.gather(*map(one, range(50), clients))), f"{name}: 50 connections at once each get their own")
 
+    if compression:
+        await _small_windows(url, verdict, name)
     for text, code in ((False, 1009), (True, 1007)):
         # Without `async with`: on its way out the library closes a transport that is gone, and fails.
         ws = await connect(url, **options)
@@ -71,3 +74,16 @@ async def drive(url, verdict, compression=None):
             verdict.fact(False, f"{name}: {code}", "an answer came")
         except websockets.ConnectionClosed as closed:
             verdict.fact(closed.rcvd and closed.rcvd.code == code, f"{name}: a message that may not be is closed with {code}", closed)
+
+
+async def _small_windows(url, verdict, name):
+    wrong = []
+    for bits in (9, 10, 15):
+        extension = ClientPerMessageDeflateFactory(server_max_window_bits=bits, client_max_window_bits=bits)
+        async with connect(url, compression=None, extensions=[extension], max_size=2 << 20) as ws:
+            for size in (1, 500, 1_000, 5_000, 40_000, 1 << 20):
+                message = f"{bits} words of {size}, " * (size // 16 + 1)
+                await ws.send(message)
+                if await asyncio.wait_for(ws.recv(), 20) != message:
+                    wrong.append((bits, size))
+    verdict.fact(not wrong, f"{name}: windows of 9, 10 and 15 bits in both directions", wrong)

@@ -74,6 +74,21 @@ async function messages() {
   fact(came.code === 1005, "a close without a code is answered without one", JSON.stringify(came));
 }
 
+async function smallWindows() {
+  const wrong = [];
+  for (const bits of [9, 12, 15]) {
+    const ws = await open({ perMessageDeflate: { serverMaxWindowBits: bits, clientMaxWindowBits: bits, threshold: 0 } });
+    for (const size of [1, 500, 3000, 50000]) {
+      const text = `${bits} words of ${size}, `.repeat(size / 16 + 1);
+      ws.send(text);
+      const came = await next(ws);
+      if (came.kind !== "text" || came.data.toString() !== text) wrong.push(`${bits}: ${size}`);
+    }
+    ws.close();
+  }
+  fact(wrong.length === 0, "windows of 9, 12 and 15 bits in both directions", wrong);
+}
+
 async function violations() {
   for (const [what, send, code] of [
     ["a frame without a mask", (ws) => ws.send("hi", { mask: false }), 1002],
@@ -91,6 +106,7 @@ async function violations() {
 }
 
 messages()
+  .then(deflate ? smallWindows : () => {})
   .then(violations)
   .catch((error) => {
     console.error(error);
