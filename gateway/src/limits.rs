@@ -12,8 +12,9 @@ pub const RING_SUBMISSIONS: u32 = 1_024;
 pub const RING_COMPLETIONS: u32 = 8_192;
 /// Receive buffers shared by all sockets of one session ring.
 pub const RING_BUFFERS: u16 = 1_024;
-/// Size of one receive buffer, bytes.
-pub const RING_BUFFER_BYTES: u32 = 1_024;
+/// Size of one receive buffer, bytes: acknowledgements and pings fit; what does not is taken in pieces. All buffers of a ring
+/// are touched sooner or later, so they are part of what an idle session costs.
+pub const RING_BUFFER_BYTES: u32 = 256;
 /// Rounds of receiving and sending in one turn before other work of the shard gets its chance.
 pub const TURN_ROUNDS_MAX: usize = 4;
 /// How long a closing connection may take to read what was sent and to close its side, milliseconds.
@@ -212,8 +213,9 @@ pub const JOIN_PAUSE_MS: u64 = 5;
 pub const LINKS_MAX: usize = 256;
 /// Silence after which a link is down, milliseconds.
 pub const LINK_SILENCE_MS: u64 = 15_000;
-/// Bytes read from a link at once.
-pub const LINK_READ_BYTES: usize = 64 * 1024;
+/// Bytes read from a link at once, and so handled in one turn: half of what the lane normal may have under way, so that the
+/// peer sends while this is handled. Sends of a turn go in batches, which are dear when they are small.
+pub const LINK_READ_BYTES: usize = 256 * 1024;
 /// Bytes waiting to be written to a link above which nothing more is read from it.
 pub const LINK_OUTPUT_PAUSE_BYTES: usize = 1024 * 1024;
 /// Shortest link key, bytes.

@@ -81,6 +81,10 @@ impl Outgoing for Pipes {
         self.slot_mut(conn).filter(|s| !s.closing).map(|s| &mut s.staging)
     }
 
+    fn takes(&self, conn: ConnId) -> bool {
+        self.slot(conn).is_some_and(|s| !s.closing)
+    }
+
     fn backlog(&self, conn: ConnId) -> usize {
         self.slot(conn).map_or(0, |s| s.staging.len())
     }

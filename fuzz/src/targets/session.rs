@@ -55,6 +55,10 @@ impl Outgoing for Sockets {
         })
     }
 
+    fn takes(&self, conn: ConnId) -> bool {
+        self.0.get(&conn.slot).is_some_and(|(_, closed)| !closed)
+    }
+
     fn backlog(&self, conn: ConnId) -> usize {
         self.0.get(&conn.slot).map_or(0, |(bytes, _)| bytes.len())
     }

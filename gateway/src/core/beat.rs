@@ -70,7 +70,7 @@ impl Shard {
                 continue;
             }
             // A connection that failed has no backlog either, but what it had was not written; `gone` answers for it.
-            if self.unwritten(slot) && out.staging(conn).is_some() {
+            if self.unwritten(slot) && out.takes(conn) {
                 self.note_written(slot, out.backlog(conn));
                 self.note_progress(slot, out);
             }

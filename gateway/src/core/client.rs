@@ -4,7 +4,7 @@ use std::{borrow::Cow, cell::Cell, rc::Rc};
 
 use pushgate_protocol::{
     close::CloseCode,
-    ids::MessageId,
+    ids::{MessageId, UserId},
     limits::TAIL_BYTES_MAX,
     link::ToDispatcher,
     wire::{ClientFrame, ReceiptEvent, ServerFrame, code},
@@ -153,7 +153,10 @@ impl Shard {
         let Some(user) = self.slots.session(slot).and_then(|s| self.users.user(s.user)) else {
             return;
         };
-        match (self.verifier)(&user.app, &user.id, token, now.unix_ms / 1_000) {
+        let verified = UserId::parse(&user.id)
+            .map_err(|error| error.to_string())
+            .and_then(|id| (self.verifier)(&user.app, &id, token, now.unix_ms / 1_000));
+        match verified {
             Ok(renewal) => {
                 if let Some(session) = self.slots.session_mut(slot) {
                     session.expires_ms = renewal.expires_ms;
@@ -180,7 +183,7 @@ impl Shard {
         if outbox.is_empty() {
             session.outbox = None;
         }
-        let (user, device) = (session.user, session.device.clone());
+        let user = session.user;
         let count = acked.len();
         for pushed in acked {
             if pushed.shared {
@@ -188,13 +191,14 @@ impl Shard {
                 self.tell_acked_all(slot, &pushed);
             } else if !pushed.settled.replace(true) {
                 self.metrics.acked += 1;
-                self.tell_acked(user, &pushed, device.as_ref().map(|d| d.as_str()));
+                self.tell_acked(user, &pushed, slot);
             }
         }
         count
     }
 
-    fn tell_acked(&mut self, user: u32, pushed: &Rc<Pushed>, device: Option<&str>) {
+    fn tell_acked(&mut self, user: u32, pushed: &Rc<Pushed>, slot: u32) {
+        let device = self.slots.session(slot).and_then(|s| s.device.as_deref());
         let (link, reference) = Cell::get(&pushed.origin);
         let told = match pushed.ack {
             true => self.links.send(link, &ToDispatcher::Acked { reference, device }),
@@ -211,7 +215,7 @@ impl Shard {
         let Some(User { app, id, .. }) = self.users.user(user) else {
             return;
         };
-        let (app, user, id, place) = (app.as_str(), id.as_str(), &*pushed.id, pushed.place);
+        let (app, user, id, place) = (app.as_str(), &**id, &*pushed.id, pushed.place);
         let target_device = pushed.device.as_deref();
         let frame = match place.is_some() {
             false => ToDispatcher::AckedFor { app, user, id, target_device, device },
@@ -234,7 +238,7 @@ impl Shard {
         let Some(User { app, id: name, .. }) = self.users.user(user) else {
             return;
         };
-        let (app, user, id) = (app.as_str(), name.as_str(), &*pushed.id);
+        let (app, user, id) = (app.as_str(), &**name, &*pushed.id);
         let frame = ToDispatcher::AckedAll { app, user, id, place: pushed.place, expires_ms: pushed.expires_ms };
         if !self.links.send_any(hash, &frame) {
             self.metrics.unparked += 1;
@@ -243,17 +247,17 @@ impl Shard {
 
     /// A client says what its user did with messages. Ids that are none are left out.
     fn receipt(&mut self, slot: u32, ids: &[Cow<'_, str>], event: ReceiptEvent) {
-        let Some((user, device)) = self.slots.session(slot).map(|s| (s.user, s.device.clone())) else {
+        let Some(session) = self.slots.session(slot) else {
             return;
         };
+        let (user, device) = (session.user, session.device.as_deref());
         let hash = self.users.hash_of(user);
         let Some(User { app, id: name, .. }) = self.users.user(user) else {
             return;
         };
-        let device = device.as_ref().map(|d| d.as_str());
         for id in ids.iter().filter(|id| MessageId::parse(id).is_ok()) {
             self.metrics.receipts += 1;
-            let frame = ToDispatcher::Receipt { app: app.as_str(), user: name.as_str(), device, event, id };
+            let frame = ToDispatcher::Receipt { app: app.as_str(), user: name, device, event, id };
             if !self.links.send_any(hash, &frame) {
                 self.metrics.unparked += 1;
             }

@@ -26,6 +26,7 @@ use super::{
     outbox::{Pushed, id_key},
     push::{Offer, Offered},
     tails::Tails,
+    targets::Targets,
     users::User,
 };
 use crate::{
@@ -187,7 +188,7 @@ impl Shard {
         let (post, position) = match &mut record.what {
             What::Push(post) => {
                 let position = post.pushed.place.position;
-                let excluded = !post.exclude.is_empty() && post.exclude.contains(id.as_str());
+                let excluded = !post.exclude.is_empty() && post.exclude.contains(&**id);
                 let had = position > 0 && position <= *all_at;
                 if excluded || had || post.pushed.expires_ms <= now.unix_ms {
                     return;
@@ -214,7 +215,7 @@ impl Shard {
         let stored = pushed.place.is_some();
         let matches = |slot: &u32| {
             self.slots.session(*slot).is_some_and(|s| {
-                let had = s.outbox.as_deref().is_some_and(|o| o.find(&pushed.id, None, false).is_some());
+                let had = s.outbox.as_deref().is_some_and(|o| o.find(&pushed.id, pushed.key, None, false).is_some());
                 !had && Platform::admits(post.platforms, s.platform)
             })
         };
@@ -254,34 +255,6 @@ impl Shard {
             }
             self.drain(now, slot, out);
             self.say(slot, &ServerFrame::Recall { id }, out);
-        }
-    }
-}
-
-/// The sessions of a user that a push is for: nearly always one, so it is not put on the heap.
-enum Targets {
-    None,
-    One([u32; 1]),
-    Many(Vec<u32>),
-}
-
-impl Targets {
-    fn as_slice(&self) -> &[u32] {
-        match self {
-            Self::None => &[],
-            Self::One(slot) => slot,
-            Self::Many(slots) => slots,
-        }
-    }
-}
-
-impl FromIterator<u32> for Targets {
-    fn from_iter<T: IntoIterator<Item = u32>>(slots: T) -> Self {
-        let mut slots = slots.into_iter();
-        let Some(first) = slots.next() else { return Self::None };
-        match slots.next() {
-            None => Self::One([first]),
-            Some(second) => Self::Many([first, second].into_iter().chain(slots).collect()),
         }
     }
 }

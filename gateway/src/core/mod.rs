@@ -18,7 +18,7 @@
 //! | `deflating` | what is deflated once for all who get it |
 //! | `echo` | connections that get their messages back |
 //! | `provenance` | what connections brought along |
-//! | `slots`, `users`, `links`, `outbox`, `tails` | the tables, and what stands in them |
+//! | `slots`, `users`, `links`, `outbox`, `tails`, `targets` | the tables, and what stands in them |
 //! | `metrics` | counters |
 //!
 //! Invariants: every push a link brings ends in exactly one answer, or is held by a session (or its answer is taken over by
@@ -46,6 +46,7 @@ mod settings;
 mod shard;
 mod slots;
 mod tails;
+mod targets;
 mod users;
 
 pub use self::{

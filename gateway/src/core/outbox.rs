@@ -4,11 +4,11 @@
 use std::{
     cell::Cell,
     collections::{HashMap, VecDeque},
-    hash::{DefaultHasher, Hash, Hasher},
     rc::Rc,
 };
 
 use pushgate_protocol::link::{OutboxPolicy, Place};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::{links::LinkId, tails::Tail};
 
@@ -49,9 +49,7 @@ impl Pushed {
 
 /// What an index knows of a message id.
 pub(super) fn id_key(id: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    id.hash(&mut hasher);
-    hasher.finish()
+    xxh3_64(id.as_bytes())
 }
 
 /// A push whose frame was staged.
@@ -143,8 +141,8 @@ impl Outbox {
         self.held.iter().map(|h| &h.pushed).chain(waiting)
     }
 
-    pub(super) fn find(&self, id: &str, device: Option<&str>, to_session: bool) -> Option<&Rc<Pushed>> {
-        let key = id_key(id);
+    /// The delivery of message `id`, whose [`id_key`] is `key`.
+    pub(super) fn find(&self, id: &str, key: u64, device: Option<&str>, to_session: bool) -> Option<&Rc<Pushed>> {
         if self.keys.as_ref().is_some_and(|keys| !keys.contains_key(&key)) {
             return None;
         }
@@ -252,16 +250,32 @@ impl Outbox {
     /// Takes out what a cumulative acknowledgement names; only what was staged can be.
     pub(super) fn acknowledge(&mut self, seq: u64) -> Vec<Rc<Pushed>> {
         let n = self.held.partition_point(|h| h.seq <= seq);
-        let done = self.held.drain(..n).collect();
-        self.ended(done)
+        let mut acked = Vec::with_capacity(n);
+        for _ in 0..n {
+            acked.extend(self.first_held());
+        }
+        acked
     }
 
-    /// Takes out what ended because the first `bytes` bytes were written.
+    /// Takes out the oldest push of all if it ended because the first `bytes` bytes were written.
+    pub(super) fn first_written(&mut self, bytes: u64) -> Option<Rc<Pushed>> {
+        self.held.front()?.until.filter(|&until| until <= bytes)?;
+        self.first_held()
+    }
+
+    fn first_held(&mut self) -> Option<Rc<Pushed>> {
+        let Held { until, pushed, .. } = self.held.pop_front()?;
+        self.unwritten -= usize::from(until.is_some());
+        self.leave(pushed.key);
+        Some(pushed)
+    }
+
+    /// Takes out all that ended because the first `bytes` bytes were written, also behind what waits to be acknowledged.
     pub(super) fn written(&mut self, bytes: u64) -> Vec<Rc<Pushed>> {
-        if self.unwritten == 0 {
+        let ends = |h: &Held| h.until.is_some_and(|until| until <= bytes);
+        if self.unwritten == 0 || !self.held.iter().any(ends) {
             return Vec::new();
         }
-        let ends = |h: &Held| h.until.is_some_and(|until| until <= bytes);
         let (done, held): (VecDeque<Held>, VecDeque<Held>) = std::mem::take(&mut self.held).into_iter().partition(ends);
         self.held = held;
         self.ended(done)

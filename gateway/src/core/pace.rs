@@ -35,6 +35,9 @@ impl Shard {
 
     /// A session may have caught up: if its user's replay waited for that, it goes on.
     pub(super) fn note_progress(&mut self, slot: u32, out: &dyn Outgoing) {
+        if self.metrics.replaying == 0 {
+            return;
+        }
         let Some(user) = self.slots.session(slot).map(|s| s.user) else {
             return;
         };
@@ -54,12 +57,14 @@ impl Shard {
 
     /// Whether one more push of this size is too much for a session.
     pub(super) fn is_full(&self, slot: u32, out: &dyn Outgoing, bytes: usize) -> bool {
-        let Some(conn) = self.slots.conn(slot) else {
-            return true;
-        };
+        self.slots.conn(slot).is_none_or(|conn| self.is_full_with(slot, out.backlog(conn), bytes))
+    }
+
+    /// The same, for a session whose connection has `backlog` bytes waiting.
+    pub(super) fn is_full_with(&self, slot: u32, backlog: usize, bytes: usize) -> bool {
         let outbox = self.slots.session(slot).and_then(|s| s.outbox.as_deref());
         let (count, waiting_bytes) = outbox.map_or((0, 0), |o| (o.len(), o.waiting_bytes()));
-        let bytes_before = out.backlog(conn) + waiting_bytes;
+        let bytes_before = backlog + waiting_bytes;
         // A push larger than the whole outbox may go when nothing is before it.
         count >= self.settings.unacked_max
             || (bytes_before > 0 && bytes_before + bytes > self.settings.outbox_bytes_max)

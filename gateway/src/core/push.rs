@@ -14,6 +14,7 @@ use super::{
     outbox::{Held, Outbox, Pushed, Waiting, id_key},
     slots::Session,
     tails::{Tail, Tails},
+    targets::Targets,
 };
 use crate::{crowd::Outgoing, limits::STAGED_BYTES_MAX};
 
@@ -55,17 +56,20 @@ impl Shard {
             self.links.send(link, &ToDispatcher::Recalled { reference });
             return;
         }
-        let (user, mut targets) = match push.target {
+        let is_target = |slot: &u32| self.slots.session(*slot).is_some_and(|s| self.is_target(s, push));
+        let (user, targets) = match push.target {
             Target::Session(id) => {
                 let found = self.standing(id).and_then(|slot| Some((slot, self.slots.session(slot)?.user)));
-                found.map_or((None, Vec::new()), |(slot, user)| (Some(user), vec![slot]))
+                let targets: Targets = found.map(|(slot, _)| slot).into_iter().filter(is_target).collect();
+                (found.map(|(_, user)| user), targets)
             }
             Target::User | Target::Device(_) => {
                 let user = self.users.find(hash, push.app, push.user);
-                (user, user.map_or_else(Vec::new, |user| self.slots_of(user).collect()))
+                let targets = user.map_or(Targets::None, |user| self.slots_of(user).filter(is_target).collect());
+                (user, targets)
             }
         };
-        targets.retain(|&s| self.slots.session(s).is_some_and(|s| self.is_target(s, push)));
+        let targets = targets.as_slice();
         let (Some(user), false) = (user, targets.is_empty()) else {
             self.metrics.offline += 1;
             self.links.send(link, &ToDispatcher::Offline { reference });
@@ -73,7 +77,7 @@ impl Shard {
         };
         // A push for one session is never stored, so it cannot wait for the stream.
         let storable = push.ack && !push.replay && to_user;
-        if storable && push.policy == OutboxPolicy::Close && self.must_hold_back(user, push.tail.len(), &targets, out) {
+        if storable && push.policy == OutboxPolicy::Close && self.must_hold_back(user, push.tail.len(), targets, out) {
             self.metrics.held_back += 1;
             self.start_replay(user, None);
         }
@@ -84,13 +88,13 @@ impl Shard {
             self.links.send(link, &ToDispatcher::Deferred { reference, episode, k });
             return;
         }
-        self.push_to(now, link, push, &targets, out);
+        self.push_to(now, link, push, targets, out);
     }
 
     fn is_target(&self, session: &Session, push: &Push<'_>) -> bool {
         let named = match push.target {
             Target::User => true,
-            Target::Device(device) => session.device.as_ref().is_some_and(|d| d.as_str() == device),
+            Target::Device(device) => session.device.as_deref() == Some(device),
             Target::Session(_) => self.users.user(session.user).is_some_and(|u| u.app.as_str() == push.app),
         };
         named && Platform::admits(push.platforms, session.platform)
@@ -103,8 +107,9 @@ impl Shard {
             Target::Device(device) => (Some(device), false),
             Target::Session(_) => (None, true),
         };
+        let key = id_key(push.id);
         let outboxes = targets.iter().filter_map(|&s| self.slots.session(s)?.outbox.as_deref());
-        let known = outboxes.filter_map(|o| o.find(push.id, device, to_session)).find(|p| !p.shared).cloned();
+        let known = outboxes.filter_map(|o| o.find(push.id, key, device, to_session)).find(|p| !p.shared).cloned();
         let repeated = known.is_some();
         let pushed = match known {
             Some(known) if known.settled.get() => {
@@ -122,7 +127,7 @@ impl Shard {
             None => Rc::new(Pushed {
                 origin: Cell::new((link, reference)),
                 id: push.id.into(),
-                key: id_key(push.id),
+                key,
                 device: device.map(Box::from),
                 to_session,
                 ack: push.ack,
@@ -142,7 +147,7 @@ impl Shard {
                 continue;
             }
             // It may hold what came for everyone.
-            if push.place.is_some() && outbox.is_some_and(|o| o.find(push.id, None, false).is_some()) {
+            if push.place.is_some() && outbox.is_some_and(|o| o.find(push.id, key, None, false).is_some()) {
                 continue;
             }
             if self.offer(slot, &pushed, &offer, &mut tails, out) == Offered::Full {
@@ -193,7 +198,8 @@ impl Shard {
                 self.collapse_one(&older);
             }
         }
-        while self.is_full(slot, out, tails.len()) {
+        let backlog = out.backlog(conn);
+        while self.is_full_with(slot, backlog, tails.len()) {
             // What is replayed comes again; it does not push out what came before it.
             let makes_room = offer.policy != OutboxPolicy::Close && !offer.replay;
             let outbox = self.slots.session_mut(slot).and_then(|s| s.outbox.as_deref_mut());
@@ -202,7 +208,6 @@ impl Shard {
             };
             self.drop_one(slot, oldest);
         }
-        let backlog = out.backlog(conn);
         let wires = self.settings.wires;
         let Some(session) = self.slots.session_mut(slot) else {
             return Offered::Full;
@@ -340,19 +345,26 @@ impl Shard {
 
     /// Answers for what was written and needs no acknowledgement.
     pub(super) fn note_written(&mut self, slot: u32, backlog: usize) {
+        let mut shared = Vec::new();
         let Some(outbox) = self.slots.session_mut(slot).and_then(|s| s.outbox.as_deref_mut()) else {
             return;
         };
-        let written = outbox.written(outbox.staged.saturating_sub(backlog as u64));
-        for pushed in written {
+        let bytes = outbox.staged.saturating_sub(backlog as u64);
+        let links = &mut self.links;
+        let mut tell = |pushed: Rc<Pushed>| {
             if pushed.shared {
-                // In a dialect without acknowledgements what was written has arrived.
-                self.tell_acked_all(slot, &pushed);
+                shared.extend(pushed.place.is_some().then_some(pushed));
             } else if !pushed.settled.replace(true) {
                 let (link, reference) = pushed.origin.get();
-                self.links.send(link, &ToDispatcher::Written { reference });
+                links.send(link, &ToDispatcher::Written { reference });
             }
+        };
+        while let Some(pushed) = outbox.first_written(bytes) {
+            tell(pushed);
         }
+        outbox.written(bytes).into_iter().for_each(tell);
+        // In a dialect without acknowledgements what was written has arrived.
+        shared.iter().for_each(|pushed| self.tell_acked_all(slot, pushed));
         self.tidy(slot);
     }
 

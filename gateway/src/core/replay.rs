@@ -45,7 +45,7 @@ impl Shard {
             }
         }
         if let (Some(link), Some(r)) = (link, replaying) {
-            let (app, user, resume) = (app.as_str(), id.as_str(), r.resume);
+            let (app, user, resume) = (app.as_str(), &**id, r.resume);
             self.links.send(link, &ToDispatcher::Online { app, user, episode: r.episode, round: r.round, resume });
         }
     }
@@ -57,7 +57,7 @@ impl Shard {
         {
             self.metrics.replaying -= 1;
             if let Some(link) = was.link {
-                let (app, user) = (app.as_str(), id.as_str());
+                let (app, user) = (app.as_str(), &**id);
                 self.links.send(link, &ToDispatcher::Gone { app, user, episode: was.episode });
             }
         }

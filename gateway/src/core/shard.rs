@@ -4,7 +4,7 @@ use std::{collections::VecDeque, rc::Rc};
 
 use pushgate_protocol::{
     close::CloseCode,
-    ids::{BootId, Epoch, SessionId},
+    ids::{BootId, DeviceId, Epoch, SessionId},
     link::{ToDispatcher, ToGateway},
     wire::{ServerFrame, Wire},
     ws,
@@ -98,7 +98,7 @@ impl Shard {
             counter,
             seq: 0,
             expires_ms: open.expires_ms,
-            device: open.device,
+            device: open.device.map(|device| device.as_str().into()),
             decoder: ws::Decoder::default(),
             spent: 0,
             outbox: None,
@@ -153,7 +153,7 @@ impl Shard {
         };
         let hello = ServerFrame::Hello {
             session,
-            user: user.as_str(),
+            user: &user,
             time_ms: now.unix_ms,
             expires_ms,
             heartbeat_s: self.settings.heartbeat_s,
@@ -241,7 +241,7 @@ impl Shard {
         };
         let view = |s: &Session| SessionView {
             id: self.id_of(s),
-            device: s.device.clone(),
+            device: s.device.as_deref().and_then(|device| DeviceId::parse(device).ok()),
             platform: s.platform,
             expires_ms: s.expires_ms,
             silent_ms: u64::from(now.tenths().saturating_sub(s.heard_ds)) * 100,
@@ -348,7 +348,7 @@ impl Shard {
         let frame = ToDispatcher::Returned {
             reference: stands.then_some(reference),
             app: app.as_str(),
-            user: id.as_str(),
+            user: id,
             id: &pushed.id,
             target_device: pushed.device.as_deref(),
             session,

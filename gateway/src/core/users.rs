@@ -14,7 +14,8 @@ const CHUNK: usize = 256;
 pub(super) struct User {
     /// Shared by all users of the app: a thin pointer.
     pub(super) app: Rc<AppId>,
-    pub(super) id: UserId,
+    /// A parsed user id, in a block of its own: shared it would cost two counts more.
+    pub(super) id: Box<str>,
     /// Slot of the first of its sessions.
     pub(super) first: u32,
     /// Up to which position of the app's stream of messages to everyone it was replayed.
@@ -84,13 +85,11 @@ impl Users {
     }
 
     pub(super) fn hash_of(&self, index: u32) -> u64 {
-        self.user(index).map_or(0, |u| self.hash(u.app.as_str(), u.id.as_str()))
+        self.user(index).map_or(0, |u| self.hash(u.app.as_str(), &u.id))
     }
 
     pub(super) fn find(&self, hash: u64, app: &str, user: &str) -> Option<u32> {
-        self.index
-            .find(hash, |&i| self.user(i).is_some_and(|u| u.id.as_str() == user && u.app.as_str() == app))
-            .copied()
+        self.index.find(hash, |&i| self.user(i).is_some_and(|u| *u.id == *user && u.app.as_str() == app)).copied()
     }
 
     /// All users with this hash.
@@ -133,7 +132,7 @@ impl Users {
             self.free = start;
         }
         let index = self.free;
-        let user = User { app, id, first: NO_SLOT, all_at: 0, replaying: None };
+        let user = User { app, id: id.as_str().into(), first: NO_SLOT, all_at: 0, replaying: None };
         if let Some(place) = self.place_mut(index)
             && let Place::Free(next) = std::mem::replace(place, Place::Full(user))
         {
@@ -141,7 +140,7 @@ impl Users {
         }
         let (seed, hasher, chunks) = (self.seed, self.hasher, &self.chunks);
         self.index.insert_unique(hash, index, |&i| match &chunks[i as usize / CHUNK][i as usize % CHUNK] {
-            Place::Full(user) => hasher(seed, user.app.as_str(), user.id.as_str()),
+            Place::Full(user) => hasher(seed, user.app.as_str(), &user.id),
             Place::Free(_) => 0,
         });
         index

@@ -136,6 +136,10 @@ impl Outgoing for EpollCrowd {
         self.roster.staging(conn)
     }
 
+    fn takes(&self, conn: ConnId) -> bool {
+        self.roster.takes(conn)
+    }
+
     fn backlog(&self, conn: ConnId) -> usize {
         self.roster.backlog(conn)
     }
@@ -330,6 +334,10 @@ impl Outgoing for Roster {
         self.list(conn);
         let link = self.table.find(conn)?.link;
         self.outs.find_mut(link).map(|out| &mut out.staged)
+    }
+
+    fn takes(&self, conn: ConnId) -> bool {
+        self.table.find(conn).is_some_and(|entry| !entry.has(CLOSING))
     }
 
     fn backlog(&self, conn: ConnId) -> usize {

@@ -73,6 +73,9 @@ pub trait Outgoing {
     /// connection is closing, whoever began it, or gone.
     fn staging(&mut self, conn: ConnId) -> Option<&mut Vec<u8>>;
 
+    /// Whether [`Self::staging`] would give a buffer. Unlike it, this stages nothing and makes no work for a turn.
+    fn takes(&self, conn: ConnId) -> bool;
+
     /// Bytes staged or waiting for the socket to take them.
     fn backlog(&self, conn: ConnId) -> usize;
 

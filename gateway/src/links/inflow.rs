@@ -2,17 +2,15 @@
 //! first, then the rest link by link.
 //!
 //! Order within a lane stands. A frame that is not a push never passes a push that came before it, except that high
-//! pushes pass what stands before them: a `Replayed` is still handled after all pushes of its replay.
+//! pushes pass what stands before them: a `Replayed` is still handled after all pushes of its replay. The bytes are walked
+//! over twice and each frame is decoded when its turn comes, so that nothing is kept of them.
 
-use pushgate_protocol::link::{FrameError, Lane, Push, ToGateway, take_frame};
+use pushgate_protocol::link::{FrameError, ToGateway, is_high_push, take_frame};
 
-/// One link's bytes, taken apart.
+/// One link's bytes. First [`Self::high`], then [`Self::rest`].
 #[derive(Debug)]
 pub(crate) struct Inflow<'a> {
-    /// High pushes and the bytes each frame used, length word included.
-    pub(crate) high: Vec<(ToGateway<'a>, usize)>,
-    /// All others.
-    pub(crate) rest: Vec<(ToGateway<'a>, usize)>,
+    input: &'a [u8],
     /// Bytes that whole frames used.
     pub(crate) used: usize,
     /// What follows them is not a frame: the link is closed once the frames before it were handled.
@@ -20,23 +18,46 @@ pub(crate) struct Inflow<'a> {
 }
 
 impl<'a> Inflow<'a> {
-    /// Cuts `input` into frames.
-    pub(crate) fn cut(input: &'a [u8]) -> Self {
-        let mut inflow = Self { high: Vec::new(), rest: Vec::new(), used: 0, error: None };
-        if let Err(error) = inflow.fill(input) {
-            inflow.error = Some(error);
-        }
-        inflow
+    /// Of what was read from a link.
+    pub(crate) fn new(input: &'a [u8]) -> Self {
+        Self { input, used: 0, error: None }
     }
 
-    fn fill(&mut self, input: &'a [u8]) -> Result<(), FrameError> {
-        while let Some((body, bytes)) = take_frame(&input[self.used..])? {
-            let frame = ToGateway::decode(body)?;
-            let high = matches!(frame, ToGateway::Push(Push { lane: Lane::High, .. }));
-            if high { &mut self.high } else { &mut self.rest }.push((frame, bytes));
-            self.used += bytes;
+    /// Gives away the high pushes, each with the bytes its frame used, length word included. A high push behind a frame that
+    /// turns out to be none is among them.
+    pub(crate) fn high(&mut self, mut give: impl FnMut(ToGateway<'a>, usize)) {
+        loop {
+            match take_frame(&self.input[self.used..]) {
+                Ok(Some((body, bytes))) => {
+                    if is_high_push(body) {
+                        match ToGateway::decode(body) {
+                            Ok(frame) => give(frame, bytes),
+                            Err(error) => return self.error = Some(error),
+                        }
+                    }
+                    self.used += bytes;
+                }
+                Ok(None) => return,
+                Err(error) => return self.error = Some(error),
+            }
         }
-        Ok(())
+    }
+
+    /// Gives away all others.
+    pub(crate) fn rest(&mut self, mut give: impl FnMut(ToGateway<'a>, usize)) {
+        let mut at = 0;
+        while let Ok(Some((body, bytes))) = take_frame(&self.input[at..self.used]) {
+            if !is_high_push(body) {
+                match ToGateway::decode(body) {
+                    Ok(frame) => give(frame, bytes),
+                    Err(error) => {
+                        (self.used, self.error) = (at, Some(error));
+                        return;
+                    }
+                }
+            }
+            at += bytes;
+        }
     }
 }
 
@@ -49,7 +70,7 @@ pub(crate) fn announced(rest: &[u8]) -> usize {
 mod tests {
     use pushgate_protocol::{
         ids::Epoch,
-        link::{OutboxPolicy, Place, Target},
+        link::{Lane, OutboxPolicy, Place, Push, Target},
     };
 
     use super::*;
@@ -77,8 +98,13 @@ mod tests {
         out
     }
 
-    fn references(frames: &[(ToGateway<'_>, usize)]) -> Vec<Option<u64>> {
-        frames.iter().map(|(f, _)| if let ToGateway::Push(p) = f { Some(p.reference) } else { None }).collect()
+    /// References of the pushes given away, high ones first; of another frame, `None`.
+    fn references(inflow: &mut Inflow<'_>) -> [Vec<Option<u64>>; 2] {
+        let of = |frame| if let ToGateway::Push(p) = frame { Some(p.reference) } else { None };
+        let (mut high, mut rest) = (Vec::new(), Vec::new());
+        inflow.high(|frame, _| high.push(of(frame)));
+        inflow.rest(|frame, _| rest.push(of(frame)));
+        [high, rest]
     }
 
     #[test]
@@ -88,18 +114,31 @@ mod tests {
         let input =
             [push(1, Lane::Low), push(2, Lane::High), ping, push(3, Lane::Normal), push(4, Lane::High)].concat();
         let cut = [&input[..], &push(5, Lane::High)[..9]].concat();
-        let inflow = Inflow::cut(&cut);
-        assert_eq!(references(&inflow.high), [Some(2), Some(4)]);
-        assert_eq!(references(&inflow.rest), [Some(1), None, Some(3)]);
+        let mut inflow = Inflow::new(&cut);
+        assert_eq!(references(&mut inflow), [vec![Some(2), Some(4)], vec![Some(1), None, Some(3)]]);
         assert_eq!((inflow.used, inflow.error), (input.len(), None));
-        assert_eq!(announced(&cut[inflow.used..]), push(5, Lane::High).len());
+        assert_eq!(announced(&cut[input.len()..]), push(5, Lane::High).len());
     }
 
     #[test]
     fn frames_before_garbage_are_kept() {
         let input = [push(1, Lane::Low), b"\xff\xff\xff\xffgarbage".to_vec()].concat();
-        let inflow = Inflow::cut(&input);
-        assert_eq!(references(&inflow.rest), [Some(1)]);
+        let mut inflow = Inflow::new(&input);
+        assert_eq!(references(&mut inflow), [vec![], vec![Some(1)]]);
         assert!(matches!(inflow.error, Some(FrameError::TooLong { .. })));
+    }
+
+    #[test]
+    fn frames_before_one_that_cannot_be_read_are_kept() {
+        for lane in [Lane::High, Lane::Normal] {
+            let mut bad = push(2, lane);
+            // Flags that do not exist.
+            bad[14] = 0xff;
+            let input = [push(1, Lane::Low), bad, push(3, Lane::Low)].concat();
+            let mut inflow = Inflow::new(&input);
+            assert_eq!(references(&mut inflow), [vec![], vec![Some(1)]]);
+            assert_eq!(inflow.used, push(1, Lane::Low).len());
+            assert!(matches!(inflow.error, Some(FrameError::Field { field: "flags", .. })));
+        }
     }
 }

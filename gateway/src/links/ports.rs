@@ -2,7 +2,6 @@
 
 use std::{net::TcpStream as StdStream, os::fd::OwnedFd, rc::Rc};
 
-use pushgate_protocol::link::ToGateway;
 use tracing::{info, warn};
 
 use super::{
@@ -81,19 +80,16 @@ impl Ports {
         if buffers.is_empty() {
             return;
         }
-        let inflows: Vec<(usize, Inflow<'_>)> = buffers.iter().map(|(i, bytes)| (*i, Inflow::cut(bytes))).collect();
-        let mut ends = Vec::with_capacity(inflows.len());
-        let mut rests = Vec::with_capacity(inflows.len());
-        for (index, inflow) in inflows {
-            let id = self.links[index].id;
+        let mut inflows: Vec<(LinkId, Inflow<'_>)> =
+            buffers.iter().map(|(index, bytes)| (self.links[*index].id, Inflow::new(bytes))).collect();
+        for (id, inflow) in &mut inflows {
+            inflow.high(|frame, bytes| core.link_frame(now, *id, frame, bytes, out));
+        }
+        for (id, inflow) in &mut inflows {
+            inflow.rest(|frame, bytes| core.link_frame(now, *id, frame, bytes, out));
             self.desk.metrics.link_bytes_in.add(inflow.used as u64);
-            give(inflow.high, id, now, core, out);
-            rests.push((id, inflow.rest));
-            ends.push((inflow.used, inflow.error));
         }
-        for (id, rest) in rests {
-            give(rest, id, now, core, out);
-        }
+        let ends: Vec<_> = inflows.into_iter().map(|(_, inflow)| (inflow.used, inflow.error)).collect();
         for ((index, bytes), (used, error)) in buffers.into_iter().zip(ends) {
             let link = &mut self.links[index];
             match error {
@@ -168,11 +164,5 @@ impl Ports {
         } else if metrics.no_link_since_ms.read() == 0 {
             metrics.no_link_since_ms.set(now.unix_ms.max(1));
         }
-    }
-}
-
-fn give(frames: Vec<(ToGateway<'_>, usize)>, id: LinkId, now: Now, core: &mut Shard, out: &mut dyn Outgoing) {
-    for (frame, bytes) in frames {
-        core.link_frame(now, id, frame, bytes, out);
     }
 }

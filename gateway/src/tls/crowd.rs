@@ -129,6 +129,10 @@ impl Outgoing for TlsCrowd {
         self.veils.staging(&mut *self.engine, conn)
     }
 
+    fn takes(&self, conn: ConnId) -> bool {
+        self.engine.takes(conn)
+    }
+
     fn backlog(&self, conn: ConnId) -> usize {
         self.engine.backlog(conn)
     }
@@ -145,6 +149,10 @@ impl Outgoing for TlsCrowd {
 impl Outgoing for Lifted<'_> {
     fn staging(&mut self, conn: ConnId) -> Option<&mut Vec<u8>> {
         self.veils.staging(self.engine, conn)
+    }
+
+    fn takes(&self, conn: ConnId) -> bool {
+        self.engine.takes(conn)
     }
 
     fn backlog(&self, conn: ConnId) -> usize {

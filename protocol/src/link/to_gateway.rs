@@ -3,6 +3,7 @@
 use super::{
     bytes::{FrameError, Reader, Writer},
     kind,
+    lane::Lane,
     push::{All, Push, decode_all, decode_push, encode_all, encode_push},
 };
 
@@ -106,4 +107,10 @@ impl<'a> ToGateway<'a> {
 /// Whether an encoded frame, length word first, is a push to one user or to everyone: these use credit.
 pub fn is_push(frame: &[u8]) -> bool {
     matches!(frame.get(4), Some(&kind::PUSH | &kind::ALL))
+}
+
+/// Whether a frame's body, kind byte first, is a push of the lane high to one user.
+pub fn is_high_push(body: &[u8]) -> bool {
+    // Kind, reference, lane.
+    matches!(body, [kind::PUSH, _, _, _, _, _, _, _, _, lane, ..] if *lane == Lane::High as u8)
 }

@@ -83,7 +83,10 @@ impl Wire for V1 {
     }
 
     fn push_head(&self, seq: u64, replay: bool, out: &mut Vec<u8>) {
-        put(out, format_args!(r#"{{"type":"push","seq":{seq},"replay":{replay},"#));
+        // Once for each push: the formatting machinery takes several times as long.
+        out.extend_from_slice(br#"{"type":"push","seq":"#);
+        put_number(out, seq);
+        out.extend_from_slice(if replay { br#","replay":true,"# } else { br#","replay":false,"# });
     }
 
     fn push_tail<'a>(&self, tail: &'a [u8]) -> Cow<'a, [u8]> {
@@ -188,6 +191,21 @@ fn put(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
     out.write_fmt(text).expect("a Vec takes every write");
 }
 
+/// Decimal digits.
+fn put_number(out: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
 fn put_str(out: &mut Vec<u8>, text: &str) {
     serde_json::to_writer(out, text).expect("a Vec takes every write");
 }
@@ -250,6 +268,15 @@ mod tests {
             r#"{"type":"push","seq":17,"replay":false,"id":"m1","time_ms":9,"stream":"user","title":"Hi","body":"a\nb","data":{"n":1}}"#
         );
         assert_eq!(tail("m", 1, "all", None, None, None), br#""id":"m","time_ms":1,"stream":"all"}"#);
+    }
+
+    #[test]
+    fn numbers_are_written_in_full() {
+        for number in [0, 9, 10, 1_234_567_890, u64::MAX] {
+            let mut out = Vec::new();
+            put_number(&mut out, number);
+            assert_eq!(out, number.to_string().as_bytes());
+        }
     }
 
     #[test]

@@ -75,10 +75,12 @@ fn a_push_is_found_by_its_id_in_a_small_and_a_large_outbox_until_it_ends() {
         } else {
             outbox.wait(seq, false, named(seq), Tail::plain(Rc::from(&b""[..])));
         }
-        assert!(outbox.find(&format!("m{seq}"), None, false).is_some());
-        assert!(outbox.find(&format!("m{seq}"), Some("d"), false).is_none());
+        assert!(outbox.find(&format!("m{seq}"), id_key(&format!("m{seq}")), None, false).is_some());
+        assert!(outbox.find(&format!("m{seq}"), id_key(&format!("m{seq}")), Some("d"), false).is_none());
     }
-    let found = |o: &Outbox| (1..=100u64).filter(|n| o.find(&format!("m{n}"), None, false).is_some()).count();
+    let found = |o: &Outbox| {
+        (1..=100u64).filter(|n| o.find(&format!("m{n}"), id_key(&format!("m{n}")), None, false).is_some()).count()
+    };
     assert_eq!(found(&outbox), 100);
     assert_eq!((outbox.written(40).len(), found(&outbox)), (20, 80));
     assert_eq!((outbox.acknowledge(60).len(), found(&outbox)), (40, 40));

@@ -67,6 +67,10 @@ impl Outgoing for FakeCrowd {
         (!peer.failed).then_some(&mut peer.staged)
     }
 
+    fn takes(&self, conn: ConnId) -> bool {
+        self.peers.get(&conn.slot).is_some_and(|p| p.generation == conn.generation && !p.closed && !p.failed)
+    }
+
     fn backlog(&self, conn: ConnId) -> usize {
         self.peers.get(&conn.slot).filter(|p| p.generation == conn.generation).map_or(0, |p| p.staged.len())
     }

@@ -174,6 +174,10 @@ impl Outgoing for UringCrowd {
         self.roster.staging(conn)
     }
 
+    fn takes(&self, conn: ConnId) -> bool {
+        self.roster.takes(conn)
+    }
+
     fn backlog(&self, conn: ConnId) -> usize {
         self.roster.backlog(conn)
     }

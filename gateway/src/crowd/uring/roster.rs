@@ -345,6 +345,10 @@ impl Outgoing for Roster {
         Some(&mut out.staged)
     }
 
+    fn takes(&self, conn: ConnId) -> bool {
+        self.table.find(conn).is_some_and(|entry| !entry.has(CLOSING))
+    }
+
     fn backlog(&self, conn: ConnId) -> usize {
         let out = self.table.find(conn).and_then(|entry| self.outs.find(entry.link));
         out.map_or(0, |out| out.backlog())
