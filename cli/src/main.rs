@@ -2,6 +2,7 @@
 //!
 //! | module | owns |
 //! |---|---|
+//! | `allocator` | where the program's memory comes from |
 //! | `boot` | composition: config → build → run → drain |
 //! | `commands` | what the user asks for, one file per command |
 //! | `config` | the configuration file, its checks and its reference |
@@ -18,6 +19,8 @@ compile_error!(
 );
 
 #[cfg(target_os = "linux")]
+mod allocator;
+#[cfg(target_os = "linux")]
 mod boot;
 #[cfg(target_os = "linux")]
 mod commands;
@@ -33,10 +36,6 @@ mod rest;
 mod runtime_file;
 #[cfg(target_os = "linux")]
 mod server;
-
-#[cfg(target_os = "linux")]
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[cfg(not(target_os = "linux"))]
 fn main() {}

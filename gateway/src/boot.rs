@@ -76,6 +76,9 @@ pub struct StartOptions {
     pub page: Option<Vec<u8>>,
     /// Generation of the member list.
     pub epoch: Epoch,
+    /// Gives memory that the program's allocator keeps for the calling thread, and does not need, back to the system. Each
+    /// shard calls it every [`limits::GIVE_BACK_MS`], so it must be cheap when there is nothing to give.
+    pub give_back: Option<fn()>,
 }
 
 /// A gateway at work. Dropped, it shuts down.
@@ -128,6 +131,7 @@ pub fn start(
         apps: apps.into(),
         page: options.page,
         revocations: Revocations::default(),
+        give_back: options.give_back,
         mail,
         metrics: (0..count).map(|_| Arc::new(ShardMetrics::default())).collect(),
         tls: tls.clone(),

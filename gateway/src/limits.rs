@@ -84,6 +84,9 @@ pub const ECHO_BYTES_MAX: usize = 256 << 20;
 pub const HEARTBEAT_PASS_MS: u64 = 2_000;
 /// The least time between two looks at sessions' clocks, milliseconds.
 pub const TICK_MS: u64 = 100;
+/// The time between two looks for memory that a shard no longer needs, milliseconds. An allocator looks when it is used: after a
+/// wave of pushes, the memory of the wave would stay for as long as the sessions are idle.
+pub const GIVE_BACK_MS: u64 = 1_000;
 /// Slots looked at in one tick.
 pub const VISITS_PER_TICK_MAX: u32 = 16_384;
 /// Revocations in force at a time.

@@ -23,6 +23,8 @@ pub(crate) struct Site {
     pub(crate) host: Host,
     /// What `GET /` answers.
     pub(crate) page: Option<Vec<u8>>,
+    /// Gives a thread's unneeded memory back to the system.
+    pub(crate) give_back: Option<fn()>,
     /// The shards' mailboxes, by shard.
     pub(crate) mail: Vec<MailSender<Mail>>,
     /// The shards' counters, by shard.

@@ -11,6 +11,7 @@ use pushgate_gateway::{boot as gateway, page};
 
 use super::{banner, data, key_watch::KeyWatch, node, signals::Signals};
 use crate::{
+    allocator,
     config::{Config, Loaded, Role},
     failure::Failure,
     runtime_file::{Addresses, RuntimeFile},
@@ -44,7 +45,8 @@ async fn run(config: &Config, data: &Path) -> Result<(), Failure> {
     let first_app = config.apps.first().expect("dev has at least one app").id.clone();
     // Its address is fixed by now: the page that the gateway serves sends there.
     let page = page(&format!("http://{}", config.dispatcher.listen));
-    let options = gateway::StartOptions { page: Some(page), epoch: node::epoch(config)? };
+    let options =
+        gateway::StartOptions { page: Some(page), epoch: node::epoch(config)?, give_back: Some(allocator::give_back) };
     let gateway = gateway::start(&node::gateway_config(config)?, keys.apps(), options).map_err(node::failed)?;
     let dispatcher = dispatcher::start(node::dispatcher_parts(config, keys.apps())?).await.map_err(node::failed)?;
     let addresses = Addresses {

@@ -10,6 +10,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::{key_watch::KeyWatch, signals::Signals};
 use crate::{
+    allocator,
     config::{Config, Loaded, Role},
     failure::Failure,
 };
@@ -20,7 +21,7 @@ pub fn gateway(loaded: Loaded) -> Result<(), Failure> {
     let config = loaded.config;
     config.log.start().map_err(Failure::new)?;
     let keys = KeyWatch::spawn(config.key_files().map_err(Failure::usage)?)?;
-    let options = gateways::StartOptions { page: None, epoch: epoch(&config)? };
+    let options = gateways::StartOptions { page: None, epoch: epoch(&config)?, give_back: Some(allocator::give_back) };
     let gateway = gateways::start(&gateway_config(&config)?, keys.apps(), options).map_err(failed)?;
     runtime()?.block_on(async {
         let mut signals = Signals::listen()?;

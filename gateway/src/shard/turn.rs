@@ -38,6 +38,7 @@ pub(super) struct Loop {
     signal: Signal,
     ports: Ports,
     next_tick_ms: u64,
+    next_give_back_ms: u64,
     /// Set when a shutdown began.
     drains_since_ms: Option<u64>,
     /// All sessions were ended.
@@ -79,6 +80,7 @@ impl Loop {
             signal,
             ports,
             next_tick_ms: 0,
+            next_give_back_ms: 0,
             drains_since_ms: None,
             stopping: false,
             abandoned_ms: None,
@@ -138,6 +140,12 @@ impl Loop {
         metrics.ticked_ms.set(now.mono_ms);
         metrics.publish(&self.core.metrics());
         metrics.tls.publish(self.crowd.tls_counts(), self.desk.turnstile.waiting());
+        if let Some(give_back) = self.desk.site.give_back
+            && now.mono_ms >= self.next_give_back_ms
+        {
+            self.next_give_back_ms = now.mono_ms + limits::GIVE_BACK_MS;
+            give_back();
+        }
     }
 
     /// Follows the gateway in leaving.
