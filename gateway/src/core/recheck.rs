@@ -44,8 +44,8 @@ impl Shard {
     fn is_revoked(&self, now: Now, slot: u32) -> bool {
         let Some(session) = self.slots.session(slot) else { return false };
         let Some(user) = self.users.user(session.user) else { return false };
-        let device = session.device.as_ref().map(|d| d.as_str());
+        let device = session.device.as_deref();
         let token = self.provenances.token(slot);
-        (self.settings.revoked)(Bearer { app: user.app.as_str(), user: user.id.as_str(), device, token }, now)
+        (self.settings.revoked)(Bearer { app: user.app.as_str(), user: &user.id, device, token }, now)
     }
 }
