@@ -80,15 +80,18 @@ pub const ECHO_CONNECTIONS_MAX: u64 = 256;
 /// closed with 1013.
 pub const ECHO_BYTES_MAX: usize = 256 << 20;
 
-/// Every session is looked at once in this time, milliseconds, while there are at most [`VISITS_PER_TICK_MAX`] a tick.
+/// Every session that something waits for is looked at once in this time, milliseconds, while there are at most
+/// [`VISITS_PER_TICK_MAX`] a tick.
 pub const HEARTBEAT_PASS_MS: u64 = 2_000;
 /// The least time between two looks at sessions' clocks, milliseconds.
 pub const TICK_MS: u64 = 100;
 /// The time between two looks for memory that a shard no longer needs, milliseconds. An allocator looks when it is used: after a
 /// wave of pushes, the memory of the wave would stay for as long as the sessions are idle.
 pub const GIVE_BACK_MS: u64 = 1_000;
-/// Slots looked at in one tick.
-pub const VISITS_PER_TICK_MAX: u32 = 16_384;
+/// Idle slots that are looked at in one tick, and as many others.
+pub const VISITS_PER_TICK_MAX: usize = 16_384;
+/// Coarsest grain of the wheel by which idle sessions are looked at, milliseconds.
+pub const WHEEL_GRAIN_MS_MAX: u64 = 1_000;
 /// Revocations in force at a time.
 pub const REVOCATIONS_MAX: usize = 65_536;
 /// How long a revocation is remembered, by default, seconds: tokens should not live longer.

@@ -1,7 +1,8 @@
 //! What happens because time passes: idle clients, tokens that end, outboxes that move, credit given back.
 //!
-//! There is no timer per connection: a cursor walks the slots, so that each is seen once in
-//! `limits::HEARTBEAT_PASS_MS` (later where a shard holds very many).
+//! There is no timer per connection: a wheel ([`super::wheel`]) has a session looked at when something may be due, and what was
+//! heard meanwhile is found then. Sessions with an outbox are looked at once in `limits::HEARTBEAT_PASS_MS` (later where a shard has
+//! very many), as their sockets may have stopped.
 
 use pushgate_protocol::{
     close::CloseCode,
@@ -13,17 +14,25 @@ use super::{
     Now, Shard,
     outbox::Outbox,
     slots::{Entry, Session},
+    wheel::Wheel,
 };
 use crate::{
     crowd::Outgoing,
-    limits::{EXPIRING_NOTICE_MS, HEARTBEAT_PASS_MS, TICK_MS, VISITS_PER_TICK_MAX, WATCHED_PER_TURN_MAX},
+    limits::{EXPIRING_NOTICE_MS, TICK_MS, VISITS_PER_TICK_MAX, WATCHED_PER_TURN_MAX},
 };
 
-/// Where the walk stands.
-#[derive(Debug, Default)]
+/// The wheel, and when it was turned last.
+#[derive(Debug)]
 pub(super) struct Beat {
-    cursor: u32,
+    pub(super) wheel: Wheel,
     last_ms: u64,
+}
+
+impl Beat {
+    /// For sessions with this heartbeat, seconds.
+    pub(super) fn new(heartbeat_s: u32) -> Self {
+        Self { wheel: Wheel::new(u64::from(heartbeat_s) * 1_000), last_ms: 0 }
+    }
 }
 
 /// What is due for a session.
@@ -92,31 +101,66 @@ impl Shard {
     }
 
     fn look_at_clocks(&mut self, now: Now, passed_ms: u64, out: &mut dyn Outgoing) {
-        let slots = self.slots.len();
-        let share = u64::from(slots) * passed_ms.min(HEARTBEAT_PASS_MS) / HEARTBEAT_PASS_MS + 1;
-        let visits = (share as u32).min(VISITS_PER_TICK_MAX).min(slots);
-        for _ in 0..visits {
-            self.beat.cursor = (self.beat.cursor + 1) % slots;
-            let slot = self.beat.cursor;
-            match self.slots.entry(slot) {
-                Entry::Vacant => {}
-                Entry::Session(session) => {
-                    let due = self.due(now, session);
-                    self.act(now, slot, due, out);
-                    self.close_if_stalled(now, slot, out);
-                }
-                Entry::Echo(echo) => {
-                    if silent_ms(now, echo.heard_ds) >= self.settings.idle_timeout_ms {
-                        self.act(now, slot, Due::Idle, out);
-                    }
-                }
+        for _ in 0..VISITS_PER_TICK_MAX {
+            let Some(slot) = self.beat.wheel.next_due(now.mono_ms) else {
+                break;
+            };
+            // Who is seen soon is planned when that ends.
+            if !self.beat.wheel.is_soon(slot) {
+                self.look_at_clock(now, slot, out);
+                self.plan(now, slot);
+            }
+        }
+        for _ in 0..self.beat.wheel.soon_share(passed_ms).min(VISITS_PER_TICK_MAX) {
+            let Some(slot) = self.beat.wheel.next_soon() else {
+                break;
+            };
+            self.look_at_clock(now, slot, out);
+            self.close_if_stalled(now, slot, out);
+            let again = self.slots.session(slot).is_some_and(|s| s.outbox.is_some());
+            self.beat.wheel.seen_soon(slot, again);
+            if !again {
+                self.plan(now, slot);
+            }
+        }
+    }
+
+    /// Has a connection looked at when something is due for it: at its beginning, and when its token is another.
+    pub(super) fn plan(&mut self, now: Now, slot: u32) {
+        if let Some(due_ms) = self.next_ms(now, slot) {
+            self.beat.wheel.plan(slot, due_ms);
+        }
+    }
+
+    fn look_at_clock(&mut self, now: Now, slot: u32, out: &mut dyn Outgoing) {
+        let due = match self.slots.entry(slot) {
+            Entry::Vacant => Due::Nothing,
+            Entry::Session(session) => self.due(now, session),
+            Entry::Echo(echo) if silent_ms(now, echo.heard_ds) >= self.settings.idle_timeout_ms => Due::Idle,
+            Entry::Echo(_) => Due::Nothing,
+        };
+        self.act(now, slot, due, out);
+    }
+
+    /// When something is due next, if nothing is heard, by the monotonic clock; `None`: the slot is vacant.
+    fn next_ms(&self, now: Now, slot: u32) -> Option<u64> {
+        let silence_ends = |heard_ds: u32, after_ms: u64| (u64::from(heard_ds) * 100).saturating_add(after_ms);
+        match self.slots.entry(slot) {
+            Entry::Vacant => None,
+            Entry::Echo(echo) => Some(silence_ends(echo.heard_ds, self.settings.idle_timeout_ms)),
+            Entry::Session(session) => {
+                let heartbeat_ms = if session.pinged { u64::MAX } else { u64::from(self.settings.heartbeat_s) * 1_000 };
+                let notice_ms = if session.warned { 0 } else { EXPIRING_NOTICE_MS };
+                let left_ms = session.expires_ms().saturating_sub(now.unix_ms).saturating_sub(notice_ms);
+                let silence_ms = heartbeat_ms.min(self.settings.idle_timeout_ms);
+                Some(silence_ends(session.heard_ds, silence_ms).min(now.mono_ms.saturating_add(left_ms)))
             }
         }
     }
 
     fn due(&self, now: Now, session: &Session) -> Due {
         let silent_ms = silent_ms(now, session.heard_ds);
-        let left_ms = session.expires_ms.saturating_sub(now.unix_ms);
+        let left_ms = session.expires_ms().saturating_sub(now.unix_ms);
         if left_ms == 0 {
             Due::TokenEnded
         } else if silent_ms >= self.settings.idle_timeout_ms {

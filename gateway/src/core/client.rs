@@ -11,7 +11,12 @@ use pushgate_protocol::{
     ws::{self, Event, Opcode, Rules},
 };
 
-use super::{Now, Shard, outbox::Pushed, slots::Entry, users::User};
+use super::{
+    Now, Shard,
+    outbox::Pushed,
+    slots::{Entry, whole_seconds},
+    users::User,
+};
 use crate::{
     crowd::{ConnId, Outgoing},
     limits::CLIENT_MESSAGES_BURST_MAX,
@@ -159,10 +164,11 @@ impl Shard {
         match verified {
             Ok(renewal) => {
                 if let Some(session) = self.slots.session_mut(slot) {
-                    session.expires_ms = renewal.expires_ms;
+                    session.expires_s = whole_seconds(renewal.expires_ms);
                     session.warned = false;
                 }
                 self.provenances.set_token(slot, renewal.token);
+                self.plan(now, slot);
                 self.say(slot, &ServerFrame::Reply { reference }, out);
             }
             Err(detail) => {

@@ -31,6 +31,7 @@ impl Shard {
             held_bytes: 0,
         };
         self.slots.put(conn.slot, Entry::Echo(echo));
+        self.plan(now, conn.slot);
         self.metrics.echoes += 1;
         self.stage(conn, out, |buffer| buffer.extend_from_slice(&open.preface));
         let mut early = open.early;

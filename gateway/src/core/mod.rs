@@ -16,6 +16,7 @@
 //! | `beat` | idle clients, tokens that end, outboxes that move |
 //! | `drain` | ending all sessions at a pace |
 //! | `deflating` | what is deflated once for all who get it |
+//! | `wheel` | when each slot is looked at next |
 //! | `echo` | connections that get their messages back |
 //! | `provenance` | what connections brought along |
 //! | `slots`, `users`, `links`, `outbox`, `tails`, `targets` | the tables, and what stands in them |
@@ -48,6 +49,7 @@ mod slots;
 mod tails;
 mod targets;
 mod users;
+mod wheel;
 
 pub use self::{
     drain::DrainOrder,

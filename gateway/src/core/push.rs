@@ -217,6 +217,9 @@ impl Shard {
             deflate.and_then(|agreed| tails.blocks(form, wire, agreed, &mut self.deflating, &mut self.metrics));
         session.seq += 1;
         let seq = session.seq;
+        if session.outbox.is_none() {
+            self.beat.wheel.plan_soon(slot);
+        }
         let outbox = session.outbox.get_or_insert_with(|| Box::new(Outbox::new(backlog)));
         if backlog >= STAGED_BYTES_MAX || outbox.has_waiting() {
             let tail = blocks.map_or_else(|| Tail::plain(tails.later(form, wire)), Tail::deflated);
@@ -239,6 +242,7 @@ impl Shard {
             session.seq += 1;
             let seq = session.seq;
             session.outbox.get_or_insert_with(|| Box::new(Outbox::new(backlog))).skip(seq);
+            self.beat.wheel.plan_soon(slot);
         }
         self.drain(now, slot, out);
     }

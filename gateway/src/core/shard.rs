@@ -22,7 +22,7 @@ use super::{
     provenance::Provenances,
     recalled::Recalled,
     replay::Sweep,
-    slots::{Entry, NO_SLOT, Session, Slots},
+    slots::{Entry, NO_SLOT, Session, Slots, whole_seconds},
     users::{User, Users},
 };
 use crate::crowd::{ConnId, Gone, Outgoing};
@@ -58,6 +58,7 @@ impl Shard {
     pub fn new(settings: ShardSettings, verifier: Verifier) -> Self {
         Self {
             users: Users::new(settings.hash_seed, settings.hasher),
+            beat: Beat::new(settings.heartbeat_s),
             episodes: settings.episodes_before,
             settings,
             verifier,
@@ -66,7 +67,6 @@ impl Shard {
             links: Links::default(),
             metrics: ShardMetrics::default(),
             watch: VecDeque::new(),
-            beat: Beat::default(),
             drain: None,
             sweep: Sweep::default(),
             echo_bytes: 0,
@@ -87,17 +87,16 @@ impl Shard {
         let hash = self.users.hash(open.app.as_str(), open.user.as_str());
         let user = self.users.find_or_add(hash, open.app, open.user);
         self.sessions_opened += 1;
-        let counter = session_counter(self.sessions_opened, conn.slot);
-        let id = SessionId::new(self.settings.boot, self.settings.shard, counter);
+        let opened = (self.sessions_opened % OPENED_WRAP) as u32;
         let next = self.users.user_mut(user).map_or(NO_SLOT, |u| std::mem::replace(&mut u.first, conn.slot));
         let session = Session {
             generation: conn.generation,
             user,
             next,
             heard_ds: now.tenths(),
-            counter,
+            opened,
             seq: 0,
-            expires_ms: open.expires_ms,
+            expires_s: whole_seconds(open.expires_ms),
             device: open.device.map(|device| device.as_str().into()),
             decoder: ws::Decoder::default(),
             spent: 0,
@@ -108,12 +107,14 @@ impl Shard {
             pinged: false,
             warned: false,
         };
+        let id = self.id_of(&session, conn.slot);
         self.slots.put(conn.slot, Entry::Session(session));
         self.provenances.set_token(conn.slot, open.token);
         self.metrics.sessions += 1;
         self.metrics.opened += 1;
         self.metrics.resumed += u64::from(resumed);
         self.metrics.users = self.users.len() as u64;
+        self.plan(now, conn.slot);
         self.stage(conn, out, |buffer| buffer.extend_from_slice(&open.preface));
         self.say_hello(now, conn.slot, id, resumed, out);
         self.start_replay(user, open.resume);
@@ -136,8 +137,7 @@ impl Shard {
         }
         let hash = self.users.hash(open.app.as_str(), open.user.as_str());
         let user = self.users.find(hash, open.app.as_str(), open.user.as_str());
-        let old =
-            user.and_then(|u| self.slots_of(u).find(|&s| self.slots.session(s).is_some_and(|s| s.counter == counter)));
+        let old = self.standing(id).filter(|&slot| self.slots.session(slot).map(|s| s.user) == user);
         if let Some(slot) = old {
             self.acknowledge(slot, seq);
             self.end(now, slot, Some((CloseCode::NORMAL, "resumed by another connection")), out);
@@ -147,7 +147,7 @@ impl Shard {
 
     fn say_hello(&mut self, now: Now, slot: u32, session: SessionId, resumed: bool, out: &mut dyn Outgoing) {
         let Some((user, expires_ms)) =
-            self.slots.session(slot).and_then(|s| Some((self.users.user(s.user)?.id.clone(), s.expires_ms)))
+            self.slots.session(slot).and_then(|s| Some((self.users.user(s.user)?.id.clone(), s.expires_ms())))
         else {
             return;
         };
@@ -239,16 +239,16 @@ impl Shard {
         let Some(user) = self.users.find(self.users.hash(app, user), app, user) else {
             return Vec::new();
         };
-        let view = |s: &Session| SessionView {
-            id: self.id_of(s),
+        let view = |(slot, s): (u32, &Session)| SessionView {
+            id: self.id_of(s, slot),
             device: s.device.as_deref().and_then(|device| DeviceId::parse(device).ok()),
             platform: s.platform,
-            expires_ms: s.expires_ms,
+            expires_ms: s.expires_ms(),
             silent_ms: u64::from(now.tenths().saturating_sub(s.heard_ds)) * 100,
             seq: s.seq,
             unacked: s.outbox.as_ref().map_or(0, |o| o.len()),
         };
-        self.slots_of(user).filter_map(|slot| self.slots.session(slot)).map(view).collect()
+        self.slots_of(user).filter_map(|slot| Some((slot, self.slots.session(slot)?))).map(view).collect()
     }
 
     /// Closes a session with 4003; false if it does not stand.
@@ -262,7 +262,7 @@ impl Shard {
 
     /// The counters now.
     pub fn metrics(&self) -> ShardMetrics {
-        let table_bytes = self.slots.bytes() + self.provenances.bytes() + self.users.bytes();
+        let table_bytes = self.slots.bytes() + self.beat.wheel.bytes() + self.provenances.bytes() + self.users.bytes();
         ShardMetrics { table_bytes: table_bytes as u64, ..self.metrics }
     }
 
@@ -296,7 +296,7 @@ impl Shard {
                 self.metrics.sessions -= 1;
                 (self.settings.left)(ticket, self.users.user(session.user).map(|u| &*u.app));
                 self.unlink(&session, slot);
-                self.give_up(session);
+                self.give_up(session, slot);
             }
         }
     }
@@ -315,8 +315,8 @@ impl Shard {
     }
 
     /// Answers for what a session held that has left its user's list; the user goes with its last session.
-    fn give_up(&mut self, mut session: Session) {
-        let id = self.id_of(&session);
+    fn give_up(&mut self, mut session: Session, slot: u32) {
+        let id = self.id_of(&session, slot);
         if let Some(outbox) = session.outbox.take() {
             for (seq, pushed) in outbox.into_pushes() {
                 self.give_back(session.user, pushed, id, seq);
@@ -364,14 +364,17 @@ impl Shard {
         }
     }
 
-    pub(super) fn id_of(&self, session: &Session) -> SessionId {
-        SessionId::new(self.settings.boot, self.settings.shard, session.counter)
+    /// The id of the session in a slot.
+    pub(super) fn id_of(&self, session: &Session, slot: u32) -> SessionId {
+        debug_assert!(slot < 1 << SLOT_BITS, "a shard holds fewer than 16 million connections");
+        let counter = u64::from(session.opened) << SLOT_BITS | u64::from(slot);
+        SessionId::new(self.settings.boot, self.settings.shard, counter)
     }
 
     /// The slot of the session with this id, if it stands here.
     pub(super) fn standing(&self, id: SessionId) -> Option<u32> {
         let slot = (id.serial & ((1 << SLOT_BITS) - 1)) as u32;
-        self.slots.session(slot).filter(|session| self.id_of(session) == id).map(|_| slot)
+        self.slots.session(slot).filter(|session| self.id_of(session, slot) == id).map(|_| slot)
     }
 
     pub(super) fn wire_of(&self, session: &Session) -> &'static dyn Wire {
@@ -390,8 +393,3 @@ impl Shard {
 /// sessions opened. Ids repeat only where the same slot is taken again after 2^24 sessions.
 const SLOT_BITS: u32 = 24;
 const OPENED_WRAP: u64 = 1 << (48 - SLOT_BITS);
-
-fn session_counter(opened: u64, slot: u32) -> u64 {
-    debug_assert!(slot < 1 << SLOT_BITS, "a shard holds fewer than 16 million connections");
-    (opened % OPENED_WRAP) << SLOT_BITS | u64::from(slot)
-}

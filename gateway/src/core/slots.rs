@@ -22,11 +22,12 @@ pub(super) struct Session {
     pub(super) next: u32,
     /// When bytes came last, in tenths of a second of the monotonic clock.
     pub(super) heard_ds: u32,
-    /// The number in its id.
-    pub(super) counter: u64,
+    /// How many sessions of the shard were opened before it, and it: a part of the number in its id.
+    pub(super) opened: u32,
     /// Number of its newest push.
     pub(super) seq: u64,
-    pub(super) expires_ms: u64,
+    /// When its token ends, Unix seconds; `u32::MAX`: in 2106 or later.
+    pub(super) expires_s: u32,
     /// A parsed device id, in a block of its own: shared it would cost two counts more.
     pub(super) device: Option<Box<str>>,
     pub(super) decoder: Decoder,
@@ -42,6 +43,18 @@ pub(super) struct Session {
     pub(super) pinged: bool,
     /// It was told that its token ends.
     pub(super) warned: bool,
+}
+
+impl Session {
+    /// When its token ends, Unix milliseconds.
+    pub(super) fn expires_ms(&self) -> u64 {
+        u64::from(self.expires_s) * 1_000
+    }
+}
+
+/// The second that a time is in.
+pub(super) fn whole_seconds(unix_ms: u64) -> u32 {
+    u32::try_from(unix_ms / 1_000).unwrap_or(u32::MAX)
 }
 
 /// A connection that gets its messages back.

@@ -1,5 +1,6 @@
 //! The core's sequences, each as a fact, over a crowd that is a table of byte vectors.
 
+mod beats;
 mod clients;
 mod conservation;
 mod deflates;
