@@ -45,6 +45,12 @@ impl Rest {
         self.answer(request.send(text.as_bytes()))?.successful()
     }
 
+    /// `DELETE path`; only 2xx is a success.
+    pub fn delete(&self, path: &str) -> Result<Answer, Failure> {
+        let request = self.agent.delete(format!("{}{path}", self.base));
+        self.answer(request.header("authorization", &self.authorization).call())?.successful()
+    }
+
     /// `GET path`, whatever the status.
     pub fn get(&self, path: &str) -> Result<Answer, Failure> {
         let request = self.agent.get(format!("{}{path}", self.base));

@@ -117,6 +117,7 @@ fn delivery(n: u64) -> (UserKey, StoredPush) {
             bytes: TAIL_BYTES as u32,
             meta: None,
         },
+        exclude: Vec::new(),
         returned: None,
         tail: vec![b'x'; TAIL_BYTES].into(),
     };

@@ -13,6 +13,7 @@ use pushgate_protocol::{
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::{
+    classes::Classes,
     core::worker::{Delivery, DeliveryTarget, Token},
     limits::NEWER_VERSION_HOLD_MS,
     seams::{DeadRecord, Record, UserKey},
@@ -24,6 +25,7 @@ pub struct Decoder {
     default_app: Option<AppId>,
     /// What each lane is called in the `origin` of dead letters, high first.
     origins: [String; 3],
+    classes: Classes,
 }
 
 /// A record that became no delivery.
@@ -39,7 +41,12 @@ pub struct Undecodable {
 impl Decoder {
     /// A decoder; `default_app` is the app of records that name none, `origins` the lanes' topics, high first.
     pub fn new(default_app: Option<AppId>, origins: [String; 3]) -> Self {
-        Self { default_app, origins }
+        Self { default_app, origins, classes: Classes::default() }
+    }
+
+    /// The same with other rules for classes.
+    pub fn with_classes(self, classes: Classes) -> Self {
+        Self { classes, ..self }
     }
 
     /// The deliveries of one record, at least one: one for each user, device and session, without those excluded or named twice. A
@@ -47,7 +54,10 @@ impl Decoder {
     pub fn deliveries(&self, lane: Lane, record: &Record) -> Result<Vec<Delivery>, Box<Undecodable>> {
         let read = message::decode(&record.value).and_then(|message| self.app_of(&message).map(|app| (app, message)));
         match read {
-            Ok((app, message)) => Ok(expand(app, message, lane, record)),
+            Ok((app, message)) => {
+                let policy = self.classes.outbox(message.class);
+                Ok(expand(app, message, lane, record, policy))
+            }
             Err(error) => Err(Box::new(self.undecodable(lane, record, &error))),
         }
     }
@@ -64,7 +74,7 @@ impl Decoder {
         let newer = error.problem == Problem::NewerVersion;
         let dead = DeadRecord {
             key: record.key.clone(),
-            value: without_one_time_code(&record.value),
+            value: without_secrets(&self.classes, &record.value),
             reason: error.to_string(),
             attempts: 1,
             origin: format!("{}/{}/{}", self.origins[lane as usize], record.position.partition, record.position.offset),
@@ -73,14 +83,14 @@ impl Decoder {
     }
 }
 
-fn expand(app: AppId, message: Message, lane: Lane, record: &Record) -> Vec<Delivery> {
+fn expand(app: AppId, message: Message, lane: Lane, record: &Record, policy: OutboxPolicy) -> Vec<Delivery> {
     let id = message.id.clone().unwrap_or_else(|| id_of_position(lane, record));
     let accepted_ms = record.time_ms;
     let data = message.content.data.as_ref().map(message::JsonObject::on_one_line);
     let tail = Bytes::from(v1::tail(
         id.as_str(),
         accepted_ms,
-        "user",
+        if message.to.all { "all" } else { "user" },
         message.content.title.as_deref(),
         message.content.body.as_deref(),
         data.as_ref().map(|data| data.raw()),
@@ -104,7 +114,7 @@ fn expand(app: AppId, message: Message, lane: Lane, record: &Record) -> Vec<Deli
             target,
             platforms,
             lane,
-            policy: policy_of(message.class),
+            policy,
             ack: message.ack,
             expires_ms: accepted_ms.saturating_add(message.ttl.as_ms()),
             collapse: message.collapse.clone(),
@@ -118,6 +128,9 @@ fn expand(app: AppId, message: Message, lane: Lane, record: &Record) -> Vec<Deli
 /// Who receives the message, in the order named. A device of a user who is addressed as a whole is reached by that.
 fn recipients(message: &Message) -> Vec<(UserId, DeliveryTarget)> {
     let to = &message.to;
+    if to.all {
+        return vec![(UserId::everyone(), DeliveryTarget::Everyone(to.exclude.clone().into()))];
+    }
     if let ([user], true) = (to.users.as_slice(), to.count() == 1 && to.exclude.is_empty()) {
         return vec![(user.clone(), DeliveryTarget::User)];
     }
@@ -147,14 +160,6 @@ fn recipients(message: &Message) -> Vec<(UserId, DeliveryTarget)> {
     out
 }
 
-/// What a full outbox does with pushes of this class. What is dropped there is stored.
-fn policy_of(class: Class) -> OutboxPolicy {
-    match class {
-        Class::Otp | Class::Transactional => OutboxPolicy::Close,
-        Class::Marketing | Class::State => OutboxPolicy::DropOldest,
-    }
-}
-
 /// A UUIDv7 of the record's time and position: a record that is read again has the same id.
 fn id_of_position(lane: Lane, record: &Record) -> MessageId {
     let mut position = [0; 13];
@@ -167,17 +172,22 @@ fn id_of_position(lane: Lane, record: &Record) -> MessageId {
     MessageId::parse(uuid.as_hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer())).expect("a UUID is an id")
 }
 
-/// The value as it may lie in the dead letters: nothing of a record that is, or may be, of class `otp`.
-fn without_one_time_code(value: &Bytes) -> Bytes {
+/// The value as it may lie in the dead letters: nothing of a record whose class is, or may be, one that is redacted.
+fn without_secrets(classes: &Classes, value: &Bytes) -> Bytes {
     let class = serde_json::from_slice::<serde_json::Value>(value).ok().map(|json| json["class"].clone());
-    let other = match class.as_ref() {
-        Some(serde_json::Value::Null) => true,
-        Some(serde_json::Value::String(class)) => class != "otp" && Class::parse(class).is_some(),
-        _ => false,
+    let named = match class.as_ref() {
+        Some(serde_json::Value::Null) => Some(Class::default()),
+        Some(serde_json::Value::String(class)) => Class::parse(class),
+        _ => None,
     };
-    let hint = value.windows(3).any(|w| w == b"otp");
-    let known_otp = class.is_some_and(|class| class == "otp");
-    if known_otp || (hint && !other) { Bytes::new() } else { value.clone() }
+    let secret = match named {
+        Some(class) => classes.redacts(class),
+        None => Class::ALL.into_iter().filter(|class| classes.redacts(*class)).any(|class| {
+            let name = class.as_str().as_bytes();
+            class == Class::default() || value.windows(name.len()).any(|w| w == name)
+        }),
+    };
+    if secret { Bytes::new() } else { value.clone() }
 }
 
 #[cfg(test)]

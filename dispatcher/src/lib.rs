@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`api`] | REST, health and metrics |
 //! | [`boot`] | starting and stopping a dispatcher |
+//! | [`classes`] | what is laid down for each class of messages |
 //! | [`clock`] | the wall clock |
 //! | [`config`] | the keys of `[dispatcher]`, `[store]`, `[redis]`, `[links]`, `[[members]]` |
 //! | [`core`] | decisions without I/O: ledger, pipeline worker |
@@ -18,11 +19,13 @@
 //! | [`mod@redis`] | the backend on Redis |
 //! | [`pipeline`] | the running pipeline: lane threads, worker drivers, finishers |
 //! | [`seams`] | the traits behind which stores and transports stand |
+//! | [`seen`] | what a user has had of the messages to everyone |
 //! | [`states`] | which state of a recipient may follow which |
 //! | [`stored`] | the encoding of a stored push, bounds of streams |
 
 pub mod api;
 pub mod boot;
+pub mod classes;
 pub mod clock;
 pub mod config;
 pub mod core;
@@ -37,5 +40,6 @@ pub mod metrics;
 pub mod pipeline;
 pub mod redis;
 pub mod seams;
+pub mod seen;
 pub mod states;
 pub mod stored;

@@ -83,6 +83,8 @@ const _: () = assert!(
 pub const STREAM_ENTRIES_MAX: usize = 10_000;
 /// Encoded bytes of one user's stream; the newest entry stays even if it alone is larger.
 pub const STREAM_BYTES_MAX: usize = 8 << 20;
+/// Runs of positions remembered of what one user has had of the messages to everyone; past it the two oldest are joined.
+pub const SEEN_RUNS_MAX: usize = 256;
 /// Length of a window of marks: a mark is remembered for one to two of them.
 pub const MARK_WINDOW_MS: u64 = 10 * 60 * 1_000;
 /// Replay episodes of one user whose deferred pushes are counted at the same time; the oldest is forgotten.

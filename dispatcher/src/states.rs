@@ -30,6 +30,12 @@ impl Default for MessageBounds {
     }
 }
 
+/// Whether a recipient's history may start with this state: what a client says of a message is kept only where a delivery
+/// of the message is known.
+pub fn may_start(state: State) -> bool {
+    !matches!(state, State::Read | State::Clicked)
+}
+
 /// Whether a recipient in this state is done with.
 pub fn is_end(state: State) -> bool {
     !matches!(state, State::Accepted | State::Scheduled | State::Sent | State::Stored)

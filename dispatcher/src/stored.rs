@@ -10,13 +10,13 @@
 //! | 9..34 | `returned`: 0 or 1, boot, serial, seq |
 //! | 34..50 | delivery key |
 //! | 50..54 | lane (high half: lane of the info), policy, platforms, class |
-//! | 54 | which of device, collapse, occurrence, meta follow (bits 0 to 3) |
+//! | 54 | which of device, collapse, occurrence, meta, exclude (ids, a line each) follow (bits 0 to 4) |
 //! | 55..63 | `accepted_ms` |
 //! | 63..67 | `bytes` of the info |
 
 use bytes::Bytes;
 use pushgate_protocol::{
-    ids::{BootId, DeviceId, MessageId, SessionId},
+    ids::{BootId, DeviceId, MessageId, SessionId, UserId},
     link::{Lane, OutboxPolicy},
     result::{Class, ResultInfo},
 };
@@ -79,11 +79,14 @@ pub enum StoredError {
 
 /// Encodes a push.
 pub fn encode(push: &StoredPush) -> Vec<u8> {
+    let exclude: Vec<&str> = push.exclude.iter().map(UserId::as_str).collect();
+    let exclude = exclude.join("\n");
     let texts = [
         push.device.as_ref().map(DeviceId::as_str),
         push.collapse.as_deref(),
         push.info.occurrence.as_deref(),
         push.info.meta.as_deref(),
+        (!exclude.is_empty()).then_some(exclude.as_str()),
     ];
     let length = texts.iter().flatten().map(|t| 4 + t.len()).sum::<usize>();
     let mut out = Vec::with_capacity(HEAD + 4 + push.id.as_str().len() + length + push.tail.len());
@@ -157,7 +160,7 @@ pub fn decode(encoded: &Bytes) -> Result<StoredPush, StoredError> {
         _ => return Err(StoredError::Field { field: "class" }),
     };
     let follow = r.u8("texts")?;
-    if follow > 0b1111 {
+    if follow > 0b1_1111 {
         return Err(StoredError::Field { field: "texts" });
     }
     let accepted_ms = r.u64("accepted_ms")?;
@@ -169,6 +172,8 @@ pub fn decode(encoded: &Bytes) -> Result<StoredPush, StoredError> {
     let collapse = optional(1, "collapse")?.map(str::to_owned);
     let occurrence = optional(2, "occurrence")?.map(Into::into);
     let meta = optional(3, "meta")?.map(Into::into);
+    let exclude = optional(4, "exclude")?.into_iter().flat_map(|ids| ids.split('\n')).map(UserId::parse);
+    let exclude = exclude.collect::<Result<_, _>>().map_err(|_| StoredError::Field { field: "exclude" })?;
     Ok(StoredPush {
         key,
         id,
@@ -178,6 +183,7 @@ pub fn decode(encoded: &Bytes) -> Result<StoredPush, StoredError> {
         platforms,
         expires_ms,
         collapse,
+        exclude,
         info: ResultInfo { occurrence, lane: info_lane, class, accepted_ms, bytes, meta },
         returned: has_returned.then_some((session, seq)),
         tail: encoded.slice(r.at..),

@@ -8,6 +8,8 @@ mod backend;
 mod crash;
 #[path = "stores/embedded_facts.rs"]
 mod embedded_facts;
+#[path = "stores/everyone_facts.rs"]
+mod everyone_facts;
 #[path = "stores/message_facts.rs"]
 mod message_facts;
 #[path = "stores/redis_facts.rs"]

@@ -136,6 +136,21 @@ text_id!(
     NodeId, "node", limits::NODE_ID_BYTES_MAX
 );
 
+impl UserId {
+    /// Stands for every user of an app where a user is named: no client and no message may use it.
+    pub const EVERYONE: &str = "*";
+
+    /// [`Self::EVERYONE`].
+    pub fn everyone() -> Self {
+        Self(Arc::from(Self::EVERYONE))
+    }
+
+    /// Whether this is no user, but everyone.
+    pub fn is_everyone(&self) -> bool {
+        &*self.0 == Self::EVERYONE
+    }
+}
+
 fn check(kind: &'static str, text: &str, max: usize) -> Result<(), IdError> {
     if text.is_empty() {
         return Err(IdError::Empty { kind });

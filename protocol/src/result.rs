@@ -146,8 +146,8 @@ pub struct ResultRecord {
     pub attempt: u32,
     /// When, Unix milliseconds.
     pub time_ms: u64,
-    /// What it repeats of the message.
-    pub info: ResultInfo,
+    /// What it repeats of the message; `None` where that is not known any more, as in `read`.
+    pub info: Option<ResultInfo>,
 }
 
 impl ResultRecord {
@@ -167,8 +167,8 @@ impl ResultRecord {
             message: &'a MessageId,
             occurrence: Option<&'a str>,
             app: &'a AppId,
-            lane: Lane,
-            class: Class,
+            lane: Option<Lane>,
+            class: Option<Class>,
             recipient: &'a Recipient,
             channel: &'a str,
             account: Option<&'a str>,
@@ -177,13 +177,14 @@ impl ResultRecord {
             reason: Option<&'a str>,
             attempt: u32,
             time_ms: u64,
-            accepted_ms: u64,
-            bytes: u32,
+            accepted_ms: Option<u64>,
+            bytes: Option<u32>,
             meta: &'a serde_json::value::RawValue,
         }
         let empty;
+        let info = self.info.as_ref();
         let parsed: Option<&serde_json::value::RawValue> =
-            self.info.meta.as_deref().and_then(|m| serde_json::from_str(m).ok());
+            info.and_then(|i| i.meta.as_deref()).and_then(|m| serde_json::from_str(m).ok());
         let meta = match parsed {
             Some(meta) => meta,
             None => {
@@ -194,10 +195,10 @@ impl ResultRecord {
         let wire = Wire {
             v: 1,
             message: &self.message,
-            occurrence: self.info.occurrence.as_deref(),
+            occurrence: info.and_then(|i| i.occurrence.as_deref()),
             app: &self.app,
-            lane: self.info.lane,
-            class: self.info.class,
+            lane: info.map(|i| i.lane),
+            class: info.map(|i| i.class),
             recipient: &self.recipient,
             channel: self.channel,
             account: self.account.as_deref(),
@@ -206,8 +207,8 @@ impl ResultRecord {
             reason: self.reason.as_deref(),
             attempt: self.attempt,
             time_ms: self.time_ms,
-            accepted_ms: self.info.accepted_ms,
-            bytes: self.info.bytes,
+            accepted_ms: info.map(|i| i.accepted_ms),
+            bytes: info.map(|i| i.bytes),
             meta,
         };
         serde_json::to_vec(&wire).expect("a result record is plain data")
@@ -231,14 +232,14 @@ mod tests {
             reason: None,
             attempt: 1,
             time_ms: 5,
-            info: ResultInfo {
+            info: Some(ResultInfo {
                 occurrence: None,
                 lane: Lane::High,
                 class: Class::Otp,
                 accepted_ms: 4,
                 bytes: 212,
                 meta: None,
-            },
+            }),
         };
         assert_eq!(record.key(), "m1/u1/d1");
         assert_eq!(

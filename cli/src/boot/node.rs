@@ -82,6 +82,7 @@ pub(super) fn dispatcher_parts(config: &Config, apps: SharedApps) -> Result<disp
         kafka: config.kafka.clone(),
         redis: config.redis.clone(),
         members: config.members.clone(),
+        classes: config.classes.clone(),
         link_key: config.link_key().map_err(Failure::usage)?.into_bytes().into(),
         apps,
     })

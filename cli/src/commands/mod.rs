@@ -6,6 +6,7 @@ mod app;
 mod config;
 mod doctor;
 mod listen;
+mod recall;
 mod send;
 mod serve;
 mod token;
@@ -45,6 +46,8 @@ enum Command {
     App(app::AppCommand),
     /// Send a message; prints its id.
     Send(Box<send::SendCommand>),
+    /// Take a message back.
+    Recall(recall::RecallCommand),
     /// Be a client: print a user's pushes and acknowledge them.
     Listen(Box<listen::ListenCommand>),
     /// Look at what this machine allows and whether a server can be found.
@@ -64,6 +67,7 @@ impl CommandLine {
             Command::Token(command) => command.run(),
             Command::App(command) => command.run(),
             Command::Send(command) => command.run(),
+            Command::Recall(command) => command.run(),
             Command::Listen(command) => command.run(),
             Command::Config(command) => command.run(),
         }

@@ -27,8 +27,11 @@ use crate::{failure::Failure, limits, rest::Rest, server::ServerArgs};
     with --wait that every recipient has acknowledged it.")]
 pub struct SendCommand {
     /// A user it goes to; may be repeated
-    #[arg(long, required = true, value_parser = values::user)]
+    #[arg(long, required_unless_present = "all", value_parser = values::user)]
     user: Vec<UserId>,
+    /// To every user of the app
+    #[arg(long, conflicts_with_all = ["user", "device", "wait"])]
+    all: bool,
     /// Only to this device of the user
     #[arg(long, value_parser = values::device)]
     device: Option<DeviceId>,
@@ -129,6 +132,7 @@ impl SendCommand {
             return Err(Failure::usage("there is nothing to send").hint("give --title, --body or --payload"));
         }
         let to = match &self.device {
+            None if self.all => json!({ "all": true }),
             None => json!({ "users": self.user }),
             Some(device) => {
                 let devices: Vec<_> = self.user.iter().map(|user| json!({ "user": user, "device": device })).collect();

@@ -18,6 +18,7 @@ mod schema;
 use std::path::Path;
 
 use pushgate_dispatcher::{
+    classes::ClassConfig,
     config::{DispatcherConfig, LinkConfig, MemberConfig, RedisConfig, StoreConfig},
     kafka::KafkaConfig,
 };
@@ -56,6 +57,9 @@ pub struct Config {
     /// The apps: tenants, their callers' secrets and the keys of their tokens.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub apps: Vec<AppConfig>,
+    /// What is laid down for each class of messages.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub classes: Vec<ClassConfig>,
     /// The gateways that a dispatcher links to.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub members: Vec<MemberConfig>,

@@ -31,7 +31,7 @@ pub struct Conn {
     pub cut: bool,
     /// The client gave it up or saw it end.
     pub left: bool,
-    session: Option<SessionId>,
+    pub session: Option<SessionId>,
     /// When the shard took it.
     pub attached_ms: u64,
     seq: u64,

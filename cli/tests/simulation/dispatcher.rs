@@ -10,15 +10,17 @@ use pushgate_dispatcher::{
             worker_of_reference,
         },
     },
-    seams::{Mark, MarkQuery, Position, StoreError, StreamOp, StreamOutcome, StreamPage},
+    seams::{AllPage, Mark, MarkQuery, Position, StoreError, StreamOp, StreamOutcome, StreamPage},
 };
 use pushgate_protocol::{
     ids::BootId,
     link::{ToDispatcher, take_frame},
+    result::State,
 };
 
 use crate::{
     Plant,
+    log::recipient_of,
     world::{Event, World},
 };
 
@@ -56,6 +58,7 @@ pub enum Answer {
     Marks(Result<Vec<Option<Mark>>, StoreError>),
     Applied(Result<Vec<StreamOutcome>, StoreError>),
     Page(ReadId, Result<StreamPage, StoreError>),
+    AllPage(ReadId, Result<AllPage, StoreError>),
     Published(Vec<Token>),
 }
 
@@ -192,14 +195,30 @@ impl World {
                 }
                 let token = Token(dispatcher.next_token);
                 dispatcher.next_token += 1;
-                dispatcher.tokens.insert(token, (position, 1));
-                let delivery = message.delivery(token);
-                let w = worker_of(delivery.user.app.as_str(), delivery.user.user.as_str(), WORKERS);
-                dispatcher.workers[w].deliver(now, vec![delivery]);
+                let deliveries = message.deliveries(token);
+                dispatcher.tokens.insert(token, (position, deliveries.len()));
+                for delivery in deliveries {
+                    let w = worker_of(delivery.user.app.as_str(), delivery.user.user.as_str(), WORKERS);
+                    dispatcher.workers[w].deliver(now, vec![delivery]);
+                }
             }
         }
         for worker in &mut self.dispatchers[d].workers {
             worker.tick(now);
+        }
+        self.pump(d);
+    }
+
+    /// A caller takes a message back, by way of any dispatcher that is alive.
+    pub fn recall(&mut self, n: usize) {
+        let Some(message) = self.log.messages().nth(n).cloned() else { return };
+        let Some(d) = (0..self.dispatchers.len()).find(|&d| self.dispatchers[d].alive) else { return };
+        self.trace(|| format!("{} is taken back at dispatcher {d}", message.id));
+        self.recalled.entry(message.id.clone()).or_insert(self.now);
+        for delivery in message.deliveries(Token(0)) {
+            self.store.note(&message.id, &recipient_of(&delivery), State::Recalled);
+            let w = worker_of(delivery.user.app.as_str(), delivery.user.user.as_str(), WORKERS);
+            self.dispatchers[d].workers[w].recall(self.now, delivery.user, delivery.key, &delivery.id);
         }
         self.pump(d);
     }
@@ -246,6 +265,10 @@ impl World {
                 self.trace(|| format!("dispatcher {d}.{w} applies {n} of {ops:?}"));
                 Answer::Applied(if fails { Err(unavailable()) } else { Ok(outcomes) })
             }
+            Request::Read(read) if read.everyone => {
+                let page = self.store.read_all(&read, now);
+                Answer::AllPage(read.id, if fails { Err(unavailable()) } else { Ok(page) })
+            }
             Request::Read(read) => {
                 let page = self.store.read(&read, now);
                 Answer::Page(read.id, if fails { Err(unavailable()) } else { Ok(page) })
@@ -274,6 +297,7 @@ impl World {
             Answer::Marks(marks) => worker.marks(now, marks),
             Answer::Applied(outcomes) => worker.applied(now, outcomes),
             Answer::Page(read, page) => worker.page(now, read, page),
+            Answer::AllPage(read, page) => worker.page_all(now, read, page),
             Answer::Published(tokens) => {
                 for token in tokens {
                     let (position, left) = dispatcher.tokens.get_mut(&token).expect("a token settles once");

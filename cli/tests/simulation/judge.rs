@@ -6,6 +6,9 @@ use pushgate_protocol::result::State;
 
 use crate::{log::Message, world::World};
 
+/// How long what was taken back may still arrive, milliseconds.
+const RECALL_MS: u64 = 1_000;
+
 impl World {
     /// What is still wrong. Empty: every promise is kept.
     pub fn complaints(&self) -> Vec<String> {
@@ -18,48 +21,89 @@ impl World {
             .map(|r| (r.id.as_str(), self.clients[r.client].user, self.clients[r.client].device))
             .collect();
         for message in self.log.messages() {
-            let reached = got.iter().any(|&(id, user, device)| {
-                id == message.id && user == message.user && message.device.is_none_or(|d| d == device)
-            });
-            let promised = message.ack && message.expires_ms == u64::MAX;
-            if promised && !reached {
-                complaints.push(format!("{} was never received by {}", message.id, message.recipient()));
+            let reached = |user: usize| {
+                got.iter().any(|&(id, u, device)| id == message.id && u == user && message.is_for(user, device))
+            };
+            let promised = self.is_promised(message);
+            for user in self.promised_to(message) {
+                if promised && !reached(user) {
+                    complaints.push(format!("{} was never received by u{user}", message.id));
+                }
             }
-            if !self.ended(message, promised, reached) {
-                let states = self.store.results.get(&(message.id.clone(), message.recipient()));
-                complaints.push(format!("{} did not end: {states:?}", message.id));
+            for recipient in message.recipients() {
+                let reached = message.everyone.is_some() || (0..crate::world::USERS).any(reached);
+                if !self.ended(message, &recipient, promised, reached) {
+                    let states = self.store.results.get(&(message.id.clone(), recipient));
+                    complaints.push(format!("{} did not end: {states:?}", message.id));
+                }
             }
         }
         complaints
     }
 
+    fn is_promised(&self, message: &Message) -> bool {
+        let lasting = message.ack && message.expires_ms == u64::MAX && message.client.is_none();
+        lasting && message.collapse.is_none() && !self.recalled.contains_key(&message.id)
+    }
+
+    /// Users who must receive a message that is promised.
+    fn promised_to(&self, message: &Message) -> Vec<usize> {
+        match &message.everyone {
+            Some(exclude) => (0..crate::world::USERS).filter(|u| !exclude.contains(u)).collect(),
+            None => std::iter::once(message.user).chain(message.others.iter().copied()).collect(),
+        }
+    }
+
     /// The state of a push that settled as `stored` may stay so though it was acknowledged: its record is gone, so nobody
     /// repeats a result that died with its dispatcher, or that a lost reply of the store swallowed.
     fn may_stay_stored(&self, message: &Message) -> bool {
-        self.acknowledged_for.contains(&message.id) || self.dispatcher_died
+        self.acknowledged_for.contains(&message.id) || self.dispatcher_died || message.everyone.is_some()
     }
 
-    fn ended(&self, message: &Message, promised: bool, reached: bool) -> bool {
-        let states = self.store.results.get(&(message.id.clone(), message.recipient()));
+    fn ended(&self, message: &Message, recipient: &str, promised: bool, reached: bool) -> bool {
+        let states = self.store.results.get(&(message.id.clone(), recipient.to_owned()));
         states.is_some_and(|states| {
             states.iter().any(|state| match state {
                 State::Delivered => true,
-                State::Sent | State::Skipped => !message.ack,
+                State::Sent => !message.ack,
+                State::Skipped => !message.ack || !promised,
                 State::Stored => !promised || (reached && self.may_stay_stored(message)),
-                State::Expired => !promised,
+                State::Expired | State::Failed => !promised,
+                State::Recalled => self.recalled.contains_key(&message.id),
                 _ => false,
             })
         })
     }
 
-    /// Pushes that a client got from someone else's user, or another device.
+    /// Pushes that a client got from someone else's user, or another device, or after they were taken back.
     pub fn strays(&self) -> Vec<String> {
         let messages: BTreeMap<&str, &Message> = self.log.messages().map(|m| (m.id.as_str(), m)).collect();
         let stray = |r: &&crate::client::Receipt| {
             let (client, message) = (&self.clients[r.client], messages[r.id.as_str()]);
-            message.user != client.user || message.device.is_some_and(|d| d != client.device)
+            match message.client {
+                Some(c) => c != r.client,
+                None => !message.is_for(client.user, client.device),
+            }
         };
-        self.receipts.iter().filter(stray).map(|r| format!("client {} got {}", r.client, r.id)).collect()
+        let late = |r: &&crate::client::Receipt| {
+            self.recalled.get(&r.id).is_some_and(|recalled| r.at > recalled + RECALL_MS) && !self.faults
+        };
+        let strays = self.receipts.iter().filter(stray).map(|r| format!("client {} got {}", r.client, r.id));
+        let late = self.receipts.iter().filter(late);
+        strays.chain(late.map(|r| format!("client {} got {} after it was taken back", r.client, r.id))).collect()
+    }
+
+    /// Where messages replaced one another until none was left to receive.
+    pub fn swallowed(&self) -> Vec<String> {
+        let mut groups: BTreeMap<(usize, u8, u8), bool> = BTreeMap::new();
+        for message in self.log.messages().filter(|m| m.ack && m.expires_ms == u64::MAX) {
+            if let Some(key) = message.collapse.filter(|_| !self.recalled.contains_key(&message.id)) {
+                let got =
+                    self.receipts.iter().any(|r| r.id == message.id && self.clients[r.client].user == message.user);
+                *groups.entry((message.user, message.lane as u8, key)).or_default() |= got;
+            }
+        }
+        groups.into_iter().filter(|(_, got)| !got).map(|(key, _)| format!("nothing was left of {key:?}")).collect()
     }
 
     /// Where a session got pushes of one user and lane in another order than they were produced. Those accepted while the
@@ -72,17 +116,21 @@ impl World {
             }
         }
         let mut seen = BTreeSet::new();
-        let mut last: BTreeMap<(usize, u8), (usize, &str)> = BTreeMap::new();
+        let mut last: BTreeMap<(usize, u8, bool), (usize, &str)> = BTreeMap::new();
         let mut found = Vec::new();
         for receipt in &self.receipts {
             let (at, message) = places[receipt.id.as_str()];
             if message.accepted_ms < self.conns[receipt.conn].attached_ms
                 || !message.ack
+                || message.collapse.is_some()
+                || message.client.is_some()
+                || message.others.contains(&self.clients[receipt.client].user)
                 || !seen.insert((receipt.client, receipt.id.as_str()))
             {
                 continue;
             }
-            let newest = last.entry((receipt.conn, message.lane as u8)).or_insert((at, &receipt.id));
+            let newest =
+                last.entry((receipt.conn, message.lane as u8, message.everyone.is_some())).or_insert((at, &receipt.id));
             if newest.0 > at {
                 found.push(format!("conn {} got {} after {} at {}", receipt.conn, receipt.id, newest.1, receipt.at));
             }

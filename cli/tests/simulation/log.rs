@@ -8,7 +8,7 @@ use pushgate_dispatcher::{
     seams::UserKey,
 };
 use pushgate_protocol::{
-    ids::{AppId, DeviceId, MessageId, UserId},
+    ids::{AppId, BootId, DeviceId, MessageId, SessionId, UserId},
     link::{Lane, OutboxPolicy},
     result::{Class, ResultInfo},
     wire::v1,
@@ -21,6 +21,16 @@ pub struct Message {
     pub user: usize,
     /// For one device of the user.
     pub device: Option<usize>,
+    /// For these users too.
+    pub others: Vec<usize>,
+    /// For every user but these, and not for `user` in particular.
+    pub everyone: Option<Vec<usize>>,
+    /// For the session that this client has when the message is accepted.
+    pub client: Option<usize>,
+    /// That session.
+    pub session: Option<SessionId>,
+    /// A later one of the user with this key takes its place.
+    pub collapse: Option<u8>,
     pub ack: bool,
     pub lane: Lane,
     pub policy: OutboxPolicy,
@@ -36,23 +46,46 @@ impl Message {
         UserKey { app: parsed.0.expect("a short text"), user: parsed.1.expect("a short text") }
     }
 
-    pub fn recipient(&self) -> String {
-        match self.device {
-            Some(device) => format!("u{}/d{device}", self.user),
-            None => format!("u{}", self.user),
+    /// What results call its recipients.
+    pub fn recipients(&self) -> Vec<String> {
+        self.deliveries(Token(0)).iter().map(recipient_of).collect()
+    }
+
+    /// Whether it is for this user's device.
+    pub fn is_for(&self, user: usize, device: usize) -> bool {
+        match &self.everyone {
+            Some(exclude) => !exclude.contains(&user),
+            None => self.others.contains(&user) || user == self.user && self.device.is_none_or(|d| d == device),
         }
     }
 
-    pub fn delivery(&self, token: Token) -> Delivery {
-        let id = MessageId::parse(&self.id).expect("a short text");
+    pub fn deliveries(&self, token: Token) -> Vec<Delivery> {
+        if let Some(exclude) = &self.everyone {
+            let exclude = exclude.iter().map(|u| Self::key(*u).user).collect();
+            let key = UserKey::everyone(Self::key(0).app);
+            return vec![self.delivery(token, key, DeliveryTarget::Everyone(exclude))];
+        }
+        if self.client.is_some() {
+            let session = self.session.unwrap_or(SessionId { boot: BootId(1), serial: 1 });
+            let user = UserId::parse(&session.to_string()).expect("a short text");
+            let key = UserKey { user, ..Self::key(0) };
+            return vec![self.delivery(token, key, DeliveryTarget::Session(session))];
+        }
         let device = self.device.map(|d| DeviceId::parse(&format!("d{d}")).expect("a short text"));
         let target = device.map_or(DeliveryTarget::User, DeliveryTarget::Device);
+        let first = self.delivery(token, Self::key(self.user), target);
+        let others = self.others.iter().map(|u| self.delivery(token, Self::key(*u), DeliveryTarget::User));
+        std::iter::once(first).chain(others).collect()
+    }
+
+    fn delivery(&self, token: Token, user: UserKey, target: DeliveryTarget) -> Delivery {
+        let id = MessageId::parse(&self.id).expect("a short text");
         let body = "x".repeat(self.bytes);
         let tail = v1::tail(&self.id, 0, "user", None, Some(&body), None);
         Delivery {
             token,
             key: target.key(&id),
-            user: Self::key(self.user),
+            user,
             id,
             target,
             platforms: 0,
@@ -60,7 +93,7 @@ impl Message {
             policy: self.policy,
             ack: self.ack,
             expires_ms: self.expires_ms,
-            collapse: None,
+            collapse: self.collapse.map(|key| format!("{}{key}", self.lane.as_str())),
             info: ResultInfo {
                 occurrence: None,
                 lane: self.lane,
@@ -72,6 +105,14 @@ impl Message {
             attempt: 1,
             tail: Bytes::from(tail),
         }
+    }
+}
+
+/// What results call the recipient of a delivery.
+pub fn recipient_of(delivery: &Delivery) -> String {
+    match &delivery.target {
+        DeliveryTarget::Device(device) => format!("{}/{device}", delivery.user.user),
+        _ => delivery.user.user.to_string(),
     }
 }
 

@@ -54,6 +54,7 @@ fn run(seed: u64, plan: Plan, traced: bool) -> (World, Vec<String>) {
         complaints = world.complaints();
     }
     complaints.extend(world.strays());
+    complaints.extend(world.swallowed());
     if !plan.faults {
         complaints.extend(world.disorder());
     }

@@ -1,19 +1,22 @@
 //! Streams, marks and results as a durable store keeps them, after the text of the seams.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pushgate_dispatcher::{
     core::worker::{Finished, ReadRequest},
-    seams::{DeliveryKey, Mark, MarkQuery, StoredPush, StreamOp, StreamOutcome, StreamPage, UserKey},
+    seams::{AllPage, DeliveryKey, Mark, MarkQuery, StoredPush, StreamOp, StreamOutcome, StreamPage, UserKey},
+    seen::SeenRuns,
 };
-use pushgate_protocol::result::State;
+use pushgate_protocol::{link::Place, result::State};
 
 /// What survives every crash.
 #[derive(Default)]
 pub struct Store {
     streams: BTreeMap<UserKey, BTreeMap<u64, StoredPush>>,
     marks: BTreeMap<(UserKey, DeliveryKey), Mark>,
-    deferred: BTreeMap<(UserKey, u64), u64>,
+    /// Numbers taken, by episode.
+    deferred: BTreeMap<(UserKey, u64), BTreeSet<u64>>,
+    pub seen: BTreeMap<UserKey, SeenRuns>,
     next: u64,
     /// States of each message and recipient, in the order recorded.
     pub results: BTreeMap<(String, String), Vec<State>>,
@@ -32,8 +35,7 @@ impl Store {
         match op {
             StreamOp::Append { user, push, deferred } => {
                 if let Some(tag) = deferred {
-                    let count = self.deferred.entry((user.clone(), tag.episode)).or_default();
-                    *count = (*count).max(tag.k + 1);
+                    self.deferred.entry((user.clone(), tag.episode)).or_default().insert(tag.k);
                 }
                 if let Some(&mark @ (Mark::Delivered | Mark::Ended)) = self.marks.get(&(user.clone(), push.key)) {
                     return StreamOutcome::AlreadyEnded(mark);
@@ -44,8 +46,9 @@ impl Store {
                     known.returned = push.returned.or(known.returned);
                     return StreamOutcome::Appended { evicted: Vec::new() };
                 }
+                let collapses = |e: &StoredPush| e.collapse.is_some() && e.collapse == push.collapse;
                 let expired: Vec<u64> =
-                    stream.iter().filter(|(_, e)| e.expires_ms <= now_ms).map(|(at, _)| *at).collect();
+                    stream.iter().filter(|(_, e)| e.expires_ms <= now_ms || collapses(e)).map(|(at, _)| *at).collect();
                 let evicted: Vec<_> = expired.iter().filter_map(|at| stream.remove(at)).collect();
                 self.next += 1;
                 stream.insert(self.next, *push);
@@ -69,6 +72,20 @@ impl Store {
                 stream.values_mut().filter(|e| e.key == key).for_each(|e| e.returned = Some(returned));
                 StreamOutcome::Tagged
             }
+            StreamOp::Publish { user, push } => {
+                let key = push.key;
+                let append = StreamOp::Append { user: user.clone(), push, deferred: None };
+                let StreamOutcome::Appended { evicted } = self.apply_one(append, now_ms) else {
+                    return StreamOutcome::AlreadyEnded(self.marks[&(user, key)]);
+                };
+                let stream = &self.streams[&user];
+                let position = stream.iter().find(|(_, e)| e.key == key).map_or(0, |(at, _)| *at);
+                let before = stream.range(..position).next_back().map_or(0, |(at, _)| *at);
+                StreamOutcome::Published { place: Place { position, before }, evicted }
+            }
+            StreamOp::Seen { user, place, .. } => {
+                StreamOutcome::Seen { fresh: self.seen.entry(user).or_default().add(place) }
+            }
         }
     }
 
@@ -85,8 +102,19 @@ impl Store {
                 false => page.expired.push(entry.clone()),
             }
         }
-        page.deferred = self.deferred.get(&(read.user.clone(), read.episode)).copied().unwrap_or(0);
+        page.deferred = self.deferred.get(&(read.user.clone(), read.episode)).map_or(0, |ks| ks.len() as u64);
         page
+    }
+
+    pub fn read_all(&self, read: &ReadRequest, now_ms: u64) -> AllPage {
+        let everyone = ReadRequest { user: UserKey::everyone(read.user.app.clone()), ..read.clone() };
+        let seen = self.seen.get(&read.user).cloned().unwrap_or_default();
+        AllPage::of(self.read(&everyone, now_ms), read.after, &seen, &read.user.user)
+    }
+
+    /// A state that a caller recorded.
+    pub fn note(&mut self, id: &str, recipient: &str, state: State) {
+        self.results.entry((id.into(), recipient.into())).or_default().push(state);
     }
 
     pub fn publish(&mut self, finished: &[Finished]) {
@@ -101,7 +129,9 @@ impl Store {
 
     /// What lies in streams and has not expired.
     pub fn stored(&self, now_ms: u64) -> Vec<String> {
-        let entries = self.streams.iter().flat_map(|(user, s)| s.values().map(move |e| (user, e)));
+        // What went to everyone stays until it expires.
+        let of_users = self.streams.iter().filter(|(user, _)| !user.user.is_everyone());
+        let entries = of_users.flat_map(|(user, s)| s.values().map(move |e| (user, e)));
         entries.filter(|(_, e)| e.expires_ms > now_ms).map(|(user, e)| format!("{} of {}", e.id, user.user)).collect()
     }
 }

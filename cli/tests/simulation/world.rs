@@ -26,12 +26,13 @@ use crate::{
 pub const STORM_MS: u64 = 15_000;
 const DISPATCHERS: usize = 2;
 const GATEWAYS: usize = 2;
-const USERS: usize = 6;
+pub const USERS: usize = 6;
 const PARTITIONS: u32 = 6;
 
 /// Something that happens at a moment.
 pub enum Event {
     Append(Message),
+    Recall(usize),
     Fault(Fault),
     Rebalance,
     StartDispatcher { d: usize },
@@ -104,6 +105,9 @@ pub struct World {
     /// Messages acknowledged for a lost link: nobody holds what results repeat of them.
     pub acknowledged_for: BTreeSet<String>,
     pub dispatcher_died: bool,
+    /// When messages were taken back.
+    pub recalled: BTreeMap<String, u64>,
+    pub faults: bool,
     pub lines: Option<Vec<String>>,
 }
 
@@ -145,6 +149,8 @@ impl World {
             receipts: Vec::new(),
             acknowledged_for: BTreeSet::new(),
             dispatcher_died: false,
+            recalled: BTreeMap::new(),
+            faults: plan.faults,
             lines: traced.then(Vec::new),
         };
         (0..GATEWAYS).for_each(|g| world.start_gateway(g));
@@ -158,6 +164,10 @@ impl World {
             let at = self.random.between(1, STORM_MS);
             let message = self.message(n, at);
             self.at(at, Event::Append(message));
+        }
+        for _ in 0..self.random.below(4) {
+            let (at, n) = (self.random.between(500, STORM_MS), self.random.below(120) as usize);
+            self.at(at, Event::Recall(n));
         }
         for client in 0..self.clients.len() {
             let mut at = 0;
@@ -191,13 +201,28 @@ impl World {
         let client = self.random.below(self.clients.len() as u64) as usize;
         let (user, device) = (self.clients[client].user, self.clients[client].device);
         let large = self.slow_clients && self.random.one_in(2);
+        let kind = self.random.below(12);
+        let other = self.random.below(USERS as u64) as usize;
+        let collapse = (kind == 3).then_some(self.random.below(2) as u8);
         Message {
             id: format!("m{n}"),
-            user,
-            device: self.random.one_in(6).then_some(device),
+            // All messages to everyone lie in one partition of their lane.
+            user: if kind == 1 { 0 } else { user },
+            device: (kind > 9).then_some(device),
+            others: if kind == 0 && other != user { vec![other] } else { Vec::new() },
+            everyone: (kind == 1).then(|| if other > 3 { vec![other] } else { Vec::new() }),
+            client: (kind == 2).then_some(client),
+            session: None,
+            collapse,
             ack: !self.random.one_in(10),
             lane: if self.random.one_in(3) { Lane::High } else { Lane::Normal },
-            policy: if self.random.one_in(3) { OutboxPolicy::DropOldest } else { OutboxPolicy::Close },
+            policy: if collapse.is_some() {
+                OutboxPolicy::Collapse
+            } else if self.random.one_in(3) {
+                OutboxPolicy::DropOldest
+            } else {
+                OutboxPolicy::Close
+            },
             accepted_ms: at,
             expires_ms: if self.random.one_in(12) { at + self.random.between(10, 3_000) } else { u64::MAX },
             bytes: if large { 30_000 } else { 10 },
@@ -256,7 +281,10 @@ impl World {
 
     fn happen(&mut self, event: Event) {
         match event {
-            Event::Append(message) => {
+            Event::Recall(n) => self.recall(n),
+            Event::Append(mut message) => {
+                let conn = message.client.and_then(|client| self.clients[client].conn);
+                message.session = conn.and_then(|conn| self.conns[conn].session);
                 self.trace(|| format!("accepted: {message:?}"));
                 self.log.append(message);
             }

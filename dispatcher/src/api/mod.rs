@@ -11,6 +11,7 @@ mod lookup;
 mod metrics;
 mod probes;
 mod problem;
+mod recall;
 mod send;
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -30,7 +31,7 @@ pub use self::{key_metrics::KeyMetrics, metrics::ApiMetrics};
 use crate::{
     health::Health,
     limits::{REST_BODY_KIB_MAX, REST_BODY_TIMEOUT_MS, REST_STORE_TIMEOUT_MS},
-    seams::{Intake, MessageStore},
+    seams::{Intake, MessageStore, Recalls, Streams},
 };
 
 /// Unix milliseconds.
@@ -45,6 +46,10 @@ pub struct ApiState {
     pub intake: Arc<dyn Intake>,
     /// Idempotency keys, and what became of messages.
     pub messages: Arc<dyn MessageStore>,
+    /// What is stored for users.
+    pub streams: Arc<dyn Streams>,
+    /// What is under way to users.
+    pub recalls: Arc<dyn Recalls>,
     /// What fails.
     pub health: Arc<Health>,
     /// What `/metrics` shows.
@@ -88,13 +93,13 @@ pub fn router(state: ApiState) -> Router {
 fn routes(state: ApiState, patience: Patience) -> Router {
     let cors = CorsLayer::new()
         .allow_origin(state.cors_origins.clone())
-        .allow_methods([Method::GET, Method::POST])
+        .allow_methods([Method::GET, Method::POST, Method::DELETE])
         .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE]);
     let api = Api { given: state, bodies: Arc::new(Semaphore::new(REST_BODY_KIB_MAX)), patience };
     Router::new()
         .route("/v1/messages", post(send::one))
         .route("/v1/messages/batch", post(send::batch))
-        .route("/v1/messages/{id}", get(lookup::message))
+        .route("/v1/messages/{id}", get(lookup::message).delete(recall::message))
         .route("/healthz", get(probes::healthz))
         .route("/readyz", get(probes::readyz))
         .route("/metrics", get(probes::metrics))

@@ -34,6 +34,7 @@ use self::{
 };
 use crate::{
     api::{ApiMetrics, ApiState, KeyMetrics, router},
+    classes::{ClassConfig, Classes},
     clock::SteadyClock,
     config::{DispatcherConfig, MemberConfig, RedisConfig, StoreConfig},
     decode::Decoder,
@@ -59,6 +60,8 @@ pub struct DispatcherParts {
     pub redis: RedisConfig,
     /// `[[members]]`
     pub members: Vec<MemberConfig>,
+    /// `[[classes]]`
+    pub classes: Vec<ClassConfig>,
     /// The key of node links.
     pub link_key: Arc<[u8]>,
     /// Tenants.
@@ -146,8 +149,8 @@ pub async fn start(parts: DispatcherParts) -> Result<RunningDispatcher, BootErro
         workers,
         routing: Arc::clone(&routing),
         sources: backends.sources,
-        decoder: Decoder::new(default_app, backends.origins),
-        streams: backends.streams,
+        decoder: Decoder::new(default_app, backends.origins).with_classes(Classes::new(&parts.classes)),
+        streams: Arc::clone(&backends.streams),
         messages: Arc::clone(&backends.messages),
         results: backends.results,
         clock: Arc::clone(&clock),
@@ -162,6 +165,8 @@ pub async fn start(parts: DispatcherParts) -> Result<RunningDispatcher, BootErro
         apps: parts.apps.clone(),
         intake: backends.intake,
         messages: backends.messages,
+        streams: backends.streams,
+        recalls: Arc::new(pipeline.mailboxes.clone()),
         health,
         metrics: ApiMetrics::register(&mut registry),
         registry: Arc::new(registry),

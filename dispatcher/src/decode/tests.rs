@@ -105,6 +105,38 @@ fn a_poison_record_says_what_is_wrong_and_where_it_came_from() {
 }
 
 #[test]
+fn everyone_is_one_delivery_under_a_name_that_is_no_users() {
+    let all = deliveries(&json!({
+        "app": "shop", "id": "m1", "content": {"title": "T"}, "class": "state",
+        "to": {"all": true, "exclude": ["u9"], "platforms": ["web"]}
+    }));
+    let [one] = &all[..] else { panic!("{all:?}") };
+    assert!(one.user.user.is_everyone());
+    assert!(matches!(&one.target, DeliveryTarget::Everyone(exclude) if exclude[0].as_str() == "u9"));
+    assert!(String::from_utf8_lossy(&one.tail).contains(r#""stream":"all""#));
+    for to in [
+        json!({"users": ["*"]}),
+        json!({"devices": [{"user": "*", "device": "d"}]}),
+        json!({"all": true, "users": ["u1"]}),
+    ] {
+        let value = json!({"app": "shop", "to": to, "content": {"title": "T"}}).to_string();
+        assert!(decoder().deliveries(Lane::Low, &record(value)).is_err(), "{to}");
+    }
+}
+
+#[test]
+fn a_class_that_is_redacted_never_reaches_the_dead_letters() {
+    let redacted =
+        crate::classes::ClassConfig { name: pushgate_protocol::result::Class::Marketing, outbox: None, redact: true };
+    let decoder = decoder().with_classes(crate::classes::Classes::new(&[redacted]));
+    let dead = |class: &str| {
+        let value = json!({"class": class, "to": {"users": [7]}, "content": {"title": "T"}}).to_string();
+        decoder.deliveries(Lane::Low, &record(value)).unwrap_err().dead.value
+    };
+    assert!(dead("marketing").is_empty() && dead("otp").is_empty() && !dead("state").is_empty());
+}
+
+#[test]
 fn a_record_of_a_later_version_is_held_for_an_hour() {
     let refused = refused(r#"{"v":2}"#);
     assert_eq!(refused.hold_until_ms, Some(1_000_000 + 3_600_000));

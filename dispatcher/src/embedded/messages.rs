@@ -22,8 +22,10 @@ use super::{
 };
 use crate::{
     limits,
-    seams::{BoxFuture, MessageStore, MessageView, RecipientView, Reservation, StateChange, StateEntry, StoreError},
-    states::{MessageBounds, enters, is_end},
+    seams::{
+        BoxFuture, Count, MessageStore, MessageView, RecipientView, Reservation, StateChange, StateEntry, StoreError,
+    },
+    states::{MessageBounds, enters, is_end, may_start},
 };
 
 /// [`MessageStore`] on an [`EmbeddedStore`].
@@ -81,6 +83,11 @@ impl MessageStore for EmbeddedMessages {
         })
     }
 
+    fn count(&self, counts: Vec<Count>) -> BoxFuture<'_, Result<(), StoreError>> {
+        let tables = self.tables.clone();
+        self.store.update(move |turn| counts.into_iter().try_for_each(|count| tables.count(turn, &count)))
+    }
+
     fn message(
         &self,
         app: AppId,
@@ -123,6 +130,20 @@ impl MessageStore for EmbeddedMessages {
 }
 
 impl Tables {
+    fn count(&self, turn: &Turn<'_>, count: &Count) -> Result<(), StoreError> {
+        let prefix = prefix_of(&count.app, &count.message);
+        let known = self.head(&prefix)?;
+        let mut writes = Vec::new();
+        if known.is_none() && self.reserved(&prefix)?.is_none() {
+            writes.push(self.due.add(count.time_ms.saturating_add(self.bounds.keep_ms), &prefix));
+        }
+        let mut head = known.unwrap_or_default();
+        head.counts[count.state as usize - 1] += count.recipients;
+        head.touched_ms = head.touched_ms.max(count.time_ms);
+        writes.push(Write::put(&self.messages, head_key(&prefix), head.encode()));
+        turn.write(writes)
+    }
+
     fn record(&self, turn: &Turn<'_>, change: StateChange) -> Result<(), StoreError> {
         let prefix = prefix_of(&change.app, &change.message);
         let known = self.head(&prefix)?;
@@ -147,6 +168,8 @@ impl Tables {
             row.history.push(entry);
             row = RecipientView { state: change.state, reason: change.reason, ..row };
             writes.push(Write::put(&self.messages, key, encode_recipient(&row)));
+        } else if !may_start(change.state) {
+            return Ok(());
         } else if head.rows < self.bounds.recipients as u64 {
             head.count(None, change.state);
             let (recipient, channel, state) = (change.recipient, change.channel.to_owned(), change.state);

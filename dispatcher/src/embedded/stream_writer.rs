@@ -1,19 +1,20 @@
 //! Changes to one user's stream, on the writer's thread: each is one batch, so a crash leaves all of it or nothing.
 
 use fjall::Slice;
-use pushgate_protocol::ids::SessionId;
+use pushgate_protocol::{ids::SessionId, link::Place};
 
 use super::{
     commit::{Turn, Write, unavailable},
     stream_state::StreamState,
     streams::{
-        Tables, collapse_key, damaged, decode_push, decode_state, entry_key, index_key, position_of, state_key,
-        user_prefix,
+        Tables, collapse_key, damaged, decode_push, decode_seen, decode_state, entry_key, index_key, position_of,
+        seen_key, state_key, user_prefix,
     },
 };
 use crate::{
     limits,
     seams::{DeferredTag, DeliveryKey, Mark, StoreError, StoredPush, StreamOp, StreamOutcome},
+    seen::SeenRuns,
     stored,
 };
 
@@ -28,12 +29,13 @@ struct Change<'a> {
 impl Tables {
     /// Applies one operation.
     pub(super) fn apply(&self, turn: &Turn<'_>, op: StreamOp, now_ms: u64) -> Result<StreamOutcome, StoreError> {
-        let (StreamOp::Append { user, .. } | StreamOp::Settle { user, .. } | StreamOp::Tag { user, .. }) = &op;
         let mut prefix = Vec::new();
-        user_prefix(user, &mut prefix);
+        user_prefix(op.user(), &mut prefix);
         let mut change = Change::of(self, prefix)?;
         let outcome = match op {
-            StreamOp::Append { push, deferred, .. } => change.append(&push, deferred, now_ms)?,
+            StreamOp::Append { push, deferred, .. } => change.append(&push, deferred, now_ms)?.0,
+            StreamOp::Publish { push, .. } => change.publish(&push, now_ms)?,
+            StreamOp::Seen { place, expires_ms, .. } => change.see(place, expires_ms, now_ms)?,
             StreamOp::Settle { key, mark, .. } => change.settle(key, mark)?,
             StreamOp::Tag { key, returned, .. } => change.tag(key, returned)?,
         };
@@ -65,13 +67,13 @@ impl<'a> Change<'a> {
         push: &StoredPush,
         deferred: Option<DeferredTag>,
         now_ms: u64,
-    ) -> Result<StreamOutcome, StoreError> {
+    ) -> Result<(StreamOutcome, u64), StoreError> {
         let counted = deferred.is_some_and(|tag| self.state.defer(tag, now_ms));
         if let Some(mark @ (Mark::Delivered | Mark::Ended)) = self.tables.mark(&self.prefix, push.key)? {
             if counted {
                 self.put_state(now_ms.saturating_add(limits::STREAM_EPISODE_KEEP_MS));
             }
-            return Ok(StreamOutcome::AlreadyEnded(mark));
+            return Ok((StreamOutcome::AlreadyEnded(mark), 0));
         }
         self.writes.push(self.tables.set_mark(&self.prefix, push.key, Mark::Stored));
         if let Some((position, value)) = self.find(push.key)? {
@@ -81,7 +83,7 @@ impl<'a> Change<'a> {
             if counted {
                 self.put_state(now_ms.saturating_add(limits::STREAM_EPISODE_KEEP_MS));
             }
-            return Ok(StreamOutcome::Appended { evicted: Vec::new() });
+            return Ok((StreamOutcome::Appended { evicted: Vec::new() }, position));
         }
         let mut evicted = Vec::new();
         let collapsed = match &push.collapse {
@@ -92,7 +94,33 @@ impl<'a> Change<'a> {
         self.evict(position, collapsed, now_ms, &mut evicted)?;
         let keep_ms = push.expires_ms.min(now_ms.saturating_add(limits::STREAM_KEEP_MS_MAX)).max(now_ms);
         self.put_state(keep_ms.saturating_add(limits::STREAM_EPISODE_KEEP_MS));
-        Ok(StreamOutcome::Appended { evicted })
+        Ok((StreamOutcome::Appended { evicted }, position))
+    }
+
+    fn publish(&mut self, push: &StoredPush, now_ms: u64) -> Result<StreamOutcome, StoreError> {
+        let (StreamOutcome::Appended { evicted }, position) = self.append(push, None, now_ms)? else {
+            let mark = self.tables.mark(&self.prefix, push.key)?.unwrap_or(Mark::Ended);
+            return Ok(StreamOutcome::AlreadyEnded(mark));
+        };
+        // Rows that this change removes can still be read: a place may begin at one.
+        let below = entry_key(&self.prefix, 0)..entry_key(&self.prefix, position);
+        let before = self.tables.streams.range(below).next_back();
+        let before = before.map(|row| row.key().map_err(|e| unavailable(&e)).and_then(|key| position_of(&key)));
+        let place = Place { position, before: before.transpose()?.unwrap_or(0) };
+        Ok(StreamOutcome::Published { place, evicted })
+    }
+
+    fn see(&mut self, place: Place, expires_ms: u64, now_ms: u64) -> Result<StreamOutcome, StoreError> {
+        let key = seen_key(&self.prefix);
+        let known = self.tables.streams.get(&key).map_err(|e| unavailable(&e))?;
+        let (until_ms, mut runs) = known.map_or(Ok((0, SeenRuns::default())), |value| decode_seen(&value))?;
+        let keep_ms = expires_ms.min(now_ms.saturating_add(limits::STREAM_KEEP_MS_MAX));
+        let until_ms = until_ms.max(keep_ms.saturating_add(limits::STREAM_EPISODE_KEEP_MS));
+        let fresh = runs.add(place);
+        let value = [&until_ms.to_le_bytes()[..], &runs.encode()].concat();
+        self.writes.push(Write::put(&self.tables.streams, key, value));
+        self.put_state(until_ms);
+        Ok(StreamOutcome::Seen { fresh })
     }
 
     fn settle(&mut self, key: DeliveryKey, mark: Mark) -> Result<StreamOutcome, StoreError> {
@@ -121,6 +149,12 @@ impl<'a> Change<'a> {
     fn sweep(&mut self, now_ms: u64) -> Result<(), StoreError> {
         self.state.due_ms = 0;
         let mut until_ms = self.state.forget_episodes(now_ms).unwrap_or(0);
+        let seen = self.tables.streams.get(seen_key(&self.prefix)).map_err(|e| unavailable(&e))?;
+        match seen.map(|value| decode_seen(&value)).transpose()? {
+            Some((seen_ms, _)) if seen_ms > now_ms => until_ms = until_ms.max(seen_ms),
+            Some(_) => self.writes.push(Write::delete(&self.tables.streams, seen_key(&self.prefix))),
+            None => {}
+        }
         for row in self.tables.streams.range(self.entries_from(self.state.first)) {
             let (row, value) = row.into_inner().map_err(|e| unavailable(&e))?;
             let push = decode_push(&value)?;

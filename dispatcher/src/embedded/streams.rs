@@ -1,7 +1,8 @@
 //! Streams and marks on the embedded store.
 //!
 //! Keys of keyspace `streams` start with `app 00 user 00` (ids hold no control characters), then: `01` state · `02`
-//! position: entry · `03` delivery key: position · `04` collapse key: position. Marks lie in two keyspaces, those of window
+//! position: entry · `03` delivery key: position · `04` collapse key: position · `05` what the user has had of the messages to
+//! everyone, after the time until which it matters. Marks lie in two keyspaces, those of window
 //! `n` in the one of `n mod 2`, which is cleared when the next window begins. All changes are made on the writer's
 //! thread, one user after another, so they need no lock and see each other before they are durable; reads see only
 //! what is durable.
@@ -25,6 +26,7 @@ use crate::{
         BoxFuture, DeliveryKey, Mark, MarkQuery, StoreError, StoredPush, StreamOp, StreamOutcome, StreamPage, Streams,
         UserKey,
     },
+    seen::SeenRuns,
     stored::{self, StreamBounds},
 };
 
@@ -134,6 +136,16 @@ impl Streams for EmbeddedStreams {
     ) -> BoxFuture<'_, Result<StreamPage, StoreError>> {
         Box::pin(async move { self.read_page(&user, after, limit, episode, now_ms) })
     }
+
+    fn seen(&self, user: UserKey) -> BoxFuture<'_, Result<SeenRuns, StoreError>> {
+        Box::pin(async move {
+            let mut prefix = Vec::new();
+            user_prefix(&user, &mut prefix);
+            let seen =
+                self.store.durable().get(&self.tables.streams, seen_key(&prefix)).map_err(|e| unavailable(&e))?;
+            seen.map_or(Ok(SeenRuns::default()), |seen| Ok(decode_seen(&seen)?.1))
+        })
+    }
 }
 
 impl Tables {
@@ -213,6 +225,13 @@ pub(super) fn decode_push(value: &[u8]) -> Result<StoredPush, StoreError> {
     stored::decode(&Bytes::copy_from_slice(value)).map_err(|e| damaged(e.to_string()))
 }
 
+/// Until when it matters, and the runs.
+pub(super) fn decode_seen(value: &[u8]) -> Result<(u64, SeenRuns), StoreError> {
+    let parts = value.split_first_chunk::<8>();
+    let runs = parts.and_then(|(until_ms, runs)| Some((u64::from_le_bytes(*until_ms), SeenRuns::decode(runs)?)));
+    runs.ok_or_else(|| damaged(format!("what a user has had lies in {} strange bytes", value.len())))
+}
+
 pub(super) fn damaged(detail: String) -> StoreError {
     StoreError::Damaged { what: "the embedded store", detail }
 }
@@ -235,6 +254,10 @@ pub(super) fn entry_key(prefix: &[u8], position: u64) -> Vec<u8> {
 
 pub(super) fn index_key(prefix: &[u8], key: DeliveryKey) -> Vec<u8> {
     [prefix, &[3], &key.0].concat()
+}
+
+pub(super) fn seen_key(prefix: &[u8]) -> Vec<u8> {
+    [prefix, &[5]].concat()
 }
 
 pub(super) fn collapse_key(prefix: &[u8], collapse: &str) -> Vec<u8> {

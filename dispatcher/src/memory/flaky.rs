@@ -11,9 +11,10 @@ use pushgate_protocol::{
 };
 
 use crate::seams::{
-    BoxFuture, Mark, MarkQuery, MessageStore, MessageView, Reservation, StateChange, StoreError, StreamOp,
+    BoxFuture, Count, Mark, MarkQuery, MessageStore, MessageView, Reservation, StateChange, StoreError, StreamOp,
     StreamOutcome, StreamPage, Streams, UserKey,
 };
+use crate::seen::SeenRuns;
 
 /// How one call fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,11 +70,19 @@ impl<T: Streams> Streams for Flaky<T> {
     ) -> BoxFuture<'_, Result<StreamPage, StoreError>> {
         Box::pin(self.call(Box::pin(async move { self.inner.read(user, after, limit, episode, now_ms).await })))
     }
+
+    fn seen(&self, user: UserKey) -> BoxFuture<'_, Result<SeenRuns, StoreError>> {
+        Box::pin(self.call(Box::pin(async move { self.inner.seen(user).await })))
+    }
 }
 
 impl<T: MessageStore> MessageStore for Flaky<T> {
     fn record(&self, changes: Vec<StateChange>) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(self.call(Box::pin(async move { self.inner.record(changes).await })))
+    }
+
+    fn count(&self, counts: Vec<Count>) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.call(Box::pin(async move { self.inner.count(counts).await })))
     }
 
     fn message(

@@ -12,8 +12,10 @@ use pushgate_protocol::{
 };
 
 use crate::{
-    seams::{BoxFuture, MessageStore, MessageView, RecipientView, Reservation, StateChange, StateEntry, StoreError},
-    states::{MessageBounds, enters, is_end},
+    seams::{
+        BoxFuture, Count, MessageStore, MessageView, RecipientView, Reservation, StateChange, StateEntry, StoreError,
+    },
+    states::{MessageBounds, enters, is_end, may_start},
 };
 
 /// [`MessageStore`] in memory. Nothing is forgotten: simulations are short.
@@ -57,6 +59,13 @@ impl MessageStore for MemoryMessages {
         Box::pin(async { Ok(()) })
     }
 
+    fn count(&self, counts: Vec<Count>) -> BoxFuture<'_, Result<(), StoreError>> {
+        for count in counts {
+            self.with(&count.app, &count.message, |m| *m.counts.entry(count.state).or_default() += count.recipients);
+        }
+        Box::pin(async { Ok(()) })
+    }
+
     fn message(
         &self,
         app: AppId,
@@ -93,6 +102,9 @@ impl Message {
     fn record(&mut self, change: StateChange, rows_max: usize) {
         let key = (change.recipient.clone(), change.channel);
         let Some(at) = self.index.get(&key).copied() else {
+            if !may_start(change.state) {
+                return;
+            }
             if self.rows.len() < rows_max {
                 self.index.insert(key, self.rows.len());
                 let history = vec![StateEntry { state: change.state, time_ms: change.time_ms }];

@@ -5,11 +5,14 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+use pushgate_protocol::link::Place;
+
 use crate::{
     seams::{
         BoxFuture, DeliveryKey, Mark, MarkQuery, StoreError, StoredPush, StreamOp, StreamOutcome, StreamPage, Streams,
         UserKey,
     },
+    seen::SeenRuns,
     stored::{self, StreamBounds},
 };
 
@@ -25,6 +28,7 @@ struct User {
     entries: BTreeMap<u64, StoredPush>,
     marks: HashMap<(u64, DeliveryKey), Mark>,
     deferred: HashMap<u64, BTreeSet<u64>>,
+    seen: SeenRuns,
 }
 
 impl MemoryStreams {
@@ -68,6 +72,14 @@ impl Streams for MemoryStreams {
                 }
                 StreamOutcome::Tagged
             }),
+            StreamOp::Publish { user, push } => self.with(&user, |user| {
+                let key = push.key;
+                let outcome = user.append(*push, now_ms, &self.bounds);
+                user.published(key, outcome)
+            }),
+            StreamOp::Seen { user, place, .. } => {
+                self.with(&user, |user| StreamOutcome::Seen { fresh: user.seen.add(place) })
+            }
         };
         let outcomes = ops.into_iter().map(apply).collect();
         Box::pin(async { Ok(outcomes) })
@@ -97,6 +109,11 @@ impl Streams for MemoryStreams {
             page
         });
         Box::pin(async { Ok(page) })
+    }
+
+    fn seen(&self, user: UserKey) -> BoxFuture<'_, Result<SeenRuns, StoreError>> {
+        let seen = self.with(&user, |user| user.seen.clone());
+        Box::pin(async { Ok(seen) })
     }
 }
 
@@ -132,6 +149,17 @@ impl User {
         }
         self.marks.extend(evicted.iter().map(|push| ((window, push.key), Mark::Ended)));
         StreamOutcome::Appended { evicted }
+    }
+
+    /// The place of what was appended.
+    fn published(&self, key: DeliveryKey, outcome: StreamOutcome) -> StreamOutcome {
+        match (outcome, self.position(key)) {
+            (StreamOutcome::Appended { evicted }, Some(position)) => {
+                let before = self.entries.range(..position).next_back().map_or(0, |(before, _)| *before);
+                StreamOutcome::Published { place: Place { position, before }, evicted }
+            }
+            (outcome, _) => outcome,
+        }
     }
 
     fn oldest_leaves(&self, now_ms: u64, bounds: &StreamBounds) -> bool {

@@ -20,11 +20,11 @@ use super::{
     mailbox::{Inbox, Queued, WorkerEvent},
 };
 use crate::{
-    core::worker::{Delivery, Frames, LinkId, ReadId, Worker},
+    core::worker::{CHANNEL, Delivery, Frames, LinkId, ReadId, Worker},
     health::Health,
     limits,
     metrics::Metrics,
-    seams::{BoxFuture, Mark, StoreError, StreamOutcome, StreamPage, Streams},
+    seams::{AllPage, BoxFuture, DeliveryKey, Mark, StoreError, StreamOutcome, StreamPage, Streams, UserKey},
 };
 
 /// What a driver works with.
@@ -58,6 +58,7 @@ enum Reply {
     Marks(Result<Vec<Option<Mark>>, StoreError>),
     Applied(Result<Vec<StreamOutcome>, StoreError>),
     Page(ReadId, Result<StreamPage, StoreError>),
+    AllPage(ReadId, Result<AllPage, StoreError>),
 }
 
 /// Runs until it is stopped or its inbox is closed.
@@ -182,6 +183,16 @@ impl Driver {
                 self.links.remove(&link);
                 self.parts.worker.link_down(now_ms, link);
             }
+            WorkerEvent::Recall { app, id, recipients } => {
+                let worker = &mut self.parts.worker;
+                if recipients.is_empty() {
+                    worker.recall_early(now_ms, &app, &id);
+                }
+                for recipient in recipients {
+                    let key = DeliveryKey::of_recipient(id.as_str(), &recipient, CHANNEL);
+                    worker.recall(now_ms, UserKey { app: app.clone(), user: recipient.user }, key, &id);
+                }
+            }
             WorkerEvent::Frames { link, bytes } => self.frames(now_ms, link, &bytes),
         }
     }
@@ -213,6 +224,10 @@ impl Driver {
                 outages.seen(2, page.as_ref().err(), parts, now_ms);
                 parts.worker.page(now_ms, request, page);
             }
+            Reply::AllPage(request, page) => {
+                outages.seen(2, page.as_ref().err(), parts, now_ms);
+                parts.worker.page_all(now_ms, request, page);
+            }
         }
     }
 
@@ -237,6 +252,10 @@ impl Driver {
         for read in reads {
             let streams = Arc::clone(&self.parts.streams);
             let page = async move {
+                if read.everyone {
+                    let page = streams.read_all(read.user, read.after, read.limit, now_ms).await;
+                    return Reply::AllPage(read.id, page);
+                }
                 let page = streams.read(read.user, read.after, read.limit, read.episode, now_ms).await;
                 Reply::Page(read.id, page)
             };
@@ -267,6 +286,11 @@ impl Driver {
         let finished = self.parts.worker.take_finished();
         // Counted first: the finisher lowers the number as soon as it has them.
         self.parts.backlog.fetch_add(finished.len(), Ordering::Relaxed);
+        let counts = self.parts.worker.take_counts();
+        if !counts.is_empty() {
+            // As below: what is not counted then is counted with its repetition, if there is one.
+            let _ = self.parts.finished.send(Finished::Counts(counts));
+        }
         for finished in finished {
             // Without a finisher the process is going down and the records come again.
             let _ = self.parts.finished.send(Finished::State(finished));

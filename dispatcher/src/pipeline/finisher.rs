@@ -23,7 +23,7 @@ use crate::{
     health::Health,
     limits,
     metrics::Metrics,
-    seams::{BoxFuture, DeadRecord, MessageStore, ResultSink, StateChange, StoreError},
+    seams::{BoxFuture, Count, DeadRecord, MessageStore, ResultSink, StateChange, StoreError},
 };
 
 /// Something that ended, and the share it settles.
@@ -31,6 +31,8 @@ use crate::{
 pub enum Finished {
     /// A recipient entered a state.
     State(worker::Finished),
+    /// Unnamed recipients entered states.
+    Counts(Vec<Count>),
     /// A record that cannot be processed.
     Dead {
         /// The dead letter.
@@ -83,7 +85,7 @@ impl Finisher {
 
     async fn finish(&self, batch: &mut Vec<Finished>) {
         let (mut changes, mut records) = (Vec::new(), Vec::new());
-        let (mut dead, mut tokens) = (Vec::new(), Vec::new());
+        let (mut dead, mut tokens, mut counts) = (Vec::new(), Vec::new(), Vec::new());
         for finished in batch.drain(..) {
             match finished {
                 Finished::State(state) => {
@@ -91,6 +93,7 @@ impl Finisher {
                     records.push(state.record);
                     tokens.extend(state.token);
                 }
+                Finished::Counts(more) => counts.extend(more),
                 Finished::Dead { record, token } => {
                     dead.push(record);
                     tokens.push(token);
@@ -102,6 +105,8 @@ impl Finisher {
         let FinisherParts { messages, results, metrics, .. } = &self.parts;
         let of_message = |c: &StateChange| format!("message {} to {}", c.message, c.recipient.user);
         self.write("record message states", &changes, of_message, |all| messages.record(all)).await;
+        let of_count = |c: &Count| format!("message {}", c.message);
+        self.write("count recipients", &counts, of_count, |all| messages.count(all)).await;
         let of_result = |r: &ResultRecord| format!("a result of message {}", r.message);
         self.write("publish results", &records, of_result, |all| results.publish(all)).await;
         metrics.results.inc_by(ended as u64);

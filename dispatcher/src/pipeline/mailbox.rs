@@ -5,12 +5,17 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use pushgate_protocol::link::Lane;
+use pushgate_protocol::{
+    ids::{AppId, MessageId},
+    link::Lane,
+    result::Recipient,
+};
 use tokio::sync::mpsc;
 
 use crate::{
     core::worker::{Delivery, Frames, LinkId, LinkInfo, worker_of, worker_of_reference},
     limits,
+    seams::{BoxFuture, Recalls},
 };
 
 /// What reaches a worker besides deliveries. Its channel is bounded; a worker always empties it.
@@ -32,6 +37,15 @@ pub enum WorkerEvent {
     LinkDown {
         /// Its name.
         link: LinkId,
+    },
+    /// A message is taken back from these recipients, all of this worker; none: none are known yet.
+    Recall {
+        /// The app.
+        app: AppId,
+        /// The message.
+        id: MessageId,
+        /// Who.
+        recipients: Vec<Recipient>,
     },
     /// Whole frames from a link, all of this worker.
     Frames {
@@ -115,6 +129,25 @@ impl Mailboxes {
     /// The worker of a user.
     pub fn of_user(&self, app: &str, user: &str) -> usize {
         worker_of(app, user, self.0.len())
+    }
+}
+
+impl Recalls for Mailboxes {
+    fn recall(&self, app: AppId, id: MessageId, recipients: Vec<Recipient>) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let early = recipients.is_empty();
+            let mut of_worker = vec![Vec::new(); self.len()];
+            for recipient in recipients {
+                of_worker[self.of_user(app.as_str(), recipient.user.as_str())].push(recipient);
+            }
+            for (at, (mailbox, recipients)) in self.iter().zip(of_worker).enumerate() {
+                if !recipients.is_empty() || early && at == 0 {
+                    let event = WorkerEvent::Recall { app: app.clone(), id: id.clone(), recipients };
+                    // Without a worker the process is going down, and nothing is under way any more.
+                    let _ = mailbox.events.send(event).await;
+                }
+            }
+        })
     }
 }
 

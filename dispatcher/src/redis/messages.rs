@@ -21,12 +21,16 @@ use super::{
 };
 use crate::{
     limits,
-    seams::{BoxFuture, MessageStore, MessageView, RecipientView, Reservation, StateChange, StateEntry, StoreError},
-    states::{MessageBounds, is_end, may_follow},
+    seams::{
+        BoxFuture, Count, MessageStore, MessageView, RecipientView, Reservation, StateChange, StateEntry, StoreError,
+    },
+    states::{MessageBounds, is_end, may_follow, may_start},
 };
 
 /// A digit per state: whether it is an end.
 static ENDS: LazyLock<String> = LazyLock::new(|| State::ALL.into_iter().map(|s| digit(is_end(s))).collect());
+/// A digit per state: whether a history may start with it.
+static STARTS: LazyLock<String> = LazyLock::new(|| State::ALL.into_iter().map(|s| digit(may_start(s))).collect());
 /// A digit per pair of states: whether the second may follow the first.
 static FOLLOWS: LazyLock<String> = LazyLock::new(|| {
     let pairs = State::ALL.into_iter().flat_map(|from| State::ALL.map(|to| (from, to)));
@@ -48,6 +52,7 @@ impl RedisMessages {
     fn record_call(&self, prefix: &[u8], changes: &[&StateChange]) -> Cmd {
         let mut call = scripts::RECORD.call(&[&key(prefix, "h")]);
         call.arg(self.bounds.keep_ms).arg(self.bounds.recipients).arg(ENDS.as_str()).arg(FOLLOWS.as_str());
+        call.arg(STARTS.as_str());
         for change in changes {
             let mut step = vec![change.state as u8];
             step.extend_from_slice(&change.time_ms.to_le_bytes());
@@ -115,6 +120,20 @@ impl MessageStore for RedisMessages {
                 }
             }
             self.link.write(commands).await.map(drop)
+        })
+    }
+
+    fn count(&self, counts: Vec<Count>) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            for counts in counts.chunks(limits::REDIS_PIPELINE_MAX) {
+                let command = |count: &Count| {
+                    let mut call = scripts::COUNT.call(&[&key(&prefix_of(&count.app, &count.message), "h")]);
+                    call.arg(self.bounds.keep_ms).arg(count.state as u8).arg(count.recipients);
+                    (hash_of(&count.app, &count.message), call)
+                };
+                self.link.write(counts.iter().map(command).collect()).await?;
+            }
+            Ok(())
         })
     }
 

@@ -25,6 +25,10 @@ scripts! {
     TAG = "stream.lua" "tag.lua";
     /// Reads a page of a stream.
     READ = "stream.lua" "read.lua";
+    /// Notes that a user has had a message to everyone.
+    SEEN = "stream.lua" "seen.lua";
+    /// Counts unnamed recipients of a message.
+    COUNT = "count.lua";
     /// Records states of a message.
     RECORD = "record.lua";
     /// Reserves a message id.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use pushgate_protocol::placement::user_hash;
+use pushgate_protocol::{link::Place, placement::user_hash};
 use redis::{Cmd, Pipeline, Value};
 
 use super::{
@@ -19,6 +19,7 @@ use crate::{
     seams::{
         BoxFuture, Mark, MarkQuery, StoreError, StoredPush, StreamOp, StreamOutcome, StreamPage, Streams, UserKey,
     },
+    seen::SeenRuns,
     stored::{self, StreamBounds},
 };
 
@@ -57,11 +58,12 @@ impl RedisStreams {
 
     /// The command for an operation, and the hash of its user.
     fn command(&self, op: &StreamOp, now_ms: u64) -> (u64, Cmd) {
-        let (StreamOp::Append { user, .. } | StreamOp::Settle { user, .. } | StreamOp::Tag { user, .. }) = op;
+        let user = op.user();
         let keys = self.keys(user, now_ms);
         let mark_keep_ms = self.bounds.mark_window_ms.saturating_mul(2).saturating_add(limits::STREAM_EPISODE_KEEP_MS);
         let command = match op {
-            StreamOp::Append { push, deferred, .. } => {
+            StreamOp::Append { push, .. } | StreamOp::Publish { push, .. } => {
+                let deferred = if let StreamOp::Append { deferred, .. } = op { *deferred } else { None };
                 let episode = deferred.map(|tag| keys.episode(tag.episode));
                 let mut call = scripts::APPEND.call(&keys.with(episode.as_deref()));
                 let returned = push.returned.map(|r| stored::encode_returned(Some(r)));
@@ -70,11 +72,19 @@ impl RedisStreams {
                 call.arg(life_ms + limits::STREAM_EPISODE_KEEP_MS).arg(mark_keep_ms);
                 call.arg(self.bounds.entries).arg(self.bounds.bytes).arg(now_ms);
                 call.arg(limits::STREAM_EPISODE_KEEP_MS).arg(deferred.map_or(0, |tag| tag.k));
+                call.arg(u8::from(matches!(op, StreamOp::Publish { .. })));
                 call
             }
             StreamOp::Settle { key, mark, .. } => {
                 let mut call = scripts::SETTLE.call(&keys.with(None));
                 call.arg(&key.0).arg(*mark as u8).arg(mark_keep_ms);
+                call
+            }
+            StreamOp::Seen { place, expires_ms, .. } => {
+                let mut call = scripts::SEEN.call(&keys.with(Some(&keys.seen())));
+                let life_ms = expires_ms.saturating_sub(now_ms).min(limits::STREAM_KEEP_MS_MAX);
+                call.arg(place.position).arg(place.before).arg(life_ms + limits::STREAM_EPISODE_KEEP_MS);
+                call.arg(limits::SEEN_RUNS_MAX);
                 call
             }
             StreamOp::Tag { key, returned, .. } => {
@@ -172,9 +182,27 @@ impl Streams for RedisStreams {
     ) -> BoxFuture<'_, Result<StreamPage, StoreError>> {
         Box::pin(async move { self.read_page(&user, after, limit, episode, now_ms).await })
     }
+
+    fn seen(&self, user: UserKey) -> BoxFuture<'_, Result<SeenRuns, StoreError>> {
+        Box::pin(async move {
+            let mut ask = redis::pipe();
+            ask.cmd("GET").arg(self.keys(&user, 0).seen());
+            match self.link.run(&ask).await?.pop() {
+                Some(Value::Nil) => Ok(SeenRuns::default()),
+                Some(Value::BulkString(runs)) => {
+                    SeenRuns::decode(&runs).ok_or_else(|| damaged("what a user has had cannot be read".into()))
+                }
+                answer => Err(strange(&answer)),
+            }
+        })
+    }
 }
 
 impl UserKeys {
+    fn seen(&self) -> Vec<u8> {
+        key(&self.prefix, "g")
+    }
+
     fn episode(&self, episode: u64) -> Vec<u8> {
         key(&self.prefix, format!("d{episode}"))
     }
@@ -188,20 +216,37 @@ fn outcome(op: &StreamOp, answer: Value) -> Result<StreamOutcome, StoreError> {
     if matches!(op, StreamOp::Tag { .. }) {
         return Ok(StreamOutcome::Tagged);
     }
+    if let (StreamOp::Seen { .. }, Value::Int(fresh)) = (op, &answer) {
+        return Ok(StreamOutcome::Seen { fresh: *fresh == 1 });
+    }
     let Value::Array(parts) = answer else { return Err(strange(&Some(answer))) };
-    match (op, <[Value; 2]>::try_from(parts)) {
-        (StreamOp::Append { .. }, Ok([Value::Int(0), Value::Array(left)])) => {
-            let evicted = left.into_iter().map(push_of).collect::<Result<_, _>>()?;
-            Ok(StreamOutcome::Appended { evicted })
+    match (op, parts.as_slice()) {
+        (StreamOp::Append { .. }, [Value::Int(0), Value::Array(left), _]) => {
+            Ok(StreamOutcome::Appended { evicted: pushes_of(left)? })
         }
-        (StreamOp::Append { .. }, Ok([Value::Int(mark), _])) => {
-            mark_from(mark)?.map(StreamOutcome::AlreadyEnded).ok_or_else(|| damaged("a mark is missing".into()))
+        (StreamOp::Publish { .. }, [Value::Int(0), Value::Array(left), Value::Array(place)]) => {
+            Ok(StreamOutcome::Published { place: place_of(place)?, evicted: pushes_of(left)? })
         }
-        (_, Ok([Value::Int(was), Value::BulkString(push)])) => {
-            let entry = if push.is_empty() { None } else { Some(Box::new(push_of(Value::BulkString(push))?)) };
-            Ok(StreamOutcome::Settled { entry, was: mark_from(was)? })
+        (StreamOp::Append { .. } | StreamOp::Publish { .. }, [Value::Int(mark), ..]) => {
+            mark_from(*mark)?.map(StreamOutcome::AlreadyEnded).ok_or_else(|| damaged("a mark is missing".into()))
+        }
+        (_, [Value::Int(was), Value::BulkString(push)]) => {
+            let entry = if push.is_empty() { None } else { Some(Box::new(push_of(Value::BulkString(push.clone()))?)) };
+            Ok(StreamOutcome::Settled { entry, was: mark_from(*was)? })
         }
         _ => Err(damaged("a stream's script answered strangely".into())),
+    }
+}
+
+fn pushes_of(values: &[Value]) -> Result<Vec<StoredPush>, StoreError> {
+    values.iter().cloned().map(push_of).collect()
+}
+
+fn place_of(values: &[Value]) -> Result<Place, StoreError> {
+    let number = |value: &Value| redis::from_redis_value(value.clone()).map_err(|e| damaged(e.to_string()));
+    match values {
+        [position, before] => Ok(Place { position: number(position)?, before: number(before)? }),
+        _ => Err(damaged("a place is missing".into())),
     }
 }
 

@@ -30,6 +30,21 @@ pub struct StateChange {
     pub time_ms: u64,
 }
 
+/// Recipients that are counted and not named, because the message went to everyone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Count {
+    /// The app.
+    pub app: AppId,
+    /// The message.
+    pub message: MessageId,
+    /// The state entered.
+    pub state: State,
+    /// By how many more.
+    pub recipients: u64,
+    /// When, Unix milliseconds.
+    pub time_ms: u64,
+}
+
 /// A state in a recipient's history.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct StateEntry {
@@ -86,6 +101,9 @@ pub trait MessageStore: Send + Sync {
     /// final state is never replaced by `accepted`, `stored` or `sent`.
     fn record(&self, changes: Vec<StateChange>) -> BoxFuture<'_, Result<(), StoreError>>;
 
+    /// Adds to the summaries of messages to everyone. Not idempotent: after a lost reply some are counted twice.
+    fn count(&self, counts: Vec<Count>) -> BoxFuture<'_, Result<(), StoreError>>;
+
     /// A message's summary and up to `limit` recipients from `page` on; `None` if it is unknown to this app.
     fn message(
         &self,
@@ -110,6 +128,10 @@ pub trait MessageStore: Send + Sync {
 impl<T: MessageStore + ?Sized> MessageStore for Arc<T> {
     fn record(&self, changes: Vec<StateChange>) -> BoxFuture<'_, Result<(), StoreError>> {
         (**self).record(changes)
+    }
+
+    fn count(&self, counts: Vec<Count>) -> BoxFuture<'_, Result<(), StoreError>> {
+        (**self).count(counts)
     }
 
     fn message(

@@ -3,6 +3,7 @@
 
 mod intake;
 mod messages;
+mod recalls;
 mod results;
 mod source;
 mod streams;
@@ -11,11 +12,13 @@ use std::{future::Future, pin::Pin};
 
 pub use self::{
     intake::{Intake, NewRecord},
-    messages::{MessageStore, MessageView, RecipientView, Reservation, StateChange, StateEntry},
+    messages::{Count, MessageStore, MessageView, RecipientView, Reservation, StateChange, StateEntry},
+    recalls::Recalls,
     results::{DeadRecord, ResultSink},
     source::{Position, Record, SourceError, TaskSource, Window},
     streams::{
-        DeferredTag, DeliveryKey, Mark, MarkQuery, StoredPush, StreamOp, StreamOutcome, StreamPage, Streams, UserKey,
+        AllPage, DeferredTag, DeliveryKey, Mark, MarkQuery, StoredPush, StreamOp, StreamOutcome, StreamPage, Streams,
+        UserKey,
     },
 };
 

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use pushgate_protocol::{
     ids::{AppId, DeviceId, MessageId, SessionId, UserId},
-    link::{Lane, OutboxPolicy},
-    result::ResultInfo,
+    link::{Lane, OutboxPolicy, Place},
+    result::{Recipient, ResultInfo},
 };
 use serde::{Deserialize, Serialize};
 
 use super::{BoxFuture, StoreError};
+use crate::seen::SeenRuns;
 
 /// A user of an app: the unit of order, and the hash tag `{app:user}` of its keys.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -24,6 +25,13 @@ pub struct UserKey {
 /// 16-byte hash of (message or occurrence id, target device or session if any, channel); unique within a user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct DeliveryKey(pub [u8; 16]);
+
+impl UserKey {
+    /// The key of the app's stream of messages to everyone.
+    pub fn everyone(app: AppId) -> Self {
+        Self { app, user: UserId::everyone() }
+    }
+}
 
 impl DeliveryKey {
     /// The key of a delivery of message (or occurrence) `id` to all of a user's devices on `channel`.
@@ -39,6 +47,14 @@ impl DeliveryKey {
     /// The same to one session, in its text form.
     pub fn of_session(id: &str, session: &str, channel: &str) -> Self {
         Self::hashed(id, "s", session, channel)
+    }
+
+    /// The same to a user or device as results name it.
+    pub fn of_recipient(id: &str, recipient: &Recipient, channel: &str) -> Self {
+        match &recipient.device {
+            Some(device) => Self::of_device(id, device.as_str(), channel),
+            None => Self::of_user(id, channel),
+        }
     }
 
     /// XXH3-128: the ids are a tenant's own, so a collision found on purpose hurts nobody else. Ids hold no control
@@ -94,6 +110,8 @@ pub struct StoredPush {
     pub collapse: Option<String>,
     /// What the result record says of the message.
     pub info: ResultInfo,
+    /// For everyone: but not for these.
+    pub exclude: Vec<UserId>,
     /// The session that had it last, and its seq there.
     pub returned: Option<(SessionId, u64)>,
     /// The push tail, as in `link::Push`.
@@ -143,6 +161,34 @@ pub enum StreamOp {
         /// The session that ended, and the push's seq there.
         returned: (SessionId, u64),
     },
+    /// As `Append`, to the stream of messages to everyone; answered with the entry's place.
+    Publish {
+        /// [`UserKey::everyone`].
+        user: UserKey,
+        /// The push.
+        push: Box<StoredPush>,
+    },
+    /// A user has had what stands at this place of the messages to everyone.
+    Seen {
+        /// Who.
+        user: UserKey,
+        /// The place.
+        place: Place,
+        /// When what stands there expires, Unix milliseconds: until then it must be known.
+        expires_ms: u64,
+    },
+}
+
+impl StreamOp {
+    /// Whose stream it changes.
+    pub fn user(&self) -> &UserKey {
+        let (Self::Append { user, .. }
+        | Self::Settle { user, .. }
+        | Self::Tag { user, .. }
+        | Self::Publish { user, .. }
+        | Self::Seen { user, .. }) = self;
+        user
+    }
 }
 
 /// What a [`StreamOp`] did, in the order of the batch.
@@ -164,6 +210,18 @@ pub enum StreamOutcome {
     },
     /// Tagged, or there was nothing to tag.
     Tagged,
+    /// In the stream of messages to everyone.
+    Published {
+        /// Where.
+        place: Place,
+        /// As in `Appended`.
+        evicted: Vec<StoredPush>,
+    },
+    /// Noted.
+    Seen {
+        /// Whether it was not noted before.
+        fresh: bool,
+    },
 }
 
 /// A part of a stream.
@@ -177,6 +235,32 @@ pub struct StreamPage {
     pub end: bool,
     /// How many deferred pushes of the asked episode the stream has taken.
     pub deferred: u64,
+}
+
+/// A part of the messages to everyone, as one user gets them.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct AllPage {
+    /// Entries that the user has not had, in order; expired ones, and those that exclude the user, are left out.
+    pub entries: Vec<(Place, StoredPush)>,
+    /// Up to which position the stream was read.
+    pub upto: u64,
+    /// No entry follows.
+    pub end: bool,
+}
+
+impl AllPage {
+    /// What of a page of the stream, read from `after` on, is for `user`.
+    pub fn of(page: StreamPage, after: u64, seen: &SeenRuns, user: &UserId) -> Self {
+        let (mut entries, mut upto) = (Vec::new(), after);
+        for (position, push) in page.entries {
+            let place = Place { position, before: upto };
+            upto = position;
+            if !seen.contains(position) && !push.exclude.contains(user) {
+                entries.push((place, push));
+            }
+        }
+        Self { entries, upto, end: page.end }
+    }
 }
 
 /// Streams and marks.
@@ -197,6 +281,25 @@ pub trait Streams: Send + Sync {
         episode: u64,
         now_ms: u64,
     ) -> BoxFuture<'_, Result<StreamPage, StoreError>>;
+
+    /// What a user has had of the messages to everyone.
+    fn seen(&self, user: UserKey) -> BoxFuture<'_, Result<SeenRuns, StoreError>>;
+
+    /// Of up to `limit` entries of the messages to everyone after position `after`, those that are for `user`.
+    fn read_all(
+        &self,
+        user: UserKey,
+        after: u64,
+        limit: usize,
+        now_ms: u64,
+    ) -> BoxFuture<'_, Result<AllPage, StoreError>> {
+        Box::pin(async move {
+            let page = self.read(UserKey::everyone(user.app.clone()), after, limit, 0, now_ms).await?;
+            // Most apps have none, most of the time: then who has had what does not matter.
+            let seen = if page.entries.is_empty() { SeenRuns::default() } else { self.seen(user.clone()).await? };
+            Ok(AllPage::of(page, after, &seen, &user.user))
+        })
+    }
 }
 
 impl<T: Streams + ?Sized> Streams for Arc<T> {
@@ -217,5 +320,9 @@ impl<T: Streams + ?Sized> Streams for Arc<T> {
         now_ms: u64,
     ) -> BoxFuture<'_, Result<StreamPage, StoreError>> {
         (**self).read(user, after, limit, episode, now_ms)
+    }
+
+    fn seen(&self, user: UserKey) -> BoxFuture<'_, Result<SeenRuns, StoreError>> {
+        (**self).seen(user)
     }
 }

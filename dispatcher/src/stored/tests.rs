@@ -30,6 +30,7 @@ fn any_push() -> impl Strategy<Value = StoredPush> {
                     bytes,
                     meta: meta.map(Into::into),
                 },
+                exclude: Vec::new(),
                 returned: returned.map(|(boot, serial, seq)| (SessionId { boot: BootId(boot), serial }, seq)),
                 tail: tail.into(),
             }

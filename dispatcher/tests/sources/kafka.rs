@@ -223,14 +223,14 @@ fn results_and_dead_letters_have_the_contracts_form() {
         reason: None,
         attempt: 1,
         time_ms: 5,
-        info: ResultInfo {
+        info: Some(ResultInfo {
             occurrence: None,
             lane: Lane::High,
             class: Class::Transactional,
             accepted_ms: 4,
             bytes: 3,
             meta: None,
-        },
+        }),
     };
     suite::block_on(sink.publish(vec![result.clone()])).unwrap();
     let letter = |value: Vec<u8>| DeadRecord {

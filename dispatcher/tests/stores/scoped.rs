@@ -5,9 +5,12 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use pushgate_dispatcher::seams::{
-    BoxFuture, Mark, MarkQuery, MessageStore, MessageView, Reservation, StateChange, StoreError, StreamOp,
-    StreamOutcome, StreamPage, Streams, UserKey,
+use pushgate_dispatcher::{
+    seams::{
+        BoxFuture, Count, Mark, MarkQuery, MessageStore, MessageView, Reservation, StateChange, StoreError, StreamOp,
+        StreamOutcome, StreamPage, Streams, UserKey,
+    },
+    seen::SeenRuns,
 };
 use pushgate_protocol::{
     ids::{AppId, MessageId},
@@ -48,7 +51,11 @@ impl<T: Streams> Streams for Scoped<T> {
 
     fn apply(&self, ops: Vec<StreamOp>, now_ms: u64) -> BoxFuture<'_, Result<Vec<StreamOutcome>, StoreError>> {
         let scope = |mut op| {
-            let (StreamOp::Append { user, .. } | StreamOp::Settle { user, .. } | StreamOp::Tag { user, .. }) = &mut op;
+            let (StreamOp::Append { user, .. }
+            | StreamOp::Settle { user, .. }
+            | StreamOp::Tag { user, .. }
+            | StreamOp::Publish { user, .. }
+            | StreamOp::Seen { user, .. }) = &mut op;
             *user = self.user(user.clone());
             op
         };
@@ -65,12 +72,21 @@ impl<T: Streams> Streams for Scoped<T> {
     ) -> BoxFuture<'_, Result<StreamPage, StoreError>> {
         self.inner.read(self.user(user), after, limit, episode, now_ms)
     }
+
+    fn seen(&self, user: UserKey) -> BoxFuture<'_, Result<SeenRuns, StoreError>> {
+        self.inner.seen(self.user(user))
+    }
 }
 
 impl<T: MessageStore> MessageStore for Scoped<T> {
     fn record(&self, changes: Vec<StateChange>) -> BoxFuture<'_, Result<(), StoreError>> {
         let scope = |change: StateChange| StateChange { app: self.app(&change.app), ..change };
         self.inner.record(changes.into_iter().map(scope).collect())
+    }
+
+    fn count(&self, counts: Vec<Count>) -> BoxFuture<'_, Result<(), StoreError>> {
+        let scope = |count: Count| Count { app: self.app(&count.app), ..count };
+        self.inner.count(counts.into_iter().map(scope).collect())
     }
 
     fn message(

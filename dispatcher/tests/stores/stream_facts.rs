@@ -65,6 +65,7 @@ pub fn push(n: u64) -> StoredPush {
             bytes: 12,
             meta: Some(r#"{"a":1}"#.into()),
         },
+        exclude: Vec::new(),
         returned: None,
         tail: format!("tail of {n}").into_bytes().into(),
     }

@@ -20,7 +20,7 @@ pub use self::{
 };
 use crate::{
     apps::{App, AppsError, Scope},
-    ids::{AppId, DeviceId, UserId},
+    ids::{AppId, DeviceId, IdError, UserId},
     platform::Platform,
 };
 
@@ -126,7 +126,7 @@ impl Apps {
             };
         Ok(ClientClaims {
             app: app.id.clone(),
-            user: UserId::parse(user).map_err(|e| AuthError::claim("sub", &e))?,
+            user: user_of(user)?,
             device: claims.dev.as_deref().map(DeviceId::parse).transpose().map_err(|e| AuthError::claim("dev", &e))?,
             platform,
             expires_ms: claims.expires_ms(),
@@ -195,6 +195,18 @@ impl Apps {
             [only] => Some(only),
             _ => None,
         }
+    }
+}
+
+/// A client's user: not the name that stands for everyone.
+fn user_of(sub: &str) -> Result<UserId, AuthError> {
+    match UserId::parse(sub) {
+        Ok(user) if user.is_everyone() => {
+            let form = "a user's own name: * stands for everyone";
+            Err(AuthError::claim("sub", &IdError::Form { kind: "user", form }))
+        }
+        Ok(user) => Ok(user),
+        Err(error) => Err(AuthError::claim("sub", &error)),
     }
 }
 

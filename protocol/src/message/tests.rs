@@ -143,7 +143,6 @@ fn what_has_no_channel_yet_is_refused_and_not_ignored() {
     for (pointer, value) in [
         ("/channels/1", json!({"channels": ["websocket", "email"]})),
         ("/channels/0", json!({"channels": ["sms"], "to": {"phones": ["+861"]}})),
-        ("/to/all", json!({"to": {"all": true}})),
         ("/to/emails", json!({"to": {"emails": ["a@example.org"]}})),
         ("/to/phones", json!({"to": {"users": ["u"], "phones": ["+861"]}})),
         ("/overrides/sms", json!({"overrides": {"sms": {"text": "x"}}})),

@@ -54,9 +54,15 @@ fn check_recipients(message: &Message) -> Result<(), MessageError> {
             let detail = format!("exclude names {} users, at most {EXCLUDED_MAX} are allowed", to.exclude.len());
             invalid("/to/exclude", detail)
         }
+        _ if names_everyone(to) => invalid("/to/users", "the user * stands for everyone: use all"),
+        n if to.all && n > 0 => invalid("/to/all", "all goes to every user: name no other recipient with it"),
         _ if excludes_all(to) => invalid("/to/exclude", "exclude leaves no recipient"),
         _ => Ok(()),
     }
+}
+
+fn names_everyone(to: &To) -> bool {
+    to.users.iter().chain(to.devices.iter().map(|d| &d.user)).any(UserId::is_everyone)
 }
 
 fn excludes_all(to: &To) -> bool {
@@ -126,7 +132,7 @@ fn check_supported(message: &Message) -> Result<(), MessageError> {
         return refuse(&format!("/channels/{n}"), &format!("the channel {} is", message.channels[n].as_str()));
     }
     let to = &message.to;
-    for (field, given) in [("all", to.all), ("emails", !to.emails.is_empty()), ("phones", !to.phones.is_empty())] {
+    for (field, given) in [("emails", !to.emails.is_empty()), ("phones", !to.phones.is_empty())] {
         if given {
             return refuse(&format!("/to/{field}"), &format!("the recipients {field} are"));
         }

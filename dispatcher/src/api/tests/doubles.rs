@@ -12,8 +12,8 @@ use pushgate_protocol::{
 };
 
 use crate::seams::{
-    BoxFuture, Intake, MessageStore, MessageView, NewRecord, RecipientView, Reservation, StateChange, StateEntry,
-    StoreError,
+    BoxFuture, Count, Intake, MessageStore, MessageView, NewRecord, Recalls, RecipientView, Reservation, StateChange,
+    StateEntry, StoreError,
 };
 
 /// What fails.
@@ -28,6 +28,11 @@ pub(super) enum Outage {
     Silent,
 }
 
+/// Ids taken back, with how many recipients.
+pub(super) type Recalled = Vec<(String, usize)>;
+/// Ids and states recorded.
+pub(super) type Recorded = Vec<(String, State)>;
+
 #[derive(Default)]
 pub(super) struct Memory(Mutex<Inner>);
 
@@ -37,6 +42,8 @@ struct Inner {
     records: Vec<(Lane, NewRecord)>,
     reserved: HashMap<(AppId, MessageId), ([u8; 16], Lane, bool)>,
     confirmed: Vec<String>,
+    recalled: Vec<(String, usize)>,
+    recorded: Vec<(String, State)>,
 }
 
 impl Memory {
@@ -67,6 +74,12 @@ impl Memory {
         self.lock().records.iter().map(|(_, record)| id(record)).collect()
     }
 
+    /// Recalls, and states recorded.
+    pub(super) fn recalled(&self) -> (Recalled, Recorded) {
+        let inner = self.lock();
+        (inner.recalled.clone(), inner.recorded.clone())
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap()
     }
@@ -94,9 +107,22 @@ impl Intake for Memory {
     }
 }
 
+impl Recalls for Memory {
+    fn recall(&self, _: AppId, id: MessageId, recipients: Vec<Recipient>) -> BoxFuture<'_, ()> {
+        self.lock().recalled.push((id.to_string(), recipients.len()));
+        Box::pin(async {})
+    }
+}
+
 impl MessageStore for Memory {
-    fn record(&self, _: Vec<StateChange>) -> BoxFuture<'_, Result<(), StoreError>> {
-        unreachable!("REST records nothing")
+    fn record(&self, changes: Vec<StateChange>) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.answer(Outage::Reserve, |inner| {
+            inner.recorded.extend(changes.into_iter().map(|c| (c.message.to_string(), c.state)));
+        })
+    }
+
+    fn count(&self, _: Vec<Count>) -> BoxFuture<'_, Result<(), StoreError>> {
+        unreachable!("REST counts nothing")
     }
 
     fn message(
@@ -117,7 +143,7 @@ impl MessageStore for Memory {
                     reason: None,
                     history: vec![StateEntry { state: State::Delivered, time_ms: limit as u64 }],
                 }],
-                next: Some(page + limit as u64),
+                next: (page < 2_000).then_some(page + limit as u64),
             })
         })
     }

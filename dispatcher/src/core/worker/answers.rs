@@ -92,7 +92,16 @@ impl Worker {
             }
             ToDispatcher::Recalled { reference } => self.unsent(reference, Unsent::Recalled),
             ToDispatcher::Collapsed { reference } => self.unsent(reference, Unsent::Collapsed),
-            ToDispatcher::AckedAll { .. } | ToDispatcher::Receipt { .. } => {}
+            ToDispatcher::AckedAll { app, user, id, place, expires_ms } => {
+                if let Some(user) = Self::user_key(app, user) {
+                    self.had(user, id, place, expires_ms);
+                }
+            }
+            ToDispatcher::Receipt { app, user, device, event, id } => {
+                if let Some(user) = Self::user_key(app, user) {
+                    self.receipt(user, device, event, id);
+                }
+            }
             ToDispatcher::Credit { .. } | ToDispatcher::Pong => {}
         }
     }
@@ -102,6 +111,12 @@ impl Worker {
         match self.in_flight.remove(reference) {
             Some(Found::Live(Live { delivery, .. })) => {
                 self.settle(delivery, Outcome::delivered(device), Mark::Delivered);
+            }
+            Some(Found::Kept(Kept {
+                subject, key, kind: KeptKind::ReplayAll { replay, place, expires_ms }, ..
+            })) => {
+                self.had(subject.user, subject.id.as_str(), place, expires_ms);
+                self.replay_answered(replay, key);
             }
             Some(Found::Kept(Kept { subject, key, kind, .. })) => {
                 self.settle_kept(key, Mark::Delivered, subject, Outcome::delivered(device));
@@ -166,7 +181,11 @@ impl Worker {
                 self.settle_kept(key, Mark::Ended, subject, Outcome::because(State::Skipped, COLLAPSED));
                 self.replay_answered(replay, key);
             }
-            (KeptKind::Replay(replay), Unsent::Dropped) => self.replay_dropped(replay, key),
+            (KeptKind::Replay(replay) | KeptKind::ReplayAll { replay, .. }, Unsent::Dropped) => {
+                self.replay_dropped(replay, key)
+            }
+            // Each user's copy of a message to everyone ends by itself; the one that is stored stays.
+            (KeptKind::ReplayAll { replay, .. }, _) => self.replay_answered(replay, key),
             // The entry stays: nobody it is for is online, or the user is elsewhere.
             (KeptKind::Replay(replay), Unsent::Offline | Unsent::Moved | Unsent::Deferred(_)) => {
                 self.replay_answered(replay, key);
@@ -178,6 +197,7 @@ impl Worker {
         let Kept { subject: Subject { user, .. }, key, lane, kind, .. } = kept;
         match kind {
             KeptKind::Session => {}
+            KeptKind::ReplayAll { replay, .. } => self.replay_answered(replay, key),
             KeptKind::Stored => self.tag(user, key, returned, bit(lane)),
             KeptKind::Replay(replay) => {
                 // It was in the stream all along, so whoever attaches next finds it untold.

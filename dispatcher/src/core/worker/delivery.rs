@@ -1,8 +1,10 @@
 //! What goes into a worker and what comes out: deliveries and what became of them.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use pushgate_protocol::{
-    ids::{DeviceId, MessageId, SessionId},
+    ids::{DeviceId, MessageId, SessionId, UserId},
     link::{Lane, OutboxPolicy},
     result::{Recipient, ResultInfo, ResultRecord, State},
 };
@@ -29,13 +31,15 @@ pub enum DeliveryTarget {
     Device(DeviceId),
     /// One. Such a delivery is never stored.
     Session(SessionId),
+    /// Everyone but these; the user of such a delivery is [`UserKey::everyone`].
+    Everyone(Arc<[UserId]>),
 }
 
 impl DeliveryTarget {
     /// The delivery key of message (or occurrence) `id` to this target.
     pub fn key(&self, id: &MessageId) -> DeliveryKey {
         match self {
-            Self::User => DeliveryKey::of_user(id.as_str(), CHANNEL),
+            Self::User | Self::Everyone(_) => DeliveryKey::of_user(id.as_str(), CHANNEL),
             Self::Device(device) => DeliveryKey::of_device(id.as_str(), device.as_str(), CHANNEL),
             Self::Session(session) => DeliveryKey::of_session(id.as_str(), &session.to_string(), CHANNEL),
         }
@@ -44,7 +48,7 @@ impl DeliveryTarget {
     fn device(&self) -> Option<&DeviceId> {
         match self {
             Self::Device(device) => Some(device),
-            Self::User | Self::Session(_) => None,
+            Self::User | Self::Session(_) | Self::Everyone(_) => None,
         }
     }
 }
@@ -95,9 +99,10 @@ impl Delivery {
 
     /// Splits into what the stream keeps and what the worker must remember until the stream has it.
     pub(super) fn into_stored(self) -> (StoredPush, Token, u32) {
-        let device = match self.target {
-            DeliveryTarget::Device(device) => Some(device),
-            DeliveryTarget::User | DeliveryTarget::Session(_) => None,
+        let (device, exclude) = match self.target {
+            DeliveryTarget::Device(device) => (Some(device), Vec::new()),
+            DeliveryTarget::Everyone(exclude) => (None, exclude.to_vec()),
+            DeliveryTarget::User | DeliveryTarget::Session(_) => (None, Vec::new()),
         };
         let push = StoredPush {
             key: self.key,
@@ -108,6 +113,7 @@ impl Delivery {
             platforms: self.platforms,
             expires_ms: self.expires_ms,
             collapse: self.collapse,
+            exclude,
             info: self.info,
             returned: None,
             tail: self.tail,
@@ -184,7 +190,7 @@ impl Subject {
             reason: outcome.reason.map(Into::into),
             attempt: self.attempt,
             time_ms: now_ms,
-            info: self.info,
+            info: Some(self.info),
         };
         Finished { record, recipient, token }
     }

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use pushgate_protocol::link::Lane;
+use pushgate_protocol::link::{Lane, Place};
 
 use super::{Delivery, delivery::Subject, links::LinkId};
 use crate::{limits::KEPT_REFERENCES_MAX, seams::DeliveryKey};
@@ -40,6 +40,18 @@ pub(super) enum KeptKind {
     Session,
     /// Sent from the stream by this replay.
     Replay(u64),
+    /// Sent from the messages to everyone by this replay.
+    ReplayAll { replay: u64, place: Place, expires_ms: u64 },
+}
+
+impl KeptKind {
+    /// The replay that sent it.
+    pub(super) fn replay(self) -> Option<u64> {
+        match self {
+            Self::Replay(replay) | Self::ReplayAll { replay, .. } => Some(replay),
+            Self::Stored | Self::Session => None,
+        }
+    }
 }
 
 /// A push found by its reference.

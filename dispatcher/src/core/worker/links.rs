@@ -121,6 +121,13 @@ impl Links {
         self.shards.get(&(session.boot, session.shard())).copied()
     }
 
+    /// The link to every shard that has one, in a fixed order.
+    pub(super) fn every(&self) -> Vec<LinkId> {
+        let mut links: Vec<LinkId> = self.shards.values().copied().collect();
+        links.sort_unstable();
+        links
+    }
+
     pub(super) fn send(&mut self, id: LinkId, lane: Lane, frame: &ToGateway<'_>) {
         let Some(link) = self.up.get_mut(&id) else { return };
         frame.encode(&mut link.out[lane as usize]);
@@ -142,6 +149,13 @@ impl Links {
             }
         }
         frames
+    }
+
+    /// The link's shard needs not be told of overflow number `overflow`.
+    pub(super) fn told_overflow(&mut self, link: LinkId, overflow: u64) {
+        if let Some(link) = self.up.get(&link) {
+            self.told.insert((link.info.node.clone(), link.info.shard), overflow);
+        }
     }
 
     /// Whether the link's shard has yet to be told of overflow number `overflow`; it counts as told from now on.

@@ -17,11 +17,13 @@
 mod answers;
 mod backoff;
 mod delivery;
+mod everyone;
 mod inflight;
 mod links;
 mod marks;
 mod ops;
 mod push;
+mod receipts;
 mod replay;
 mod settle;
 mod users;
@@ -79,6 +81,7 @@ pub struct Worker {
     users: Users,
     replays: Replays,
     finished: Vec<Finished>,
+    counts: everyone::Counts,
     /// Deliveries taken and not finished, and the bytes of their tails.
     open: usize,
     open_bytes: usize,
@@ -98,6 +101,7 @@ impl Worker {
             users: Users::new(settings.index),
             replays: Replays::default(),
             finished: Vec::new(),
+            counts: everyone::Counts::new(),
             open: 0,
             open_bytes: 0,
         }
@@ -157,6 +161,8 @@ impl Worker {
         };
         for (delivery, mark) in deliveries.into_iter().zip(marks) {
             match mark {
+                // A message to everyone that is stored may not have been sent to every shard.
+                Some(Mark::Stored) if delivery.user.user.is_everyone() => self.push(delivery, 0),
                 Some(mark) => self.finish_marked(delivery, mark),
                 None => self.push(delivery, 0),
             }

@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use pushgate_protocol::ids::MessageId;
+
 use super::{
     backoff::Backoff,
     delivery::{Outcome, Subject, Token},
@@ -17,6 +19,10 @@ pub(super) enum Purpose {
     Finish { subject: Subject, held: Option<(Token, usize)>, outcome: Outcome },
     /// `Settle` of a push of which nothing but its key is known here: its entry, if there is one, enters this state.
     FinishEntry(Outcome),
+    /// `Publish`: the delivery settles into the stream of messages to everyone, and every shard is sent it.
+    Publish { token: Token, attempt: u32 },
+    /// `Seen`: a user has had this message.
+    Seen { id: MessageId },
     /// `Tag`; the owner shard is told of these lanes (bit per lane).
     Tag { tell: u8 },
 }

@@ -54,12 +54,15 @@ impl Worker {
         if self.now_ms >= delivery.expires_ms {
             return self.end(delivery, Outcome::of(State::Expired));
         }
+        if matches!(delivery.target, DeliveryTarget::Everyone(_)) {
+            return self.publish(delivery);
+        }
         if delivery.storable() && self.users.stores(&delivery.user) {
             return self.store(delivery, Storing::default());
         }
         let link = match delivery.target {
             DeliveryTarget::Session(session) => self.links.of_session(session),
-            DeliveryTarget::User | DeliveryTarget::Device(_) => {
+            DeliveryTarget::User | DeliveryTarget::Device(_) | DeliveryTarget::Everyone(_) => {
                 self.links.of_user(&self.routing, &delivery.user).map(|route| route.link)
             }
         };
@@ -84,7 +87,7 @@ impl Worker {
             app: delivery.user.app.as_str(),
             user: delivery.user.user.as_str(),
             target: match &delivery.target {
-                DeliveryTarget::User => Target::User,
+                DeliveryTarget::User | DeliveryTarget::Everyone(_) => Target::User,
                 DeliveryTarget::Device(device) => Target::Device(device.as_str()),
                 DeliveryTarget::Session(session) => Target::Session(*session),
             },
@@ -128,7 +131,9 @@ impl Worker {
     }
 
     pub(super) fn keep(&mut self, reference: u64, kept: Kept) {
-        if let Some(Kept { kind: KeptKind::Replay(replay), key, .. }) = self.in_flight.keep(reference, kept) {
+        if let Some(Kept { kind, key, .. }) = self.in_flight.keep(reference, kept)
+            && let Some(replay) = kind.replay()
+        {
             self.replay_answered(replay, key);
         }
     }

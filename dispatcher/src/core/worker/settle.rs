@@ -64,6 +64,16 @@ impl Worker {
                 }
                 None
             }
+            (StreamOp::Publish { user, push }, Purpose::Publish { token, attempt }) => {
+                self.published(&user, &push, (token, attempt), outcome);
+                None
+            }
+            (StreamOp::Seen { user, .. }, Purpose::Seen { id }) => {
+                if outcome == (StreamOutcome::Seen { fresh: true }) {
+                    self.count_had(&user, id);
+                }
+                None
+            }
             (StreamOp::Tag { user, .. }, Purpose::Tag { tell }) => (tell != 0).then_some((user, tell)),
             (op, purpose) => {
                 debug_assert!(false, "{op:?} was queued for {purpose:?}");
@@ -87,6 +97,11 @@ impl Worker {
                 if repeat != 0 {
                     self.tell_appended(&user, repeat);
                 }
+            }
+            (StreamOp::Publish { user, push }, Purpose::Publish { token, attempt }) => {
+                let outcome = Outcome::because(State::Failed, "stream damaged");
+                let finished = Subject::of_stored(&push, &user, attempt).finish(Some(token), outcome, self.now_ms);
+                self.finish(finished, push.tail.len());
             }
             (_, Purpose::Finish { subject, held, outcome }) => {
                 let (token, bytes) = held.unzip();
@@ -113,7 +128,10 @@ impl Worker {
                 }
                 (true, Outcome::of(State::Stored))
             }
-            StreamOutcome::Settled { .. } | StreamOutcome::Tagged => (true, Outcome::of(State::Stored)),
+            StreamOutcome::Settled { .. }
+            | StreamOutcome::Tagged
+            | StreamOutcome::Published { .. }
+            | StreamOutcome::Seen { .. } => (true, Outcome::of(State::Stored)),
         };
         let (token, attempt) = held;
         let finished = Subject::of_stored(push, user, attempt).finish(Some(token), state, self.now_ms);
@@ -121,7 +139,7 @@ impl Worker {
         in_stream
     }
 
-    fn evicted(&self, gone: &StoredPush, by: &StoredPush) -> Outcome {
+    pub(super) fn evicted(&self, gone: &StoredPush, by: &StoredPush) -> Outcome {
         if self.now_ms >= gone.expires_ms {
             Outcome::of(State::Expired)
         } else if gone.collapse.is_some() && gone.collapse == by.collapse {

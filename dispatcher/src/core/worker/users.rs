@@ -31,7 +31,7 @@ pub(super) struct Users {
     waiting: usize,
     /// How often the bound of waiting users was passed. Worker 0 starts with 1: an earlier run may have ended while it had
     /// users to tell of, so every shard is told `StoredMany` by the first link to it.
-    overflow: u64,
+    pub(super) overflow: u64,
 }
 
 impl Users {

@@ -24,14 +24,14 @@ fn result(number: u64) -> ResultRecord {
         reason: None,
         attempt: 1,
         time_ms: number,
-        info: ResultInfo {
+        info: Some(ResultInfo {
             occurrence: None,
             lane: Lane::High,
             class: Class::Transactional,
             accepted_ms: 0,
             bytes: 0,
             meta: None,
-        },
+        }),
     }
 }
 

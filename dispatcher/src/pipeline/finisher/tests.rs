@@ -69,7 +69,7 @@ fn state(id: &str, token: u64) -> Finished {
         reason: None,
         attempt: 1,
         time_ms: 1,
-        info,
+        info: Some(info),
     };
     Finished::State(worker::Finished { record, recipient, token: Some(Token(token)) })
 }

@@ -1,5 +1,7 @@
--- ARGV: delivery key, push, returned or '', keep_ms, mark_keep_ms, entries_max, bytes_max, now_ms, episode_keep_ms, k.
--- KEYS[7], if there: the set of deferred numbers of the episode. Answers {mark that ended it or 0, {pushes that left}}.
+-- ARGV: delivery key, push, returned or '', keep_ms, mark_keep_ms, entries_max, bytes_max, now_ms, episode_keep_ms, k,
+-- '1' if the entry's place is asked.
+-- KEYS[7], if there: the set of deferred numbers of the episode. Answers {mark that ended it or 0, {pushes that left},
+-- {position, the one before}}.
 local key, push, returned, keep_ms, mark_keep_ms = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
 local entries_max, bytes_max, now_ms = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
 if KEYS[7] then
@@ -7,12 +9,18 @@ if KEYS[7] then
   redis.call('PEXPIRE', KEYS[7], ARGV[9])
 end
 local mark = mark_of(key)
-if mark == '2' or mark == '3' then return {tonumber(mark), {}} end
+if mark == '2' or mark == '3' then return {tonumber(mark), {}, {}} end
+local function place()
+  if ARGV[11] ~= '1' then return {} end
+  local position = string.format('%.0f', redis.call('ZSCORE', entries, key))
+  local before = redis.call('ZREVRANGEBYSCORE', entries, '(' .. position, '-inf', 'WITHSCORES', 'LIMIT', 0, 1)[2]
+  return {position, string.format('%.0f', before or 0)}
+end
 set_mark(key, '1', mark_keep_ms)
 local there = redis.call('HGET', pushes, key)
 if there then
   if returned ~= '' then replace_returned(key, there, returned) end
-  return {0, {}}
+  return {0, {}, place()}
 end
 local left = {}
 local function leave(other, its_push)
@@ -51,4 +59,4 @@ for at = 1, 4 do
   local ttl = redis.call('PTTL', KEYS[at])
   if ttl ~= -2 and ttl < keep_ms then redis.call('PEXPIRE', KEYS[at], keep_ms) end
 end
-return {0, left}
+return {0, left, place()}

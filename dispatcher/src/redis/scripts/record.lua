@@ -1,10 +1,11 @@
 -- States of one message.
 -- KEYS[1]: hash: n = rows, a state's number = its count, i<recipient> = its row, <row>k = recipient, <row>s = history in steps of 9
 -- bytes, state first, <row>y = reason.
--- ARGV: keep_ms, rows_max, ends (a character per state), follows (state by state), then per change: recipient, state, step,
+-- ARGV: keep_ms, rows_max, ends (a character per state), follows (state by state), starts
+-- (a character per state), then per change: recipient, state, step,
 -- reason ('1' and the text, or '').
 local message = KEYS[1]
-local rows_max, ends, follows = tonumber(ARGV[2]), ARGV[3], ARGV[4]
+local rows_max, ends, follows, starts = tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5]
 
 local function enters(history, to)
   for at = 1, #history, 9 do
@@ -15,7 +16,7 @@ local function enters(history, to)
   return follows:sub(at, at) == '1'
 end
 
-for at = 5, #ARGV, 4 do
+for at = 6, #ARGV, 4 do
   local recipient, to, step, reason = ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2], ARGV[at + 3]
   local known = redis.call('HMGET', message, 'n', 'i' .. recipient)
   local row = known[2]
@@ -28,6 +29,8 @@ for at = 5, #ARGV, 4 do
       redis.call('HDEL', message, row .. 'y')
       if reason ~= '' then redis.call('HSET', message, row .. 'y', reason:sub(2)) end
     end
+  elseif starts:sub(to, to) ~= '1' then
+    -- Of a message that never came here nothing is kept.
   elseif not known[1] and rows_max > 0 then
     redis.call('HSET', message, 'n', 1, to, 1, 'i' .. recipient, 0, '0k', recipient, '0s', step)
     if reason ~= '' then redis.call('HSET', message, '0y', reason:sub(2)) end

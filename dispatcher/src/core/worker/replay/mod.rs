@@ -2,7 +2,7 @@
 //!
 //! A replay reads its user's stream from the start and sends each entry as a push with `replay`, at most
 //! `REPLAY_WINDOW` unanswered. It holds no entries: it asks for no more than it may send at once, and reads on from where
-//! it is. Its pushes are kept names (`inflight`): the entries stay in the stream until they are acknowledged.
+//! it is. After the end of the user's stream come the messages to everyone that the user has not had. Its pushes are kept names (`inflight`): the entries stay in the stream until they are acknowledged.
 
 mod table;
 
@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     limits::{READ_ENTRIES, READS_MAX, REPLAY_RESTARTS_MAX},
-    seams::{DeliveryKey, Mark, StoreError, StoredPush, StreamPage, UserKey},
+    seams::{AllPage, DeliveryKey, Mark, StoreError, StoredPush, StreamPage, UserKey},
 };
 
 /// Names a read; an answer that comes after its replay ended is ignored.
@@ -43,6 +43,8 @@ pub struct ReadRequest {
     pub limit: usize,
     /// The episode whose deferred count is asked.
     pub episode: u64,
+    /// Asked are the messages to everyone, as in `Streams::read_all`; the answer goes to [`Worker::page_all`].
+    pub everyone: bool,
 }
 
 impl Worker {
@@ -66,9 +68,10 @@ impl Worker {
             reads.push(ReadRequest {
                 id: ReadId(id),
                 user: replay.user.clone(),
-                after: replay.after,
+                after: if replay.everyone { replay.all_after } else { replay.after },
                 limit: READ_ENTRIES.min(REPLAY_WINDOW.saturating_sub(replay.unanswered.len())).max(1),
                 episode: replay.episode,
+                everyone: replay.everyone,
             });
         }
         reads
@@ -81,10 +84,7 @@ impl Worker {
         let id = read.0;
         let Some(replay) = self.replays.by_id.get_mut(&id) else { return };
         match answer {
-            Err(_) => {
-                let at = self.now_ms + replay.next_pause();
-                self.replays.step(id, Step::Pausing(at));
-            }
+            Err(_) => self.replay_pause(id),
             Ok(page) => {
                 let user = replay.user.clone();
                 for entry in page.expired {
@@ -98,6 +98,34 @@ impl Worker {
                 }
             }
         }
+    }
+
+    /// The answer to a [`ReadRequest`] for the messages to everyone.
+    pub fn page_all(&mut self, now_ms: u64, read: ReadId, answer: Result<AllPage, StoreError>) {
+        self.at(now_ms);
+        self.replays.reading = self.replays.reading.saturating_sub(1);
+        let id = read.0;
+        if !self.replays.by_id.contains_key(&id) {
+            return;
+        }
+        match answer {
+            Err(_) => self.replay_pause(id),
+            Ok(page) => match self.replay_all(id, page.entries) {
+                true => {
+                    if let Some(replay) = self.replays.by_id.get_mut(&id) {
+                        replay.all_after = replay.all_after.max(page.upto);
+                    }
+                    if page.end { self.replay_done(id) } else { self.replay_on(id) }
+                }
+                false => self.replay_on(id),
+            },
+        }
+    }
+
+    fn replay_pause(&mut self, id: u64) {
+        let Some(replay) = self.replays.by_id.get_mut(&id) else { return };
+        let at = self.now_ms + replay.next_pause();
+        self.replays.step(id, Step::Pausing(at));
     }
 
     pub(super) fn replay_starts(
@@ -136,6 +164,9 @@ impl Worker {
             round,
             resume,
             after: 0,
+            everyone: false,
+            all_after: 0,
+            k: 0,
             step: Step::Full,
             unanswered: Vec::new(),
             settled: Vec::new(),
@@ -164,6 +195,7 @@ impl Worker {
             let until_ms = self.now_ms + self.settings.ack_deadline_ms;
             replay.more = Some((k, until_ms));
             if matches!(replay.step, Step::Done(_)) {
+                replay.everyone = false;
                 self.replay_queue(id);
             }
         }
@@ -270,12 +302,29 @@ impl Worker {
                 return false;
             }
             replay.after = position;
-            self.replay_send(id, entry);
+            self.replay_send(id, entry, Place::NONE);
         }
         true
     }
 
-    fn replay_send(&mut self, id: u64, entry: StoredPush) {
+    /// The same of messages to everyone.
+    fn replay_all(&mut self, id: u64, entries: Vec<(Place, StoredPush)>) -> bool {
+        for (place, entry) in entries {
+            let Some(replay) = self.replays.by_id.get_mut(&id) else { return false };
+            let under_way = replay.unanswered.iter().any(|(key, _)| *key == entry.key);
+            let over = under_way || replay.settled.contains(&entry.key) || self.now_ms >= entry.expires_ms;
+            if !over && !replay.has_room() {
+                return false;
+            }
+            replay.all_after = place.position;
+            if !over {
+                self.replay_send(id, entry, place);
+            }
+        }
+        true
+    }
+
+    fn replay_send(&mut self, id: u64, entry: StoredPush, place: Place) {
         let Some(replay) = self.replays.by_id.get_mut(&id) else { return };
         replay.unanswered.push((entry.key, entry.tail.len()));
         replay.lane = if (entry.lane as u8) > replay.lane as u8 { entry.lane } else { replay.lane };
@@ -286,7 +335,7 @@ impl Worker {
             replay: true,
             policy: entry.policy,
             collapse: entry.collapse.as_deref(),
-            place: Place::NONE,
+            place,
             platforms: entry.platforms,
             epoch: self.routing.epoch(),
             expires_ms: entry.expires_ms,
@@ -302,25 +351,26 @@ impl Worker {
             key: entry.key,
             link: replay.link,
             lane: entry.lane,
-            kind: KeptKind::Replay(id),
+            kind: match place.is_some() {
+                false => KeptKind::Replay(id),
+                true => KeptKind::ReplayAll { replay: id, place, expires_ms: entry.expires_ms },
+            },
         };
         let (_, forgotten) = self.in_flight.insert_kept(kept);
-        if let Some(Kept { kind: KeptKind::Replay(replay), key, .. }) = forgotten {
+        if let Some(Kept { kind, key, .. }) = forgotten
+            && let Some(replay) = kind.replay()
+        {
             self.replay_answered(replay, key);
         }
     }
 
-    /// All of the stream was sent; it had taken `deferred` pushes of the episode.
+    /// All of the user's stream was sent; it had taken `deferred` pushes of the episode. The messages to everyone follow.
     fn replay_end(&mut self, id: u64, deferred: u64) {
-        let Some(replay) = self.replays.by_id.get_mut(&id) else { return };
-        if replay.dropped && replay.restarts < REPLAY_RESTARTS_MAX {
-            replay.dropped = false;
-            replay.restarts += 1;
-            replay.after = 0;
-            let at = self.now_ms + replay.next_pause();
-            return self.replays.step(id, Step::Pausing(at));
+        if self.replay_restarts(id) {
+            return;
         }
-        let k = match replay.more {
+        let Some(replay) = self.replays.by_id.get_mut(&id) else { return };
+        replay.k = match replay.more {
             Some((k, until_ms)) if deferred < k && self.now_ms < until_ms => {
                 let at = (self.now_ms + replay.next_pause()).min(until_ms);
                 return self.replays.step(id, Step::Pausing(at));
@@ -328,9 +378,33 @@ impl Worker {
             Some((k, _)) => k.max(deferred),
             None => deferred,
         };
+        replay.everyone = true;
+        self.replay_on(id);
+    }
+
+    /// Starts over, after a pause, if the outbox had no room for something.
+    fn replay_restarts(&mut self, id: u64) -> bool {
+        let Some(replay) = self.replays.by_id.get_mut(&id) else { return true };
+        let again = replay.dropped && replay.restarts < REPLAY_RESTARTS_MAX;
+        if again {
+            replay.dropped = false;
+            replay.restarts += 1;
+            (replay.after, replay.all_after, replay.everyone) = (0, 0, false);
+            self.replay_pause(id);
+        }
+        again
+    }
+
+    /// All was sent.
+    fn replay_done(&mut self, id: u64) {
+        if self.replay_restarts(id) {
+            return;
+        }
+        let Some(replay) = self.replays.by_id.get_mut(&id) else { return };
         replay.pause_ms = 0;
         let (app, user) = (replay.user.app.as_str(), replay.user.user.as_str());
-        let frame = ToGateway::Replayed { app, user, episode: replay.episode, round: replay.round, k, all: 0 };
+        let Replay { episode, round, k, all_after: all, .. } = *replay;
+        let frame = ToGateway::Replayed { app, user, episode, round, k, all };
         self.links.send(replay.link, replay.lane, &frame);
         let at = self.now_ms + self.settings.ack_deadline_ms;
         self.replays.step(id, Step::Done(at));

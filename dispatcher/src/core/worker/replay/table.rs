@@ -35,6 +35,12 @@ pub(in crate::core::worker) struct Replay {
     pub(super) resume: Option<(SessionId, u64)>,
     /// The stream was sent up to here.
     pub(super) after: u64,
+    /// The user's stream is done: the messages to everyone follow.
+    pub(super) everyone: bool,
+    /// They were sent up to here.
+    pub(super) all_after: u64,
+    /// How many deferred pushes the stream had taken at its end.
+    pub(super) k: u64,
     pub(super) step: Step,
     /// Keys sent and not answered, with their sizes.
     pub(super) unanswered: Vec<(DeliveryKey, usize)>,

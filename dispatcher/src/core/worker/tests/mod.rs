@@ -1,5 +1,6 @@
 //! One test per sequence of the delivery protocol, and a property test over random ones.
 
+mod everyone;
 mod model;
 mod pushes;
 mod random;
@@ -175,6 +176,11 @@ impl Rig {
             }
             for read in self.worker.take_reads() {
                 busy = true;
+                if read.everyone {
+                    let answer = self.model.read_all(&read, self.now);
+                    self.worker.page_all(self.now, read.id, answer);
+                    continue;
+                }
                 let answer = self.model.read(&read, self.now);
                 self.worker.page(self.now, read.id, answer);
             }

@@ -2,9 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use pushgate_protocol::link::Place;
+
 use crate::{
     core::worker::ReadRequest,
-    seams::{DeliveryKey, Mark, MarkQuery, StoreError, StoredPush, StreamOp, StreamOutcome, StreamPage, UserKey},
+    seams::{
+        AllPage, DeliveryKey, Mark, MarkQuery, StoreError, StoredPush, StreamOp, StreamOutcome, StreamPage, UserKey,
+    },
+    seen::SeenRuns,
 };
 
 #[derive(Default)]
@@ -12,6 +17,7 @@ pub(in crate::core::worker) struct Model {
     pub(super) streams: BTreeMap<UserKey, BTreeMap<u64, StoredPush>>,
     pub(super) marks: BTreeMap<(UserKey, DeliveryKey), Mark>,
     deferred: BTreeMap<(UserKey, u64), u64>,
+    pub(super) seen: BTreeMap<UserKey, SeenRuns>,
     next: u64,
     /// Every batch applied or refused.
     pub(super) batches: Vec<Vec<StreamOp>>,
@@ -49,10 +55,7 @@ impl Model {
 
     pub(super) fn apply(&mut self, ops: &[StreamOp], now_ms: u64) -> Result<Vec<StreamOutcome>, StoreError> {
         self.batches.push(ops.to_vec());
-        self.check(ops.iter().map(|op| {
-            let (StreamOp::Append { user, .. } | StreamOp::Settle { user, .. } | StreamOp::Tag { user, .. }) = op;
-            user
-        }))?;
+        self.check(ops.iter().map(|op| op.user()))?;
         if let Some(error) = self.fails() {
             return error;
         }
@@ -97,6 +100,24 @@ impl Model {
                 stream.values_mut().filter(|e| e.key == key).for_each(|e| e.returned = Some(returned));
                 StreamOutcome::Tagged
             }
+            StreamOp::Publish { user, push } => {
+                let (key, mark) = (push.key, self.mark(&user, push.key));
+                if let Some(mark @ (Mark::Delivered | Mark::Ended)) = mark {
+                    return StreamOutcome::AlreadyEnded(mark);
+                }
+                self.marks.insert((user.clone(), key), Mark::Stored);
+                let stream = self.streams.entry(user).or_default();
+                if !stream.values().any(|e| e.key == key) {
+                    self.next += 1;
+                    stream.insert(self.next, *push);
+                }
+                let at = stream.iter().find(|(_, e)| e.key == key).map_or(0, |(at, _)| *at);
+                let before = stream.range(..at).next_back().map_or(0, |(at, _)| *at);
+                StreamOutcome::Published { place: Place { position: at, before }, evicted: Vec::new() }
+            }
+            StreamOp::Seen { user, place, .. } => {
+                StreamOutcome::Seen { fresh: self.seen.entry(user).or_default().add(place) }
+            }
         }
     }
 
@@ -116,6 +137,12 @@ impl Model {
         entries.truncate(read.limit);
         let deferred = self.deferred.get(&(read.user.clone(), read.episode)).copied().unwrap_or(0);
         Ok(StreamPage { entries, end, deferred, expired })
+    }
+
+    pub(super) fn read_all(&mut self, read: &ReadRequest, now_ms: u64) -> Result<AllPage, StoreError> {
+        let everyone = ReadRequest { user: UserKey::everyone(read.user.app.clone()), ..read.clone() };
+        let seen = self.seen.get(&read.user).cloned().unwrap_or_default();
+        Ok(AllPage::of(self.read(&everyone, now_ms)?, read.after, &seen, &read.user.user))
     }
 
     /// Ids in a user's stream.

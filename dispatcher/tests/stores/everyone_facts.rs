@@ -1,0 +1,171 @@
+//! What every store does with messages to everyone.
+
+use pushgate_dispatcher::{
+    seams::{AllPage, Count, Mark, StateChange, StoredPush, StreamOp, StreamOutcome, Streams, UserKey},
+    states::MessageBounds,
+    stored::StreamBounds,
+};
+use pushgate_protocol::{
+    ids::{AppId, MessageId, UserId},
+    link::Place,
+    result::{Recipient, State},
+};
+
+use crate::{
+    backend::{Backend, facts},
+    stream_facts::{NOW, append, key, numbers, push, user},
+};
+
+facts!(
+    a_message_to_everyone_is_stored_once_and_has_a_place,
+    each_user_gets_what_it_has_not_had,
+    who_is_excluded_gets_nothing,
+    a_message_taken_back_goes_from_everyone,
+    what_was_had_is_noted_once,
+    unnamed_recipients_are_counted,
+    what_a_client_says_of_a_message_it_never_had_is_not_kept,
+);
+
+fn everyone() -> UserKey {
+    UserKey::everyone(AppId::parse("shop").unwrap())
+}
+
+fn publish(push: StoredPush) -> StreamOp {
+    StreamOp::Publish { user: everyone(), push: Box::new(push) }
+}
+
+fn seen(name: &str, place: Place) -> StreamOp {
+    StreamOp::Seen { user: user(name), place, expires_ms: NOW + 3_600_000 }
+}
+
+async fn apply(streams: &dyn Streams, op: StreamOp) -> StreamOutcome {
+    streams.apply(vec![op], NOW).await.unwrap().remove(0)
+}
+
+async fn place(streams: &dyn Streams, push: StoredPush) -> Place {
+    match apply(streams, publish(push)).await {
+        StreamOutcome::Published { place, evicted } => {
+            assert!(evicted.is_empty());
+            place
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn ids(streams: &dyn Streams, name: &str, after: u64, limit: usize) -> (Vec<String>, AllPage) {
+    let page = streams.read_all(user(name), after, limit, NOW).await.unwrap();
+    (page.entries.iter().map(|(_, push)| push.id.to_string()).collect(), page)
+}
+
+async fn a_message_to_everyone_is_stored_once_and_has_a_place(backend: Backend) {
+    let streams = backend.streams(StreamBounds::default());
+    let first = place(&*streams, push(1)).await;
+    let second = place(&*streams, push(2)).await;
+    assert_eq!(first.before, 0);
+    assert_eq!(second.before, first.position);
+    assert!(second.position > first.position);
+    assert_eq!(place(&*streams, push(1)).await, first, "a repetition is told the same");
+    assert_eq!(place(&*streams, push(2)).await, second);
+    let collapsed = |n| StoredPush { collapse: Some("c".into()), ..push(n) };
+    place(&*streams, collapsed(3)).await;
+    match apply(&*streams, publish(collapsed(4))).await {
+        StreamOutcome::Published { evicted, .. } => assert_eq!(evicted, [collapsed(3)]),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(ids(&*streams, "alice", 0, 10).await.0, ["m1", "m2", "m4"]);
+}
+
+async fn each_user_gets_what_it_has_not_had(backend: Backend) {
+    let streams = backend.streams(StreamBounds::default());
+    let mut places = Vec::new();
+    for n in 1..=4 {
+        places.push(place(&*streams, push(n)).await);
+    }
+    streams.apply(vec![append(&user("alice"), push(9))], NOW).await.unwrap();
+    apply(&*streams, seen("alice", places[1])).await;
+    let (got, page) = ids(&*streams, "alice", 0, 10).await;
+    assert_eq!(got, ["m1", "m3", "m4"]);
+    assert_eq!((page.upto, page.end), (places[3].position, true));
+    assert_eq!(page.entries[1].0, places[2]);
+    assert_eq!(ids(&*streams, "bob", 0, 10).await.0, ["m1", "m2", "m3", "m4"]);
+    let (got, page) = ids(&*streams, "alice", 0, 2).await;
+    assert_eq!((got, page.end), (vec!["m1".to_owned()], false));
+    assert_eq!(page.upto, places[1].position, "what the user had is read over");
+    assert_eq!(ids(&*streams, "alice", page.upto, 10).await.0, ["m3", "m4"]);
+    assert_eq!(numbers(&*streams, &user("alice"), NOW).await, [9], "the user's own stream is apart");
+}
+
+async fn who_is_excluded_gets_nothing(backend: Backend) {
+    let streams = backend.streams(StreamBounds::default());
+    let exclude = ["bob", "carol"].map(|name| UserId::parse(name).unwrap()).to_vec();
+    place(&*streams, StoredPush { exclude: exclude.clone(), ..push(1) }).await;
+    let (got, page) = ids(&*streams, "alice", 0, 10).await;
+    assert_eq!(got, ["m1"]);
+    assert_eq!(page.entries[0].1.exclude, exclude);
+    assert!(ids(&*streams, "carol", 0, 10).await.0.is_empty());
+}
+
+async fn a_message_taken_back_goes_from_everyone(backend: Backend) {
+    let streams = backend.streams(StreamBounds::default());
+    place(&*streams, push(1)).await;
+    let settle = StreamOp::Settle { user: everyone(), key: key(1), mark: Mark::Ended };
+    assert!(matches!(apply(&*streams, settle).await, StreamOutcome::Settled { entry: Some(_), .. }));
+    assert!(ids(&*streams, "alice", 0, 10).await.0.is_empty());
+    assert_eq!(apply(&*streams, publish(push(1))).await, StreamOutcome::AlreadyEnded(Mark::Ended));
+}
+
+async fn what_was_had_is_noted_once(backend: Backend) {
+    let streams = backend.streams(StreamBounds::default());
+    let places = [(10, 0), (30, 20), (20, 10)].map(|(position, before)| Place { position, before });
+    for place in places {
+        assert_eq!(apply(&*streams, seen("alice", place)).await, StreamOutcome::Seen { fresh: true });
+        assert_eq!(apply(&*streams, seen("alice", place)).await, StreamOutcome::Seen { fresh: false });
+    }
+    let had = streams.seen(user("alice")).await.unwrap();
+    assert_eq!(had.encode().len(), 16, "what follows one another is one run");
+    assert!(had.contains(30) && had.contains(1) && !had.contains(31));
+    assert!(!streams.seen(user("bob")).await.unwrap().contains(10));
+}
+
+async fn unnamed_recipients_are_counted(backend: Backend) {
+    let messages = backend.messages(MessageBounds::default());
+    let (app, message) = (AppId::parse("shop").unwrap(), MessageId::parse("m1").unwrap());
+    let count = |recipients| {
+        let (app, message, state) = (app.clone(), message.clone(), State::Delivered);
+        messages.count(vec![Count { app, message, state, recipients, time_ms: NOW }])
+    };
+    count(3).await.unwrap();
+    let stored = StateChange {
+        app: app.clone(),
+        message: message.clone(),
+        recipient: Recipient { user: UserId::everyone(), device: None },
+        channel: "websocket",
+        state: State::Stored,
+        reason: None,
+        time_ms: NOW,
+    };
+    messages.record(vec![stored]).await.unwrap();
+    count(4).await.unwrap();
+    let view = messages.message(app, message, 0, 10).await.unwrap().unwrap();
+    assert_eq!(view.summary, [(State::Delivered, 7), (State::Stored, 1)].into());
+    assert_eq!(view.recipients.len(), 1);
+    assert!(view.recipients[0].recipient.user.is_everyone());
+}
+
+async fn what_a_client_says_of_a_message_it_never_had_is_not_kept(backend: Backend) {
+    let messages = backend.messages(MessageBounds::default());
+    let change = |state| StateChange {
+        app: AppId::parse("shop").unwrap(),
+        message: MessageId::parse("m1").unwrap(),
+        recipient: Recipient { user: UserId::parse("alice").unwrap(), device: None },
+        channel: "websocket",
+        state,
+        reason: None,
+        time_ms: NOW,
+    };
+    let view = || messages.message(AppId::parse("shop").unwrap(), MessageId::parse("m1").unwrap(), 0, 10);
+    messages.record(vec![change(State::Read), change(State::Clicked)]).await.unwrap();
+    assert!(view().await.unwrap().is_none_or(|view| view.summary.is_empty()));
+    messages.record(vec![change(State::Delivered), change(State::Read)]).await.unwrap();
+    assert_eq!(view().await.unwrap().unwrap().summary, [(State::Read, 1)].into());
+}
