@@ -62,8 +62,9 @@ pub const REPLAY_WINDOW_BYTES: usize = 256 * 1024;
 pub const REPLAY_PAUSE_FIRST_MS: u64 = 20;
 /// Longest such pause, milliseconds.
 pub const REPLAY_PAUSE_MAX_MS: u64 = 1_000;
-/// Times a replay starts over because the outbox had no room; then the rest stays for the user's next replay.
-pub const REPLAY_RESTARTS_MAX: u32 = 8;
+/// Times a replay starts over because the outbox had no room; then the rest stays for the user's next replay. With the pauses
+/// between them they outlast the 30 s that a gateway gives a socket which takes nothing.
+pub const REPLAY_RESTARTS_MAX: u32 = 36;
 /// Records a lane's Kafka consumer fetches ahead of the pipeline, at least.
 pub const KAFKA_PREFETCH_RECORDS: usize = 10_000;
 /// Bytes a lane's Kafka consumer fetches ahead of the pipeline, at most (one fetch may pass it).

@@ -33,6 +33,19 @@ impl Shard {
             && bytes <= self.settings.outbox_bytes_max / CAUGHT_UP_SHARE
     }
 
+    /// A replayed push found no room. If the user has no session that is not behind, another round brings it once one has
+    /// caught up; else its replayer tries again.
+    pub(super) fn note_no_room(&mut self, slot: u32, out: &dyn Outgoing) {
+        let Some(user) = self.slots.session(slot).map(|s| s.user) else {
+            return;
+        };
+        if self.is_behind(user, out)
+            && let Some(replaying) = self.users.user_mut(user).and_then(|u| u.replaying.as_deref_mut())
+        {
+            replaying.again = true;
+        }
+    }
+
     /// A session may have caught up: if its user's replay waited for that, it goes on.
     pub(super) fn note_progress(&mut self, slot: u32, out: &dyn Outgoing) {
         if self.metrics.replaying == 0 {

@@ -160,6 +160,11 @@ impl Shard {
             full.iter().for_each(|&slot| self.leave_out(now, slot, out));
         }
         if !taken {
+            if push.replay
+                && let Some(&slot) = full.first()
+            {
+                self.note_no_room(slot, out);
+            }
             self.refuse(pushed, !full.is_empty());
         }
     }

@@ -59,6 +59,26 @@ fn pushes_for_a_client_that_is_behind_go_to_the_stream_until_it_has_caught_up() 
 }
 
 #[test]
+fn what_is_replayed_to_a_client_without_room_comes_once_it_has_caught_up() {
+    let mut w = World::with(|s| s.unacked_max = 8);
+    let link = w.link(1);
+    w.live(link, 0, "alice");
+    for n in 1..=5 {
+        w.push(link, to("alice", n, &format!("m{n}"), &tail(&format!("m{n}"))));
+    }
+    assert_eq!(w.told(link), [online(2, 0), deferred(5, 2, 0)]);
+    for n in 5..=9 {
+        let id = format!("m{n}");
+        w.push(link, Push { replay: true, ..to("alice", n + 10, &id, &tail(&id)) });
+    }
+    assert_eq!(w.told(link), [say(ToDispatcher::Dropped { reference: 19 })]);
+    w.frame(link, replayed(2, 0, 1));
+    assert_eq!(w.told(link), [] as [String; 0]);
+    w.acks(0, 8);
+    assert_eq!(w.told(link).last(), Some(&online(2, 1)), "the stream still has m9");
+}
+
+#[test]
 fn a_client_that_caught_up_before_the_round_ended_is_live_at_once() {
     let mut w = World::with(|s| s.unacked_max = 8);
     let link = w.link(1);

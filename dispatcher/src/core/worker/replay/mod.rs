@@ -2,8 +2,10 @@
 //!
 //! A replay reads its user's stream from the start and sends each entry as a push with `replay`, at most
 //! `REPLAY_WINDOW` unanswered. It holds no entries: it asks for no more than it may send at once, and reads on from where
-//! it is. After the end of the user's stream come the messages to everyone that the user has not had. Its pushes are kept names (`inflight`): the entries stay in the stream until they are acknowledged.
+//! it is. After the end of the user's stream come the messages to everyone that the user has not had. Its pushes are kept
+//! names (`inflight`): the entries stay in the stream until they are acknowledged.
 
+mod everyone;
 mod table;
 
 use pushgate_protocol::{
@@ -23,7 +25,7 @@ use super::{
 };
 use crate::{
     limits::{READ_ENTRIES, READS_MAX, REPLAY_RESTARTS_MAX},
-    seams::{AllPage, DeliveryKey, Mark, StoreError, StoredPush, StreamPage, UserKey},
+    seams::{DeliveryKey, Mark, StoreError, StoredPush, StreamPage, UserKey},
 };
 
 /// Names a read; an answer that comes after its replay ended is ignored.
@@ -97,28 +99,6 @@ impl Worker {
                     (true, false) | (false, _) => self.replay_on(id),
                 }
             }
-        }
-    }
-
-    /// The answer to a [`ReadRequest`] for the messages to everyone.
-    pub fn page_all(&mut self, now_ms: u64, read: ReadId, answer: Result<AllPage, StoreError>) {
-        self.at(now_ms);
-        self.replays.reading = self.replays.reading.saturating_sub(1);
-        let id = read.0;
-        if !self.replays.by_id.contains_key(&id) {
-            return;
-        }
-        match answer {
-            Err(_) => self.replay_pause(id),
-            Ok(page) => match self.replay_all(id, page.entries) {
-                true => {
-                    if let Some(replay) = self.replays.by_id.get_mut(&id) {
-                        replay.all_after = replay.all_after.max(page.upto);
-                    }
-                    if page.end { self.replay_done(id) } else { self.replay_on(id) }
-                }
-                false => self.replay_on(id),
-            },
         }
     }
 
@@ -233,6 +213,10 @@ impl Worker {
             replay.dropped = true;
         }
         self.replay_answered(id, key);
+        // It may come after all was sent, and then nothing else would make the replay start over.
+        if self.replays.by_id.get(&id).is_some_and(|r| matches!(r.step, Step::Done(_))) {
+            self.replay_restarts(id);
+        }
     }
 
     /// A change that settles this key is queued.
@@ -303,23 +287,6 @@ impl Worker {
             }
             replay.after = position;
             self.replay_send(id, entry, Place::NONE);
-        }
-        true
-    }
-
-    /// The same of messages to everyone.
-    fn replay_all(&mut self, id: u64, entries: Vec<(Place, StoredPush)>) -> bool {
-        for (place, entry) in entries {
-            let Some(replay) = self.replays.by_id.get_mut(&id) else { return false };
-            let under_way = replay.unanswered.iter().any(|(key, _)| *key == entry.key);
-            let over = under_way || replay.settled.contains(&entry.key) || self.now_ms >= entry.expires_ms;
-            if !over && !replay.has_room() {
-                return false;
-            }
-            replay.all_after = place.position;
-            if !over {
-                self.replay_send(id, entry, place);
-            }
         }
         true
     }
@@ -401,7 +368,9 @@ impl Worker {
             return;
         }
         let Some(replay) = self.replays.by_id.get_mut(&id) else { return };
-        replay.pause_ms = 0;
+        if replay.restarts == 0 {
+            replay.pause_ms = 0;
+        }
         let (app, user) = (replay.user.app.as_str(), replay.user.user.as_str());
         let Replay { episode, round, k, all_after: all, .. } = *replay;
         let frame = ToGateway::Replayed { app, user, episode, round, k, all };

@@ -176,6 +176,24 @@ fn entries_without_room_in_the_outbox_are_sent_again_after_a_pause() {
 }
 
 #[test]
+fn an_entry_without_room_is_sent_again_also_after_the_end_was_told() {
+    let mut rig = stored(1);
+    rig.frame(online(1, 0, None));
+    for _ in 0..REPLAY_RESTARTS_MAX {
+        let sent = rig.take_sent();
+        assert_eq!(sent.last(), Some(&replayed(1, 0, 0)));
+        rig.frame(ToDispatcher::Dropped { reference: replays(&sent)[0].1 });
+        assert_eq!(rig.take_sent(), [], "only after a pause");
+        rig.pass(REPLAY_PAUSE_MAX_MS);
+    }
+    let last = replays(&rig.take_sent())[0].1;
+    rig.frame(ToDispatcher::Dropped { reference: last });
+    rig.pass(REPLAY_PAUSE_MAX_MS);
+    assert_eq!(rig.take_sent(), [], "not without end");
+    assert_eq!(rig.model.stream(&user("alice")), ["m0"]);
+}
+
+#[test]
 fn a_read_waits_for_changes_queued_before_it() {
     let mut rig = stored(1);
     rig.frame(online(1, 0, None));
