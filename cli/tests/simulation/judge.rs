@@ -93,17 +93,20 @@ impl World {
         strays.chain(late.map(|r| format!("client {} got {} after it was taken back", r.client, r.id))).collect()
     }
 
-    /// Where messages replaced one another until none was left to receive.
+    /// Where messages replaced one another until none was left to receive. The last of a key may also have been one that
+    /// expired, was taken back or asked for no acknowledgement: then nothing is promised of those whose place it took.
     pub fn swallowed(&self) -> Vec<String> {
-        let mut groups: BTreeMap<(usize, u8, u8), bool> = BTreeMap::new();
-        for message in self.log.messages().filter(|m| m.ack && m.expires_ms == u64::MAX) {
-            if let Some(key) = message.collapse.filter(|_| !self.recalled.contains_key(&message.id)) {
-                let got =
-                    self.receipts.iter().any(|r| r.id == message.id && self.clients[r.client].user == message.user);
-                *groups.entry((message.user, message.lane as u8, key)).or_default() |= got;
-            }
+        let mut groups: BTreeMap<(usize, u8, u8), (bool, bool)> = BTreeMap::new();
+        for message in self.log.messages() {
+            let Some(key) = message.collapse else { continue };
+            let got = |r: &crate::client::Receipt| r.id == message.id && self.clients[r.client].user == message.user;
+            let lasting = message.ack && message.expires_ms == u64::MAX && !self.recalled.contains_key(&message.id);
+            let (reached, lasts) = groups.entry((message.user, message.lane as u8, key)).or_default();
+            *reached |= self.receipts.iter().any(got);
+            *lasts = lasting;
         }
-        groups.into_iter().filter(|(_, got)| !got).map(|(key, _)| format!("nothing was left of {key:?}")).collect()
+        let swallowed = groups.into_iter().filter(|(_, (reached, lasts))| !reached && *lasts);
+        swallowed.map(|(key, _)| format!("nothing was left of {key:?}")).collect()
     }
 
     /// Where a session got pushes of one user and lane in another order than they were produced. Those accepted while the
