@@ -95,13 +95,15 @@ impl Shard {
         }
     }
 
-    /// After a round: another if the stream took more meanwhile, else the user is live.
+    /// After a round: another if the stream, or that of messages to everyone, took more meanwhile, else the user is live.
     pub(super) fn resume_replay(&mut self, user: u32) {
         let Some(entry) = self.users.user_mut(user) else {
             return;
         };
         match entry.replaying.as_deref() {
-            Some(r) if r.again || r.waits_at != Some(r.k) => self.start_replay(user, None),
+            Some(r) if r.again || r.waits_at != Some(r.k) || r.all_missed > entry.all_at => {
+                self.start_replay(user, None)
+            }
             Some(_) => {
                 entry.replaying = None;
                 self.metrics.replaying -= 1;

@@ -189,6 +189,27 @@ fn who_has_no_room_is_replayed() {
 }
 
 #[test]
+fn what_comes_while_a_replayed_client_is_behind_follows_once_it_has_caught_up() {
+    let mut w = World::with(|s| s.unacked_max = 8);
+    let link = w.link(1);
+    w.connect(0, "alice");
+    for n in 1..=4 {
+        let id = format!("s{n}");
+        w.push(link, Push { replay: true, ..to("alice", n, &id, &tail(&id)) });
+    }
+    w.told(link);
+    replayed(&mut w, link, "alice", (1, 0), 4);
+    w.frame(link, all(5, "m1", &tail("m1")));
+    w.tick();
+    assert_eq!(w.told(link), [] as [String; 0]);
+    w.acks(0, 4);
+    let again = ToDispatcher::Online { app: "shop", user: "alice", episode: 1, round: 1, resume: None };
+    assert_eq!(w.told(link).last(), Some(&say(again)));
+    replayed(&mut w, link, "alice", (1, 1), 5);
+    assert_eq!(w.shard.metrics().replaying, 0);
+}
+
+#[test]
 fn what_expired_before_its_turn_is_not_sent() {
     let mut w = World::new();
     let link = w.link(1);
