@@ -119,6 +119,9 @@ pub const LINK_OPEN_MS: u64 = 5_000;
 pub const LINK_PING_MS: u64 = 5_000;
 /// A link without a byte from the gateway for this long is ended, milliseconds.
 pub const LINK_SILENCE_MS: u64 = 15_000;
+/// What a shard was told within this time before its link ended may have been sent after the gateway had given the link up, so
+/// it is told once more.
+pub const TOLD_DOUBT_MS: u64 = 2 * LINK_SILENCE_MS;
 /// Read buffer of a link, bytes.
 pub const LINK_READ_BYTES: usize = 128 * 1024;
 /// Bytes gathered for one write to a link.

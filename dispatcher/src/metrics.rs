@@ -18,6 +18,8 @@ pub struct Metrics {
     pub results: Counter,
     retries: Family<OperationLabel, Counter>,
     refused: Family<OperationLabel, Counter>,
+    /// Times that what a user has had of the messages to everyone was remembered less exactly.
+    pub seen_joined: Counter,
     /// Links that are up.
     pub links_up: Gauge,
     /// Links lost.
@@ -83,6 +85,8 @@ impl Metrics {
         registry.register("store_retries", "Attempts on a store or log that failed", new.retries.clone());
         let help = "Changes and records that a store or log refused for good; they were given up";
         registry.register("store_refusals", help, new.refused.clone());
+        let help = "Times that holes in what a user has had of the messages to everyone were given up";
+        registry.register("seen_holes_given_up", help, new.seen_joined.clone());
         registry.register("links_up", "Links to gateway shards that are up", new.links_up.clone());
         registry.register("links_lost", "Links lost", new.links_lost.clone());
         new

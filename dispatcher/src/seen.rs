@@ -7,15 +7,26 @@ use pushgate_protocol::link::Place;
 
 use crate::limits::SEEN_RUNS_MAX;
 
+/// What adding a place came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Noted {
+    /// It was noted before.
+    Before,
+    /// It is new.
+    New,
+    /// It is new, and the bound was passed: what lay between the lowest two runs is given up.
+    Joined,
+}
+
 /// Runs (after, up to), ascending and apart.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SeenRuns(Vec<(u64, u64)>);
 
 impl SeenRuns {
-    /// Adds a place; whether it is new. Past the bound the lowest two runs become one: what lies between them counts as had.
-    pub fn add(&mut self, place: Place) -> bool {
+    /// Adds a place. Past the bound the lowest two runs become one: what lies between them counts as had.
+    pub fn add(&mut self, place: Place) -> Noted {
         if self.contains(place.position) {
-            return false;
+            return Noted::Before;
         }
         let (mut from, mut upto) = (place.before, place.position);
         self.0.retain(|&(a, b)| {
@@ -27,10 +38,11 @@ impl SeenRuns {
         });
         let at = self.0.partition_point(|run| run.0 < from);
         self.0.insert(at, (from, upto));
-        if self.0.len() > SEEN_RUNS_MAX {
-            self.0[0].1 = self.0.remove(1).1;
+        if self.0.len() <= SEEN_RUNS_MAX {
+            return Noted::New;
         }
-        true
+        self.0[0].1 = self.0.remove(1).1;
+        Noted::Joined
     }
 
     /// Whether the user has had what stands at this position.
@@ -71,8 +83,8 @@ mod tests {
             for &n in &had {
                 let before = n.checked_sub(1).map_or(0, |m| positions[m]);
                 let place = Place { position: positions[n], before };
-                prop_assert!(runs.add(place));
-                prop_assert!(!runs.add(place));
+                prop_assert_eq!(runs.add(place), Noted::New);
+                prop_assert_eq!(runs.add(place), Noted::Before);
             }
             let had: BTreeSet<usize> = had.into_iter().collect();
             for (n, position) in positions.iter().enumerate() {
@@ -89,8 +101,9 @@ mod tests {
             runs.add(Place { position: n * 10, before: (n - 1) * 10 });
         }
         assert_eq!(runs, SeenRuns(vec![(0, 500)]));
-        for n in 100..100 + 2 * SEEN_RUNS_MAX as u64 {
-            runs.add(Place { position: n * 10 + 5, before: n * 10 });
+        for n in 1..2 * SEEN_RUNS_MAX as u64 {
+            let noted = runs.add(Place { position: 1_000 + n * 10 + 5, before: 1_000 + n * 10 });
+            assert_eq!(noted, if n < SEEN_RUNS_MAX as u64 { Noted::New } else { Noted::Joined });
         }
         assert_eq!(runs.0.len(), SEEN_RUNS_MAX);
         assert!(runs.contains(700), "the oldest hole is given up");

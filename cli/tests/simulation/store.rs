@@ -83,9 +83,7 @@ impl Store {
                 let before = stream.range(..position).next_back().map_or(0, |(at, _)| *at);
                 StreamOutcome::Published { place: Place { position, before }, evicted }
             }
-            StreamOp::Seen { user, place, .. } => {
-                StreamOutcome::Seen { fresh: self.seen.entry(user).or_default().add(place) }
-            }
+            StreamOp::Seen { user, place, .. } => StreamOutcome::Seen(self.seen.entry(user).or_default().add(place)),
         }
     }
 

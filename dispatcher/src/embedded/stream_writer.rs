@@ -116,11 +116,11 @@ impl<'a> Change<'a> {
         let (until_ms, mut runs) = known.map_or(Ok((0, SeenRuns::default())), |value| decode_seen(&value))?;
         let keep_ms = expires_ms.min(now_ms.saturating_add(limits::STREAM_KEEP_MS_MAX));
         let until_ms = until_ms.max(keep_ms.saturating_add(limits::STREAM_EPISODE_KEEP_MS));
-        let fresh = runs.add(place);
+        let noted = runs.add(place);
         let value = [&until_ms.to_le_bytes()[..], &runs.encode()].concat();
         self.writes.push(Write::put(&self.tables.streams, key, value));
         self.put_state(until_ms);
-        Ok(StreamOutcome::Seen { fresh })
+        Ok(StreamOutcome::Seen(noted))
     }
 
     fn settle(&mut self, key: DeliveryKey, mark: Mark) -> Result<StreamOutcome, StoreError> {

@@ -77,9 +77,7 @@ impl Streams for MemoryStreams {
                 let outcome = user.append(*push, now_ms, &self.bounds);
                 user.published(key, outcome)
             }),
-            StreamOp::Seen { user, place, .. } => {
-                self.with(&user, |user| StreamOutcome::Seen { fresh: user.seen.add(place) })
-            }
+            StreamOp::Seen { user, place, .. } => self.with(&user, |user| StreamOutcome::Seen(user.seen.add(place))),
         };
         let outcomes = ops.into_iter().map(apply).collect();
         Box::pin(async { Ok(outcomes) })

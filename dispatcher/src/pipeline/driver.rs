@@ -286,6 +286,7 @@ impl Driver {
         let finished = self.parts.worker.take_finished();
         // Counted first: the finisher lowers the number as soon as it has them.
         self.parts.backlog.fetch_add(finished.len(), Ordering::Relaxed);
+        self.parts.metrics.seen_joined.inc_by(self.parts.worker.take_joined());
         let counts = self.parts.worker.take_counts();
         if !counts.is_empty() {
             // As below: what is not counted then is counted with its repetition, if there is one.

@@ -19,7 +19,7 @@ use crate::{
     seams::{
         BoxFuture, Mark, MarkQuery, StoreError, StoredPush, StreamOp, StreamOutcome, StreamPage, Streams, UserKey,
     },
-    seen::SeenRuns,
+    seen::{Noted, SeenRuns},
     stored::{self, StreamBounds},
 };
 
@@ -216,8 +216,12 @@ fn outcome(op: &StreamOp, answer: Value) -> Result<StreamOutcome, StoreError> {
     if matches!(op, StreamOp::Tag { .. }) {
         return Ok(StreamOutcome::Tagged);
     }
-    if let (StreamOp::Seen { .. }, Value::Int(fresh)) = (op, &answer) {
-        return Ok(StreamOutcome::Seen { fresh: *fresh == 1 });
+    if let (StreamOp::Seen { .. }, Value::Int(noted)) = (op, &answer) {
+        return Ok(StreamOutcome::Seen(match noted {
+            0 => Noted::Before,
+            1 => Noted::New,
+            _ => Noted::Joined,
+        }));
     }
     let Value::Array(parts) = answer else { return Err(strange(&Some(answer))) };
     match (op, parts.as_slice()) {

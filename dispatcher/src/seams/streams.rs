@@ -11,7 +11,7 @@ use pushgate_protocol::{
 use serde::{Deserialize, Serialize};
 
 use super::{BoxFuture, StoreError};
-use crate::seen::SeenRuns;
+use crate::seen::{Noted, SeenRuns};
 
 /// A user of an app: the unit of order, and the hash tag `{app:user}` of its keys.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -218,10 +218,7 @@ pub enum StreamOutcome {
         evicted: Vec<StoredPush>,
     },
     /// Noted.
-    Seen {
-        /// Whether it was not noted before.
-        fresh: bool,
-    },
+    Seen(Noted),
 }
 
 /// A part of a stream.

@@ -1,7 +1,9 @@
 //! What every store does with messages to everyone.
 
 use pushgate_dispatcher::{
+    limits::SEEN_RUNS_MAX,
     seams::{AllPage, Count, Mark, StateChange, StoredPush, StreamOp, StreamOutcome, Streams, UserKey},
+    seen::Noted,
     states::MessageBounds,
     stored::StreamBounds,
 };
@@ -118,13 +120,21 @@ async fn what_was_had_is_noted_once(backend: Backend) {
     let streams = backend.streams(StreamBounds::default());
     let places = [(10, 0), (30, 20), (20, 10)].map(|(position, before)| Place { position, before });
     for place in places {
-        assert_eq!(apply(&*streams, seen("alice", place)).await, StreamOutcome::Seen { fresh: true });
-        assert_eq!(apply(&*streams, seen("alice", place)).await, StreamOutcome::Seen { fresh: false });
+        assert_eq!(apply(&*streams, seen("alice", place)).await, StreamOutcome::Seen(Noted::New));
+        assert_eq!(apply(&*streams, seen("alice", place)).await, StreamOutcome::Seen(Noted::Before));
     }
     let had = streams.seen(user("alice")).await.unwrap();
     assert_eq!(had.encode().len(), 16, "what follows one another is one run");
     assert!(had.contains(30) && had.contains(1) && !had.contains(31));
     assert!(!streams.seen(user("bob")).await.unwrap().contains(10));
+    let apart = |n: usize| seen("bob", Place { position: n as u64 * 10, before: n as u64 * 10 - 5 });
+    let outcomes = streams.apply((1..=SEEN_RUNS_MAX + 1).map(apart).collect(), NOW).await.unwrap();
+    let (last, before) = outcomes.split_last().unwrap();
+    assert!(before.iter().all(|outcome| *outcome == StreamOutcome::Seen(Noted::New)));
+    assert_eq!(*last, StreamOutcome::Seen(Noted::Joined));
+    let had = streams.seen(user("bob")).await.unwrap();
+    assert_eq!(had.encode().len(), 16 * SEEN_RUNS_MAX);
+    assert!(had.contains(13) && !had.contains(5) && !had.contains(23), "the lowest hole is given up");
 }
 
 async fn unnamed_recipients_are_counted(backend: Backend) {

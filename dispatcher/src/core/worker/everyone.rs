@@ -10,16 +10,23 @@ use pushgate_protocol::{
 };
 
 use super::{
-    Delivery, Token, Worker,
+    CHANNEL, Delivery, Token, Worker,
     delivery::{Outcome, Subject},
     ops::Purpose,
 };
-use crate::seams::{Count, DeliveryKey, Mark, StoredPush, StreamOp, StreamOutcome, UserKey};
+use crate::{
+    seams::{Count, DeliveryKey, Mark, StoredPush, StreamOp, StreamOutcome, UserKey},
+    seen::Noted,
+};
 
-use super::CHANNEL;
-
-/// How many users have had each message since the counts were taken.
-pub(super) type Counts = BTreeMap<(AppId, MessageId), u64>;
+/// What was counted and not yet taken.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    /// How many users have had each message.
+    had: BTreeMap<(AppId, MessageId), u64>,
+    /// How often more of a user's stream was given up than the user has had.
+    joined: u64,
+}
 
 impl Worker {
     /// Stores a message to everyone; without acknowledgement it is only sent.
@@ -84,6 +91,7 @@ impl Worker {
             self.users.overflow += 1;
             for link in up {
                 self.links.told_overflow(link, self.users.overflow);
+                self.links.note_told(self.now_ms, link);
             }
         }
     }
@@ -95,14 +103,22 @@ impl Worker {
         self.ops.push(StreamOp::Seen { user, place, expires_ms }, Purpose::Seen { id });
     }
 
-    pub(super) fn count_had(&mut self, user: &UserKey, id: MessageId) {
-        *self.counts.entry((user.app.clone(), id)).or_default() += 1;
+    pub(super) fn count_had(&mut self, user: &UserKey, id: MessageId, noted: Noted) {
+        if noted != Noted::Before {
+            *self.counts.had.entry((user.app.clone(), id)).or_default() += 1;
+        }
+        self.counts.joined += u64::from(noted == Noted::Joined);
+    }
+
+    /// How often the bound of what is remembered of one user was passed, since the last call.
+    pub fn take_joined(&mut self) -> u64 {
+        std::mem::take(&mut self.counts.joined)
     }
 
     /// How many more users have had messages to everyone, since the last call.
     pub fn take_counts(&mut self) -> Vec<Count> {
         let (state, time_ms) = (State::Delivered, self.now_ms);
-        let counts = std::mem::take(&mut self.counts).into_iter();
+        let counts = std::mem::take(&mut self.counts.had).into_iter();
         counts.map(|((app, message), recipients)| Count { app, message, state, recipients, time_ms }).collect()
     }
 

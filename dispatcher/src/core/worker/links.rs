@@ -11,7 +11,7 @@ use pushgate_protocol::{
     ring::Routing,
 };
 
-use crate::seams::UserKey;
+use crate::{limits::TOLD_DOUBT_MS, seams::UserKey};
 
 /// The driver's name for a link; never used again in this run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -58,13 +58,23 @@ pub(super) struct Links {
     shards: HashMap<(BootId, ShardId), LinkId>,
     /// Links with frames to send.
     dirty: Vec<LinkId>,
-    /// For each shard ever linked, up to which overflow of untold users it was told.
-    told: HashMap<(NodeId, ShardId), u64>,
+    told: HashMap<(NodeId, ShardId), Told>,
+}
+
+/// What a shard, once linked, was told of.
+#[derive(Debug, Default)]
+struct Told {
+    /// Up to which overflow of untold users.
+    overflow: u64,
+    /// What it was told over a link that ended may not have arrived.
+    doubted: bool,
 }
 
 #[derive(Debug)]
 struct Link {
     info: LinkInfo,
+    /// When its shard was last told over it that something was stored.
+    told_ms: Option<u64>,
     out: [Vec<u8>; 3],
     dirty: bool,
 }
@@ -90,11 +100,16 @@ impl Links {
             *slot = Some(id);
         }
         self.shards.insert((info.boot, info.shard), id);
-        self.up.insert(id, Link { info, out: Default::default(), dirty: false });
+        self.up.insert(id, Link { info, told_ms: None, out: Default::default(), dirty: false });
     }
 
-    pub(super) fn down(&mut self, id: LinkId) -> Option<LinkInfo> {
-        let info = self.up.remove(&id)?.info;
+    /// A link is gone. Its gateway may have noticed that before us, and swept before it was told what was told since: so it
+    /// is told once more.
+    pub(super) fn down(&mut self, now_ms: u64, id: LinkId) -> Option<LinkInfo> {
+        let Link { info, told_ms, .. } = self.up.remove(&id)?;
+        if told_ms.is_some_and(|at| now_ms < at.saturating_add(TOLD_DOUBT_MS)) {
+            self.told.entry((info.node.clone(), info.shard)).or_default().doubted = true;
+        }
         if self.shards.get(&(info.boot, info.shard)) == Some(&id) {
             self.shards.remove(&(info.boot, info.shard));
         }
@@ -151,16 +166,25 @@ impl Links {
         frames
     }
 
-    /// The link's shard needs not be told of overflow number `overflow`.
-    pub(super) fn told_overflow(&mut self, link: LinkId, overflow: u64) {
-        if let Some(link) = self.up.get(&link) {
-            self.told.insert((link.info.node.clone(), link.info.shard), overflow);
+    /// The link's shard is told of something stored.
+    pub(super) fn note_told(&mut self, now_ms: u64, link: LinkId) {
+        if let Some(link) = self.up.get_mut(&link) {
+            link.told_ms = Some(now_ms);
         }
     }
 
-    /// Whether the link's shard has yet to be told of overflow number `overflow`; it counts as told from now on.
+    /// The link's shard needs not be told of overflow number `overflow`.
+    pub(super) fn told_overflow(&mut self, link: LinkId, overflow: u64) {
+        if let Some(Link { info, .. }) = self.up.get(&link) {
+            self.told.entry((info.node.clone(), info.shard)).or_default().overflow = overflow;
+        }
+    }
+
+    /// Whether the link's shard has yet to be told of overflow number `overflow`, or of something it was told in vain; it
+    /// counts as told from now on.
     pub(super) fn tell_overflow(&mut self, info: &LinkInfo, overflow: u64) -> bool {
         let told = self.told.entry((info.node.clone(), info.shard)).or_default();
-        std::mem::replace(told, overflow) < overflow
+        let before = std::mem::replace(told, Told { overflow, doubted: false });
+        before.doubted || before.overflow < overflow
     }
 }

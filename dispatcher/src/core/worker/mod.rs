@@ -101,7 +101,7 @@ impl Worker {
             users: Users::new(settings.index),
             replays: Replays::default(),
             finished: Vec::new(),
-            counts: everyone::Counts::new(),
+            counts: everyone::Counts::default(),
             open: 0,
             open_bytes: 0,
         }
@@ -131,7 +131,7 @@ impl Worker {
     /// A link is gone: no frame taken for it that was not yet written will be, none of its frames will come any more.
     pub fn link_down(&mut self, now_ms: u64, link: LinkId) {
         self.at(now_ms);
-        if self.links.down(link).is_some() {
+        if self.links.down(self.now_ms, link).is_some() {
             self.link_lost(link);
         }
     }

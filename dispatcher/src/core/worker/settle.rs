@@ -69,8 +69,8 @@ impl Worker {
                 None
             }
             (StreamOp::Seen { user, .. }, Purpose::Seen { id }) => {
-                if outcome == (StreamOutcome::Seen { fresh: true }) {
-                    self.count_had(&user, id);
+                if let StreamOutcome::Seen(noted) = outcome {
+                    self.count_had(&user, id, noted);
                 }
                 None
             }
@@ -131,7 +131,7 @@ impl Worker {
             StreamOutcome::Settled { .. }
             | StreamOutcome::Tagged
             | StreamOutcome::Published { .. }
-            | StreamOutcome::Seen { .. } => (true, Outcome::of(State::Stored)),
+            | StreamOutcome::Seen(_) => (true, Outcome::of(State::Stored)),
         };
         let (token, attempt) = held;
         let finished = Subject::of_stored(push, user, attempt).finish(Some(token), state, self.now_ms);

@@ -114,6 +114,7 @@ impl Worker {
             // In each lane, so that it stays ahead of the lane's later pushes.
             for lane in Lane::ALL.into_iter().filter(|lane| untold & bit(*lane) != 0) {
                 self.links.send(route.link, lane, &ToGateway::Stored { hash: route.hash });
+                self.links.note_told(self.now_ms, route.link);
             }
         } else if self.users.waiting > UNTOLD_USERS_MAX {
             self.users.change(user, |state| (state.untold, state.moved) = (0, 0));
@@ -131,6 +132,7 @@ impl Worker {
     pub(super) fn tell_link(&mut self, link: LinkId, info: &LinkInfo) {
         if self.links.tell_overflow(info, self.users.overflow) {
             self.links.send(link, Lane::High, &ToGateway::StoredMany);
+            self.links.note_told(self.now_ms, link);
         }
         for user in self.users.waiting() {
             if self.links.of_user(&self.routing, &user).is_some_and(|route| route.link == link) {

@@ -115,9 +115,7 @@ impl Model {
                 let before = stream.range(..at).next_back().map_or(0, |(at, _)| *at);
                 StreamOutcome::Published { place: Place { position: at, before }, evicted: Vec::new() }
             }
-            StreamOp::Seen { user, place, .. } => {
-                StreamOutcome::Seen { fresh: self.seen.entry(user).or_default().add(place) }
-            }
+            StreamOp::Seen { user, place, .. } => StreamOutcome::Seen(self.seen.entry(user).or_default().add(place)),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    limits::{MARKS_BATCH_MAX, STORE_RETRY_FIRST_MS, UNTOLD_USERS_MAX},
+    limits::{MARKS_BATCH_MAX, STORE_RETRY_FIRST_MS, TOLD_DOUBT_MS, UNTOLD_USERS_MAX},
     seams::Mark,
 };
 
@@ -115,6 +115,7 @@ fn past_the_bound_of_untold_users_a_shard_is_told_of_many() {
     let sent = rig.take_sent();
     assert_eq!(sent[0], Sent::StoredMany);
     assert_eq!(sent.len(), 1 + UNTOLD_USERS_MAX);
+    rig.pass(TOLD_DOUBT_MS);
     rig.link_down(G1);
     rig.link_up(LinkId(2), info("g1", 10));
     assert_eq!(rig.take_sent(), [], "told once");
@@ -127,6 +128,10 @@ fn the_first_link_of_a_run_is_told_of_many_by_the_first_worker() {
     assert_eq!(rig.take_sent(), [Sent::StoredMany]);
     rig.link_down(G1);
     rig.link_up(LinkId(2), info("g1", 10));
+    assert_eq!(rig.take_sent(), [Sent::StoredMany], "the first may have come to nobody");
+    rig.pass(TOLD_DOUBT_MS);
+    rig.link_down(LinkId(2));
+    rig.link_up(LinkId(3), info("g1", 10));
     assert_eq!(rig.take_sent(), []);
 }
 
