@@ -139,7 +139,7 @@ async fn reserve(api: &Api, app: &AppId, asked: Vec<Asked>) -> Result<Vec<Reserv
 }
 
 /// Gives up on a store that does not answer: what it did remains open, and a repeated request finds out.
-async fn in_time<T>(api: &Api, step: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+pub(super) async fn in_time<T>(api: &Api, step: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
     match tokio::time::timeout(api.patience.store, step).await {
         Ok(done) => done,
         Err(_) => Err(StoreError::Unavailable {

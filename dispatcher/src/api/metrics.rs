@@ -12,6 +12,7 @@ use pushgate_protocol::link::Lane;
 pub struct ApiMetrics {
     accepted: Family<LaneLabel, Counter>,
     refused: Family<CodeLabel, Counter>,
+    recalled: Counter,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -31,11 +32,16 @@ impl ApiMetrics {
         registry.register("rest_messages_accepted", "Messages answered as accepted, by lane", new.accepted.clone());
         let help = "Requests, and messages of batches, that were refused, by problem code";
         registry.register("rest_messages_refused", help, new.refused.clone());
+        registry.register("rest_messages_recalled", "Messages taken back", new.recalled.clone());
         new
     }
 
     pub(super) fn accepted(&self, lane: Lane, count: u64) {
         self.accepted.get_or_create(&LaneLabel { lane: lane.as_str() }).inc_by(count);
+    }
+
+    pub(super) fn recalled(&self) {
+        self.recalled.inc();
     }
 
     pub(super) fn refused(&self, code: &'static str) {

@@ -31,7 +31,7 @@ pub use self::{key_metrics::KeyMetrics, metrics::ApiMetrics};
 use crate::{
     health::Health,
     limits::{REST_BODY_KIB_MAX, REST_BODY_TIMEOUT_MS, REST_STORE_TIMEOUT_MS},
-    seams::{Intake, MessageStore, Recalls, Streams},
+    seams::{Intake, MessageStore, Recalls, ResultSink, Streams},
 };
 
 /// Unix milliseconds.
@@ -50,6 +50,8 @@ pub struct ApiState {
     pub streams: Arc<dyn Streams>,
     /// What is under way to users.
     pub recalls: Arc<dyn Recalls>,
+    /// Where it is told what was taken back.
+    pub results: Arc<dyn ResultSink>,
     /// What fails.
     pub health: Arc<Health>,
     /// What `/metrics` shows.

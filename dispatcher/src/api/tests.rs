@@ -1,6 +1,7 @@
 //! Every good and bad call of REST, with an intake and a message store in memory.
 
 mod doubles;
+mod recalls;
 
 use std::time::Duration;
 
@@ -15,7 +16,6 @@ use pushgate_protocol::{
     ids::{AppId, UserId},
     limits::{BATCH_MESSAGES_MAX, MESSAGE_BYTES_MAX},
     link::Lane,
-    result::State,
 };
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -30,6 +30,7 @@ const NOW_MS: u64 = 1_700_000_000_000;
 
 struct Fixture {
     memory: Arc<Memory>,
+    streams: Arc<MemoryStreams>,
     health: Arc<Health>,
     apps: Arc<Apps>,
     shared: SharedApps,
@@ -70,6 +71,7 @@ impl Fixture {
         };
         let apps = Arc::new(Apps::new(vec![app("shop", json!(["send"])), app("mute", json!([]))]).unwrap());
         let memory = Arc::new(Memory::default());
+        let streams = Arc::new(MemoryStreams::new(StreamBounds::default()));
         let health = Health::new();
         let mut registry = Registry::default();
         let metrics = ApiMetrics::register(&mut registry);
@@ -78,8 +80,9 @@ impl Fixture {
             apps: shared.clone(),
             intake: memory.clone(),
             messages: memory.clone(),
-            streams: Arc::new(MemoryStreams::new(StreamBounds::default())),
+            streams: streams.clone(),
             recalls: memory.clone(),
+            results: memory.clone(),
             health: health.clone(),
             registry: Arc::new(registry),
             metrics,
@@ -87,7 +90,7 @@ impl Fixture {
             clock: Arc::new(|| NOW_MS),
         };
         let router = routes(state, Patience { body: patience, store: patience });
-        Self { memory, health, apps, shared, router }
+        Self { memory, streams, health, apps, shared, router }
     }
 
     async fn call(&self, request: Request<Body>) -> Answer {
@@ -408,23 +411,6 @@ async fn callers_are_checked_with_the_secrets_and_keys_of_now() {
     api.shared.replace(Apps::new(vec![config.resolve(&mut |_| Err("no files".into())).unwrap()]).unwrap());
     assert_eq!(api.authorized(Some(&old)).await.status, 401);
     assert_eq!(api.authorized(Some(&basic("shop", "another of sixteen"))).await.status, 202);
-}
-
-#[tokio::test]
-async fn a_message_is_taken_back_by_its_app_alone_and_as_often_as_asked() {
-    let api = Fixture::new();
-    api.send(&json!({ "id": "m1", "to": { "users": ["u1"] }, "content": { "title": "t" } })).await;
-    let delete = async |path: &str| api.call(request(Method::DELETE, path).body(Body::empty()).unwrap()).await;
-    assert_eq!(delete("/v1/messages/unknown").await.status, 404);
-    for _ in 0..2 {
-        let answer = delete("/v1/messages/m1").await;
-        assert_eq!((answer.status, answer.body), (202, json!({ "id": "m1" })));
-    }
-    let (recalled, recorded) = api.memory.recalled();
-    assert_eq!(recalled.len(), 2);
-    assert!(recorded.iter().all(|(id, state)| id == "m1" && *state == State::Recalled) && !recorded.is_empty());
-    let unauthorized = Request::delete("/v1/messages/m1").body(Body::empty()).unwrap();
-    assert_eq!(api.call(unauthorized).await.status, 401);
 }
 
 #[tokio::test]

@@ -8,12 +8,12 @@ use std::{
 use pushgate_protocol::{
     ids::{AppId, MessageId, UserId},
     link::Lane,
-    result::{Recipient, State},
+    result::{Recipient, ResultRecord, State},
 };
 
 use crate::seams::{
-    BoxFuture, Count, Intake, MessageStore, MessageView, NewRecord, Recalls, RecipientView, Reservation, StateChange,
-    StateEntry, StoreError,
+    BoxFuture, Count, DeadRecord, Intake, MessageStore, MessageView, NewRecord, Recalls, RecipientView, Reservation,
+    ResultSink, StateChange, StateEntry, StoreError,
 };
 
 /// What fails.
@@ -28,10 +28,16 @@ pub(super) enum Outage {
     Silent,
 }
 
-/// Ids taken back, with how many recipients.
-pub(super) type Recalled = Vec<(String, usize)>;
-/// Ids and states recorded.
-pub(super) type Recorded = Vec<(String, State)>;
+/// What a recall did, in its order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Did {
+    /// Workers were told of this many recipients.
+    Told(usize),
+    /// A result: who, the state, and whether it repeats something of the message.
+    Published(String, State, bool),
+    /// A state.
+    Recorded(String, State),
+}
 
 #[derive(Default)]
 pub(super) struct Memory(Mutex<Inner>);
@@ -42,8 +48,9 @@ struct Inner {
     records: Vec<(Lane, NewRecord)>,
     reserved: HashMap<(AppId, MessageId), ([u8; 16], Lane, bool)>,
     confirmed: Vec<String>,
-    recalled: Vec<(String, usize)>,
-    recorded: Vec<(String, State)>,
+    /// Who has which state, of every message; `None`: `u1` has it.
+    shown: Option<Vec<(Recipient, State)>>,
+    did: Vec<Did>,
 }
 
 impl Memory {
@@ -74,10 +81,14 @@ impl Memory {
         self.lock().records.iter().map(|(_, record)| id(record)).collect()
     }
 
-    /// Recalls, and states recorded.
-    pub(super) fn recalled(&self) -> (Recalled, Recorded) {
-        let inner = self.lock();
-        (inner.recalled.clone(), inner.recorded.clone())
+    /// Shows these recipients of every message.
+    pub(super) fn show(&self, shown: &[(&str, State)]) {
+        self.lock().shown = Some(shown.iter().map(|(user, state)| (recipient(user), *state)).collect());
+    }
+
+    /// What was done since the last call.
+    pub(super) fn did(&self) -> Vec<Did> {
+        std::mem::take(&mut self.lock().did)
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -101,6 +112,24 @@ impl Memory {
     }
 }
 
+impl Inner {
+    fn recipients(&self, limit: usize) -> Vec<RecipientView> {
+        let shown = self.shown.clone().unwrap_or_else(|| vec![(recipient("u1"), State::Delivered)]);
+        let view = |(recipient, state)| RecipientView {
+            recipient,
+            channel: "websocket".into(),
+            state,
+            reason: None,
+            history: vec![StateEntry { state, time_ms: limit as u64 }],
+        };
+        shown.into_iter().map(view).collect()
+    }
+}
+
+fn recipient(user: &str) -> Recipient {
+    Recipient { user: UserId::parse(user).unwrap(), device: None }
+}
+
 impl Intake for Memory {
     fn append(&self, lane: Lane, records: Vec<NewRecord>) -> BoxFuture<'_, Result<(), StoreError>> {
         self.answer(Outage::Append, |inner| inner.records.extend(records.into_iter().map(|r| (lane, r))))
@@ -108,16 +137,29 @@ impl Intake for Memory {
 }
 
 impl Recalls for Memory {
-    fn recall(&self, _: AppId, id: MessageId, recipients: Vec<Recipient>) -> BoxFuture<'_, ()> {
-        self.lock().recalled.push((id.to_string(), recipients.len()));
+    fn recall(&self, _: AppId, _: MessageId, recipients: Vec<Recipient>) -> BoxFuture<'_, ()> {
+        self.lock().did.push(Did::Told(recipients.len()));
         Box::pin(async {})
+    }
+}
+
+impl ResultSink for Memory {
+    fn publish(&self, records: Vec<ResultRecord>) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.answer(Outage::Append, |inner| {
+            let did = |r: ResultRecord| Did::Published(r.recipient.user.to_string(), r.state, r.info.is_some());
+            inner.did.extend(records.into_iter().map(did));
+        })
+    }
+
+    fn bury(&self, _: Vec<DeadRecord>) -> BoxFuture<'_, Result<(), StoreError>> {
+        unreachable!("REST buries nothing")
     }
 }
 
 impl MessageStore for Memory {
     fn record(&self, changes: Vec<StateChange>) -> BoxFuture<'_, Result<(), StoreError>> {
         self.answer(Outage::Reserve, |inner| {
-            inner.recorded.extend(changes.into_iter().map(|c| (c.message.to_string(), c.state)));
+            inner.did.extend(changes.into_iter().map(|c| Did::Recorded(c.recipient.user.to_string(), c.state)));
         })
     }
 
@@ -136,14 +178,8 @@ impl MessageStore for Memory {
             inner.reserved.contains_key(&(app, id.clone())).then(|| MessageView {
                 id,
                 summary: [(State::Delivered, 1)].into(),
-                recipients: vec![RecipientView {
-                    recipient: Recipient { user: UserId::parse("u1").unwrap(), device: None },
-                    channel: "websocket".into(),
-                    state: State::Delivered,
-                    reason: None,
-                    history: vec![StateEntry { state: State::Delivered, time_ms: limit as u64 }],
-                }],
-                next: (page < 2_000).then_some(page + limit as u64),
+                recipients: inner.recipients(limit),
+                next: inner.shown.is_none().then_some(page + limit as u64),
             })
         })
     }
