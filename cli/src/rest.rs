@@ -97,3 +97,25 @@ impl Answer {
         })
     }
 }
+
+/// `segment` as a segment of a path (RFC 3986): everything but unreserved characters is escaped.
+pub fn segment(segment: &str) -> String {
+    let mut encoded = String::with_capacity(segment.len());
+    for byte in segment.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => encoded.push(char::from(byte)),
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_in_a_path_is_escaped() {
+        assert_eq!(segment("a/b c?ü"), "a%2Fb%20c%3F%C3%BC");
+    }
+}

@@ -15,21 +15,27 @@ use pushgate_protocol::{
 use serde_json::{Map, Value, json};
 
 use super::values;
-use crate::{failure::Failure, limits, rest::Rest, server::ServerArgs};
+use crate::{
+    failure::Failure,
+    limits,
+    rest::{self, Rest},
+    server::ServerArgs,
+};
 
 /// Arguments of `send`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     pushgate send --user alice --title Hi --body there\n  \
     pushgate send --user alice --title Code --body 123456 --class otp --lane high --ttl 5m --wait\n  \
-    pushgate send --user alice --user bob --title Order --payload '{\"order\":17}' --collapse order-17\n\n\
+    pushgate send --user alice --user bob --title Order --payload '{\"order\":17}' --collapse order-17\n  \
+    pushgate send --all --title Maintenance --body 'at ten' --class marketing --ttl 6h\n\n\
     The id goes to stdout, everything else to stderr. Without --wait the exit code says that the message is durable;\n\
     with --wait that every recipient has acknowledged it.")]
 pub struct SendCommand {
     /// A user it goes to; may be repeated
     #[arg(long, required_unless_present = "all", value_parser = values::user)]
     user: Vec<UserId>,
-    /// To every user of the app
+    /// To every user of the app: who is connected now, and others until its ttl ends
     #[arg(long, conflicts_with_all = ["user", "device", "wait"])]
     all: bool,
     /// Only to this device of the user
@@ -212,7 +218,7 @@ impl Watch<'_> {
     }
 
     fn ask(&mut self) -> Result<States, Failure> {
-        let answer = self.rest.get(&format!("/v1/messages/{}", encoded(self.id)))?;
+        let answer = self.rest.get(&format!("/v1/messages/{}", rest::segment(self.id)))?;
         if answer.status == 404 {
             // Durable in its lane and not yet read from it.
             return Ok(States::default());
@@ -232,6 +238,12 @@ impl Watch<'_> {
         for recipient in body["recipients"].as_array().into_iter().flatten().filter(|r| r["state"] == "stored") {
             self.told_stored = true;
             let user = recipient["recipient"]["user"].as_str().unwrap_or("the user");
+            if user == UserId::EVERYONE {
+                eprintln!(
+                    "it is stored for everyone: who is connected gets it now, others when they connect, until its ttl ends"
+                );
+                continue;
+            }
             // Stored at once: nobody was there. Stored later: somebody was, and did not acknowledge in time.
             if self.since.elapsed() < Duration::from_millis(limits::SETTLE_MS) {
                 eprintln!("{user} is not connected: the push is stored and is delivered when {user} connects");
@@ -240,18 +252,6 @@ impl Watch<'_> {
             }
         }
     }
-}
-
-/// A path segment (RFC 3986): everything but unreserved characters is escaped.
-fn encoded(segment: &str) -> String {
-    let mut encoded = String::with_capacity(segment.len());
-    for byte in segment.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => encoded.push(char::from(byte)),
-            _ => encoded.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    encoded
 }
 
 #[cfg(test)]
@@ -276,10 +276,5 @@ mod tests {
         assert!(states(&[("failed", 1), ("delivered", 1)]).settled(false));
         assert!(!states(&[("accepted", 1), ("delivered", 1)]).settled(true));
         assert!(!states(&[]).settled(true));
-    }
-
-    #[test]
-    fn an_id_in_a_path_is_escaped() {
-        assert_eq!(encoded("a/b c?ü"), "a%2Fb%20c%3F%C3%BC");
     }
 }

@@ -7,5 +7,6 @@ mod drain;
 mod fake;
 mod listen;
 mod program;
+mod recall;
 mod send;
 mod token;

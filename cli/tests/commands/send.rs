@@ -75,6 +75,20 @@ fn a_device_is_addressed_by_user_and_device() {
 }
 
 #[test]
+fn a_message_to_everyone_names_nobody() {
+    let stored = json!({ "recipient": { "user": "*" }, "channel": "websocket", "state": "stored" });
+    let view = (200, json!({ "id": "m1", "summary": { "stored": 1 }, "recipients": [stored] }));
+    let (run, calls) = send(vec![accepted(), view], &["--all", "--title", "Hi"]);
+    assert_eq!((run.code, run.out.as_str()), (0, "m1\n"));
+    assert!(run.err.starts_with("it is stored for everyone: ") && !run.err.contains('*'), "{}", run.err);
+    assert_eq!(calls[0].body["to"], json!({ "all": true }));
+    for other in [["--user", "alice"], ["--device", "d1"], ["--wait", "--json"]] {
+        let (run, calls) = send(vec![accepted()], &[&["--all", "--title", "Hi"], &other[..]].concat());
+        assert_eq!((run.code, calls.len()), (2, 0), "{}", run.err);
+    }
+}
+
+#[test]
 fn a_push_that_is_stored_is_said_so_on_stderr() {
     let answers = vec![accepted(), (404, json!({})), view("stored", Some("offline"))];
     let (run, _) = send(answers, &["--user", "alice", "--title", "Hi"]);

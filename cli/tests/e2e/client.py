@@ -20,6 +20,7 @@ class Push:
     session: str
     replay: bool
     at: float
+    stream: str = "user"
 
 
 @dataclass
@@ -30,7 +31,9 @@ class Client:
     device: str
     url: object
     token: object
+    acknowledges: bool = True
     log: list = field(default_factory=list)
+    recalls: list = field(default_factory=list)
     hellos: list = field(default_factory=list)
     errors: list = field(default_factory=list)
     stopped: bool = False
@@ -44,6 +47,13 @@ class Client:
         self.stopped = True
         self.task.cancel()
         await asyncio.gather(self.task, return_exceptions=True)
+
+    async def say(self, frame):
+        """Sends a frame on the session that stands."""
+        await self.ws.send(json.dumps(frame))
+
+    def ids(self):
+        return [push.id for push in self.log]
 
     async def _run(self):
         wait = 0.05
@@ -72,6 +82,7 @@ class Client:
         if hello["type"] != "hello":
             raise ValueError(f"first frame is {hello}")
         self.hellos.append(hello)
+        self.ws = ws
         self.online.set()
         session, seen, acked = hello["session"], 0, 0
         acks = asyncio.Event()
@@ -92,8 +103,12 @@ class Client:
                 frame = json.loads(text)
                 if frame["type"] == "push":
                     seen = frame["seq"]
-                    self.log.append(Push(frame["id"], frame.get("body"), seen, session, frame["replay"], time.monotonic()))
-                    acks.set()
+                    self.log.append(Push(
+                        frame["id"], frame.get("body"), seen, session, frame["replay"], time.monotonic(), frame["stream"]))
+                    if self.acknowledges:
+                        acks.set()
+                elif frame["type"] == "recall":
+                    self.recalls.append(frame["id"])
         except websockets.ConnectionClosed:
             pass
         finally:

@@ -158,6 +158,13 @@ fn the_app_claim_may_be_left_out_only_when_there_is_one_app() {
 }
 
 #[test]
+fn nobody_is_everyone() {
+    let refused = shop().client(&token(json!({"app":"shop","sub":"*","exp":2000})), 1_000).unwrap_err();
+    assert_eq!(refused.status(), 401);
+    assert!(refused.to_string().contains("* stands for everyone"), "{refused}");
+}
+
+#[test]
 fn claims_out_of_range_are_named() {
     let check = |claims| shop().client(&token(claims), 1_000).unwrap_err().reason();
     assert_eq!(check(json!({"exp":2000})), "the token's claim sub is missing");
