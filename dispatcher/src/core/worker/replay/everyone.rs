@@ -6,7 +6,7 @@ use super::{ReadId, Worker};
 use crate::seams::{AllPage, StoreError, StoredPush};
 
 impl Worker {
-    /// The answer to a [`ReadRequest`] for the messages to everyone.
+    /// The answer to a [`ReadRequest`](super::ReadRequest) for the messages to everyone.
     pub fn page_all(&mut self, now_ms: u64, read: ReadId, answer: Result<AllPage, StoreError>) {
         self.at(now_ms);
         self.replays.reading = self.replays.reading.saturating_sub(1);
