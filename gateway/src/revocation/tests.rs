@@ -1,3 +1,5 @@
+//! Revocations: what is remembered, for how long, and who is refused.
+
 use super::*;
 
 const NOW_MS: u64 = 1_000_000;

@@ -6,7 +6,7 @@
 mod error;
 mod files;
 mod mint;
-mod shared;
+mod serving;
 mod token;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -16,7 +16,7 @@ pub use self::{
     error::AuthError,
     files::{AppsFiles, Look, ReadFile},
     mint::{ClientIdentity, MintError},
-    shared::{AppsReader, SharedApps, StaleKeys},
+    serving::{AppsReader, SharedApps, StaleKeys},
 };
 use crate::{
     apps::{App, AppsError, Scope},

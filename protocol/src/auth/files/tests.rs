@@ -1,3 +1,5 @@
+//! Key files: what is read, and what is kept when a file cannot be used.
+
 use std::collections::BTreeMap;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
