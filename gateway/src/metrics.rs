@@ -19,6 +19,7 @@ use prometheus_client::{
 
 use crate::{
     core,
+    crowd::CrowdCounts,
     site::Site,
     upgrade::{
         Reason,
@@ -95,6 +96,8 @@ pub(crate) struct ShardMetrics {
     pub(crate) link_bytes_in: Number,
     /// Frame bytes handed to the links' writers.
     pub(crate) link_bytes_out: Number,
+    /// What the crowd ran short of, and its buffers.
+    pub(crate) crowd: CrowdMetrics,
     /// TLS.
     pub(crate) tls: TlsMetrics,
     /// Turns of the loop.
@@ -134,6 +137,27 @@ impl ShardMetrics {
     /// Answers by status.
     pub(crate) fn answers(&self) -> impl Iterator<Item = (Status, u64)> {
         Status::ALL.into_iter().zip(self.answers.iter().map(Number::read))
+    }
+}
+
+/// See [`CrowdCounts`].
+#[derive(Debug, Default)]
+pub(crate) struct CrowdMetrics {
+    completions_overflowed: Number,
+    receives_starved: Number,
+    receive_buffer_bytes: Number,
+    spare_buffer_bytes: Number,
+    unsent_bytes: Number,
+}
+
+impl CrowdMetrics {
+    /// Takes over what the crowd counted.
+    pub(crate) fn publish(&self, counts: CrowdCounts) {
+        self.completions_overflowed.set(counts.completions_overflowed);
+        self.receives_starved.set(counts.receives_starved);
+        self.receive_buffer_bytes.set(counts.receive_buffer_bytes);
+        self.spare_buffer_bytes.set(counts.spare_buffer_bytes);
+        self.unsent_bytes.set(counts.unsent_bytes);
     }
 }
 
@@ -217,6 +241,21 @@ const SHARD: &[Series<ShardMetrics>] = &[
     series!(Counter, "pushgate_links_failed", "Links ended for a fault of the peer", |m| m.links_failed.read()),
     series!(Counter, "pushgate_link_received_bytes", "Frame bytes received on links", |m| m.link_bytes_in.read()),
     series!(Counter, "pushgate_link_sent_bytes", "Frame bytes sent on links", |m| m.link_bytes_out.read()),
+    series!(Counter, "pushgate_completions_overflowed", "Times that a completion queue was full", |m| {
+        m.crowd.completions_overflowed.read()
+    }),
+    series!(Counter, "pushgate_receives_starved", "Times that a connection found no receive buffer", |m| {
+        m.crowd.receives_starved.read()
+    }),
+    series!(Gauge, "pushgate_receive_buffer_bytes", "Bytes of receive buffers", |m| {
+        m.crowd.receive_buffer_bytes.read()
+    }),
+    series!(Gauge, "pushgate_spare_buffer_bytes", "Bytes of emptied send buffers kept for the next", |m| {
+        m.crowd.spare_buffer_bytes.read()
+    }),
+    series!(Gauge, "pushgate_unsent_bytes", "Bytes that full sockets have not taken", |m| {
+        m.crowd.unsent_bytes.read()
+    }),
     series!(Counter, "pushgate_turns", "Turns of the shard's loop", |m| m.turns.read()),
 ];
 

@@ -16,7 +16,7 @@ use mio::{Events, Interest, Poll, Registry, Token, event::Event, unix::SourceFd}
 use socket2::Socket;
 
 use super::{
-    ConnId, Crowd, Gone, Handler, Outgoing, Settings,
+    ConnId, Crowd, CrowdCounts, Gone, Handler, Outgoing, Settings,
     closing::Closing,
     outbound::Outbounds,
     table::{NONE, Table},
@@ -124,6 +124,10 @@ impl Crowd for EpollCrowd {
 
     fn wake_fd(&self, index: usize) -> Option<BorrowedFd<'_>> {
         (index == 0).then(|| self.poll.registry().as_fd())
+    }
+
+    fn counts(&self) -> CrowdCounts {
+        CrowdCounts { receive_buffer_bytes: self.scratch.len() as u64, ..self.roster.outs.counts() }
     }
 
     fn len(&self) -> usize {

@@ -89,6 +89,21 @@ pub trait Outgoing {
     fn pause(&mut self, conn: ConnId, paused: bool);
 }
 
+/// What an engine ran short of, and what its buffers hold.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CrowdCounts {
+    /// Times that a completion queue was full, and the kernel kept completions aside.
+    pub completions_overflowed: u64,
+    /// Times that a connection found no receive buffer and had to wait for one.
+    pub receives_starved: u64,
+    /// Receive buffers, bytes.
+    pub receive_buffer_bytes: u64,
+    /// Emptied send buffers kept for the next, bytes.
+    pub spare_buffer_bytes: u64,
+    /// What full sockets have not taken, bytes.
+    pub unsent_bytes: u64,
+}
+
 /// What an engine tells its shard during a turn.
 pub trait Handler {
     /// Bytes arrived; they may be changed in place (unmasking) and are gone when this returns.
@@ -118,6 +133,9 @@ pub trait Crowd: Outgoing {
     /// The descriptors whose readability means that a turn has something to do, by index from 0. More come when the
     /// engine opens another ring; those there are stay. [`wake`] waits for them.
     fn wake_fd(&self, index: usize) -> Option<BorrowedFd<'_>>;
+
+    /// What was counted, and what buffers hold now.
+    fn counts(&self) -> CrowdCounts;
 
     /// Connections held.
     fn len(&self) -> usize;

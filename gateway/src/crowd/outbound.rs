@@ -1,7 +1,7 @@
 //! Outbound bytes, held only while a connection has some: what is staged for the next turn, and the rest the socket
 //! would not take yet. An idle connection has no buffer; emptied ones are kept for the next, up to a bound.
 
-use super::table::NONE;
+use super::{CrowdCounts, table::NONE};
 use crate::limits::{SPARE_BUFFER_BYTES_MAX, SPARE_BYTES_MAX};
 
 /// Below this many, the list of buffers is not worth shrinking.
@@ -32,9 +32,20 @@ pub(super) struct Outbounds {
     free: Vec<u32>,
     spare: Vec<Vec<u8>>,
     spare_bytes: usize,
+    /// Bytes of all `rest`.
+    unsent_bytes: usize,
 }
 
 impl Outbounds {
+    /// What outbound buffers hold.
+    pub(super) fn counts(&self) -> CrowdCounts {
+        CrowdCounts {
+            spare_buffer_bytes: self.spare_bytes as u64,
+            unsent_bytes: self.unsent_bytes as u64,
+            ..CrowdCounts::default()
+        }
+    }
+
     /// The buffers named by `link`, made if there are none yet.
     pub(super) fn of(&mut self, link: &mut u32) -> &mut Outbound {
         if *link == NONE {
@@ -70,6 +81,7 @@ impl Outbounds {
         }
         let mut bytes = std::mem::take(&mut item.rest);
         let from = std::mem::take(&mut item.from);
+        self.unsent_bytes -= bytes.len() - from;
         if !item.staged.is_empty() {
             bytes.drain(..from);
             bytes.append(&mut item.staged);
@@ -82,6 +94,7 @@ impl Outbounds {
     pub(super) fn give_back(&mut self, link: u32, bytes: Vec<u8>, from: usize) {
         let item = &mut self.items[link as usize];
         debug_assert!(item.rest.is_empty(), "one send at a time");
+        self.unsent_bytes += bytes.len() - from;
         item.rest = bytes;
         item.from = from;
     }
@@ -93,6 +106,7 @@ impl Outbounds {
         }
         let item = &mut self.items[*link as usize];
         let (staged, rest) = (std::mem::take(&mut item.staged), std::mem::take(&mut item.rest));
+        self.unsent_bytes -= rest.len() - item.from;
         item.from = 0;
         item.listed = false;
         self.free.push(*link);
@@ -141,9 +155,15 @@ mod tests {
         outs.give_back(link, bytes, from + 2);
         outs.of(&mut link).staged.extend_from_slice(b"gh");
         assert_eq!(outs.find(link).unwrap().backlog(), 6);
+        assert_eq!(outs.counts().unsent_bytes, 4);
         let (bytes, from) = outs.take(link);
         assert_eq!(&bytes[from..], b"cdefgh");
         assert_eq!(outs.find(link).unwrap().backlog(), 0);
+        assert_eq!(outs.counts().unsent_bytes, 0);
+        outs.give_back(link, bytes, from + 5);
+        assert_eq!(outs.counts().unsent_bytes, 1);
+        outs.release(&mut link);
+        assert_eq!(outs.counts().unsent_bytes, 0, "given up with its connection");
     }
 
     #[test]

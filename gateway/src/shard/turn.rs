@@ -139,6 +139,7 @@ impl Loop {
         metrics.connections.set(self.crowd.len() as u64);
         metrics.ticked_ms.set(now.mono_ms);
         metrics.publish(&self.core.metrics());
+        metrics.crowd.publish(self.crowd.counts());
         metrics.tls.publish(self.crowd.tls_counts(), self.desk.turnstile.waiting());
         if let Some(give_back) = self.desk.site.give_back
             && now.mono_ms >= self.next_give_back_ms

@@ -18,7 +18,7 @@ use super::{
     partial::Partials,
     records::{Event, Records},
 };
-use crate::crowd::{ConnId, Crowd, Gone, Handler, Outgoing};
+use crate::crowd::{ConnId, Crowd, CrowdCounts, Gone, Handler, Outgoing};
 
 const CHUNK: usize = 256;
 
@@ -96,7 +96,7 @@ impl TlsCrowd {
     }
 
     /// What was counted.
-    pub fn counts(&self) -> TlsCounts {
+    pub fn tls_counts(&self) -> TlsCounts {
         self.veils.counts
     }
 }
@@ -117,6 +117,10 @@ impl Crowd for TlsCrowd {
 
     fn wake_fd(&self, index: usize) -> Option<BorrowedFd<'_>> {
         self.engine.wake_fd(index)
+    }
+
+    fn counts(&self) -> CrowdCounts {
+        self.engine.counts()
     }
 
     fn len(&self) -> usize {

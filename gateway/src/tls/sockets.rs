@@ -83,7 +83,7 @@ impl Sockets {
     pub(crate) fn tls_counts(&self) -> TlsCounts {
         match self {
             Self::Bare(_) => TlsCounts::default(),
-            Self::Tls(crowd) => crowd.counts(),
+            Self::Tls(crowd) => crowd.tls_counts(),
         }
     }
 }

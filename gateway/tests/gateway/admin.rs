@@ -47,6 +47,9 @@ fn metrics_are_prometheus_text() {
     call(gateway.listen(), "GET", "/nowhere");
     let metrics = call(gateway.admin(), "GET", "/metrics").body;
     assert!(metrics.contains("# TYPE pushgate_sessions gauge"), "{metrics}");
+    for name in ["completions_overflowed_total", "receives_starved_total", "spare_buffer_bytes", "unsent_bytes"] {
+        assert!(metrics.contains(&format!("pushgate_{name}{{shard=\"0\"}}")), "{name}: {metrics}");
+    }
     assert!(metrics.contains("status=\"404\"") && metrics.trim_end().ends_with("# EOF"), "{metrics}");
     assert_eq!(call(gateway.admin(), "GET", "/nowhere").status, 404);
 }

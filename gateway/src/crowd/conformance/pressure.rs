@@ -30,10 +30,12 @@ fn a_peer_that_does_not_read_backs_up_alone(engine: Engine) {
             });
         }
         assert_eq!(rig.crowd.backlog(slow), before + (1 << 20), "the slow one holds back what it cannot take");
+        assert!(rig.crowd.counts().unsent_bytes > 0 && rig.crowd.counts().receive_buffer_bytes > 0);
         rig.until("the slow one has read all", |rig| {
             slow_peer.read(300_000);
             slow_peer.got.len() == staged && rig.crowd.backlog(slow) == 0
         });
+        assert_eq!(rig.crowd.counts().unsent_bytes, 0);
         for chunk in slow_peer.got.chunks(1 << 20) {
             assert!(chunk == pattern(1, 0, 1 << 20), "{kind:?}: bytes out of order");
         }
@@ -62,6 +64,8 @@ fn a_flooder_that_exhausts_the_buffers_starves_nobody(engine: Engine) {
             assert!(peer.got == pattern(index, 0, 1_000));
         }
         assert!(!rig.received(flooder).is_empty(), "the flooder is served, too");
+        let starved = rig.crowd.counts().receives_starved;
+        assert_eq!(starved > 0, engine == Engine::Uring, "{starved} times; epoll reads into one buffer");
     }
 }
 

@@ -59,6 +59,11 @@ impl Buffers {
         Ok(buffers)
     }
 
+    /// Bytes that all buffers and their ring take.
+    pub(super) fn bytes(&self) -> usize {
+        self.pool_layout.size() + self.ring_layout.size()
+    }
+
     /// The filled buffer of a completion. The ring calls this once per completion that names a buffer.
     pub(super) fn lend(&mut self, id: u16, len: usize) -> Option<Lent<'_>> {
         (id < self.count).then(|| Lent { len: len.min(self.bytes_each as usize), id, buffers: self })

@@ -27,7 +27,7 @@ use self::{
     ring::{Sending, SessionRing, descriptors_max},
     roster::Roster,
 };
-use super::{ConnId, Crowd, Handler, Outgoing, Settings};
+use super::{ConnId, Crowd, CrowdCounts, Handler, Outgoing, Settings};
 use crate::limits::{CROWD_SOCKETS_MAX, RING_SUBMISSIONS, TURN_ROUNDS_MAX};
 
 /// A crowd held by session rings.
@@ -162,6 +162,14 @@ impl Crowd for UringCrowd {
 
     fn wake_fd(&self, index: usize) -> Option<BorrowedFd<'_>> {
         self.rings.get(index).map(AsFd::as_fd)
+    }
+
+    fn counts(&self) -> CrowdCounts {
+        CrowdCounts {
+            completions_overflowed: self.rings.iter().map(SessionRing::overflows).sum(),
+            receive_buffer_bytes: self.rings.iter().map(|ring| ring.buffer_bytes() as u64).sum(),
+            ..self.roster.counts()
+        }
     }
 
     fn len(&self) -> usize {

@@ -37,6 +37,7 @@ pub(super) struct SessionRing {
     ring: IoUring,
     buffers: Buffers,
     pending: VecDeque<cqueue::Entry>,
+    overflows: u64,
 }
 
 /// One send of a batch.
@@ -78,7 +79,7 @@ impl SessionRing {
         }
         ring.submitter().register_files_sparse(settings.ring_sockets)?;
         let buffers = Buffers::register(&ring.submitter(), settings.ring_buffers, settings.ring_buffer_bytes)?;
-        Ok(Self { ring, buffers, pending: VecDeque::new() })
+        Ok(Self { ring, buffers, pending: VecDeque::new(), overflows: 0 })
     }
 
     /// Makes a socket the direct descriptor `file`. The caller's own descriptor is not needed afterwards.
@@ -174,6 +175,16 @@ impl SessionRing {
         !self.ring.submission().is_empty()
     }
 
+    /// Times that its completion queue was full.
+    pub(super) fn overflows(&self) -> u64 {
+        self.overflows
+    }
+
+    /// Bytes of its receive buffers.
+    pub(super) fn buffer_bytes(&self) -> usize {
+        self.buffers.bytes()
+    }
+
     /// Whether completions are waiting to be handled.
     pub(super) fn has_pending(&self) -> bool {
         !self.pending.is_empty()
@@ -203,6 +214,7 @@ impl SessionRing {
             if !self.ring.submission().cq_overflow() {
                 return Ok(());
             }
+            self.overflows += 1;
             match self.ring.submit() {
                 Err(error) if !passes(&error) => return Err(error),
                 _ => {}

@@ -9,7 +9,7 @@ use super::{
     tag::Op,
 };
 use crate::crowd::{
-    ConnId, Gone, Handler, Outgoing, Settings,
+    ConnId, CrowdCounts, Gone, Handler, Outgoing, Settings,
     closing::Closing,
     outbound::Outbounds,
     table::{Entry, NONE, Table},
@@ -52,6 +52,8 @@ pub(super) struct Roster {
     closing: Closing,
     sockets_per_ring: u32,
     lanes: Vec<Lane>,
+    /// Times that a connection found no receive buffer.
+    starved: u64,
 }
 
 impl Roster {
@@ -62,6 +64,7 @@ impl Roster {
             closing: Closing::new(settings.drain_ms),
             sockets_per_ring: settings.ring_sockets,
             lanes: Vec::new(),
+            starved: 0,
         }
     }
 
@@ -77,6 +80,11 @@ impl Roster {
 
     pub(super) fn len(&self) -> usize {
         self.table.len()
+    }
+
+    /// Without what rings count.
+    pub(super) fn counts(&self) -> CrowdCounts {
+        CrowdCounts { receives_starved: self.starved, ..self.outs.counts() }
     }
 
     /// The ring of a connection and its direct descriptor there.
@@ -229,6 +237,7 @@ impl Roster {
             }
             libc::ENOBUFS => {
                 entry.set(HUNGRY);
+                self.starved += 1;
                 let lane = &mut self.lanes[ring];
                 if entry.has(FED) { lane.fed.push_back(conn) } else { lane.starved.push_back(conn) }
             }

@@ -189,7 +189,7 @@ fn a_close_sends_what_is_staged_then_close_notify_then_fin() {
         assert_eq!(heard, (b"last words".to_vec(), true));
         drop(peer);
         rig.until("gone", |rig| rig.log.gone.get(&conn) == Some(&Gone::Closed));
-        assert_eq!(rig.crowd.counts().sessions, 0);
+        assert_eq!(rig.crowd.tls_counts().sessions, 0);
     });
 }
 
@@ -225,7 +225,7 @@ fn a_peer_that_leaves_without_close_notify_is_gone_all_the_same() {
         drop(peer);
         rig.until("gone", |rig| rig.log.gone.contains_key(&conn));
         assert_eq!(rig.received(conn), b"half a");
-        assert_eq!(rig.crowd.counts(), TlsCounts::default());
+        assert_eq!(rig.crowd.tls_counts(), TlsCounts::default());
     });
 }
 
@@ -248,7 +248,7 @@ fn a_forged_record_is_answered_with_an_alert_and_ends_the_connection_alone() {
         assert_eq!(told, Fault::Told(Alert::BadRecordMac as u8));
         drop(forger);
         rig.until("gone", |rig| rig.log.gone.contains_key(&bad));
-        assert_eq!((rig.crowd.counts().faults, rig.received(bad)), (1, &b""[..]));
+        assert_eq!((rig.crowd.tls_counts().faults, rig.received(bad)), (1, &b""[..]));
         peer.say(b"still here");
         rig.until("heard", |rig| rig.received(good) == b"still here");
     });
@@ -288,7 +288,7 @@ fn a_connection_whose_key_is_used_up_is_closed() {
             peer.ended
         });
         assert_eq!(heard, (Vec::new(), true));
-        assert_eq!(rig.crowd.counts().used_up, 1);
+        assert_eq!(rig.crowd.tls_counts().used_up, 1);
     });
 }
 
