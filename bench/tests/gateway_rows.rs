@@ -86,3 +86,17 @@ fn hold() {
     assert_eq!(told["verdicts"]["received"], 400, "{told}");
     assert_eq!(told["verdicts"]["lost"], 0, "{told}");
 }
+
+#[test]
+fn compression() {
+    let told = row("compression");
+    assert_eq!(told["pushes_lost"], 0, "{told}");
+    for bytes in [400, 1_024, 4_096] {
+        let of = &told[format!("push_of_{bytes}_bytes")];
+        assert_done(&of["contenders"]);
+        for kind in ["records", "all"] {
+            let wire = |how| of["wire_bytes_each"][format!("{kind}_{how}")].as_f64().unwrap();
+            assert!(wire("plain") >= bytes as f64 && wire("compressed") < wire("plain"), "{of}");
+        }
+    }
+}

@@ -15,6 +15,7 @@ use serde::Deserialize;
 
 use crate::limits::{FRAME_BYTES_MAX, HEAD_BYTES_MAX, HEADERS_MAX};
 
+/// Whether messages may come deflated is the session's.
 const RULES: Rules = Rules { masked: false, message_bytes_max: FRAME_BYTES_MAX, deflate: false };
 
 /// What the server says.
@@ -95,12 +96,27 @@ pub struct Session {
     mask: u32,
     unacknowledged: u32,
     dialect: Dialect,
+    /// It offers to take deflated messages.
+    deflate: bool,
 }
 
 impl Session {
     /// A session that has not asked for its upgrade. `seed` should differ from session to session.
     pub fn new(dialect: Dialect, seed: u32) -> Self {
-        Self { head: Some(Vec::new()), decoder: Decoder::default(), seq: 0, mask: seed, unacknowledged: 0, dialect }
+        Self {
+            head: Some(Vec::new()),
+            decoder: Decoder::default(),
+            seq: 0,
+            mask: seed,
+            unacknowledged: 0,
+            dialect,
+            deflate: false,
+        }
+    }
+
+    /// The same, which offers `permessage-deflate` if told so.
+    pub fn offering_deflate(self, deflate: bool) -> Self {
+        Self { deflate, ..self }
     }
 
     /// Writes the request for the upgrade.
@@ -113,6 +129,9 @@ impl Session {
             "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n"
         );
+        if self.deflate {
+            out.extend_from_slice(b"Sec-WebSocket-Extensions: permessage-deflate\r\n");
+        }
         if let Some(token) = token {
             let _ = write!(out, "Authorization: Bearer {token}\r\n");
         }
@@ -171,9 +190,10 @@ impl Session {
     }
 
     fn frames(&mut self, bytes: &mut [u8], out: &mut Vec<u8>, hear: &mut impl FnMut(Heard<'_>)) -> Result<(), Over> {
+        let rules = Rules { deflate: self.deflate, ..RULES };
         let mut at = 0;
         loop {
-            let (used, event) = self.decoder.next(&RULES, &mut bytes[at..])?;
+            let (used, event) = self.decoder.next(&rules, &mut bytes[at..])?;
             at += used;
             match event {
                 None => return Ok(()),

@@ -54,7 +54,7 @@ pub(super) struct Clients {
 impl Clients {
     pub(super) fn new(options: FleetOptions, first: u32, count: u32) -> Self {
         let client = |n: u32| Client {
-            session: Session::new(options.dialect, seed(first + n, 0)),
+            session: Session::new(options.dialect, seed(first + n, 0)).offering_deflate(options.deflate),
             inbox: Inbox::default(),
             pending: None,
             generation: 0,
@@ -102,7 +102,8 @@ impl Clients {
         let number = self.first + slot;
         let client = &mut self.table[slot as usize];
         client.generation = client.generation.wrapping_add(1);
-        client.session = Session::new(self.options.dialect, seed(number, client.generation));
+        let (dialect, deflate) = (self.options.dialect, self.options.deflate);
+        client.session = Session::new(dialect, seed(number, client.generation)).offering_deflate(deflate);
         client.flags = HELD | CONNECTING;
         client.since_us = now.us as u32;
         let conn = Conn { slot, generation: client.generation };

@@ -14,6 +14,8 @@ pub struct FleetOptions {
     pub server: SocketAddr,
     /// What is spoken.
     pub dialect: Dialect,
+    /// Whether clients offer `permessage-deflate`.
+    pub deflate: bool,
     /// Tokens for the upgrades; none for an echo.
     pub tokens: Option<Tokens>,
     /// How many clients there may be.
@@ -72,6 +74,7 @@ impl FleetOptions {
         Self {
             server,
             dialect: Dialect::PushgateV1,
+            deflate: false,
             tokens: Some(tokens),
             clients,
             devices_per_user: 1,

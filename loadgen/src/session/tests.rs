@@ -1,5 +1,7 @@
 //! A session against bytes written by hand.
 
+use pushgate_protocol::ws::{Deflate, deflate::Deflater};
+
 use super::*;
 
 const MASKED: Rules = Rules { masked: true, message_bytes_max: FRAME_BYTES_MAX, deflate: false };
@@ -51,6 +53,26 @@ fn open(dialect: Dialect) -> Session {
     let answer = handshake::switching(&key_of(&out), None, None);
     assert_eq!(feed(&mut session, answer, &mut out), Ok(vec![Noted::Upgraded]));
     session
+}
+
+#[test]
+fn deflated_messages_are_taken_by_who_offers_to() {
+    let mut payload = Vec::new();
+    Deflater::default().deflate(b"over and over and over", &mut payload);
+    let mut frame = Vec::new();
+    write::deflated_head(&mut frame, Opcode::Binary, payload.len());
+    frame.extend_from_slice(&payload);
+    for offers in [true, false] {
+        let (mut session, mut out) = (Session::new(Dialect::Echo, 9).offering_deflate(offers), Vec::new());
+        session.request("host:1", None, &mut out);
+        let request = String::from_utf8(out.clone()).unwrap();
+        assert_eq!(request.contains("\r\nSec-WebSocket-Extensions: permessage-deflate\r\n"), offers);
+        let deflate = offers.then_some(Deflate::ANY_WINDOW);
+        let answer = handshake::switching(&key_of(&out), None, deflate);
+        feed(&mut session, answer, &mut out).unwrap();
+        let heard = feed(&mut session, frame.clone(), &mut out);
+        assert_eq!(heard.is_ok(), offers, "{heard:?}");
+    }
 }
 
 #[test]

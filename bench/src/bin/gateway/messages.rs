@@ -1,5 +1,7 @@
 //! Numbered pushes as link records and as frames.
 
+use std::sync::LazyLock;
+
 use pushgate_loadgen::stamp::{Addressee, Stamp};
 use pushgate_protocol::{
     ids::Epoch,
@@ -14,6 +16,24 @@ pub const RUN: u32 = 0xbe_c4;
 pub const PUSH_BYTES: usize = 128;
 /// What the gateway puts before the tail, with such a number.
 const HEAD_BYTES: usize = r#"{"type":"push","seq":100,"replay":false,"#.len();
+
+/// What bodies are made of: words as often as they come, of a vocabulary that a shop's messages might have.
+static WORDS: LazyLock<String> = LazyLock::new(|| {
+    const VOCABULARY: &str = "your order has been shipped and will arrive on Monday between nine twelve o'clock a new message from Maria \
+        you have three unread comments the price of item your list went down by ten percent today only until midnight please \
+        confirm this sign in was Berlin Germany code expires minutes payment received thank for shopping with us meeting starts \
+        room changed to second floor flight gate is now boarding weather warning heavy rain expected tonight stay safe";
+    let vocabulary: Vec<&str> = VOCABULARY.split_whitespace().collect();
+    let (mut words, mut state) = (String::new(), 11_u64);
+    while words.len() < BODY_BYTES_MAX {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        words.push_str(vocabulary[(state >> 33) as usize % vocabulary.len()]);
+        words.push(' ');
+    }
+    words
+});
+/// Longest body.
+const BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// A push to be written.
 #[derive(Debug, Clone, Copy)]
@@ -39,7 +59,7 @@ impl Numbered {
     pub fn tail(&self) -> String {
         let bare = format!(r#""id":"{}","body":""}}"#, self.id()).len();
         let pad = self.bytes.saturating_sub(HEAD_BYTES + bare);
-        format!(r#""id":"{}","body":"{:x<pad$}"}}"#, self.id(), "")
+        format!(r#""id":"{}","body":"{}"}}"#, self.id(), &WORDS[..pad])
     }
 
     /// Appends the link record for one user.

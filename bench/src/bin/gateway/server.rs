@@ -45,11 +45,13 @@ pub struct Setup {
     pub engine: &'static str,
     /// Shards; with one, the process is bound to the server's processor.
     pub shards: u16,
+    /// Whether messages are compressed for clients that offer it.
+    pub compression: bool,
 }
 
 impl Setup {
     /// One shard of the product's engine.
-    pub const ONE_SHARD: Self = Self { engine: "uring", shards: 1 };
+    pub const ONE_SHARD: Self = Self { engine: "uring", shards: 1, compression: false };
 }
 
 impl Server {
@@ -59,10 +61,10 @@ impl Server {
         fs::create_dir_all(&scratch)?;
         let directory = tempfile::tempdir_in(scratch)?;
         let [clients, links, admin] = free_addresses()?;
-        let Setup { engine, shards } = setup;
+        let Setup { engine, shards, compression } = setup;
         let configuration = format!(
             "[gateway]\nlisten = \"{clients}\"\nlinks = \"{links}\"\nadmin = \"{admin}\"\nnode = \"{NODE}\"\n\
-             shards = {shards}\nengine = \"{engine}\"\necho = true\n\n[gateway.limits]\n\
+             shards = {shards}\nengine = \"{engine}\"\necho = true\ncompression = {compression}\n\n[gateway.limits]\n\
              client_messages_per_s = 10000\nclient_messages_burst = 6000\n\n[links]\nkey = \"{LINK_KEY}\"\n{APPS}"
         );
         let file = directory.path().join("pushgate.toml");

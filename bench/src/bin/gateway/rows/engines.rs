@@ -24,7 +24,7 @@ pub fn run(options: &Options) -> Result<Value, Box<dyn Error>> {
     let (mut fan_out, mut echoes) = (Rounds::of(&ENGINES), Rounds::of(&ENGINES));
     let (mut stages, mut idle) = (Vec::new(), Vec::new());
     for engine in ENGINES {
-        let setup = Setup { engine, shards: 1 };
+        let setup = Setup { engine, ..Setup::ONE_SHARD };
         let silent = |fleet: &mut pushgate_loadgen::fleet::FleetOptions| fleet.acknowledge = Acknowledge::Never;
         let stage = Stage::open(options, setup, Naming::USUAL, clients, silent)?;
         let few = clients / 10;

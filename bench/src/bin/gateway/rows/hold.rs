@@ -21,7 +21,7 @@ use crate::{
 pub fn run(options: &Options) -> Result<Value, Box<dyn Error>> {
     let clients = options.scaled(100_000, 200);
     let held = Duration::from_secs(options.scaled(70, 1).into());
-    let setup = Setup { engine: "uring", shards: 2 };
+    let setup = Setup { shards: 2, ..Setup::ONE_SHARD };
     let mut stage = Stage::open(options, setup, Naming::USUAL, clients, |fleet| {
         fleet.ping_every = Some(Duration::from_secs(20));
     })?;

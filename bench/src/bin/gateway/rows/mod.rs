@@ -3,6 +3,7 @@
 mod accepts;
 mod churn;
 mod coalescing;
+mod compression;
 mod echo;
 mod engines;
 mod fan_out;
@@ -28,6 +29,8 @@ pub enum Row {
     FanOut,
     /// Ten pushes waiting for each session
     Coalescing,
+    /// Pushes of several lengths, compressed and not
+    Compression,
     /// Echoes, against the raw ring
     Echo,
     /// Connections taken with a token, against those without
@@ -60,6 +63,9 @@ impl Row {
             Self::Coalescing => {
                 "10 pushes waiting for a session against one: messages per busy tick of the server's processor"
             }
+            Self::Compression => {
+                "pushes of words to each session, compressed and not: bytes on the wire and the gateway's thread time"
+            }
             Self::Echo => "echoes of 64-byte messages per busy tick of the server's processor",
             Self::Accepts => "connections accepted and upgraded per busy tick of the server's processor",
             Self::SlowReaders => "latency of pushes to the others while 1 % of the clients do not read",
@@ -76,6 +82,7 @@ impl Row {
             Self::IdleLongIds => idle::run(options, Naming { user_bytes: 36, device_bytes: 36 }),
             Self::FanOut => fan_out::run(options),
             Self::Coalescing => coalescing::run(options),
+            Self::Compression => compression::run(options),
             Self::Echo => echo::run(options),
             Self::Accepts => accepts::run(options),
             Self::SlowReaders => slow_readers::run(options),
