@@ -118,7 +118,7 @@ mod tests {
     /// zlib, which shares no code with ours.
     fn zlib_inflates(payload: &[u8]) -> Vec<u8> {
         let whole = [payload, &CUT].concat();
-        let (mut inflater, mut out) = (Decompress::new(false), Vec::with_capacity(1 << 16));
+        let (mut inflater, mut out) = (Decompress::new(false), Vec::with_capacity(1 << 17));
         inflater.decompress_vec(&whole, &mut out, FlushDecompress::Sync).expect("deflate data");
         assert_eq!(inflater.total_in(), whole.len() as u64, "all of it was read");
         out
