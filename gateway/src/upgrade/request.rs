@@ -36,7 +36,8 @@ impl Request {
     pub(crate) fn parse(bytes: Vec<u8>, head_bytes_max: usize) -> Result<Result<Self, Vec<u8>>, RequestError> {
         let mut lines = [httparse::EMPTY_HEADER; limits::REQUEST_HEADERS_MAX];
         let mut request = httparse::Request::new(&mut lines);
-        let head_bytes = match request.parse(&bytes) {
+        // Nothing behind the bound is looked at, so the answer does not depend on how much of it came at once.
+        let head_bytes = match request.parse(&bytes[..bytes.len().min(head_bytes_max)]) {
             Ok(httparse::Status::Complete(n)) => n,
             Ok(httparse::Status::Partial) if bytes.len() < head_bytes_max => return Ok(Err(bytes)),
             Ok(httparse::Status::Partial) => return Err(RequestError::TooLarge(head_bytes_max)),
@@ -44,9 +45,6 @@ impl Request {
             Err(httparse::Error::Version) => return Err(RequestError::Version),
             Err(e) => return Err(RequestError::Malformed(reason(e))),
         };
-        if head_bytes > head_bytes_max {
-            return Err(RequestError::TooLarge(head_bytes_max));
-        }
         if request.version != Some(1) {
             return Err(RequestError::Version);
         }
@@ -167,6 +165,8 @@ mod tests {
         assert_eq!(Request::parse(long.clone(), 1024).unwrap_err(), RequestError::TooLarge(1024));
         let whole = [&long[..], b"\r\n\r\n"].concat();
         assert_eq!(Request::parse(whole, 1024).unwrap_err(), RequestError::TooLarge(1024));
+        let wrong_behind = [&long[..], b"\r\nA B: c\r\n\r\n"].concat();
+        assert_eq!(Request::parse(wrong_behind, 1024).unwrap_err(), RequestError::TooLarge(1024));
         let many = format!("GET / HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(65));
         assert_eq!(parse(&many).unwrap_err(), RequestError::TooManyHeaders);
     }
