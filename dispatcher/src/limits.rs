@@ -145,6 +145,8 @@ pub const WORKER_UNANSWERED_MAX: usize = 16_384;
 pub const WORKER_UNANSWERED_BYTES_MAX: usize = 32 << 20;
 /// Ended deliveries of a worker whose result is not yet published; past it the worker takes no new deliveries.
 pub const FINISH_BACKLOG: usize = 20_000;
+/// Half of it: past it receipts of clients are dropped, so that they hold up no delivery.
+pub const RECEIPT_BACKLOG: usize = FINISH_BACKLOG / 2;
 /// A worker that may take nothing looks again this often, milliseconds.
 pub const WORKER_TICK_MS: u64 = 20;
 /// Longest sleep of a worker without anything to do, milliseconds.

@@ -20,6 +20,8 @@ pub struct Metrics {
     refused: Family<OperationLabel, Counter>,
     /// Times that what a user has had of the messages to everyone was remembered less exactly.
     pub seen_joined: Counter,
+    /// Receipts of clients that were dropped because results waited to be published.
+    pub receipts_dropped: Counter,
     /// Links that are up.
     pub links_up: Gauge,
     /// Links lost.
@@ -87,6 +89,8 @@ impl Metrics {
         registry.register("store_refusals", help, new.refused.clone());
         let help = "Times that holes in what a user has had of the messages to everyone were given up";
         registry.register("seen_holes_given_up", help, new.seen_joined.clone());
+        let help = "Receipts of clients dropped because too many results waited to be published";
+        registry.register("receipts_dropped", help, new.receipts_dropped.clone());
         registry.register("links_up", "Links to gateway shards that are up", new.links_up.clone());
         registry.register("links_lost", "Links lost", new.links_lost.clone());
         new

@@ -11,7 +11,10 @@ use std::{
 
 use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use prometheus_client::metrics::gauge::Gauge;
-use pushgate_protocol::link::{Lane, ToDispatcher, take_frame};
+use pushgate_protocol::{
+    link::{Lane, ToDispatcher, take_frame},
+    result::State,
+};
 use tokio::sync::{mpsc, watch};
 use tracing::error;
 
@@ -283,7 +286,12 @@ impl Driver {
     }
 
     fn finish(&mut self) {
-        let finished = self.parts.worker.take_finished();
+        let mut finished = self.parts.worker.take_finished();
+        if self.parts.backlog.load(Ordering::Relaxed) >= limits::RECEIPT_BACKLOG {
+            let all = finished.len();
+            finished.retain(|f| !matches!(f.record.state, State::Read | State::Clicked));
+            self.parts.metrics.receipts_dropped.inc_by((all - finished.len()) as u64);
+        }
         // Counted first: the finisher lowers the number as soon as it has them.
         self.parts.backlog.fetch_add(finished.len(), Ordering::Relaxed);
         self.parts.metrics.seen_joined.inc_by(self.parts.worker.take_joined());

@@ -47,7 +47,7 @@ pub struct GatewayLimits {
     /// are closed at once. Default 0: as many as come.
     pub handshakes_per_ip_per_s: u32,
     /// Messages and control frames per second that one session may send after its burst, 1 to 10000; a session that sends
-    /// more is closed with 4029. An acknowledgement of something is not counted. Default 50.
+    /// more is closed with 4029. An acknowledgement of something is not counted; each id of a receipt counts a tenth. Default 50.
     pub client_messages_per_s: u32,
     /// Messages and control frames that one session may send at once, 1 to 6000. Default 500.
     pub client_messages_burst: u32,

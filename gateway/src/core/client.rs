@@ -55,7 +55,7 @@ impl Shard {
                     at += used;
                     self.metrics.frames_in += 1;
                     self.heard(now, conn, event, out);
-                    self.charge(now, conn, out);
+                    self.charge(now, conn, MESSAGE_TENTHS, out);
                     came += decoder.inflated_bytes();
                 }
                 Err(violation) => {
@@ -74,8 +74,8 @@ impl Shard {
         self.spend_inbound(conn, came, out);
     }
 
-    /// Counts a message against its session's rate.
-    fn charge(&mut self, now: Now, conn: ConnId, out: &mut dyn Outgoing) {
+    /// Counts tenths of a message against its session's rate.
+    fn charge(&mut self, now: Now, conn: ConnId, tenths: u32, out: &mut dyn Outgoing) {
         let burst = self.settings.client_messages_burst.min(CLIENT_MESSAGES_BURST_MAX) * MESSAGE_TENTHS;
         if !self.slots.holds(conn) {
             return;
@@ -83,7 +83,7 @@ impl Shard {
         let Some(session) = self.slots.session_mut(conn.slot) else {
             return;
         };
-        let spent = u32::from(session.spent) + MESSAGE_TENTHS;
+        let spent = u32::from(session.spent) + tenths;
         if spent <= burst {
             session.spent = spent as u16;
             return;
@@ -139,7 +139,14 @@ impl Shard {
             }
             Ok(ClientFrame::Ping) => self.say(slot, &ServerFrame::Pong { time_ms: now.unix_ms }, out),
             Ok(ClientFrame::Refresh { reference, token }) => self.refresh(now, slot, reference.as_deref(), &token, out),
-            Ok(ClientFrame::Receipt { ids, event }) => self.receipt(slot, &ids, event),
+            Ok(ClientFrame::Receipt { ids, event }) => {
+                let Some(conn) = self.slots.conn(slot) else { return };
+                // Each id becomes a result: a frame full of them is dearer than others.
+                self.charge(now, conn, ids.len() as u32, out);
+                if self.slots.holds(conn) {
+                    self.receipt(slot, &ids, event);
+                }
+            }
             Ok(ClientFrame::Unsupported { kind, reference }) => {
                 let detail = format!("frames of type {kind:?} are not supported");
                 let reference = reference.as_deref();

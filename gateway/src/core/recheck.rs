@@ -14,16 +14,27 @@ use crate::{
 pub(super) struct Recheck {
     cursor: u32,
     left: u32,
+    /// How many slots there were at the last tick.
+    slots: u32,
 }
 
 impl Shard {
     /// Something was revoked: asks [`super::ShardSettings::revoked`] about every session, in the ticks that follow.
     pub fn recheck_tokens(&mut self) {
-        self.provenances.recheck.left = self.slots.len();
+        let slots = self.slots.len();
+        let recheck = &mut self.provenances.recheck;
+        (recheck.left, recheck.slots) = (slots, slots);
     }
 
     pub(super) fn go_on_rechecking(&mut self, now: Now, out: &mut dyn Outgoing) {
         let mut ends = 0;
+        let slots = self.slots.len();
+        let recheck = &mut self.provenances.recheck;
+        if recheck.left > 0 {
+            // The walk comes by them before it comes back to where it began.
+            recheck.left += slots - recheck.slots;
+        }
+        recheck.slots = slots;
         for _ in 0..self.provenances.recheck.left.min(RECHECK_VISITS_PER_TICK) {
             let recheck = &mut self.provenances.recheck;
             recheck.cursor = (recheck.cursor + 1) % self.slots.len();

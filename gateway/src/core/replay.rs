@@ -20,6 +20,8 @@ pub(super) struct Sweep {
     everyone: u32,
     /// Places left of a walk that starts those whose link is gone.
     orphans: u32,
+    /// How many places there were at the last tick.
+    places: u32,
 }
 
 impl Shard {
@@ -138,6 +140,12 @@ impl Shard {
 
     /// Goes on with the walks under way.
     pub(super) fn sweep(&mut self) {
+        let places = self.users.places();
+        let grown = places - std::mem::replace(&mut self.sweep.places, places);
+        // A walk comes by new places before it comes back to where it began.
+        for left in [&mut self.sweep.everyone, &mut self.sweep.orphans] {
+            *left += if *left > 0 { grown } else { 0 };
+        }
         if !self.links.any() {
             return;
         }

@@ -127,6 +127,21 @@ fn a_newer_push_of_the_same_key_replaces_the_one_that_waits() {
 }
 
 #[test]
+fn each_id_of_a_receipt_costs_a_tenth_of_a_message() {
+    let mut w = World::with(|s| s.client_messages_burst = 4);
+    let link = w.link(1);
+    w.live(link, 0, "u");
+    w.told(link);
+    let ids: Vec<String> = (0..20).map(|n| format!("m{n}")).collect();
+    let frame = serde_json::json!({ "type": "receipt", "ids": ids, "event": "read" }).to_string();
+    w.says(0, &frame);
+    assert_eq!(w.told(link).len(), 20, "three messages of four");
+    w.says(0, &frame);
+    assert_eq!(w.told(link).iter().filter(|t| t.contains("Receipt")).count(), 0);
+    assert_eq!(w.heard(0).last().map(String::as_str), Some("close 4029"));
+}
+
+#[test]
 fn receipts_go_to_whoever_serves_the_user() {
     let mut w = World::new();
     let link = w.link(1);

@@ -50,6 +50,24 @@ fn a_refresh_brings_the_new_tokens_mark() {
 }
 
 #[test]
+fn sessions_that_come_during_a_walk_hide_none_from_it() {
+    let (mut w, before_s) = world();
+    let sessions = RECHECK_ENDS_PER_TICK + 256;
+    for slot in 0..sessions {
+        connect(&mut w, slot, 10);
+    }
+    before_s.set(15);
+    w.shard.recheck_tokens();
+    w.pass(TICK_MS);
+    for slot in 0..1_024 {
+        connect(&mut w, sessions + slot, 20);
+    }
+    w.pass(3 * TICK_MS);
+    assert_eq!(w.shard.metrics().revoked_closes, u64::from(sessions));
+    assert_eq!(w.shard.metrics().sessions, 1_024);
+}
+
+#[test]
 fn a_walk_ends_so_many_in_a_tick_and_passes_so_many() {
     let (mut w, before_s) = world();
     let sessions = RECHECK_ENDS_PER_TICK + 1;

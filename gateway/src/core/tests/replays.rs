@@ -148,6 +148,30 @@ fn a_sweep_is_paced() {
 }
 
 #[test]
+fn users_that_come_during_a_sweep_hide_none_from_it() {
+    let mut w = World::new();
+    let link = w.link(1);
+    for slot in 0..1_024 {
+        w.live(link, slot, &format!("user-{slot}"));
+    }
+    w.frame(link, ToGateway::StoredMany);
+    w.pass(100);
+    let mut told = w.told(link);
+    for slot in 1_024..2_048 {
+        w.live(link, slot, &format!("user-{slot}"));
+    }
+    w.told(link);
+    w.pass(100);
+    told.extend(w.told(link));
+    for _ in 0..8 {
+        w.pass(100);
+        told.extend(w.told(link));
+    }
+    let swept = (0..1_024).filter(|n| told.iter().any(|t| t.contains(&format!("\"user-{n}\"")))).count();
+    assert_eq!(swept, 1_024);
+}
+
+#[test]
 fn no_two_shards_or_runs_number_their_episodes_alike() {
     let first = |boot, shard| ShardSettings::new(BootId(boot), ShardId(shard), 2, 5, Epoch::default()).episodes_before;
     let all: std::collections::HashSet<u64> = [(1, 0), (1, 1), (2, 0), (2, 1)].map(|(b, s)| first(b, s)).into();
