@@ -50,10 +50,10 @@ pub struct SendCommand {
     /// Data for the client's program, a JSON object
     #[arg(long, value_name = "JSON", value_parser = values::json_object)]
     payload: Option<Value>,
-    /// A channel: websocket, email or sms; may be repeated [default: websocket]
+    /// A channel; servers of this version know websocket and refuse others [default: websocket]
     #[arg(long)]
     channel: Vec<String>,
-    /// Send it after this time: s, m, h, d, w, mo or y
+    /// Send it after this time: s, m, h, d, w, mo or y; servers of this version refuse it
     #[arg(long, value_parser = values::span)]
     delay: Option<Span>,
     /// The lane

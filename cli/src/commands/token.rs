@@ -18,7 +18,7 @@ use crate::{failure::Failure, limits, server::ServerArgs};
 #[command(after_help = "Examples:\n  \
     pushgate token --user alice\n  \
     pushgate token --user alice --device phone --platform ios --ttl 1d\n  \
-    curl --no-buffer \"http://127.0.0.1:7400/v1/ws?token=$(pushgate token --user alice)\"")]
+    wscat -c \"ws://127.0.0.1:7400/v1/ws?token=$(pushgate token --user alice)\"")]
 pub struct TokenCommand {
     /// The user the token is for
     #[arg(long, value_parser = values::user)]

@@ -16,6 +16,8 @@ pub struct LogConfig {
     pub level: String,
 }
 
+const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
+
 /// Libraries whose `info` tells of every file they touch.
 const QUIETER: &str = "fjall=warn,lsm_tree=warn";
 
@@ -38,14 +40,18 @@ impl Default for LogConfig {
 impl LogConfig {
     /// The filter that `level` describes.
     pub fn filter(&self) -> Result<tracing_subscriber::EnvFilter, String> {
+        let wrong = |why: &dyn std::fmt::Display| {
+            let levels = LEVELS.join(", ");
+            format!("log.level is {:?}, must be one of {levels}, or module=level pairs: {why}", self.level)
+        };
+        // To the library a bare word that is no level is a module to be logged whole, and all others fall silent.
+        let stray = |word: &&str| !word.contains(['=', '[']) && !LEVELS.iter().any(|l| l.eq_ignore_ascii_case(word));
+        if let Some(word) = self.level.split(',').find(stray) {
+            return Err(wrong(&format_args!("{word:?} is no level")));
+        }
         // Before what is configured, so that it may say otherwise.
         let level = format!("{QUIETER},{}", self.level);
-        tracing_subscriber::EnvFilter::builder().parse(&level).map_err(|error| {
-            format!(
-                "log.level is {:?}, must be error, warn, info, debug, trace or module=level pairs: {error}",
-                self.level
-            )
-        })
+        tracing_subscriber::EnvFilter::builder().parse(&level).map_err(|error| wrong(&error))
     }
 
     /// Starts logging to stderr; called once, at the start of a server.
@@ -58,5 +64,25 @@ impl LogConfig {
             LogFormat::Json => builder.json().flatten_event(true).try_init(),
         };
         started.map_err(|error| format!("logging was started before: {error}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filter(level: &str) -> Result<(), String> {
+        LogConfig { level: level.into(), ..LogConfig::default() }.filter().map(drop)
+    }
+
+    #[test]
+    fn a_level_is_a_known_word_or_pairs_of_module_and_level() {
+        for level in ["info", "WARN", "off", "info,pushgate_gateway=debug", "warn,pushgate_dispatcher=trace"] {
+            assert_eq!(filter(level), Ok(()), "{level}");
+        }
+        for level in ["inof", "", "info,", "info,pushgate_gateway", "pushgate_gateway=loud", "warn, info"] {
+            let error = filter(level).unwrap_err();
+            assert!(error.starts_with(&format!("log.level is {level:?}, must be one of error, warn")), "{error}");
+        }
     }
 }
