@@ -103,8 +103,8 @@ pub fn run(
     let verdict = match held {
         true => "the planned rate was held".to_owned(),
         false => format!(
-            "THE PLANNED RATE WAS NOT HELD: {} of {planned} pushes were received before the plan's end, half of all \
-             {median_ms} ms late or more",
+            "THE PLANNED RATE WAS NOT HELD: {} pushes, late ones of the warm-up among them, were received in the time \
+             of {planned}, half of those {median_ms} ms late or more",
             outcome.in_window
         ),
     };
