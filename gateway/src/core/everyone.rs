@@ -65,6 +65,7 @@ enum What {
 /// A push to everyone.
 struct Post {
     pushed: Rc<Pushed>,
+    lane: Lane,
     platforms: u8,
     exclude: HashSet<Box<str>>,
     tails: Tails<'static>,
@@ -119,6 +120,7 @@ impl Shard {
         });
         let post = Post {
             pushed,
+            lane: all.lane,
             platforms: all.platforms,
             exclude: all.exclude.iter().map(|&user| Box::from(user)).collect(),
             tails: Tails::owned(all.tail),
@@ -229,7 +231,8 @@ impl Shard {
             budget.push(0);
             return self.start_replay(user, None);
         }
-        let offer = Offer { policy: pushed.policy, replay: false, collapse: pushed.collapse.as_deref() };
+        let (lane, policy, collapse) = (post.lane, pushed.policy, pushed.collapse.as_deref());
+        let offer = Offer { lane, policy, replay: false, collapse };
         let mut full = Vec::new();
         for &slot in targets.as_slice() {
             budget.push(bytes);

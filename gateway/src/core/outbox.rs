@@ -7,7 +7,7 @@ use std::{
     rc::Rc,
 };
 
-use pushgate_protocol::link::{OutboxPolicy, Place};
+use pushgate_protocol::link::{Lane, OutboxPolicy, Place};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{links::LinkId, tails::Tail};
@@ -61,18 +61,28 @@ pub(super) struct Held {
     pub(super) pushed: Rc<Pushed>,
 }
 
-/// Something whose turn has not come.
+/// Something whose turn has not come. It gets its number when it has.
 #[derive(Debug)]
 pub(super) enum Waiting {
-    Push { seq: u64, replay: bool, pushed: Rc<Pushed>, tail: Tail<Rc<[u8]>> },
-    Gap { from: u64, to: u64 },
+    Push {
+        replay: bool,
+        pushed: Rc<Pushed>,
+        tail: Tail<Rc<[u8]>>,
+    },
+    /// So many pushes that are left out.
+    Gap {
+        count: u64,
+    },
 }
 
 /// The outbox.
 #[derive(Debug)]
 pub(super) struct Outbox {
     held: VecDeque<Held>,
+    /// Those of the lane high first, each lane in its order.
     waiting: VecDeque<Waiting>,
+    /// How many of `waiting` are of the lane high, gaps in their place included.
+    high: u32,
     waiting_bytes: usize,
     /// How many of `held` end by being written.
     unwritten: usize,
@@ -92,6 +102,7 @@ impl Outbox {
         Self {
             held: VecDeque::new(),
             waiting: VecDeque::new(),
+            high: 0,
             waiting_bytes: 0,
             unwritten: 0,
             keys: None,
@@ -159,22 +170,29 @@ impl Outbox {
         self.held.push_back(held);
     }
 
-    pub(super) fn wait(&mut self, seq: u64, replay: bool, pushed: Rc<Pushed>, tail: Tail<Rc<[u8]>>) {
+    /// A push waits behind those of its lane; one of the lane high before those of the others.
+    pub(super) fn wait(&mut self, lane: Lane, replay: bool, pushed: Rc<Pushed>, tail: Tail<Rc<[u8]>>) {
         self.enter(pushed.key);
         self.waiting_bytes += tail.bytes.len();
-        self.waiting.push_back(Waiting::Push { seq, replay, pushed, tail });
+        let entry = Waiting::Push { replay, pushed, tail };
+        if lane == Lane::High {
+            self.waiting.insert(self.high as usize, entry);
+            self.high += 1;
+        } else {
+            self.waiting.push_back(entry);
+        }
     }
 
-    /// Notes that `seq` is left out, in its place.
-    pub(super) fn skip(&mut self, seq: u64) {
+    /// Notes, behind all that waits, that a push is left out.
+    pub(super) fn skip(&mut self) {
         match self.waiting.back_mut() {
-            Some(Waiting::Gap { to, .. }) if *to + 1 == seq => *to = seq,
-            _ => self.waiting.push_back(Waiting::Gap { from: seq, to: seq }),
+            Some(Waiting::Gap { count }) => *count += 1,
+            _ => self.waiting.push_back(Waiting::Gap { count: 1 }),
         }
     }
 
     pub(super) fn next_waiting(&mut self) -> Option<Waiting> {
-        let next = self.waiting.pop_front()?;
+        let next = self.remove(0)?;
         if let Waiting::Push { pushed, tail, .. } = &next {
             self.waiting_bytes -= tail.bytes.len();
             let key = pushed.key;
@@ -183,39 +201,43 @@ impl Outbox {
         Some(next)
     }
 
-    /// Leaves out the oldest waiting push that may be dropped; gaps that then touch become one.
-    pub(super) fn drop_oldest(&mut self) -> Option<Rc<Pushed>> {
-        let at = self
-            .waiting
-            .iter()
-            .position(|w| matches!(w, Waiting::Push { pushed, .. } if pushed.policy != OutboxPolicy::Close))?;
+    /// Leaves out the oldest waiting push that may be dropped, for one of `lane`: of the lane high only for one of that lane,
+    /// and when no other is left. Gaps that then touch become one.
+    pub(super) fn drop_oldest(&mut self, lane: Lane) -> Option<Rc<Pushed>> {
+        let may_go = |w: &Waiting| matches!(w, Waiting::Push { pushed, .. } if pushed.policy != OutboxPolicy::Close);
+        let high = self.high as usize;
+        let of_others = self.waiting.range(high..).position(may_go).map(|at| at + high);
+        let at = of_others.or_else(|| self.waiting.range(..high).position(may_go).filter(|_| lane == Lane::High))?;
         self.leave_out(at)
     }
 
     /// Makes a gap of the waiting push at this place.
     fn leave_out(&mut self, at: usize) -> Option<Rc<Pushed>> {
-        let Waiting::Push { seq, pushed, tail, .. } = self.waiting.remove(at)? else {
+        let place = self.waiting.get_mut(at).filter(|w| matches!(w, Waiting::Push { .. }))?;
+        let Waiting::Push { pushed, tail, .. } = std::mem::replace(place, Waiting::Gap { count: 1 }) else {
             return None;
         };
         self.waiting_bytes -= tail.bytes.len();
         self.leave(pushed.key);
-        let (mut from, mut to, mut place) = (seq, seq, at);
-        if let Some(&Waiting::Gap { from: next, to: end }) = self.waiting.get(at)
-            && next == seq + 1
-        {
-            to = end;
-            self.waiting.remove(at);
-        }
-        if let Some(before) = at.checked_sub(1)
-            && let Some(&Waiting::Gap { from: start, to: end }) = self.waiting.get(before)
-            && end + 1 == seq
-        {
-            from = start;
-            place = before;
-            self.waiting.remove(before);
-        }
-        self.waiting.insert(place, Waiting::Gap { from, to });
+        self.join_gaps(at + 1);
+        self.join_gaps(at);
         Some(pushed)
+    }
+
+    /// Makes one gap of the one at this place and the one before it.
+    fn join_gaps(&mut self, at: usize) {
+        if let (Some(before), Some(&Waiting::Gap { count: more })) = (at.checked_sub(1), self.waiting.get(at))
+            && let Some(Waiting::Gap { count }) = self.waiting.get_mut(before)
+        {
+            *count += more;
+            self.remove(at);
+        }
+    }
+
+    fn remove(&mut self, at: usize) -> Option<Waiting> {
+        let entry = self.waiting.remove(at)?;
+        self.high -= u32::from(at < self.high as usize);
+        Some(entry)
     }
 
     /// Leaves out the waiting push that a newer one of the same key, to the same sessions, replaces.
@@ -314,11 +336,18 @@ impl Outbox {
         }
     }
 
-    /// Everything, with its number, in order.
-    pub(super) fn into_pushes(self) -> impl Iterator<Item = (u64, Rc<Pushed>)> {
-        let waiting = self.waiting.into_iter().filter_map(|w| match w {
-            Waiting::Push { seq, pushed, .. } => Some((seq, pushed)),
-            Waiting::Gap { .. } => None,
+    /// Everything, with its number, in order; `newest` is the newest given, and what waits has those it would have got.
+    pub(super) fn into_pushes(self, newest: u64) -> impl Iterator<Item = (u64, Rc<Pushed>)> {
+        let mut seq = newest;
+        let waiting = self.waiting.into_iter().filter_map(move |w| match w {
+            Waiting::Push { pushed, .. } => {
+                seq += 1;
+                Some((seq, pushed))
+            }
+            Waiting::Gap { count } => {
+                seq += count;
+                None
+            }
         });
         self.held.into_iter().map(|h| (h.seq, h.pushed)).chain(waiting)
     }

@@ -3,7 +3,7 @@
 use std::{cell::Cell, rc::Rc};
 
 use pushgate_protocol::{
-    link::{OutboxPolicy, Push, Target, ToDispatcher},
+    link::{Lane, OutboxPolicy, Push, Target, ToDispatcher},
     placement,
     platform::Platform,
     wire::ServerFrame,
@@ -27,6 +27,7 @@ pub(super) enum Offered {
 
 /// How a push is offered to a session.
 pub(super) struct Offer<'a> {
+    pub(super) lane: Lane,
     pub(super) policy: OutboxPolicy,
     pub(super) replay: bool,
     pub(super) collapse: Option<&'a str>,
@@ -140,7 +141,7 @@ impl Shard {
             }),
         };
         let (mut tails, mut full) = (Tails::new(push.tail), Vec::new());
-        let offer = Offer { policy: push.policy, replay: push.replay, collapse: push.collapse };
+        let offer = Offer { lane: push.lane, policy: push.policy, replay: push.replay, collapse: push.collapse };
         for &slot in targets {
             let outbox = self.slots.session(slot).and_then(|s| s.outbox.as_deref());
             if repeated && outbox.is_some_and(|o| o.contains(&pushed)) {
@@ -200,7 +201,7 @@ impl Shard {
             let outbox = self.slots.session_mut(slot).and_then(|s| s.outbox.as_deref_mut());
             if let Some(older) = outbox.and_then(|o| o.collapse(pushed, key)) {
                 self.metrics.collapsed += 1;
-                self.collapse_one(&older);
+                self.settle_last(&older, |reference| ToDispatcher::Collapsed { reference });
             }
         }
         let backlog = out.backlog(conn);
@@ -208,7 +209,7 @@ impl Shard {
             // What is replayed comes again; it does not push out what came before it.
             let makes_room = offer.policy != OutboxPolicy::Close && !offer.replay;
             let outbox = self.slots.session_mut(slot).and_then(|s| s.outbox.as_deref_mut());
-            let Some(oldest) = outbox.filter(|_| makes_room).and_then(Outbox::drop_oldest) else {
+            let Some(oldest) = outbox.filter(|_| makes_room).and_then(|o| o.drop_oldest(offer.lane)) else {
                 return Offered::Full;
             };
             self.drop_one(slot, oldest);
@@ -220,22 +221,20 @@ impl Shard {
         let (form, wire, deflate) = (session.wire, wires[usize::from(session.wire.0)], session.deflate);
         let blocks =
             deflate.and_then(|agreed| tails.blocks(form, wire, agreed, &mut self.deflating, &mut self.metrics));
-        session.seq += 1;
-        let seq = session.seq;
         if session.outbox.is_none() {
             self.beat.wheel.plan_soon(slot);
         }
         let outbox = session.outbox.get_or_insert_with(|| Box::new(Outbox::new(backlog)));
         if backlog >= STAGED_BYTES_MAX || outbox.has_waiting() {
             let tail = blocks.map_or_else(|| Tail::plain(tails.later(form, wire)), Tail::deflated);
-            outbox.wait(seq, offer.replay, pushed.clone(), tail);
+            outbox.wait(offer.lane, offer.replay, pushed.clone(), tail);
             self.watch(slot);
         } else {
             let tail = match &blocks {
                 Some(blocks) => Tail::deflated(&**blocks),
                 None => Tail::plain(tails.now(form, wire)),
             };
-            self.stage_push(slot, seq, offer.replay, pushed.clone(), tail, out);
+            self.stage_push(slot, offer.replay, pushed.clone(), tail, out);
         }
         Offered::Taken
     }
@@ -244,9 +243,7 @@ impl Shard {
     pub(super) fn leave_out(&mut self, now: Now, slot: u32, out: &mut dyn Outgoing) {
         let backlog = self.slots.conn(slot).map_or(0, |conn| out.backlog(conn));
         if let Some(session) = self.slots.session_mut(slot) {
-            session.seq += 1;
-            let seq = session.seq;
-            session.outbox.get_or_insert_with(|| Box::new(Outbox::new(backlog))).skip(seq);
+            session.outbox.get_or_insert_with(|| Box::new(Outbox::new(backlog))).skip();
             self.beat.wheel.plan_soon(slot);
         }
         self.drain(now, slot, out);
@@ -261,27 +258,28 @@ impl Shard {
             }
             return;
         }
-        if Rc::strong_count(&pushed) == 1 && !pushed.settled.replace(true) {
-            let (link, reference) = pushed.origin.get();
-            self.metrics.outbox_drops += 1;
-            self.links.send(link, &ToDispatcher::Dropped { reference });
-        }
+        let dropped = self.settle_last(&pushed, |reference| ToDispatcher::Dropped { reference });
+        self.metrics.outbox_drops += u64::from(dropped);
     }
 
-    /// Stages a push frame: a head of the session's own and the tail in its dialect.
-    fn stage_push(
-        &mut self,
-        slot: u32,
-        seq: u64,
-        replay: bool,
-        pushed: Rc<Pushed>,
-        tail: Tail<&[u8]>,
-        out: &mut dyn Outgoing,
-    ) {
-        let (Some(conn), Some(session)) = (self.slots.conn(slot), self.slots.session(slot)) else {
+    /// Answers for a push that its last session let go of; false if another holds it, or it has ended, or nobody waits.
+    fn settle_last(&mut self, pushed: &Rc<Pushed>, answer: impl FnOnce(u64) -> ToDispatcher<'static>) -> bool {
+        let last = !pushed.shared && Rc::strong_count(pushed) == 1 && !pushed.settled.replace(true);
+        if last {
+            let (link, reference) = pushed.origin.get();
+            self.links.send(link, &answer(reference));
+        }
+        last
+    }
+
+    /// Stages a push frame: a head of the session's own, with its next number, and the tail in its dialect.
+    fn stage_push(&mut self, slot: u32, replay: bool, pushed: Rc<Pushed>, tail: Tail<&[u8]>, out: &mut dyn Outgoing) {
+        let wires = self.settings.wires;
+        let (Some(conn), Some(session)) = (self.slots.conn(slot), self.slots.session_mut(slot)) else {
             return;
         };
-        let wire = self.wire_of(session);
+        session.seq += 1;
+        let (seq, wire) = (session.seq, wires[usize::from(session.wire.0)]);
         let mut head = std::mem::take(&mut self.scratch);
         head.clear();
         wire.push_head(seq, replay, &mut head);
@@ -309,13 +307,14 @@ impl Shard {
             let next = self.slots.session_mut(slot).and_then(|s| s.outbox.as_deref_mut()?.next_waiting());
             match next {
                 None => break,
-                Some(Waiting::Gap { from, to }) => self.say(slot, &ServerFrame::Gap { from, to }, out),
-                Some(Waiting::Push { seq, pushed, .. }) if pushed.expires_ms <= now.unix_ms => {
-                    self.say(slot, &ServerFrame::Gap { from: seq, to: seq }, out);
-                    self.expire(pushed);
+                Some(Waiting::Gap { count }) => self.say_gap(slot, count, out),
+                Some(Waiting::Push { pushed, .. }) if pushed.expires_ms <= now.unix_ms => {
+                    self.say_gap(slot, 1, out);
+                    let expired = self.settle_last(&pushed, |reference| ToDispatcher::Expired { reference });
+                    self.metrics.expired += u64::from(expired);
                 }
-                Some(Waiting::Push { seq, replay, pushed, tail }) => {
-                    self.stage_push(slot, seq, replay, pushed, tail.lend(), out);
+                Some(Waiting::Push { replay, pushed, tail }) => {
+                    self.stage_push(slot, replay, pushed, tail.lend(), out);
                 }
             }
         }
@@ -325,31 +324,19 @@ impl Shard {
         }
     }
 
-    /// A push that a newer one of the same key replaced.
-    fn collapse_one(&mut self, pushed: &Rc<Pushed>) {
-        if !pushed.shared && Rc::strong_count(pushed) == 1 && !pushed.settled.replace(true) {
-            let (link, reference) = pushed.origin.get();
-            self.links.send(link, &ToDispatcher::Collapsed { reference });
+    /// The session's next numbers are left out.
+    fn say_gap(&mut self, slot: u32, count: u64, out: &mut dyn Outgoing) {
+        if let Some(session) = self.slots.session_mut(slot) {
+            let from = session.seq + 1;
+            session.seq += count;
+            let to = session.seq;
+            self.say(slot, &ServerFrame::Gap { from, to }, out);
         }
     }
 
     /// A push that its sender took back.
     pub(super) fn take_back(&mut self, pushed: Rc<Pushed>) {
-        if !pushed.shared && Rc::strong_count(&pushed) == 1 && !pushed.settled.replace(true) {
-            let (link, reference) = pushed.origin.get();
-            self.links.send(link, &ToDispatcher::Recalled { reference });
-        }
-    }
-
-    fn expire(&mut self, pushed: Rc<Pushed>) {
-        if pushed.shared {
-            return;
-        }
-        if Rc::strong_count(&pushed) == 1 && !pushed.settled.replace(true) {
-            let (link, reference) = pushed.origin.get();
-            self.metrics.expired += 1;
-            self.links.send(link, &ToDispatcher::Expired { reference });
-        }
+        self.settle_last(&pushed, |reference| ToDispatcher::Recalled { reference });
     }
 
     /// Answers for what was written and needs no acknowledgement.

@@ -318,7 +318,7 @@ impl Shard {
     fn give_up(&mut self, mut session: Session, slot: u32) {
         let id = self.id_of(&session, slot);
         if let Some(outbox) = session.outbox.take() {
-            for (seq, pushed) in outbox.into_pushes() {
+            for (seq, pushed) in outbox.into_pushes(session.seq) {
                 self.give_back(session.user, pushed, id, seq);
             }
         }

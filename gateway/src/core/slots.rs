@@ -24,7 +24,7 @@ pub(super) struct Session {
     pub(super) heard_ds: u32,
     /// How many sessions of the shard were opened before it, and it: a part of the number in its id.
     pub(super) opened: u32,
-    /// Number of its newest push.
+    /// Number of its newest push or gap that was staged.
     pub(super) seq: u64,
     /// When its token ends, Unix seconds; `u32::MAX`: in 2106 or later.
     pub(super) expires_s: u32,

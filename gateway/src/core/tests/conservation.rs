@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use proptest::prelude::*;
 use pushgate_protocol::{
     ids::SessionId,
-    link::{OutboxPolicy, Push, Target, ToDispatcher, ToGateway},
+    link::{Lane, OutboxPolicy, Push, Target, ToDispatcher, ToGateway},
     placement,
 };
 
@@ -41,14 +41,24 @@ struct Kind {
     expires_ms: u64,
     device: usize,
     large: bool,
+    lane: Lane,
 }
 
 fn kind() -> impl Strategy<Value = Kind> {
     let policy = prop_oneof![Just(OutboxPolicy::Close), Just(OutboxPolicy::DropOldest), Just(OutboxPolicy::Collapse)];
     let expires = prop_oneof![4 => Just(u64::MAX), 1 => START_MS..START_MS + 3_000];
     let device = prop_oneof![6 => Just(0), 1 => Just(1), 1 => Just(2usize)];
-    (prop::bool::weighted(0.8), any::<bool>(), policy, expires, device, prop::bool::weighted(0.3)).prop_map(
-        |(ack, replay, policy, expires_ms, device, large)| Kind { ack, replay, policy, expires_ms, device, large },
+    let lane = prop_oneof![1 => Just(Lane::High), 2 => Just(Lane::Normal), 1 => Just(Lane::Low)];
+    (prop::bool::weighted(0.8), any::<bool>(), policy, expires, device, prop::bool::weighted(0.3), lane).prop_map(
+        |(ack, replay, policy, expires_ms, device, large, lane)| Kind {
+            ack,
+            replay,
+            policy,
+            expires_ms,
+            device,
+            large,
+            lane,
+        },
     )
 }
 
@@ -180,6 +190,7 @@ impl Audited {
         self.open.insert((link, self.references), delivery.clone());
         self.newest.insert(delivery, (link, self.references));
         let push = Push {
+            lane: kind.lane,
             ack: kind.ack,
             replay: kind.replay,
             policy: kind.policy,

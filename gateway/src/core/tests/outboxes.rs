@@ -1,8 +1,9 @@
 //! Clients that read slowly or do not acknowledge.
 
-use pushgate_protocol::link::{OutboxPolicy, Push, ToDispatcher};
+use pushgate_protocol::link::{Lane, OutboxPolicy, Push, ToDispatcher};
 
 use super::world::{START_MS, World, pushed, say, tail, to};
+use crate::core::SessionOpen;
 
 /// A tail of about 30 kB, named by its id.
 fn big(id: &str) -> Vec<u8> {
@@ -93,4 +94,58 @@ fn a_slow_device_does_not_take_a_push_from_a_fast_one() {
     assert!(w.told(link).is_empty(), "the fast device holds them all");
     w.acks(1, 8);
     assert_eq!(w.told(link).len(), 8);
+}
+
+#[test]
+fn a_push_of_the_lane_high_overtakes_what_waits_for_the_socket_and_numbers_stay_in_order() {
+    let mut w = World::new();
+    let link = w.link(1);
+    let id = w.live(link, 0, "alice");
+    for n in 1..=6 {
+        let id = format!("low{n}");
+        w.push(link, Push { lane: Lane::Low, ..to("alice", n, &id, &big(&id)) });
+    }
+    for n in 7..=8 {
+        let id = format!("high{n}");
+        w.push(link, Push { lane: Lane::High, ..to("alice", n, &id, &tail(&id)) });
+    }
+    let mut heard = Vec::new();
+    for _ in 0..3 {
+        heard.extend(w.heard(0));
+        w.tick();
+    }
+    let names = |heard: &[String]| -> Vec<String> {
+        heard.iter().map(|t| t.split(r#""id":""#).nth(1).map_or("", |t| t.split('"').next().unwrap()).into()).collect()
+    };
+    // Three fill what is staged; they are on their way.
+    assert_eq!(names(&heard), ["low1", "low2", "low3", "high7", "high8", "low4", "low5", "low6"]);
+    assert_eq!(outline(&heard), ["1", "2", "3", "4", "5", "6", "7", "8"]);
+    w.acks(0, 5);
+    let acked = |reference| say(ToDispatcher::Acked { reference, device: None });
+    assert_eq!(w.told(link), [1, 2, 3, 7, 8].map(acked));
+    // Who resumes names the number of the last push it had; those after it come back.
+    w.attach(1, SessionOpen { resume: Some((id, 6)), ..World::open("alice") });
+    let told = w.told(link);
+    assert_eq!(told[0], acked(4));
+    assert!(told[1].contains("Returned") && told[1].contains("seq: 7"), "{told:?}");
+}
+
+#[test]
+fn a_session_that_ends_gives_back_what_it_was_not_sent_under_numbers_it_has_not_seen() {
+    let mut w = World::new();
+    let link = w.link(1);
+    w.live(link, 0, "alice");
+    for (n, lane) in (1..).zip([Lane::Low, Lane::Low, Lane::Low, Lane::Low, Lane::High]) {
+        let id = format!("m{n}");
+        w.push(link, Push { lane, ..to("alice", n, &id, &big(&id)) });
+    }
+    w.gone(0);
+    let returned: Vec<(String, String)> = (w.told(link).iter().filter(|t| t.contains("Returned")))
+        .map(|t| {
+            let part = |name: &str| t.split(name).nth(1).unwrap().split([',', ' ']).next().unwrap().to_owned();
+            (part("id: \""), part("seq: "))
+        })
+        .collect();
+    let expected = [("m1", "1"), ("m2", "2"), ("m3", "3"), ("m5", "4"), ("m4", "5")];
+    assert_eq!(returned, expected.map(|(id, seq)| (format!("{id}\""), seq.to_owned())));
 }
