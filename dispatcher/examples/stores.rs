@@ -116,6 +116,7 @@ fn delivery(n: u64) -> (UserKey, StoredPush) {
             accepted_ms: NOW_MS,
             bytes: TAIL_BYTES as u32,
             meta: None,
+            trace: None,
         },
         exclude: Vec::new(),
         returned: None,

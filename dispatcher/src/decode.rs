@@ -102,6 +102,7 @@ fn expand(app: AppId, message: Message, lane: Lane, record: &Record, policy: Out
         accepted_ms,
         bytes: u32::try_from(tail.len()).unwrap_or(u32::MAX),
         meta: message.meta.as_ref().map(|meta| Arc::from(meta.as_str())),
+        trace: message.traceparent.clone(),
     };
     let platforms = message.to.platform_bits();
     recipients(&message)

@@ -13,6 +13,8 @@ pub const REST_BODY_TIMEOUT_MS: u64 = 30_000;
 pub const REST_STORE_TIMEOUT_MS: u64 = 10_000;
 /// What 503 tells in `Retry-After`, seconds.
 pub const RETRY_AFTER_S: u64 = 1;
+/// Longest `x-request-id` of a caller that is echoed, bytes; a longer one is replaced.
+pub const REQUEST_ID_BYTES_MAX: usize = 128;
 /// Recipients in one page of an answer, unless asked otherwise.
 pub const MESSAGE_PAGE_DEFAULT: usize = 100;
 

@@ -10,7 +10,7 @@
 //! | 9..34 | `returned`: 0 or 1, boot, serial, seq |
 //! | 34..50 | delivery key |
 //! | 50..54 | lane (high half: lane of the info), policy, platforms, class |
-//! | 54 | which of device, collapse, occurrence, meta, exclude (ids, a line each) follow (bits 0 to 4) |
+//! | 54 | which of device, collapse, occurrence, meta, exclude (ids, a line each), trace follow (bits 0 to 5) |
 //! | 55..63 | `accepted_ms` |
 //! | 63..67 | `bytes` of the info |
 
@@ -19,6 +19,7 @@ use pushgate_protocol::{
     ids::{BootId, DeviceId, MessageId, SessionId, UserId},
     link::{Lane, OutboxPolicy},
     result::{Class, ResultInfo},
+    trace::TraceParent,
 };
 
 use crate::{
@@ -87,6 +88,7 @@ pub fn encode(push: &StoredPush) -> Vec<u8> {
         push.info.occurrence.as_deref(),
         push.info.meta.as_deref(),
         (!exclude.is_empty()).then_some(exclude.as_str()),
+        push.info.trace.as_ref().map(TraceParent::as_str),
     ];
     let length = texts.iter().flatten().map(|t| 4 + t.len()).sum::<usize>();
     let mut out = Vec::with_capacity(HEAD + 4 + push.id.as_str().len() + length + push.tail.len());
@@ -160,7 +162,7 @@ pub fn decode(encoded: &Bytes) -> Result<StoredPush, StoredError> {
         _ => return Err(StoredError::Field { field: "class" }),
     };
     let follow = r.u8("texts")?;
-    if follow > 0b1_1111 {
+    if follow > 0b11_1111 {
         return Err(StoredError::Field { field: "texts" });
     }
     let accepted_ms = r.u64("accepted_ms")?;
@@ -173,6 +175,7 @@ pub fn decode(encoded: &Bytes) -> Result<StoredPush, StoredError> {
     let occurrence = optional(2, "occurrence")?.map(Into::into);
     let meta = optional(3, "meta")?.map(Into::into);
     let exclude = optional(4, "exclude")?.into_iter().flat_map(|ids| ids.split('\n')).map(UserId::parse);
+    let trace = optional(5, "trace")?.map(|text| TraceParent::parse(text).ok_or(StoredError::Field { field: "trace" }));
     let exclude = exclude.collect::<Result<_, _>>().map_err(|_| StoredError::Field { field: "exclude" })?;
     Ok(StoredPush {
         key,
@@ -184,7 +187,7 @@ pub fn decode(encoded: &Bytes) -> Result<StoredPush, StoredError> {
         expires_ms,
         collapse,
         exclude,
-        info: ResultInfo { occurrence, lane: info_lane, class, accepted_ms, bytes, meta },
+        info: ResultInfo { occurrence, lane: info_lane, class, accepted_ms, bytes, meta, trace: trace.transpose()? },
         returned: has_returned.then_some((session, seq)),
         tail: encoded.slice(r.at..),
     })

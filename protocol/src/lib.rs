@@ -15,6 +15,7 @@
 //! | [`result`] | states, classes and result records |
 //! | [`ring`] | which gateway owns a user |
 //! | [`timestamp`] | instants in text |
+//! | [`trace`] | the trace that a message belongs to |
 //! | [`wire`] | dialects of client frames, `pushgate.v1` |
 //! | [`ws`] | the RFC 6455 codec |
 
@@ -31,5 +32,6 @@ pub mod proxy;
 pub mod result;
 pub mod ring;
 pub mod timestamp;
+pub mod trace;
 pub mod wire;
 pub mod ws;

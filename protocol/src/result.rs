@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     ids::{AppId, DeviceId, MessageId, UserId},
     link::Lane,
+    trace::TraceParent,
 };
 
 /// A state of one recipient on one channel.
@@ -121,6 +122,8 @@ pub struct ResultInfo {
     pub bytes: u32,
     /// The sender's `meta`, as JSON text; `None` if it gave none.
     pub meta: Option<Arc<str>>,
+    /// The trace it belongs to, if its sender named one.
+    pub trace: Option<TraceParent>,
 }
 
 /// One result.
@@ -180,6 +183,8 @@ impl ResultRecord {
             accepted_ms: Option<u64>,
             bytes: Option<u32>,
             meta: &'a serde_json::value::RawValue,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            traceparent: Option<&'a TraceParent>,
         }
         let empty;
         let info = self.info.as_ref();
@@ -210,6 +215,7 @@ impl ResultRecord {
             accepted_ms: info.map(|i| i.accepted_ms),
             bytes: info.map(|i| i.bytes),
             meta,
+            traceparent: info.and_then(|i| i.trace.as_ref()),
         };
         serde_json::to_vec(&wire).expect("a result record is plain data")
     }
@@ -239,6 +245,7 @@ mod tests {
                 accepted_ms: 4,
                 bytes: 212,
                 meta: None,
+                trace: None,
             }),
         };
         assert_eq!(record.key(), "m1/u1/d1");

@@ -101,6 +101,7 @@ impl Message {
                 accepted_ms: self.accepted_ms,
                 bytes: tail.len() as u32,
                 meta: None,
+                trace: None,
             },
             attempt: 1,
             tail: Bytes::from(tail),

@@ -8,6 +8,7 @@ use pushgate_protocol::{
     ids::{AppId, MessageId},
     link::Lane,
     message::{Message, MessageError, Problem as Kind},
+    trace::TraceParent,
 };
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -31,7 +32,7 @@ pub(super) enum Acceptance {
 }
 
 /// Fills in what the caller may leave out.
-pub(super) fn ready(mut message: Message, app: &AppId) -> Result<Ready, MessageError> {
+pub(super) fn ready(mut message: Message, app: &AppId, trace: Option<&TraceParent>) -> Result<Ready, MessageError> {
     match &message.app {
         Some(given) if given != app => {
             return Err(MessageError {
@@ -50,9 +51,15 @@ pub(super) fn ready(mut message: Message, app: &AppId) -> Result<Ready, MessageE
         _ => id.as_str(),
     };
     let key = Bytes::copy_from_slice(key.as_bytes());
-    // The encoding has one order of fields, so the same message written differently has the same hash.
-    let value = message.encode();
+    // The encoding has one order of fields, so the same message written differently has the same hash. What is repeated may
+    // belong to another trace.
+    let given = message.traceparent.take();
+    let mut value = message.encode();
     let body = xxh3_128(&value).to_le_bytes();
+    message.traceparent = given.or_else(|| trace.cloned());
+    if message.traceparent.is_some() {
+        value = message.encode();
+    }
     Ok(Ready { id, body, record: NewRecord { key, value: value.into() } })
 }
 

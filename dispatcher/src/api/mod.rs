@@ -9,25 +9,30 @@ mod caller;
 mod key_metrics;
 mod lookup;
 mod metrics;
+mod openapi;
 mod probes;
 mod problem;
 mod recall;
+mod request;
 mod send;
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use axum::{
     Router,
+    extract::State,
     http::{HeaderValue, Method, header},
-    routing::{get, post},
+    middleware,
+    routing::get,
 };
+use bytes::Bytes;
 use prometheus_client::registry::Registry;
 use pushgate_protocol::auth::SharedApps;
 use tokio::sync::Semaphore;
 use tower_http::cors::CorsLayer;
 
-use self::problem::Problem;
 pub use self::{key_metrics::KeyMetrics, metrics::ApiMetrics};
+use self::{openapi::Operation, problem::Problem};
 use crate::{
     health::Health,
     limits::{REST_BODY_KIB_MAX, REST_BODY_TIMEOUT_MS, REST_STORE_TIMEOUT_MS},
@@ -77,6 +82,8 @@ struct Api {
     /// KiB of bodies that may be in memory.
     bodies: Arc<Semaphore>,
     patience: Patience,
+    /// The OpenAPI document.
+    description: Bytes,
 }
 
 /// How long a request waits.
@@ -96,19 +103,34 @@ fn routes(state: ApiState, patience: Patience) -> Router {
     let cors = CorsLayer::new()
         .allow_origin(state.cors_origins.clone())
         .allow_methods([Method::GET, Method::POST, Method::DELETE])
-        .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE]);
-    let api = Api { given: state, bodies: Arc::new(Semaphore::new(REST_BODY_KIB_MAX)), patience };
-    Router::new()
-        .route("/v1/messages", post(send::one))
-        .route("/v1/messages/batch", post(send::batch))
-        .route("/v1/messages/{id}", get(lookup::message).delete(recall::message))
-        .route("/healthz", get(probes::healthz))
-        .route("/readyz", get(probes::readyz))
-        .route("/metrics", get(probes::metrics))
+        .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE, request::REQUEST_ID, request::TRACEPARENT])
+        .expose_headers([request::REQUEST_ID, header::RETRY_AFTER]);
+    let operations = operations();
+    let description = Bytes::from(openapi::document(&operations).to_string());
+    let api = Api { given: state, bodies: Arc::new(Semaphore::new(REST_BODY_KIB_MAX)), patience, description };
+    let router = operations.into_iter().fold(Router::new(), |router, o| router.route(o.path, o.handler));
+    router
         .fallback(async || Problem::not_found("there is nothing at this path"))
         .method_not_allowed_fallback(async || Problem::new(405, "method_not_allowed", "this path has no such method"))
         .layer(cors)
+        .layer(middleware::from_fn(request::named))
         .with_state(api)
+}
+
+/// Everything that is served.
+fn operations() -> Vec<Operation> {
+    let mut all = Vec::new();
+    all.extend(send::operations());
+    all.extend([lookup::operation(), recall::operation()]);
+    all.extend(probes::operations());
+    let describe = async |State(api): State<Api>| ([(header::CONTENT_TYPE, "application/json")], api.description);
+    all.push(openapi::operation(get(describe)));
+    all
+}
+
+/// The OpenAPI document of what is served, at `GET /openapi.json` too.
+pub fn description() -> serde_json::Value {
+    openapi::document(&operations())
 }
 
 #[cfg(test)]

@@ -9,34 +9,54 @@ use pushgate_protocol::{
     ids::MessageId,
     message::{self, MessageError},
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::{openapi, request};
 use crate::{limits::RETRY_AFTER_S, seams::StoreError};
 
-/// An error as the caller sees it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+/// An error as the caller sees it (RFC 9457).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub(super) struct Problem {
+    /// Always `about:blank`: `code` tells problems apart.
     r#type: &'static str,
+    /// The status in words.
     title: &'static str,
+    /// The HTTP status.
     pub(super) status: u16,
+    /// A word for programs, which stays the same.
     pub(super) code: &'static str,
-    detail: String,
+    /// A sentence for people.
+    detail: Box<str>,
     /// The field, RFC 6901.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pointer: Option<String>,
+    pointer: Option<Box<str>>,
     /// The message's id, where a repeated request should name it.
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<MessageId>,
+    /// The request, as `x-request-id` names it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<Box<str>>,
 }
 
 impl Problem {
     pub(super) fn new(status: u16, code: &'static str, detail: impl Into<String>) -> Self {
+        debug_assert!(openapi::is_documented(status, code), "{status} {code} is not in the table of problems");
         let title = StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason()).unwrap_or("Error");
-        Self { r#type: "about:blank", title, status, code, detail: detail.into(), pointer: None, id: None }
+        Self {
+            r#type: "about:blank",
+            title,
+            status,
+            code,
+            detail: detail.into().into(),
+            pointer: None,
+            id: None,
+            request_id: None,
+        }
     }
 
     pub(super) fn at(mut self, pointer: impl Into<String>) -> Self {
-        self.pointer = Some(pointer.into());
+        self.pointer = Some(pointer.into().into());
         self
     }
 
@@ -93,7 +113,8 @@ impl From<MessageError> for Problem {
 }
 
 impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
+    fn into_response(mut self) -> Response {
+        self.request_id = request::name().map(Into::into);
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let body = serde_json::to_vec(&self).expect("a problem is plain data");
         let mut response = (status, body).into_response();

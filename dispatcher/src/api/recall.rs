@@ -3,17 +3,26 @@
 use axum::{
     Json,
     extract::{Path, State as Injected, rejection::PathRejection},
-    http::{HeaderMap, StatusCode},
+    http::{HeaderMap, Method, StatusCode},
     response::{IntoResponse, Response},
+    routing::delete,
 };
 use pushgate_protocol::{
     apps::Scope,
     ids::{AppId, MessageId, UserId},
     result::{Recipient, ResultRecord, State},
 };
+use schemars::JsonSchema;
 use serde::Serialize;
+use serde_json::json;
 
-use super::{Api, accept::in_time, caller, problem::Problem};
+use super::{
+    Api,
+    accept::in_time,
+    caller,
+    openapi::{EXAMPLE_ID, Operation, STORE},
+    problem::Problem,
+};
 use crate::{
     core::worker::CHANNEL,
     limits::MESSAGE_PAGE_MAX,
@@ -21,9 +30,22 @@ use crate::{
     states::is_end,
 };
 
-#[derive(Serialize)]
+/// A message that was taken back.
+#[derive(Serialize, JsonSchema)]
 struct Recalled {
+    /// The message.
     id: MessageId,
+}
+
+/// How it is served and described.
+pub(super) fn operation() -> Operation {
+    let path = (Method::DELETE, "/v1/messages/{id}");
+    Operation::new(path, delete(message), "recallMessage", "Take a message back")
+        .detail("Out of streams, lanes and sessions. May be repeated; after an error it is to be repeated.")
+        .needs(Scope::Send)
+        .path_id("The message.", EXAMPLE_ID)
+        .answers::<Recalled>(202, "It is sent to nobody any more.", json!({ "id": EXAMPLE_ID }))
+        .refuses(STORE)
 }
 
 /// Someone the message is known to be for.
@@ -35,7 +57,7 @@ struct Known {
 
 /// Takes a message of the caller's app back: out of the streams, then from what is under way, then from sessions.
 /// Repeating it changes nothing.
-pub(super) async fn message(
+async fn message(
     Injected(api): Injected<Api>,
     path: Result<Path<String>, PathRejection>,
     headers: HeaderMap,

@@ -4,50 +4,89 @@ use axum::{
     Json,
     body::Body,
     extract::{Query, State, rejection::QueryRejection},
-    http::{HeaderMap, StatusCode},
+    http::{HeaderMap, Method, StatusCode},
     response::{IntoResponse, Response},
+    routing::post,
 };
 use pushgate_protocol::{
     apps::Scope,
     ids::MessageId,
     limits::{BATCH_MESSAGES_MAX, MESSAGE_BYTES_MAX},
     link::Lane,
-    message,
+    message::{self, Message},
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use serde_json::{json, value::RawValue};
 
 use super::{
     Api,
     accept::{self, Ready},
     body, caller,
+    openapi::{EXAMPLE_ID, FORM, Operation, STORE, example_message},
     problem::Problem,
+    request,
 };
 use crate::limits::REST_BATCH_BYTES_MAX;
 
+/// How they are served and described.
+pub(super) fn operations() -> [Operation; 2] {
+    let accepted = json!({ "id": EXAMPLE_ID, "lane": "normal" });
+    let one = Operation::new((Method::POST, "/v1/messages"), post(one), "sendMessage", "Send a message")
+        .detail("Answered when the message is durable in its lane. Give it an `id`, so that it can be repeated safely.")
+        .needs(Scope::Send)
+        .query::<SendQuery>()
+        .body::<Message>(MESSAGE_BYTES_MAX, example_message())
+        .answers::<Accepted>(202, "The message is durable.", accepted)
+        .refuses(FORM)
+        .refuses(&["newer_version", "not_supported", "id_used"])
+        .refuses(STORE)
+        .leads_to(&["showMessage", "recallMessage"]);
+    let items = json!({ "batch": "0198c5e0-7a3b-7000-8000-000000000000", "items": [
+        { "id": EXAMPLE_ID, "status": "accepted" },
+        { "id": null, "status": "refused", "error": Problem::new(422, "missing_field", "the field to is missing").at("/to") }
+    ] });
+    let batch = Operation::new((Method::POST, "/v1/messages/batch"), post(batch), "sendBatch", "Send many messages")
+        .detail(format!(
+            "At most {BATCH_MESSAGES_MAX}; each is judged alone. A whole batch fails only where nothing may be assumed of it."
+        ))
+        .needs(Scope::Send)
+        .query::<SendQuery>()
+        .body::<Batch>(REST_BATCH_BYTES_MAX, json!({ "messages": [example_message()] }))
+        .answers::<BatchAnswer>(202, "What became of each message, in their order.", items)
+        .refuses(&["invalid_value"])
+        .refuses(STORE);
+    [one, batch]
+}
+
 /// The query of both.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct SendQuery {
+struct SendQuery {
+    /// The priority lane.
     #[serde(default)]
-    lane: Option<String>,
+    lane: Lane,
 }
 
 type Asked = Result<Query<SendQuery>, QueryRejection>;
 
-#[derive(Serialize)]
+/// An accepted message.
+#[derive(Serialize, JsonSchema)]
 struct Accepted {
+    /// Its id: the one given, or a new one.
     id: MessageId,
+    /// The lane that holds it; of a repeated request the first one's.
     lane: Lane,
 }
 
 /// One message.
-pub(super) async fn one(State(api): State<Api>, query: Asked, headers: HeaderMap, body: Body) -> Response {
+async fn one(State(api): State<Api>, query: Asked, headers: HeaderMap, body: Body) -> Response {
     let answer = async {
         let caller = caller::check(&api, &headers, Scope::Send)?;
         let lane = lane(query)?;
         let body = body::read(&api, &headers, body, MESSAGE_BYTES_MAX).await?;
-        let message = accept::ready(message::decode(&body.bytes)?, &caller.app)?;
+        let trace = request::trace(&headers);
+        let message = accept::ready(message::decode(&body.bytes)?, &caller.app, trace.as_ref())?;
         let id = message.id.clone();
         let accepted = accept::accept(&api, &caller.app, lane, vec![message]).await;
         let lane = accepted.map_err(|e| Problem::store(&e).with_id(&id))?[0].lane(&id)?;
@@ -62,33 +101,60 @@ pub(super) async fn one(State(api): State<Api>, query: Asked, headers: HeaderMap
     }
 }
 
-#[derive(Serialize)]
+/// Messages to accept, each judged alone.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Batch {
+    /// The messages.
+    #[schemars(with = "Vec<Message>", length(min = 1, max = BATCH_MESSAGES_MAX))]
+    messages: Vec<Box<RawValue>>,
+}
+
+/// What became of a batch.
+#[derive(Serialize, JsonSchema)]
 struct BatchAnswer {
+    /// A name for the batch, new for each request.
     batch: MessageId,
+    /// One for each message, in their order.
     items: Vec<Item>,
 }
 
 /// What became of one message of a batch.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Item {
+    /// The message's id, unless it could not be read.
     id: Option<MessageId>,
-    /// `accepted`, `refused` (repeating it does not help) or `conflict` (the id was used for another message).
-    status: &'static str,
+    /// Whether it was accepted.
+    status: ItemStatus,
+    /// Why not.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<Problem>,
 }
 
+/// Whether a message of a batch was accepted.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum ItemStatus {
+    /// It lies in its lane.
+    Accepted,
+    /// It is wrong; repeating it does not help.
+    Refused,
+    /// Its id was used for another message.
+    Conflict,
+}
+
 /// Up to [`BATCH_MESSAGES_MAX`] messages; each is judged alone.
-pub(super) async fn batch(State(api): State<Api>, query: Asked, headers: HeaderMap, body: Body) -> Response {
+async fn batch(State(api): State<Api>, query: Asked, headers: HeaderMap, body: Body) -> Response {
     let answer = async {
         let caller = caller::check(&api, &headers, Scope::Send)?;
         let lane = lane(query)?;
         let body = body::read(&api, &headers, body, REST_BATCH_BYTES_MAX).await?;
+        let trace = request::trace(&headers);
         let read: Vec<Result<Ready, Problem>> = messages(&body.bytes)?
             .iter()
             .map(|json| {
                 let message = message::decode(json.get().as_bytes())?;
-                Ok(accept::ready(message, &caller.app)?)
+                Ok(accept::ready(message, &caller.app, trace.as_ref())?)
             })
             .collect();
         let mut ids = Vec::with_capacity(read.len());
@@ -116,11 +182,11 @@ fn item(api: &Api, id: Result<MessageId, Problem>, accepted: &mut impl Iterator<
     match outcome {
         Ok((id, lane)) => {
             api.given.metrics.accepted(lane, 1);
-            Item { id: Some(id), status: "accepted", error: None }
+            Item { id: Some(id), status: ItemStatus::Accepted, error: None }
         }
         Err(problem) => {
             api.given.metrics.refused(problem.code);
-            let status = if problem.status == 409 { "conflict" } else { "refused" };
+            let status = if problem.status == 409 { ItemStatus::Conflict } else { ItemStatus::Refused };
             Item { id: problem.id().cloned(), status, error: Some(problem) }
         }
     }
@@ -128,11 +194,6 @@ fn item(api: &Api, id: Result<MessageId, Problem>, accepted: &mut impl Iterator<
 
 /// The messages of a batch, each as its own text.
 fn messages(json: &[u8]) -> Result<Vec<Box<RawValue>>, Problem> {
-    #[derive(Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Batch {
-        messages: Vec<Box<RawValue>>,
-    }
     let batch: Batch = serde_json::from_slice(json).map_err(|e| match e.is_data() {
         // The text of such an error repeats values, so it is not passed on.
         true => Problem::new(422, "invalid_value", "the body must be an object with the one field messages, an array")
@@ -150,14 +211,8 @@ fn messages(json: &[u8]) -> Result<Vec<Box<RawValue>>, Problem> {
 }
 
 fn lane(query: Asked) -> Result<Lane, Problem> {
-    let Query(query) = query.map_err(|_| Problem::query("the query may hold lane alone, once"))?;
-    match query.lane.as_deref() {
-        None => Ok(Lane::Normal),
-        Some(name) => Lane::ALL
-            .into_iter()
-            .find(|lane| lane.as_str() == name)
-            .ok_or_else(|| Problem::query("lane must be high, normal or low")),
-    }
+    let query = query.map_err(|_| Problem::query("the query may hold lane alone, once: high, normal or low"))?;
+    Ok(query.0.lane)
 }
 
 fn refuse(api: &Api, problem: Problem) -> Response {

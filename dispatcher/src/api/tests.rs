@@ -3,6 +3,7 @@
 mod doubles;
 mod probes;
 mod recalls;
+mod requests;
 
 use std::time::Duration;
 

@@ -7,6 +7,7 @@ use pushgate_protocol::{
     link::Lane,
     result::{Recipient, State},
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{BoxFuture, StoreError};
@@ -46,7 +47,7 @@ pub struct Count {
 }
 
 /// A state in a recipient's history.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct StateEntry {
     /// The state.
     pub state: State,
@@ -55,7 +56,7 @@ pub struct StateEntry {
 }
 
 /// One recipient of a message.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct RecipientView {
     /// Who.
     pub recipient: Recipient,
@@ -70,7 +71,7 @@ pub struct RecipientView {
 }
 
 /// The answer of `GET /v1/messages/{id}`.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct MessageView {
     /// The message.
     pub id: MessageId,

@@ -29,6 +29,7 @@ fn any_push() -> impl Strategy<Value = StoredPush> {
                     accepted_ms,
                     bytes,
                     meta: meta.map(Into::into),
+                    trace: None,
                 },
                 exclude: Vec::new(),
                 returned: returned.map(|(boot, serial, seq)| (SessionId { boot: BootId(boot), serial }, seq)),

@@ -230,6 +230,7 @@ fn results_and_dead_letters_have_the_contracts_form() {
             accepted_ms: 4,
             bytes: 3,
             meta: None,
+            trace: None,
         }),
     };
     suite::block_on(sink.publish(vec![result.clone()])).unwrap();

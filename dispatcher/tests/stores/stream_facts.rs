@@ -11,6 +11,7 @@ use pushgate_protocol::{
     ids::{AppId, BootId, MessageId, SessionId, UserId},
     link::{Lane, OutboxPolicy},
     result::{Class, ResultInfo},
+    trace::TraceParent,
 };
 
 use crate::backend::{Backend, facts};
@@ -64,6 +65,7 @@ pub fn push(n: u64) -> StoredPush {
             accepted_ms: NOW,
             bytes: 12,
             meta: Some(r#"{"a":1}"#.into()),
+            trace: TraceParent::parse("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
         },
         exclude: Vec::new(),
         returned: None,

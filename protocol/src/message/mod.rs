@@ -31,6 +31,7 @@ use crate::{
     ids::{AppId, MessageId},
     limits::MESSAGE_BYTES_MAX,
     result::Class,
+    trace::TraceParent,
 };
 
 /// The version of this form.
@@ -80,6 +81,9 @@ pub struct Message {
     /// The sender's own data, repeated in every result; at most 4 KiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub meta: Option<JsonObject>,
+    /// The trace it belongs to (W3C Trace Context), repeated in every result. REST fills in the header `traceparent`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<TraceParent>,
 }
 
 form::object!(Message);

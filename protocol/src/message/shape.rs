@@ -13,6 +13,7 @@ use crate::{
     platform::Platform,
     result::Class,
     timestamp,
+    trace::TraceParent,
 };
 
 /// Why `json` is not a message; `error` is what the fast pass found.
@@ -102,6 +103,7 @@ static MESSAGE: Shape = Object(
         field("collapse", Optional, ANY_TEXT),
         field("ack", Defaulted, Flag),
         field("meta", Optional, AnyObject),
+        field("traceparent", Optional, Text(|t| word(TraceParent::parse(t), "the forms of a traceparent"))),
     ],
     &["category", "plan", "template"],
 );

@@ -32,6 +32,7 @@ fn push() -> StoredPush {
         accepted_ms: NOW_MS,
         bytes: 3,
         meta: None,
+        trace: None,
     };
     StoredPush {
         key: key(),

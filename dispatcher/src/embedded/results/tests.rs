@@ -31,6 +31,7 @@ fn result(number: u64) -> ResultRecord {
             accepted_ms: 0,
             bytes: 0,
             meta: None,
+            trace: None,
         }),
     }
 }

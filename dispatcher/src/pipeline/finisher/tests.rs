@@ -57,6 +57,7 @@ fn state(id: &str, token: u64) -> Finished {
         accepted_ms: 0,
         bytes: 1,
         meta: None,
+        trace: None,
     };
     let record = ResultRecord {
         message: MessageId::parse(id).unwrap(),

@@ -118,6 +118,7 @@ impl Rig {
                 accepted_ms: 1,
                 bytes: 2,
                 meta: None,
+                trace: None,
             },
             attempt: 1,
             tail: Bytes::from_static(b"{}"),
