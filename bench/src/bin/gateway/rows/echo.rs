@@ -22,7 +22,7 @@ const BYTES: u32 = 64;
 
 /// Measures.
 pub fn run(options: &Options) -> Result<Value, Box<dyn Error>> {
-    let clients = options.scaled(500, 10);
+    let clients = options.scaled(250, 10);
     let stage = open(options, Setup::ONE_SHARD, clients)?;
     let mut ring = Comparison::open(options, BaselineKind::Ring, clients, speaks_echo)?;
     ring.start_echo(BYTES)?;
