@@ -299,6 +299,35 @@ mod tests {
     }
 
     #[test]
+    fn limits_may_be_set_up_to_their_own_bounds() {
+        type Set = fn(&mut GatewayLimits, u32);
+        let keys: [(&str, Set, u32, u32); 11] = [
+            ("head_bytes_max", |l, v| l.head_bytes_max = v, 1_024, bounds::REQUEST_HEAD_BYTES_MAX),
+            ("handshake_timeout_ms", |l, v| l.handshake_timeout_ms = v, 100, 300_000),
+            ("pending_handshakes_max", |l, v| l.pending_handshakes_max = v, 1, 65_536),
+            ("outbox_bytes_max", |l, v| l.outbox_bytes_max = v, bounds::OUTBOX_BYTES_MIN, 1 << 30),
+            ("unacked_max", |l, v| l.unacked_max = v, 1, 65_536),
+            ("write_timeout_ms", |l, v| l.write_timeout_ms = v, 5_000, 3_600_000),
+            ("handshakes_per_s", |l, v| l.handshakes_per_s = v, 0, bounds::RATE_PER_S_MAX),
+            ("handshakes_per_ip_per_s", |l, v| l.handshakes_per_ip_per_s = v, 0, bounds::RATE_PER_S_MAX),
+            ("client_messages_burst", |l, v| l.client_messages_burst = v, 1, bounds::CLIENT_MESSAGES_BURST_MAX),
+            ("drain_grace_ms", |l, v| l.drain_grace_ms = v, 0, 300_000),
+            ("shutdown_timeout_ms", |l, v| l.shutdown_timeout_ms = v, 0, 3_600_000),
+        ];
+        for (key, set, min, max) in keys {
+            let check = |v| {
+                let mut config = with_key();
+                set(&mut config.limits, v);
+                config.check().map_err(|e| e.to_string())
+            };
+            assert!(check(min).is_ok() && check(max).is_ok(), "{key}");
+            let expected = format!("gateway.limits.{key} is {}, must be {min} to {max}", max + 1);
+            assert_eq!(check(max + 1).unwrap_err(), expected);
+            assert!(min == 0 || check(min - 1).is_err(), "{key}");
+        }
+    }
+
+    #[test]
     fn a_key_file_loses_its_line_end() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "0123456789abcdef\n").unwrap();

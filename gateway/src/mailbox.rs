@@ -59,3 +59,23 @@ impl<T> Mailbox<T> {
         self.0.len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crowd::wake::Watch;
+
+    #[test]
+    fn a_full_mailbox_gives_the_mail_back_and_takes_more_once_some_is_taken() {
+        // A bell needs a runtime of the thread that it wakes.
+        let mut runtime = monoio::RuntimeBuilder::<monoio::LegacyDriver>::new().build().unwrap();
+        let watch = runtime.block_on(async { Watch::new() }).unwrap();
+        let (sender, mailbox) = mailbox(2, watch.bell());
+        assert!(sender.send(1).is_ok() && sender.send(2).is_ok());
+        assert!(matches!(sender.send(3), Err(NotSent::Full(3))));
+        assert_eq!((mailbox.take(), mailbox.len()), (Some(1), 1));
+        assert!(sender.send(4).is_ok());
+        drop(mailbox);
+        assert!(matches!(sender.send(5), Err(NotSent::Closed(5))));
+    }
+}

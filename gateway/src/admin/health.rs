@@ -56,19 +56,18 @@ struct Failing {
 /// 200 while every shard turns.
 pub(super) async fn healthz(State(admin): State<Admin>) -> Response {
     let now_ms = admin.site.clock.now().mono_ms;
-    let stalled: Vec<Stalled> = admin
-        .site
-        .metrics
-        .iter()
-        .enumerate()
-        .map(|(shard, m)| Stalled { shard, for_ms: now_ms.saturating_sub(m.ticked_ms.read()) })
-        .filter(|s| s.for_ms >= limits::SHARD_STALL_MS)
-        .collect();
+    let stalled = stalled(now_ms, admin.site.metrics.iter().map(|m| m.ticked_ms.read()));
     let (code, status) = match stalled.is_empty() {
         true => (StatusCode::OK, "ok"),
         false => (StatusCode::SERVICE_UNAVAILABLE, "stalled"),
     };
     (code, Json(Health { status, stalled })).into_response()
+}
+
+/// The shards whose last tick is too long ago.
+fn stalled(now_ms: u64, ticked_ms: impl Iterator<Item = u64>) -> Vec<Stalled> {
+    let all = ticked_ms.enumerate().map(|(shard, at_ms)| Stalled { shard, for_ms: now_ms.saturating_sub(at_ms) });
+    all.filter(|s| s.for_ms >= limits::SHARD_STALL_MS).collect()
 }
 
 /// 200 while every shard has a dispatcher and clients are taken.
@@ -90,4 +89,17 @@ pub(super) async fn readyz(State(admin): State<Admin>) -> Response {
     let stale = stale.map(|s| Warning { what: "keys", since_ms: s.since_ms, detail: s.problem });
     let warnings: Vec<_> = stale.into_iter().collect();
     (code, Json(Readiness { ready: failing.is_empty(), failing, warnings })).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shard_that_has_not_ticked_for_long_is_named() {
+        let now_ms = 100_000;
+        let ticked_ms = [now_ms, now_ms - limits::SHARD_STALL_MS, now_ms - limits::SHARD_STALL_MS + 1];
+        let stalled = stalled(now_ms, ticked_ms.into_iter());
+        assert_eq!(stalled.iter().map(|s| (s.shard, s.for_ms)).collect::<Vec<_>>(), [(1, limits::SHARD_STALL_MS)]);
+    }
 }

@@ -76,8 +76,13 @@ async fn ask<T>(admin: &Admin, shard: ShardId, mail: impl FnOnce(flume::Sender<T
     let (reply, replied) = flume::bounded(1);
     let busy = |_| problem(StatusCode::SERVICE_UNAVAILABLE, "the shard does not answer: try again");
     admin.site.mail[usize::from(shard.0)].send(mail(reply)).map_err(|_| busy(()))?;
+    answered(&replied).await.ok_or_else(|| busy(()))
+}
+
+/// A shard's answer, if it comes in time.
+async fn answered<T>(replied: &flume::Receiver<T>) -> Option<T> {
     let wait = tokio::time::timeout(Duration::from_millis(limits::ADMIN_REPLY_MS), replied.recv_async());
-    wait.await.map_err(|_| busy(()))?.map_err(|_| busy(()))
+    wait.await.ok()?.ok()
 }
 
 impl Session {
@@ -92,5 +97,21 @@ impl Session {
             seq: view.seq,
             unacked: view.unacked,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shard_that_does_not_answer_is_not_waited_for() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let (reply, replied) = flume::bounded(1);
+        assert_eq!(runtime.block_on(answered(&replied)), None);
+        reply.send(7).unwrap();
+        assert_eq!(runtime.block_on(answered(&replied)), Some(7));
+        drop(reply);
+        assert_eq!(runtime.block_on(answered(&replied)), None, "it has ended");
     }
 }

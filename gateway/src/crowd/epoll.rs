@@ -70,7 +70,7 @@ impl EpollCrowd {
         let poll = Poll::new()?;
         let roster = Roster {
             registry: poll.registry().try_clone()?,
-            table: Table::with_capacity(CROWD_SOCKETS_MAX),
+            table: Table::with_capacity(settings.sockets_max.min(CROWD_SOCKETS_MAX)),
             outs: Outbounds::default(),
             closing: Closing::new(settings.drain_ms),
             readable: VecDeque::new(),
@@ -164,7 +164,7 @@ impl Roster {
         }
         let fd = socket.as_raw_fd();
         if self.table.is_full() {
-            return Err((socket, io::Error::other(format!("a crowd holds at most {CROWD_SOCKETS_MAX} sockets"))));
+            return Err((socket, io::Error::other(format!("a crowd holds at most {} sockets", self.table.len()))));
         }
         let conn = self.table.take(HELD, Some(socket)).expect("the table is not full");
         match self.registry.register(&mut SourceFd(&fd), token(conn), Interest::READABLE | Interest::WRITABLE) {

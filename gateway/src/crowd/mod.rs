@@ -27,21 +27,30 @@ use crate::limits;
 pub struct Settings {
     /// How long a closing connection may take to read what is left and to close its side, milliseconds.
     pub drain_ms: u64,
+    /// Sockets of all session rings, or of the epoll engine; at most `limits::CROWD_SOCKETS_MAX`.
+    pub sockets_max: u32,
     /// Sockets per session ring; the descriptor limit of the process lowers it.
     pub ring_sockets: u32,
     /// Receive buffers per session ring, a power of two.
     pub ring_buffers: u16,
     /// Size of a receive buffer, bytes.
     pub ring_buffer_bytes: u32,
+    /// Completions that a session ring holds before the kernel keeps them aside, at least `limits::RING_SUBMISSIONS`.
+    pub ring_completions: u32,
+    /// Largest single send of a session ring, bytes.
+    pub send_bytes_max: usize,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         Self {
             drain_ms: limits::DRAIN_MS,
+            sockets_max: limits::CROWD_SOCKETS_MAX,
             ring_sockets: limits::RING_SOCKETS_MAX,
             ring_buffers: limits::RING_BUFFERS,
             ring_buffer_bytes: limits::RING_BUFFER_BYTES,
+            ring_completions: limits::RING_COMPLETIONS,
+            send_bytes_max: limits::SEND_BYTES_MAX,
         }
     }
 }

@@ -111,6 +111,11 @@ mod tests {
         assert!(refused("certificates = [{ cert = \"c\", key = \"k\" }]").starts_with("tls.cert is missing"));
         let rate = refused("cert = \"c\"\nkey = \"k\"\nhandshakes_per_s = 0");
         assert_eq!(rate, "tls.handshakes_per_s is 0, must be 1 to 100000");
+        let reload = refused(&format!("cert = \"c\"\nkey = \"k\"\nreload_s = {}", limits::TLS_RELOAD_S_MAX + 1));
+        assert_eq!(reload, "tls.reload_s is 86401, must be 0 to 86400");
+        let pairs = vec!["{ cert = \"c\", key = \"k\" }"; limits::TLS_CERTIFICATES_MAX as usize].join(", ");
+        let many = refused(&format!("cert = \"c\"\nkey = \"k\"\ncertificates = [{pairs}]"));
+        assert_eq!(many, "tls.certificates is 1000, must be 0 to 999");
     }
 
     #[test]

@@ -38,3 +38,20 @@ impl Partials {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bounded_number_of_small_buffers_is_kept() {
+        let mut spare = Partials::default();
+        let taken: Vec<_> = (0..=TLS_SPARE_PARTIALS_MAX).map(|_| spare.take(b"record")).collect();
+        taken.into_iter().for_each(|partial| spare.give_back(partial));
+        assert_eq!(spare.0.len(), TLS_SPARE_PARTIALS_MAX);
+        let again = spare.take(b"next");
+        assert_eq!(again.bytes, b"next", "nothing of the last record stays");
+        spare.give_back(Box::new(Partial { bytes: Vec::with_capacity(TLS_SPARE_PARTIAL_BYTES_MAX + 1) }));
+        assert_eq!(spare.0.len(), TLS_SPARE_PARTIALS_MAX - 1, "a large one is not");
+    }
+}

@@ -5,7 +5,11 @@ use std::{
     net::TcpStream,
 };
 
-use pushgate_gateway::config::EngineChoice;
+use pushgate_gateway::{
+    boot::RunningGateway,
+    config::EngineChoice,
+    limits::{LINK_OUTPUT_BYTES_MAX, LINKS_MAX, PENDING_LINK_HANDSHAKES_MAX},
+};
 use pushgate_protocol::{
     ids::BootId,
     link::{Lane, ToDispatcher, ToGateway},
@@ -14,7 +18,7 @@ use serde_json::json;
 
 use super::{
     peer::Peer,
-    server::{Client, LINK_KEY, PATIENCE, call, gateway},
+    server::{Client, LINK_KEY, PATIENCE, call, config, gateway, gateway_with},
 };
 
 #[test]
@@ -146,5 +150,71 @@ fn a_peer_that_does_not_read_is_not_read() {
     peer.stream.set_nonblocking(false).unwrap();
     for _ in 0..sent / 5 {
         assert_eq!(ToDispatcher::decode(&peer.body()), Ok(ToDispatcher::Pong));
+    }
+}
+
+/// The value of a metric, all shards together.
+fn metric(gateway: &RunningGateway, name: &str) -> u64 {
+    let text = call(gateway.admin(), "GET", "/metrics").body;
+    let values = text.lines().filter(|l| l.starts_with(name)).filter_map(|l| l.rsplit(' ').next()?.parse::<u64>().ok());
+    values.sum()
+}
+
+#[test]
+fn a_shard_takes_so_many_links_and_refuses_the_next() {
+    let gateway = gateway(EngineChoice::Auto, 1);
+    let open = |boot| Peer::connect_with(&gateway, LINK_KEY, BootId(boot), 0);
+    let mut links: Vec<Peer> = (1..=LINKS_MAX as u64).map(|boot| open(boot).unwrap()).collect();
+    let refused = open(9_999).err().unwrap();
+    assert!(refused.contains(&LINKS_MAX.to_string()), "{refused}");
+    let first = links.remove(0);
+    drop(first);
+    while metric(&gateway, "pushgate_links{") == LINKS_MAX as u64 {}
+    links.push(open(9_999).unwrap());
+}
+
+#[test]
+fn peers_that_say_nothing_hold_the_next_up_no_longer_than_their_deadline() {
+    let mut config = config(EngineChoice::Auto, 1);
+    config.limits.handshake_timeout_ms = 1_000;
+    let gateway = gateway_with(&config);
+    let silent: Vec<TcpStream> =
+        (0..PENDING_LINK_HANDSHAKES_MAX).map(|_| TcpStream::connect(gateway.links()).unwrap()).collect();
+    let _peer = Peer::connect(&gateway, 0);
+    assert!(metric(&gateway, "pushgate_links_refused_total") > 0, "it waited for a place");
+    drop(silent);
+}
+
+#[test]
+fn a_link_on_which_nothing_is_heard_is_ended() {
+    let gateway = gateway(EngineChoice::Auto, 1);
+    let mut silent = Peer::connect(&gateway, 0);
+    assert_eq!(silent.body_or_end(), None, "it says nothing either, and closes");
+    assert_eq!(metric(&gateway, "pushgate_links_failed_total"), 1);
+}
+
+#[test]
+fn a_peer_that_leaves_too_much_unread_loses_its_link_and_sessions_stand() {
+    let mut config = config(EngineChoice::Auto, 1);
+    config.limits.client_messages_per_s = 10_000;
+    config.limits.client_messages_burst = 6_000;
+    let gateway = gateway_with(&config);
+    let peer = Peer::connect(&gateway, 0);
+    // Each id of a receipt becomes a frame for the dispatcher.
+    let ids: Vec<String> = (0..256).map(|n| format!("{n:0>128}")).collect();
+    let receipt = json!({ "type": "receipt", "ids": ids, "event": "read" });
+    let mut clients: Vec<Client> = (0..8).map(|n| Client::connect(&gateway, &format!("u{n}")).0).collect();
+    let mut receipts = 0;
+    while metric(&gateway, "pushgate_links_failed_total") == 0 {
+        for client in &mut clients {
+            (0..8).for_each(|_| client.say(receipt.clone()));
+        }
+        receipts += 8 * clients.len();
+        assert!(receipts * 256 * 128 < 8 * LINK_OUTPUT_BYTES_MAX, "what is not read piles up without bound");
+    }
+    drop(peer);
+    for client in &mut clients {
+        client.say(json!({ "type": "ping" }));
+        assert_eq!(client.frame()["type"], "pong");
     }
 }

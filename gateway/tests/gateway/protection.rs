@@ -8,6 +8,7 @@ use std::{
 use pushgate_gateway::{
     boot::RunningGateway,
     config::{EngineChoice, ForwardedHeader, GatewayConfig, ProxyProtocol},
+    limits::ECHO_CONNECTIONS_MAX,
 };
 
 use super::{
@@ -230,5 +231,19 @@ fn a_session_that_sends_too_many_messages_is_closed_with_4029() {
             client.say(serde_json::json!({ "type": "ping" }));
         }
         assert_eq!(client.close_code(), 4029);
+    }
+}
+
+#[test]
+fn echo_connections_beyond_the_bound_are_answered_503() {
+    for engine in [EngineChoice::Uring, EngineChoice::Epoll] {
+        let gateway = gateway_with(&config(engine, 1));
+        let echo = format!("GET /v1/echo HTTP/1.1\r\n{UPGRADE}\r\n");
+        let mut standing: Vec<_> = (0..ECHO_CONNECTIONS_MAX).map(|_| open(&gateway, echo.as_bytes())).collect();
+        assert!(standing.iter().all(|(_, answer)| answer == "HTTP/1.1 101"));
+        refused(&exchange(gateway.listen(), echo.as_bytes()), 503, "too many echo connections");
+        let _session = Client::connect(&gateway, "u1");
+        standing.pop();
+        while open(&gateway, echo.as_bytes()).1 != "HTTP/1.1 101" {}
     }
 }

@@ -9,6 +9,7 @@ use std::{
 use pushgate_gateway::{
     boot::RunningGateway,
     config::{EngineChoice, GatewayConfig},
+    limits::TLS_HANDSHAKE_BYTES_MAX,
 };
 use pushgate_protocol::link::Lane;
 use rcgen::{CertificateParams, KeyPair};
@@ -307,4 +308,27 @@ fn a_storm_of_handshakes_is_let_in_at_the_rate_allowed() {
         assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
     }
     gateway.shutdown();
+}
+
+#[test]
+fn a_handshake_message_that_never_ends_is_cut_off_at_the_bound() {
+    on_engines(|engine| {
+        let files = Files::new();
+        let gateway = gateway_with(&files.config(engine));
+        let mut socket = TcpStream::connect(gateway.listen()).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        // A ClientHello that announces 16 MB, in full records.
+        let mut hello = vec![22, 3, 1, 0x40, 0];
+        hello.extend([1, 0xff, 0xff, 0xff]);
+        hello.resize(5 + 0x4000, 0);
+        let mut sent = 0;
+        while sent < 8 * TLS_HANDSHAKE_BYTES_MAX && socket.write_all(&hello).is_ok() {
+            sent += hello.len();
+        }
+        // Whatever it says, it does not go on reading.
+        let _ = socket.read_to_end(&mut Vec::new());
+        let malformed = metric(&gateway, "pushgate_tls_handshakes_total{result=\"malformed\"");
+        assert_eq!(malformed, 1);
+        gateway.shutdown();
+    });
 }

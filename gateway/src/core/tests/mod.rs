@@ -1,6 +1,7 @@
 //! The core's sequences, each as a fact, over a crowd that is a table of byte vectors.
 
 mod beats;
+mod bounds;
 mod clients;
 mod conservation;
 mod deflates;

@@ -68,6 +68,8 @@ impl World {
             ring_buffers: 1 << dice.below(5),
             ring_buffer_bytes: 1 + dice.below(500) as u32,
             drain_ms: 1_000,
+            send_bytes_max: 100 + dice.below(100_000),
+            ..Settings::default()
         };
         Self { rig: Rig::with(engine, settings), dice, lines: Vec::new(), streams: 0, seed }
     }

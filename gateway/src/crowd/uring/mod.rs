@@ -44,8 +44,9 @@ impl UringCrowd {
     /// # Errors
     /// What the kernel answered to the setup; [`super::probe`] says it in words.
     pub fn open(settings: Settings) -> io::Result<Self> {
-        let ring_sockets = settings.ring_sockets.clamp(1, CROWD_SOCKETS_MAX).min(descriptors_max());
-        let settings = Settings { ring_sockets, ..settings };
+        let sockets_max = settings.sockets_max.clamp(1, CROWD_SOCKETS_MAX);
+        let ring_sockets = settings.ring_sockets.clamp(1, sockets_max).min(descriptors_max());
+        let settings = Settings { sockets_max, ring_sockets, ..settings };
         let mut crowd = Self { roster: Roster::new(&settings), settings, rings: Vec::new(), batch: Vec::new() };
         crowd.add_ring()?;
         Ok(crowd)
@@ -58,8 +59,9 @@ impl UringCrowd {
 
     fn add_ring(&mut self) -> io::Result<()> {
         let slots = (self.rings.len() as u64 + 1) * u64::from(self.settings.ring_sockets);
-        if slots > u64::from(CROWD_SOCKETS_MAX) {
-            return Err(io::Error::other(format!("a crowd holds at most {CROWD_SOCKETS_MAX} sockets")));
+        let sockets_max = self.settings.sockets_max;
+        if slots > u64::from(sockets_max) {
+            return Err(io::Error::other(format!("a crowd holds at most {sockets_max} sockets")));
         }
         self.rings.push(SessionRing::open(&self.settings)?);
         self.roster.add_ring();

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     crowd::{ConnId, Settings},
-    limits::{RING_COMPLETIONS, RING_SUBMISSIONS, SEND_BYTES_MAX, SUBMIT_REFUSALS_MAX},
+    limits::{RING_SUBMISSIONS, SUBMIT_REFUSALS_MAX},
 };
 
 /// A socket that takes nothing more says so at once (DONTWAIT) with a count (WAITALL), and success is silent
@@ -38,6 +38,7 @@ pub(super) struct SessionRing {
     buffers: Buffers,
     pending: VecDeque<cqueue::Entry>,
     overflows: u64,
+    send_bytes_max: usize,
 }
 
 /// One send of a batch.
@@ -71,7 +72,7 @@ impl SessionRing {
             .setup_single_issuer()
             .setup_coop_taskrun()
             .setup_submit_all()
-            .setup_cqsize(RING_COMPLETIONS)
+            .setup_cqsize(settings.ring_completions)
             .dontfork()
             .build(RING_SUBMISSIONS)?;
         if !ring.params().is_feature_nodrop() || !ring.params().is_feature_skip_cqe_on_success() {
@@ -79,7 +80,8 @@ impl SessionRing {
         }
         ring.submitter().register_files_sparse(settings.ring_sockets)?;
         let buffers = Buffers::register(&ring.submitter(), settings.ring_buffers, settings.ring_buffer_bytes)?;
-        Ok(Self { ring, buffers, pending: VecDeque::new(), overflows: 0 })
+        let send_bytes_max = settings.send_bytes_max;
+        Ok(Self { ring, buffers, pending: VecDeque::new(), overflows: 0, send_bytes_max })
     }
 
     /// Makes a socket the direct descriptor `file`. The caller's own descriptor is not needed afterwards.
@@ -125,7 +127,7 @@ impl SessionRing {
     fn send_entries(&mut self, batch: &mut [Sending]) -> io::Result<()> {
         for (index, sending) in batch.iter_mut().enumerate() {
             let bytes = &sending.bytes[sending.from.min(sending.bytes.len())..];
-            let len = bytes.len().min(SEND_BYTES_MAX);
+            let len = bytes.len().min(self.send_bytes_max);
             sending.outcome = Ok(len);
             let index = u32::try_from(index).map_err(io::Error::other)?;
             let entry = opcode::Send::new(Fixed(sending.file), bytes.as_ptr(), len as u32)
@@ -156,15 +158,14 @@ impl SessionRing {
 
     /// Submits until the kernel has consumed everything.
     pub(super) fn submit(&mut self) -> io::Result<()> {
-        let mut refusals = 0;
+        let mut refusals = Refusals::default();
         while !self.ring.submission().is_empty() {
             match self.ring.submit() {
-                Ok(_) => refusals = 0,
-                Err(error) if passes(&error) && refusals < SUBMIT_REFUSALS_MAX => {
-                    refusals += 1;
+                Ok(_) => refusals = Refusals::default(),
+                Err(error) => {
+                    refusals.bear(error)?;
                     self.pending.extend(self.ring.completion());
                 }
-                Err(error) => return Err(error),
             }
         }
         Ok(())
@@ -259,7 +260,34 @@ pub(super) fn descriptors_max() -> u32 {
     if answered { u32::try_from(limit.rlim_cur).unwrap_or(u32::MAX) } else { 1_024 }
 }
 
+/// Refusals of a submission in a row.
+#[derive(Debug, Default)]
+struct Refusals(u32);
+
+impl Refusals {
+    /// One more; an error if it does not pass, or there were too many.
+    fn bear(&mut self, error: io::Error) -> io::Result<()> {
+        self.0 += 1;
+        if passes(&error) && self.0 <= SUBMIT_REFUSALS_MAX { Ok(()) } else { Err(error) }
+    }
+}
+
 /// Errors of a submission that are gone once completions were taken, or at once.
 fn passes(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EINTR | libc::EBUSY | libc::EAGAIN))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ring_that_refuses_for_ever_is_broken() {
+        let busy = || io::Error::from_raw_os_error(libc::EBUSY);
+        let mut refusals = Refusals::default();
+        assert!((0..SUBMIT_REFUSALS_MAX).all(|_| refusals.bear(busy()).is_ok()));
+        assert_eq!(refusals.bear(busy()).unwrap_err().raw_os_error(), Some(libc::EBUSY));
+        let bad = io::Error::from_raw_os_error(libc::EBADF);
+        assert!(Refusals::default().bear(bad).is_err(), "what does not pass is not borne at all");
+    }
 }
