@@ -5,6 +5,7 @@
 
 mod binary;
 mod book;
+mod bounds;
 mod imports;
 mod length;
 mod names;

@@ -108,3 +108,37 @@ impl Drop for Entry {
         self.table.due.borrow_mut().remove(&self.key);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+
+    use monoio::io::{AsyncReadRent, AsyncWriteRentExt};
+
+    use super::*;
+
+    #[test]
+    fn at_the_deadline_reading_ends_and_later_writing() {
+        let mut runtime = monoio::RuntimeBuilder::<monoio::LegacyDriver>::new().build().unwrap();
+        runtime.block_on(async {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let mut far = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let near = listener.accept().unwrap().0;
+            near.set_nonblocking(true).unwrap();
+            let deadlines = Deadlines::default();
+            let mut timed = deadlines.watch(TcpStream::from_std(near).unwrap(), 100);
+            far.write_all(b"in time").unwrap();
+            deadlines.advance(99);
+            assert_eq!(timed.stream().read(vec![0; 16]).await.0.unwrap(), 7);
+            deadlines.advance(100);
+            assert!(timed.is_late());
+            assert_eq!(timed.stream().read(vec![0; 16]).await.0.unwrap(), 0);
+            timed.stream().write_all(b"late").await.0.unwrap();
+            deadlines.advance(100 + limits::TIMED_OUT_ANSWER_MS);
+            let mut answer = Vec::new();
+            far.read_to_end(&mut answer).unwrap();
+            assert_eq!(answer, b"late", "the end comes though the connection is still held");
+            drop(timed);
+        });
+    }
+}

@@ -218,3 +218,20 @@ fn a_peer_that_leaves_too_much_unread_loses_its_link_and_sessions_stand() {
         assert_eq!(client.frame()["type"], "pong");
     }
 }
+
+#[test]
+fn a_shutdown_ends_in_time_whatever_a_peer_leaves_unread() {
+    let mut config = config(EngineChoice::Auto, 1);
+    (config.limits.client_messages_per_s, config.limits.client_messages_burst) = (10_000, 6_000);
+    (config.limits.drain_grace_ms, config.limits.shutdown_timeout_ms) = (0, 500);
+    let gateway = gateway_with(&config);
+    let _peer = Peer::connect(&gateway, 0);
+    let (mut client, _) = Client::connect(&gateway, "u1");
+    let ids: Vec<String> = (0..256).map(|n| format!("{n:0>128}")).collect();
+    let receipt = json!({ "type": "receipt", "ids": ids, "event": "read" });
+    // More than sockets take in: the rest waits for the peer.
+    let count = (32 << 20) / (256 * 128);
+    (0..count).for_each(|_| client.say(receipt.clone()));
+    while metric(&gateway, "pushgate_receipts_total") < count * 256 {}
+    gateway.shutdown();
+}
