@@ -24,8 +24,11 @@ pub struct DispatcherConfig {
     /// How long a push may stay unacknowledged before it is put into the user's stream and its record is settled,
     /// milliseconds. Default 10000.
     pub ack_deadline_ms: u64,
-    /// Records of one lane that may be polled and not settled. Default 20000.
+    /// Records of one lane that workers may have taken and not settled. Default 20000.
     pub in_flight_max: usize,
+    /// Deliveries of one app over one channel that may be under way in a lane; at the bound the app waits and others go on.
+    /// Default 15000.
+    pub app_in_flight_max: usize,
     /// App of a Kafka record that names none. Without it such a record goes to the dead letters.
     pub default_app: Option<String>,
 }
@@ -41,6 +44,7 @@ impl Default for DispatcherConfig {
             workers: 0,
             ack_deadline_ms: 10_000,
             in_flight_max: 20_000,
+            app_in_flight_max: 15_000,
             default_app: None,
         }
     }

@@ -1,6 +1,6 @@
 //! From a record of a lane to deliveries: who exactly receives it, and the bytes that they receive.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{borrow::Cow, collections::HashSet, sync::Arc};
 
 use bytes::Bytes;
 use pushgate_protocol::{
@@ -10,6 +10,7 @@ use pushgate_protocol::{
     result::{Class, ResultInfo},
     wire::v1,
 };
+use serde::{Deserialize, de::IgnoredAny};
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::{
@@ -49,6 +50,15 @@ impl Decoder {
         Self { classes, ..self }
     }
 
+    /// Whose a record is, and for how many recipients, without reading it in full; no name for what no message is made of.
+    pub fn glance<'a>(&'a self, value: &'a [u8]) -> (Cow<'a, str>, usize) {
+        let Ok(seen) = serde_json::from_slice::<Glance<'_>>(value) else { return (Cow::Borrowed(""), 1) };
+        let default_app = || self.default_app.as_ref().map_or(Cow::Borrowed(""), |app| Cow::Borrowed(app.as_str()));
+        let To { users, devices, sessions } = seen.to;
+        let recipients = users.len() + devices.len() + sessions.len();
+        (seen.app.unwrap_or_else(default_app), recipients.max(1))
+    }
+
     /// The deliveries of one record, at least one: one for each user, device and session, without those excluded or named twice. A
     /// message without an id gets one made of its position, the same each time the record is read.
     pub fn deliveries(&self, lane: Lane, record: &Record) -> Result<Vec<Delivery>, Box<Undecodable>> {
@@ -81,6 +91,23 @@ impl Decoder {
         };
         Undecodable { dead, hold_until_ms: newer.then(|| record.time_ms.saturating_add(NEWER_VERSION_HOLD_MS)) }
     }
+}
+
+/// What must be known of a message before its turn.
+#[derive(Deserialize)]
+struct Glance<'a> {
+    #[serde(borrow, default)]
+    app: Option<Cow<'a, str>>,
+    #[serde(default)]
+    to: To,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct To {
+    users: Vec<IgnoredAny>,
+    devices: Vec<IgnoredAny>,
+    sessions: Vec<IgnoredAny>,
 }
 
 fn expand(app: AppId, message: Message, lane: Lane, record: &Record, policy: OutboxPolicy) -> Vec<Delivery> {

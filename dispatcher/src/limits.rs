@@ -134,13 +134,16 @@ pub const SHARDS_MAX: u16 = 1024;
 /// Link events waiting for a worker; past it the link is not read.
 pub const WORKER_EVENTS: usize = 256;
 /// Batches of deliveries of one lane waiting for a worker; past it the lane is not polled.
-pub const WORKER_BATCHES: usize = 4;
+pub const WORKER_BATCHES: usize = 2;
 /// Most pipeline workers.
 pub const WORKERS_MAX: u8 = 16;
 /// Deliveries of a worker that are not finished; past it the worker takes no new ones and its lanes wait.
 pub const WORKER_OPEN_MAX: usize = 32_768;
 /// The same in bytes of push tails.
 pub const WORKER_OPEN_BYTES_MAX: usize = 64 << 20;
+/// Deliveries of one lane of which a worker does not know yet whether they settled before; past it the worker takes no more of the
+/// lane: they were taken in turns of apps, and what waits here is in no turn.
+pub const WORKER_UNKNOWN_MAX: usize = 2 * MARKS_BATCH_MAX;
 /// Unanswered pushes of a worker; past it the oldest settle early into their streams.
 pub const WORKER_UNANSWERED_MAX: usize = 16_384;
 /// The same in bytes of push tails.
@@ -171,7 +174,19 @@ pub const LANE_POLL_RECORDS_FIRST: usize = 16;
 /// Bytes of records that a poll asks for, going by the size of those before.
 pub const LANE_POLL_BYTES: usize = 8 << 20;
 /// Deliveries that a lane makes before it hands them over; one message may pass it.
-pub const LANE_BATCH_DELIVERIES: usize = 2_048;
+pub const LANE_BATCH_DELIVERIES: usize = 1_024;
+/// Records that a lane reads ahead of what its workers take, to find those of other apps behind a flood of one.
+pub const LANE_AHEAD_RECORDS: usize = 100_000;
+/// The same in bytes.
+pub const LANE_AHEAD_BYTES: usize = 48 << 20;
+/// Polls of a lane in which it reads ahead before it hands over again.
+pub const LANE_AHEAD_POLLS: u32 = 8;
+/// What a record read ahead takes beyond its key and value, bytes.
+pub const LANE_AHEAD_RECORD_BYTES: usize = 160;
+/// Deliveries of one app that a lane takes in a turn before the next app has its turn.
+pub const LANE_APP_TURN: usize = 64;
+/// Bytes of deliveries of one app that may be under way in a lane: less than what a worker takes of any lane.
+pub const LANE_APP_BYTES_MAX: usize = 32 << 20;
 /// How long a lane waits before it offers deliveries to a full worker again, milliseconds.
 pub const LANE_HAND_OVER_MS: u64 = 5;
 /// How long a poll of a lane without unsettled records waits for the first, milliseconds.
@@ -199,6 +214,9 @@ pub const DURABILITY_CHECK_MS: u64 = 2_000;
 /// How often a lane makes its settlements durable, milliseconds.
 pub const LANE_COMMIT_MS: u64 = 500;
 
+const _: () =
+    assert!(LANE_AHEAD_RECORDS < LEDGER_RECORDS_MAX, "what is read ahead fits the ledger beside what is under way");
+const _: () = assert!(LANE_APP_BYTES_MAX < WORKER_OPEN_BYTES_MAX / 8 * 6, "one app fills no worker");
 const _: () = assert!(LINK_PING_MS * 2 < LINK_SILENCE_MS, "a live link answers twice before it is given up");
 const _: () = assert!(WORKER_UNANSWERED_MAX < WORKER_OPEN_MAX, "slow clients settle early before they stop a lane");
 

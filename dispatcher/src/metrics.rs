@@ -35,6 +35,8 @@ struct Lanes {
     dead: Family<LaneLabel, Counter>,
     unsettled: Family<LaneLabel, Gauge>,
     held: Family<LaneLabel, Gauge>,
+    ahead: Family<LaneLabel, Gauge>,
+    stopped: Family<LaneLabel, Gauge>,
     oldest: Family<LaneLabel, Gauge<f64, AtomicU64>>,
 }
 
@@ -51,6 +53,10 @@ pub struct LaneMetrics {
     pub unsettled: Gauge,
     /// Records of a newer version that are held.
     pub held: Gauge,
+    /// Records read ahead, which wait for their app's turn.
+    pub ahead: Gauge,
+    /// Apps that wait because too much of theirs is under way.
+    pub stopped: Gauge,
     /// For how long the oldest of them is, seconds.
     pub oldest: Gauge<f64, AtomicU64>,
 }
@@ -80,6 +86,9 @@ impl Metrics {
         registry.register("dead_letters", "Records of a lane that could not be processed", lanes.dead.clone());
         registry.register("records_unsettled", "Records read and not settled", lanes.unsettled.clone());
         registry.register("records_held", "Records held for a newer version", lanes.held.clone());
+        registry.register("records_ahead", "Records read that wait for their app's turn", lanes.ahead.clone());
+        let help = "Apps of which as much as may is under way, and more waits";
+        registry.register("apps_waiting", help, lanes.stopped.clone());
         let help = "Age of the oldest record read and not settled";
         registry.register_with_unit("oldest_unsettled", help, Unit::Seconds, lanes.oldest.clone());
         registry.register("deliveries_in_flight", "Deliveries taken and not finished", new.in_flight.clone());
@@ -105,6 +114,8 @@ impl Metrics {
             dead: self.lanes.dead.get_or_create(&label).clone(),
             unsettled: self.lanes.unsettled.get_or_create(&label).clone(),
             held: self.lanes.held.get_or_create(&label).clone(),
+            ahead: self.lanes.ahead.get_or_create(&label).clone(),
+            stopped: self.lanes.stopped.get_or_create(&label).clone(),
             oldest: self.lanes.oldest.get_or_create(&label).clone(),
         }
     }

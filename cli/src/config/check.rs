@@ -135,6 +135,7 @@ impl Config {
         );
         range(texts, "dispatcher.ack_deadline_ms", dispatcher.ack_deadline_ms, 100, limits::ACK_DEADLINE_MS_MAX);
         range(texts, "dispatcher.in_flight_max", dispatcher.in_flight_max as u64, 1, limits::IN_FLIGHT_MAX);
+        range(texts, "dispatcher.app_in_flight_max", dispatcher.app_in_flight_max as u64, 1, limits::IN_FLIGHT_MAX);
         range(texts, "store.dedupe_window_ms", self.store.dedupe_window_ms, 1_000, limits::DAY_MS);
         range(texts, "store.message_ttl_ms", self.store.message_ttl_ms, 60_000, 366 * limits::DAY_MS);
         if let Some(app) = &dispatcher.default_app {

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """REST against its own description: cases made of `GET /openapi.json`, good and bad ones, sent by an authenticated caller.
 
-  api.py [--examples 400] [--cases 5000] [--seed 1]
+  api.py [--examples 600] [--cases 5000] [--seed 1]
 
 `--examples` bounds the cases of one operation in one phase; `--cases` is how many must have been sent in all. Every operation
 must have been answered with 2xx, nothing with 5xx, nothing with a status, header or body that the description does not have.
@@ -26,7 +26,7 @@ verdict = Verdict()
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--examples", type=int, default=400)
+    parser.add_argument("--examples", type=int, default=600)
     parser.add_argument("--cases", type=int, default=5000)
     parser.add_argument("--seed", type=int, default=1)
     return parser.parse_args()

@@ -145,6 +145,7 @@ impl Pipeline {
                 dead_bytes: Arc::clone(dead_bytes),
                 settled,
                 in_flight_max: parts.config.in_flight_max,
+                app_in_flight_max: parts.config.app_in_flight_max,
                 stop: Arc::clone(&self.lanes_stop),
                 health: Arc::clone(&parts.health),
                 metrics: parts.metrics.lane(lane),

@@ -2,8 +2,10 @@
 //!
 //! | module | owns |
 //! |---|---|
+//! | [`fair`] | turns between tenants |
 //! | [`ledger`] | which offsets of a partition are settled, and up to where it may be committed |
 //! | [`worker`] | the pipeline: marks, pushes, acknowledgements, streams, replays |
 
+pub mod fair;
 pub mod ledger;
 pub mod worker;

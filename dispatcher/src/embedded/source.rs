@@ -85,6 +85,10 @@ impl TaskSource for EmbeddedSource {
         Ok(())
     }
 
+    fn holds(&self, _: Position) -> bool {
+        true
+    }
+
     fn window(&self) -> Window {
         self.ledger.window()
     }

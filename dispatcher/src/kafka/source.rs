@@ -243,6 +243,10 @@ impl TaskSource for KafkaSource {
         Ok(())
     }
 
+    fn holds(&self, position: Position) -> bool {
+        self.ledger().generation(position.partition) == Some(position.generation)
+    }
+
     fn window(&self) -> Window {
         self.ledger().window()
     }

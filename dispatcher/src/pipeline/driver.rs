@@ -163,6 +163,7 @@ impl Driver {
         within(worker.in_flight(), limits::WORKER_OPEN_MAX)
             && within(worker.in_flight_bytes(), limits::WORKER_OPEN_BYTES_MAX)
             && within(self.parts.backlog.load(Ordering::Relaxed), limits::FINISH_BACKLOG)
+            && worker.unknown(lane) < limits::WORKER_UNKNOWN_MAX
             && self.crowded.iter().all(|(_, crowded)| *crowded != lane)
     }
 

@@ -1,7 +1,7 @@
 //! A lane's thread: polls its source, decodes, hands deliveries to workers, takes settlements back.
 //!
 //! It blocks on nothing but its source: while workers are full it goes on taking settlements, committing and serving its
-//! consumer group, and it sees `stop`.
+//! consumer group, and it sees `stop`. It reads ahead of what workers take, and apps take turns.
 
 use std::{
     sync::{
@@ -15,12 +15,22 @@ use std::{
 
 use pushgate_protocol::link::Lane;
 use tokio::sync::mpsc::{self, error::TrySendError};
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 
-use super::{finisher::Finished, held::Held, mailbox::Mailboxes, shares::Shares};
+use super::{
+    ahead::Ahead,
+    burials::BurialLog,
+    finisher::Finished,
+    held::Held,
+    mailbox::Mailboxes,
+    shares::{Owner, Settled, Shares},
+};
 use crate::{
     clock,
-    core::worker::{Delivery, Token},
+    core::{
+        fair::FlowId,
+        worker::{Delivery, Token},
+    },
     decode::{Decoder, Undecodable},
     health::Health,
     limits,
@@ -44,8 +54,10 @@ pub struct LaneParts {
     pub dead_bytes: Arc<AtomicUsize>,
     /// Tokens that settled.
     pub settled: Receiver<Token>,
-    /// Records that may be polled and not settled.
+    /// Records that workers may have taken and not settled.
     pub in_flight_max: usize,
+    /// Deliveries of one app that may be under way.
+    pub app_in_flight_max: usize,
     /// Set when the process shuts down.
     pub stop: Arc<AtomicBool>,
     /// Told when the source fails.
@@ -82,6 +94,7 @@ impl LaneThread {
 struct LaneLoop {
     parts: LaneParts,
     shares: Shares,
+    ahead: Ahead,
     records: Vec<Record>,
     /// Deliveries not yet handed over, by worker, and how many they are.
     batches: Vec<Vec<Delivery>>,
@@ -102,6 +115,7 @@ impl LaneLoop {
         let lane = parts.lane.as_str();
         Self {
             shares: Shares::default(),
+            ahead: Ahead::new(parts.app_in_flight_max),
             records: Vec::with_capacity(limits::LANE_POLL_RECORDS),
             batches,
             waiting: 0,
@@ -120,13 +134,15 @@ impl LaneLoop {
         while !self.stopping() {
             self.serve();
             let full = self.bury_held();
-            if full {
-                self.wait(limits::LANE_POLL_MS);
-                continue;
-            }
-            self.poll();
-            if !self.hand_over() {
-                break;
+            let polled = self.read_ahead();
+            let taken = if full { 0 } else { self.take() };
+            match self.send() {
+                Sending::Ended => break,
+                // What waits goes on when something settles, or a worker takes something.
+                sending if polled + taken == 0 && (full || sending == Sending::Full || !self.ahead.is_empty()) => {
+                    self.wait(limits::LANE_HAND_OVER_MS);
+                }
+                Sending::Done | Sending::Full => {}
             }
         }
         self.drain();
@@ -139,7 +155,7 @@ impl LaneLoop {
     /// What a lane does whether or not it may take more.
     fn serve(&mut self) {
         while let Ok(token) = self.parts.settled.try_recv() {
-            self.positions.extend(self.shares.settle(token));
+            self.settle(token);
         }
         self.settle_positions();
         if self.committed.elapsed() >= Duration::from_millis(limits::LANE_COMMIT_MS) {
@@ -149,6 +165,14 @@ impl LaneLoop {
             self.committing.seen(&self.parts.health, committed.as_ref().err());
             self.show();
         }
+    }
+
+    fn settle(&mut self, token: Token) {
+        let Some(Settled { owner, position }) = self.shares.settle(token) else { return };
+        if let Some(owner) = owner {
+            self.ahead.ended(owner);
+        }
+        self.positions.extend(position);
     }
 
     fn settle_positions(&mut self) {
@@ -163,6 +187,8 @@ impl LaneLoop {
         let (window, metrics) = (self.parts.source.window(), &self.parts.metrics);
         metrics.unsettled.set(window.unsettled as i64);
         metrics.held.set(self.held.len() as i64);
+        metrics.ahead.set(self.ahead.len() as i64);
+        metrics.stopped.set(self.ahead.stopped() as i64);
         let age_ms = window.oldest_ms.map_or(0, |oldest| clock::unix_ms().saturating_sub(oldest));
         metrics.oldest.set(age_ms as f64 / 1_000.0);
     }
@@ -173,49 +199,76 @@ impl LaneLoop {
         drop(self.parts.source.poll(0, Duration::ZERO, &mut self.records));
         let wait = Duration::from_millis(ms);
         match self.parts.settled.recv_timeout(wait) {
-            Ok(token) => self.positions.extend(self.shares.settle(token)),
+            Ok(token) => self.settle(token),
             Err(RecvTimeoutError::Timeout) => {}
             // Every finisher is gone: the process is going down, the loop sees `stop` next.
             Err(RecvTimeoutError::Disconnected) => std::thread::sleep(wait),
         }
     }
 
-    fn poll(&mut self) {
-        let idle = self.parts.source.window().unsettled == 0;
-        let wait = Duration::from_millis(if idle { limits::LANE_IDLE_MS } else { limits::LANE_POLL_MS });
-        let polled = self.parts.source.poll(self.poll_max, wait, &mut self.records);
+    /// Reads on, faster than workers take: what stands behind a flood is found while that waits. Answers how many records came.
+    fn read_ahead(&mut self) -> usize {
+        let (mut all, mut polls) = (0, 0);
+        loop {
+            let asked = self.poll_max;
+            let count = self.poll();
+            (all, polls) = (all + count, polls + 1);
+            if count < asked || polls == limits::LANE_AHEAD_POLLS {
+                return all;
+            }
+        }
+    }
+
+    /// Reads a bounded part, as far as it may. Answers how many records came.
+    fn poll(&mut self) -> usize {
+        let max = self.poll_max.min(self.ahead.room());
+        let nothing_waits = self.ahead.is_empty() && self.waiting == 0;
+        let wait = match (nothing_waits, self.parts.source.window().unsettled) {
+            (false, _) => Duration::ZERO,
+            (true, 0) => Duration::from_millis(limits::LANE_IDLE_MS),
+            (true, _) => Duration::from_millis(limits::LANE_POLL_MS),
+        };
+        let polled = self.parts.source.poll(max, wait, &mut self.records);
         self.polling.seen(&self.parts.health, polled.as_ref().err());
-        if polled.is_err() && self.records.is_empty() {
+        let count = self.records.len();
+        if polled.is_err() && count == 0 && nothing_waits {
             std::thread::sleep(Duration::from_millis(limits::LANE_POLL_MS));
         }
-        let count = self.records.len();
         if count > 0 {
             self.parts.metrics.polled.inc_by(count as u64);
             let bytes: usize = self.records.iter().map(|r| r.value.len()).sum();
             self.poll_max = (limits::LANE_POLL_BYTES * count / bytes.max(1)).clamp(1, limits::LANE_POLL_RECORDS);
+            self.ahead.extend(&self.parts.decoder, &mut self.records);
         }
+        count
     }
 
-    /// Decodes what was polled and gives it to the workers, a bounded part at a time. `false`: the lane is to end.
-    fn hand_over(&mut self) -> bool {
-        let mut records = std::mem::take(&mut self.records);
-        for record in records.drain(..) {
-            self.decode(&record);
-            if self.waiting >= limits::LANE_BATCH_DELIVERIES && !self.send() {
-                return false;
-            }
+    /// Takes records whose turn it is and makes them deliveries, a bounded part at a time. Answers how many it took.
+    fn take(&mut self) -> usize {
+        let (unsettled, waiting) = (self.parts.source.window().unsettled, self.ahead.len());
+        let room = self.parts.in_flight_max.saturating_sub(unsettled.saturating_sub(waiting));
+        let mut taken = 0;
+        while taken < room && self.waiting < limits::LANE_BATCH_DELIVERIES {
+            let Some((flow, record)) = self.ahead.next(&*self.parts.source) else { break };
+            self.decode(flow, &record);
+            taken += 1;
         }
-        self.records = records;
         self.settle_positions();
-        self.send()
+        taken
     }
 
-    fn decode(&mut self, record: &Record) {
+    fn decode(&mut self, flow: FlowId, record: &Record) {
         let lane = self.parts.lane;
+        let mut owner = Owner { flow, bytes: 0 };
         match self.parts.decoder.deliveries(lane, record) {
-            Ok(deliveries) if deliveries.is_empty() => self.positions.push(record.position),
+            Ok(deliveries) if deliveries.is_empty() => {
+                self.ahead.under_way(owner, 0);
+                self.positions.push(record.position);
+            }
             Ok(deliveries) => {
-                let token = self.shares.open(lane as u8, record.position, deliveries.len() as u32);
+                owner.bytes = deliveries[0].tail.len();
+                self.ahead.under_way(owner, deliveries.len());
+                let token = self.shares.open(lane as u8, record.position, deliveries.len() as u32, Some(owner));
                 self.waiting += deliveries.len();
                 for mut delivery in deliveries {
                     delivery.token = token;
@@ -225,8 +278,9 @@ impl LaneLoop {
                 }
             }
             Err(undecodable) => {
+                self.ahead.under_way(owner, 0);
                 let Undecodable { dead, hold_until_ms } = *undecodable;
-                let token = self.shares.open(lane as u8, record.position, 1);
+                let token = self.shares.open(lane as u8, record.position, 1, None);
                 match hold_until_ms {
                     Some(until_ms) => self.held.push(until_ms, clock::unix_ms(), dead, token),
                     None => self.bury(dead, token),
@@ -235,37 +289,32 @@ impl LaneLoop {
         }
     }
 
-    /// Hands the batches over. While a worker is full the others get theirs, and the lane goes on serving.
-    fn send(&mut self) -> bool {
-        loop {
-            let mut full = false;
-            for (batch, mailbox) in self.batches.iter_mut().zip(self.parts.mailboxes.iter()) {
-                if batch.is_empty() {
-                    continue;
+    /// Hands the batches over to workers that have room; what is for others waits.
+    fn send(&mut self) -> Sending {
+        let mut left = 0;
+        for (batch, mailbox) in self.batches.iter_mut().zip(self.parts.mailboxes.iter()) {
+            if batch.is_empty() {
+                continue;
+            }
+            match mailbox.deliveries[self.parts.lane as usize].try_send(std::mem::take(batch)) {
+                Ok(()) => {}
+                Err(TrySendError::Full(back)) => {
+                    left += back.len();
+                    *batch = back;
                 }
-                match mailbox.deliveries[self.parts.lane as usize].try_send(std::mem::take(batch)) {
-                    Ok(()) => {}
-                    Err(TrySendError::Full(back)) => (*batch, full) = (back, true),
-                    Err(TrySendError::Closed(_)) => return false,
-                }
+                Err(TrySendError::Closed(_)) => return Sending::Ended,
             }
-            if !full {
-                self.waiting = 0;
-                return true;
-            }
-            if self.stopping() {
-                return false;
-            }
-            self.serve();
-            self.wait(limits::LANE_HAND_OVER_MS);
         }
+        self.waiting = left;
+        if left == 0 { Sending::Done } else { Sending::Full }
     }
 
     /// Buries held records whose time has come and, if the lane has no room, the oldest: held records never stop a lane.
     /// Answers whether the lane may take nothing now.
     fn bury_held(&mut self) -> bool {
         let window = self.parts.source.window();
-        let full = window.unsettled >= self.parts.in_flight_max || window.room == 0;
+        let under_way = window.unsettled.saturating_sub(self.ahead.len());
+        let full = under_way >= self.parts.in_flight_max || window.room == 0;
         // While dead letters cannot be written, no more are made.
         if self.parts.dead_bytes.load(Ordering::Relaxed) > limits::LANE_DEAD_BYTES_MAX {
             return true;
@@ -294,13 +343,23 @@ impl LaneLoop {
         let mut shares = self.shares;
         let mut positions = self.positions;
         while let Ok(token) = settled.recv() {
-            positions.extend(shares.settle(token));
+            positions.extend(shares.settle(token).and_then(|s| s.position));
         }
         source.settle(&positions);
         if let Err(error) = source.commit() {
             warn!(lane = lane.as_str(), %error, "last settlements not committed: their records come again");
         }
     }
+}
+
+/// What became of the batches that were to be handed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sending {
+    Done,
+    /// A worker has no room.
+    Full,
+    /// A worker is gone: the lane is to end.
+    Ended,
 }
 
 /// Something of the source that works or fails; said once when it changes, and to `/readyz`.
@@ -317,31 +376,6 @@ impl Outage {
             None => {}
         }
         self.failing = error.is_some();
-    }
-}
-
-/// Says what is buried: each record while they are few, else how many.
-#[derive(Default)]
-struct BurialLog {
-    second: Option<Instant>,
-    said: u32,
-    unsaid: u64,
-}
-
-impl BurialLog {
-    fn tell(&mut self, lane: Lane, record: &DeadRecord) {
-        if self.second.is_none_or(|since| since.elapsed() >= Duration::from_secs(1)) {
-            if self.unsaid > 0 {
-                info!(lane = lane.as_str(), count = self.unsaid, "more dead letters");
-            }
-            *self = Self { second: Some(Instant::now()), ..Self::default() };
-        }
-        if self.said < limits::LANE_BURIALS_SAID {
-            self.said += 1;
-            warn!(lane = lane.as_str(), origin = %record.origin, reason = %record.reason, "dead letter");
-        } else {
-            self.unsaid += 1;
-        }
     }
 }
 

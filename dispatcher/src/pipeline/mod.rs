@@ -2,6 +2,8 @@
 //!
 //! Data flows one way: lane → worker → finisher → lane (settlements). Nothing is spawned per message.
 
+mod ahead;
+mod burials;
 mod driver;
 mod finisher;
 mod held;

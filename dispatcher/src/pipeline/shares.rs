@@ -1,6 +1,9 @@
 //! Shares: a record is settled when each of its deliveries is. The lane thread alone owns this table.
 
-use crate::{core::worker::Token, seams::Position};
+use crate::{
+    core::{fair::FlowId, worker::Token},
+    seams::Position,
+};
 
 /// Records polled and not settled, by the slot their tokens name.
 #[derive(Debug, Default)]
@@ -13,13 +16,30 @@ pub(super) struct Shares {
 struct Share {
     position: Position,
     open: u32,
+    owner: Option<Owner>,
+}
+
+/// Whose deliveries a record became.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Owner {
+    pub(super) flow: FlowId,
+    /// Bytes of each delivery.
+    pub(super) bytes: usize,
+}
+
+/// A delivery settled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Settled {
+    pub(super) owner: Option<Owner>,
+    /// Its record's, if it was the last.
+    pub(super) position: Option<Position>,
 }
 
 impl Shares {
     /// Opens a record with `deliveries` (at least 1) to settle; every one of them carries the token returned.
-    pub(super) fn open(&mut self, lane: u8, position: Position, deliveries: u32) -> Token {
+    pub(super) fn open(&mut self, lane: u8, position: Position, deliveries: u32, owner: Option<Owner>) -> Token {
         debug_assert!(deliveries > 0, "a record without deliveries is settled at once");
-        let share = Share { position, open: deliveries };
+        let share = Share { position, open: deliveries, owner };
         let slot = match self.free.pop() {
             Some(slot) => {
                 self.slots[slot as usize] = share;
@@ -33,15 +53,16 @@ impl Shares {
         Token(u64::from(lane) << 56 | u64::from(slot))
     }
 
-    /// One delivery of the record settled; the record's position once it was the last.
-    pub(super) fn settle(&mut self, token: Token) -> Option<Position> {
+    /// One delivery of the record settled; `None` if there was none left.
+    pub(super) fn settle(&mut self, token: Token) -> Option<Settled> {
         let slot = token.0 as u32;
         let share = self.slots.get_mut(slot as usize)?;
         share.open = share.open.checked_sub(1)?;
-        (share.open == 0).then(|| {
+        let last = share.open == 0;
+        if last {
             self.free.push(slot);
-            share.position
-        })
+        }
+        Some(Settled { owner: share.owner, position: last.then_some(share.position) })
     }
 }
 
@@ -58,14 +79,15 @@ mod tests {
     fn a_record_settles_with_its_last_delivery_and_its_slot_is_used_again() {
         let mut shares = Shares::default();
         let position = |offset| Position { partition: 0, generation: 0, offset };
-        let a = shares.open(2, position(5), 2);
-        let b = shares.open(2, position(6), 1);
+        let a = shares.open(2, position(5), 2, None);
+        let b = shares.open(2, position(6), 1, None);
+        let settled = |position| Some(Settled { owner: None, position });
         assert_eq!(lane_of(a), 2);
-        assert_eq!(shares.settle(a), None);
-        assert_eq!(shares.settle(b), Some(position(6)));
-        assert_eq!(shares.settle(a), Some(position(5)));
+        assert_eq!(shares.settle(a), settled(None));
+        assert_eq!(shares.settle(b), settled(Some(position(6))));
+        assert_eq!(shares.settle(a), settled(Some(position(5))));
         assert_eq!(shares.settle(a), None, "settling once more changes nothing");
-        shares.open(2, position(7), 1);
+        shares.open(2, position(7), 1, None);
         assert_eq!(shares.slots.len(), 2);
     }
 }

@@ -74,6 +74,10 @@ pub trait TaskSource: Send {
     /// Makes settlements durable now. Called about once a second and at shutdown.
     fn commit(&mut self) -> Result<(), SourceError>;
 
+    /// Whether the partition is still assigned as it was when this record was polled: if not, the record is another consumer's
+    /// by now, or comes again.
+    fn holds(&self, position: Position) -> bool;
+
     /// What was polled and is not settled.
     fn window(&self) -> Window;
 }

@@ -1,3 +1,5 @@
+//! The document: current, whole, and of the same form as what it describes.
+
 use std::collections::HashSet;
 
 use serde_json::{Value, json};

@@ -3,6 +3,8 @@
 
 use std::collections::VecDeque;
 
+use pushgate_protocol::link::Lane;
+
 use super::{Delivery, backoff::Backoff};
 use crate::{limits::MARKS_BATCH_MAX, seams::MarkQuery};
 
@@ -25,6 +27,11 @@ impl Marks {
         for delivery in deliveries {
             self.waiting[delivery.lane as usize].push_back(delivery);
         }
+    }
+
+    /// How many of a lane wait.
+    pub(super) fn waiting(&self, lane: Lane) -> usize {
+        self.waiting[lane as usize].len()
     }
 
     pub(super) fn take(&mut self, now_ms: u64) -> Option<Vec<MarkQuery>> {

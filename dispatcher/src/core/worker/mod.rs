@@ -33,7 +33,7 @@ mod tests;
 
 use std::sync::Arc;
 
-use pushgate_protocol::ring::Routing;
+use pushgate_protocol::{link::Lane, ring::Routing};
 
 pub use self::{
     delivery::{CHANNEL, Delivery, DeliveryTarget, Finished, Token},
@@ -196,6 +196,11 @@ impl Worker {
     /// Deliveries taken and not finished.
     pub fn in_flight(&self) -> usize {
         self.open
+    }
+
+    /// Deliveries of a lane that wait for their marks.
+    pub fn unknown(&self, lane: Lane) -> usize {
+        self.marks.waiting(lane)
     }
 
     /// Bytes of their push tails.

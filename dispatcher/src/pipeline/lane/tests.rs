@@ -21,6 +21,9 @@ struct Script {
     commits: u64,
     fatal: bool,
     room: Option<usize>,
+    /// Offsets of partitions that are not assigned any more.
+    revoked: Vec<u64>,
+    app_in_flight_max: Option<usize>,
 }
 
 #[derive(Clone, Default)]
@@ -54,6 +57,10 @@ impl TaskSource for FakeSource {
         })
     }
 
+    fn holds(&self, position: Position) -> bool {
+        self.with(|s| !s.revoked.contains(&position.offset))
+    }
+
     fn settle(&mut self, positions: &[Position]) {
         self.with(|s| s.settled.extend(positions.iter().map(|p| p.offset)));
     }
@@ -84,6 +91,7 @@ impl Lane1 {
     }
 
     fn start_with(workers: u8, script: Script) -> Self {
+        let script_app_max = script.app_in_flight_max.unwrap_or(1 << 20);
         let source = FakeSource(Arc::new(Mutex::new(script)));
         let (mailboxes, inboxes) = Mailboxes::new(workers);
         let (finished, ended) = mpsc::unbounded_channel();
@@ -99,6 +107,7 @@ impl Lane1 {
             dead_bytes: Arc::default(),
             settled: settlements,
             in_flight_max: 1_000,
+            app_in_flight_max: script_app_max,
             stop: Arc::clone(&stop),
             health: Arc::clone(&health),
             metrics: Metrics::register(&mut Registry::default()).lane(Lane::High),
@@ -142,7 +151,7 @@ fn a_record_settles_when_all_its_deliveries_have() {
 #[test]
 fn a_lane_with_a_full_worker_serves_its_group_and_the_other_workers_and_ends_when_told() {
     let users: Vec<String> = (0..40).map(|n| format!("u{n}")).collect();
-    let records = (0..2_000).map(|n| to_users(n, &[&users[n as usize % 40]])).collect();
+    let records = (0..20_000).map(|n| to_users(n, &[&users[n as usize % 40]])).collect();
     // Nobody takes from the workers' mailboxes.
     let lane = Lane1::start(2, records);
     lane.source.until(|s| s.served > 20);
@@ -202,5 +211,68 @@ fn a_source_that_fails_for_good_is_told_to_readiness_until_it_works() {
     while failing(&lane.health) {
         std::thread::yield_now();
     }
+    lane.end();
+}
+
+fn of_app(offset: u64, app: &str, user: &str) -> Record {
+    let value = format!(
+        r#"{{"v":1,"id":"{app}-{offset}","app":"{app}","to":{{"users":["{user}"]}},"content":{{"title":"t"}}}}"#
+    );
+    record(offset, &value)
+}
+
+/// The next deliveries, as app and token.
+fn next_batch(lane: &mut Lane1) -> Vec<(String, Token)> {
+    let batch = lane.inboxes[0].deliveries[0].blocking_recv().unwrap();
+    batch.into_iter().map(|d| (d.user.app.to_string(), d.token)).collect()
+}
+
+#[test]
+fn an_app_that_floods_does_not_delay_another_in_its_lane() {
+    let mut records: Vec<Record> = (0..20_000).map(|n| of_app(n, "flood", "u")).collect();
+    records.push(of_app(20_000, "quiet", "u"));
+    let mut lane = Lane1::start_with(1, Script { records, app_in_flight_max: Some(500), ..Script::default() });
+    let (mut before, mut seen) = (0, false);
+    while !seen {
+        for (app, token) in next_batch(&mut lane) {
+            seen |= app == "quiet";
+            before += usize::from(!seen);
+            // What is delivered of the flood settles, so that it goes on.
+            lane.settled.send(token).unwrap();
+        }
+    }
+    assert!(before < 20_000 / 2, "the quiet app's message came after {before} of the flood");
+    lane.end();
+}
+
+#[test]
+fn an_app_whose_deliveries_do_not_settle_waits_and_others_go_on() {
+    let records = (0..400).map(|n| of_app(n, if n % 2 == 0 { "slow" } else { "quick" }, "u")).collect();
+    let mut lane = Lane1::start_with(1, Script { records, app_in_flight_max: Some(10), ..Script::default() });
+    let (mut slow, mut quick) = (Vec::new(), 0);
+    while quick < 200 {
+        for (app, token) in next_batch(&mut lane) {
+            if app == "quick" {
+                quick += 1;
+                lane.settled.send(token).unwrap();
+            } else {
+                slow.push(token);
+            }
+        }
+    }
+    assert_eq!(slow.len(), 10);
+    lane.settled.send(slow[0]).unwrap();
+    let more = next_batch(&mut lane);
+    assert_eq!(more.iter().map(|(app, _)| app.as_str()).collect::<Vec<_>>(), ["slow"]);
+    lane.end();
+}
+
+#[test]
+fn records_of_a_partition_that_is_another_consumers_by_now_are_left_out() {
+    let records = (0..50).map(|n| of_app(n, "a", "u")).collect();
+    let revoked = (0..49).collect();
+    let mut lane = Lane1::start_with(1, Script { records, revoked, ..Script::default() });
+    let batch = lane.inboxes[0].deliveries[0].blocking_recv().unwrap();
+    assert_eq!(batch.iter().map(|d| d.id.as_str()).collect::<Vec<_>>(), ["a-49"]);
     lane.end();
 }
