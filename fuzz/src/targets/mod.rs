@@ -7,6 +7,7 @@ mod message;
 mod proxy;
 mod request;
 mod session;
+mod tls;
 mod token;
 
 use std::sync::LazyLock;
@@ -42,6 +43,7 @@ pub(crate) const TARGETS: &[Target] = &[
     link::TARGET,
     message::TARGET,
     proxy::TARGET,
+    tls::TARGET,
 ];
 
 /// The target of this name.

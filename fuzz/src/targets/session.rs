@@ -1,5 +1,9 @@
-//! A session and an echo of the gateway's core: the same answers however the client's bytes are cut, well-formed frames
-//! alone, nothing after a close.
+//! The gateway's core. A session or an echo that gets bytes: the same answers however they are cut, well-formed frames alone,
+//! nothing after a close. A shard that follows a script: see [`script`].
+
+mod client;
+mod crowd;
+mod script;
 
 use std::collections::HashMap;
 
@@ -32,9 +36,52 @@ pub(super) const TARGET: Target = Target {
         b"\x82\x83\0\0\0\0abc",
         b"\xc1\x91\0\0\0\0\xaa\x56\x2a\xa9\x2c\x48\x55\xb2\x52\x2a\xc8\xcc\x4b\x57\xaa\x05\x00",
         b"\xc1\x87\0\0\0\0\xf2\x48\xcd\xc9\xc9\x07\x00",
+        b"\x80\0",
+        b"\0\x00\xe0\0",
+        b"\0\x01\xe9\0",
+        b"\0\x05\xe2\x0b",
+        b"\x0d\0\0\0",
+        b"\x04\0\x08\0",
+        b"\x05\0\x11\x04",
+        b"\x06\0\x1a\x05",
+        b"\x07\x01\x52\x18",
+        b"\x04\x02\x21\0",
+        b"\x08\0\0\0",
+        b"\x08\x01\x0a\x44",
+        b"\x09\0\0\0",
+        b"\x09\0\x08\0",
+        b"\x0a\0\xff\0",
+        b"\x02\0\xff\0",
+        b"\x0c\0\x01\0",
+        b"\x0c\0\x1e\x03",
+        b"\x0c\0\x46\x01",
+        b"\x0e\0\x01\0",
+        b"\x0f\0\0\0",
+        b"\x0f\0\x01\0",
+        b"\x10\0\0\0",
+        b"\x10\0\x01\x01",
+        b"\x10\0\x01\0",
+        b"\x10\0\x03\0",
+        b"\x11\0\x01\0",
+        b"\x12\0\xff\x02",
+        b"\x03\0\x03\0",
+        b"\x03\0\x0b\x3f",
         b"\xc2\x92\0\0\0\0\x62\x60\x18\x05\xa3\x60\x14\x8c\x82\x51\x30\x0a\x46\xc1\x50\x07\x00\x00",
     ],
-    modules: &["gateway/src/core/client.rs", "gateway/src/core/echo.rs", "gateway/src/core/tails.rs"],
+    modules: &[
+        "gateway/src/core/beat.rs",
+        "gateway/src/core/client.rs",
+        "gateway/src/core/drain.rs",
+        "gateway/src/core/echo.rs",
+        "gateway/src/core/everyone.rs",
+        "gateway/src/core/outbox.rs",
+        "gateway/src/core/pace.rs",
+        "gateway/src/core/push.rs",
+        "gateway/src/core/recalled.rs",
+        "gateway/src/core/replay.rs",
+        "gateway/src/core/shard.rs",
+        "gateway/src/core/tails.rs",
+    ],
     input_bytes_max: 2048,
     // What is inflated may be a thousand times as long as the input.
     heap_bytes_max: 16 << 20,
@@ -75,6 +122,9 @@ impl Outgoing for Sockets {
 
 fn run(input: &[u8]) {
     let Some((&[kind, cut], stream)) = input.split_first_chunk::<2>() else { return };
+    if kind & 128 != 0 {
+        return script::run(stream);
+    }
     let cut = usize::from(cut) % (stream.len() + 1);
     let whole = answers(kind, [stream].into_iter());
     assert_eq!(whole, answers(kind, [&stream[..cut], &stream[cut..]].into_iter()), "cut at {cut}");
@@ -87,10 +137,6 @@ fn run(input: &[u8]) {
 fn answers<'a>(kind: u8, pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<u8>, bool) {
     let mut settings = ShardSettings::new(BootId(7), ShardId(0), 1, 5, EPOCH);
     settings.episodes_before = 0;
-    let verifier = |_: &AppId, _: &UserId, token: &str, now_s: u64| match token {
-        "good" => Ok(Renewal { expires_ms: (now_s + 60) * 1_000, token: TokenMark::default() }),
-        _ => Err("not good".to_owned()),
-    };
     let mut shard = Shard::new(settings, Box::new(verifier));
     let mut out = Sockets::default();
     out.0.insert(0, (Vec::new(), false));
@@ -107,6 +153,14 @@ fn answers<'a>(kind: u8, pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<u8>, bo
     let (bytes, closed) = out.0.remove(&0).expect("its socket");
     assert_eq!(shard.metrics().sessions + shard.metrics().echoes, u64::from(!closed), "it stands or it is closed");
     (bytes, closed)
+}
+
+/// One token is good.
+fn verifier(_: &AppId, _: &UserId, token: &str, now_s: u64) -> Result<Renewal, String> {
+    match token {
+        "good" => Ok(Renewal { expires_ms: (now_s + 60) * 1_000, token: TokenMark::default() }),
+        _ => Err("not good".to_owned()),
+    }
 }
 
 /// A session of `u1` that got `pushes` pushes.

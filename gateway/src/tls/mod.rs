@@ -12,10 +12,12 @@
 //! | `der` | the few fields of a certificate that we show |
 //! | `handshake` | a handshake, sans-I/O |
 //! | [`identity`] | a certificate with its key |
+//! | `interim` | connections between their handshake and their session |
 //! | [`keys`] | keys of a connection's records |
 //! | [`partial`] | records that came in part |
 //! | [`records`] | records after the handshake |
 //! | `sockets` | a shard's clients, under TLS or bare |
+//! | [`trial`] | both ends without sockets, for tools |
 //! | `turnstile` | how many handshakes begin |
 //! | `watch` | looks at the files |
 
@@ -26,9 +28,11 @@ pub mod crowd;
 mod der;
 pub(crate) mod handshake;
 pub mod identity;
+pub(crate) mod interim;
 pub mod keys;
 pub mod partial;
 pub mod records;
 pub(crate) mod sockets;
+pub mod trial;
 pub(crate) mod turnstile;
 pub(crate) mod watch;

@@ -296,26 +296,15 @@ impl Records {
         }
     }
 
-    /// Asks the peer for new keys with the next data, and changes ours.
-    #[cfg(test)]
-    pub(super) fn request_update(&mut self, buffer: &mut Vec<u8>) {
-        self.append(buffer, HANDSHAKE, &[KEY_UPDATE, 0, 0, 1, 1]);
+    /// Asks the peer for new keys with the next data if `ask`, and changes ours: as a client may, and never a server by itself.
+    pub(super) fn change_keys(&mut self, buffer: &mut Vec<u8>, ask: bool) {
+        self.append(buffer, HANDSHAKE, &[KEY_UPDATE, 0, 0, 1, ask.into()]);
         self.keys.update(self.suite, Side::Send);
     }
 
-    #[cfg(test)]
-    pub(super) fn append_any(&mut self, buffer: &mut Vec<u8>, kind: u8, content: &[u8]) {
-        self.append(buffer, kind, content);
-    }
-
-    #[cfg(test)]
-    pub(super) fn pretend_sent(&mut self, records: u64) {
-        self.keys.set_seq(Side::Send, records);
-    }
-
-    #[cfg(test)]
-    pub(super) fn pretend_received(&mut self, records: u64) {
-        self.keys.set_seq(Side::Receive, records);
+    /// Has it count as if so many records had gone this way.
+    pub(super) fn pretend(&mut self, side: Side, records: u64) {
+        self.keys.set_seq(side, records);
     }
 
     fn must_update(&self) -> bool {
@@ -333,7 +322,8 @@ impl Records {
         Ok(())
     }
 
-    fn append(&mut self, buffer: &mut Vec<u8>, kind: u8, content: &[u8]) {
+    /// Appends a record of any kind.
+    pub(super) fn append(&mut self, buffer: &mut Vec<u8>, kind: u8, content: &[u8]) {
         let start = buffer.len();
         buffer.resize(start + self.prefix_bytes(), 0);
         buffer.extend_from_slice(content);

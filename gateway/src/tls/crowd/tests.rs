@@ -6,6 +6,7 @@ use std::{
     os::unix::net::UnixStream,
 };
 
+use super::super::keys::Side;
 use super::*;
 use crate::{
     crowd::{Settings, engine::Engine, probe::probe},
@@ -276,8 +277,8 @@ fn a_connection_whose_key_is_used_up_is_closed() {
         let mut rig = Rig::new(engine);
         let (conn, mut peer) = rig.connect(Suite::V12Aes128);
         let most = Suite::V12Aes128.records_max();
-        rig.crowd.veils.get(conn.slot).unwrap().pretend_sent(most);
-        peer.records.pretend_received(most);
+        rig.crowd.veils.get(conn.slot).unwrap().pretend(Side::Send, most);
+        peer.records.pretend(Side::Receive, most);
         rig.crowd.staging(conn).unwrap().extend_from_slice(b"not under this key");
         let mut heard = (Vec::new(), false);
         rig.until("the end", |_| {

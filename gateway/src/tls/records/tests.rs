@@ -138,7 +138,7 @@ fn a_record_that_is_too_long_ends_the_connection_at_its_header() {
 fn too_much_plaintext_in_a_record_is_refused() {
     let (mut server, mut client) = pair(Suite::V13Aes128);
     let mut fits = Vec::new();
-    client.append_any(&mut fits, DATA, &[1; FRAGMENT_BYTES_MAX]);
+    client.append(&mut fits, DATA, &[1; FRAGMENT_BYTES_MAX]);
     assert_eq!(open(&mut server, &fits, usize::MAX).unwrap().0.len(), FRAGMENT_BYTES_MAX);
     // Padding counts, too: content, type and padding together are at most one byte more than the fragment.
     let mut content = vec![1, DATA];
@@ -151,7 +151,7 @@ fn too_much_plaintext_in_a_record_is_refused() {
 fn padded(client: &mut Records, inner: &[u8]) -> Vec<u8> {
     let mut wire = Vec::new();
     // The type that is appended is one more byte of padding.
-    client.append_any(&mut wire, 0, inner);
+    client.append(&mut wire, 0, inner);
     wire
 }
 
@@ -169,7 +169,7 @@ fn what_may_not_come_after_a_handshake_is_answered_with_its_alert() {
     let answer = |suite: Suite, kind: u8, content: &[u8]| {
         let (mut server, mut client) = pair(suite);
         let mut wire = Vec::new();
-        client.append_any(&mut wire, kind, content);
+        client.append(&mut wire, kind, content);
         fault(&mut server, &wire)
     };
     let unexpected = Fault::Send(Alert::UnexpectedMessage);
@@ -199,14 +199,14 @@ fn records_without_data_are_bounded_and_data_begins_the_count_anew() {
         let (mut server, mut client) = pair(suite);
         let mut wire = Vec::new();
         for _ in 0..QUIET_RECORDS_MAX {
-            client.append_any(&mut wire, DATA, b"");
+            client.append(&mut wire, DATA, b"");
         }
-        client.append_any(&mut wire, DATA, b"data");
+        client.append(&mut wire, DATA, b"data");
         for _ in 0..QUIET_RECORDS_MAX {
-            client.append_any(&mut wire, ALERT, &[1, 90]);
+            client.append(&mut wire, ALERT, &[1, 90]);
         }
         assert_eq!(open(&mut server, &wire, usize::MAX).unwrap().0, b"data");
-        client.append_any(&mut wire, DATA, b"");
+        client.append(&mut wire, DATA, b"");
         let (mut server, _) = pair(suite);
         assert_eq!(fault(&mut server, &wire), Fault::TooQuiet);
     }
@@ -217,8 +217,8 @@ fn a_key_update_changes_keys_and_is_answered_before_the_next_data() {
     for suite in [Suite::V13Aes128, Suite::V13Aes256, Suite::V13Chacha] {
         let (mut server, mut client) = pair(suite);
         let mut wire = client.sealed(b"old").unwrap();
-        client.request_update(&mut wire);
-        client.request_update(&mut wire);
+        client.change_keys(&mut wire, true);
+        client.change_keys(&mut wire, true);
         wire.extend(client.sealed(b" new").unwrap());
         assert_eq!(open(&mut server, &wire, 3).unwrap().0, b"old new");
         let mut answer = b"x".to_vec();
@@ -237,16 +237,16 @@ fn a_key_update_changes_keys_and_is_answered_before_the_next_data() {
 fn a_key_is_changed_or_the_connection_ended_before_it_is_used_up() {
     for suite in [Suite::V13Aes128, Suite::V13Aes256] {
         let (mut server, mut client) = pair(suite);
-        server.pretend_sent(suite.records_max() - 1);
-        client.pretend_received(suite.records_max() - 1);
+        server.pretend(Side::Send, suite.records_max() - 1);
+        client.pretend(Side::Receive, suite.records_max() - 1);
         let mut wire = server.sealed(b"last").unwrap();
         wire.extend(server.sealed(b" and first").unwrap());
         assert_eq!(server.keys.seq(Side::Send), 1);
         assert_eq!(open(&mut client, &wire, usize::MAX).unwrap().0, b"last and first");
     }
     let (mut server, mut client) = pair(Suite::V12Aes128);
-    server.pretend_sent(Suite::V12Aes128.records_max() - 1);
-    client.pretend_received(Suite::V12Aes128.records_max() - 1);
+    server.pretend(Side::Send, Suite::V12Aes128.records_max() - 1);
+    client.pretend(Side::Receive, Suite::V12Aes128.records_max() - 1);
     let mut wire = server.sealed(b"last").unwrap();
     let start = wire.len();
     wire.resize(start + server.prefix_bytes(), 0);
