@@ -16,6 +16,7 @@
 //! | [`links`] | links to gateways |
 //! | [`memory`] | stores in memory for simulations and tests |
 //! | [`metrics`] | what the pipeline and the links count |
+//! | [`recall`] | taking a message back |
 //! | [`mod@redis`] | the backend on Redis |
 //! | [`pipeline`] | the running pipeline: lane threads, worker drivers, finishers |
 //! | [`seams`] | the traits behind which stores and transports stand |
@@ -38,6 +39,7 @@ pub mod links;
 pub mod memory;
 pub mod metrics;
 pub mod pipeline;
+pub mod recall;
 pub mod redis;
 pub mod seams;
 pub mod seen;

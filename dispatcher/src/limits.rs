@@ -51,6 +51,10 @@ pub const STORE_RETRY_MAX_MS: u64 = 2_000;
 pub const KEPT_REFERENCES_MAX: usize = 1 << 16;
 /// Users whose owner shard a worker could not tell that something was stored. Past it a shard is told `StoredMany`.
 pub const UNTOLD_USERS_MAX: usize = 1 << 14;
+/// Recalls that a worker tells again to shards whose link comes up; past it the oldest is not.
+pub const RECALLS_RETOLD_MAX: usize = 1_024;
+/// How long it does, milliseconds: longer than a link that broke takes to be noticed and opened again.
+pub const RECALL_RETELL_MS: u64 = 60_000;
 /// Times a push is routed again after `Moved` before it is stored.
 pub const MOVES_MAX: u8 = 2;
 

@@ -58,6 +58,8 @@ pub const WRITE_TIMEOUT_MS: u64 = 30_000;
 pub const STAGED_BYTES_MAX: usize = 64 * 1024;
 /// Longest message taken from a client, by default, bytes.
 pub const CLIENT_MESSAGE_BYTES_MAX: usize = 64 * 1024;
+/// Sessions of one user, by default.
+pub const SESSIONS_PER_USER_MAX: u32 = 256;
 /// Messages and control frames per second that one session may send, by default: far more than a person makes.
 pub const CLIENT_MESSAGES_PER_S: u32 = 50;
 /// Messages and control frames that one session may send at once, by default.
@@ -109,7 +111,7 @@ pub const EXPIRING_NOTICE_MS: u64 = 60_000;
 /// Sessions whose outbox is looked at in one turn.
 pub const WATCHED_PER_TURN_MAX: usize = 4_096;
 
-/// Users that a walk with pushes to everyone passes in one turn.
+/// Users times records that a walk with pushes to everyone passes in one turn.
 pub const ALL_VISITS_PER_TURN: u32 = 32_768;
 /// Pushes that such a walk hands out in one turn.
 pub const ALL_PUSHES_PER_TURN: u32 = 4_096;
@@ -121,6 +123,8 @@ pub const ALL_WALK_RECORDS_MAX: usize = 64;
 pub const ALL_QUEUE_BYTES_MAX: usize = 8 << 20;
 /// Messages taken back that are remembered; past it the oldest is forgotten.
 pub const RECALLED_MAX: usize = 1_024;
+/// Recalls that wait to be brought to the sessions of a shard; past it, sessions keep what they hold.
+pub const RECALL_WALKS_MAX: usize = 1_024;
 /// How long a message taken back is remembered, milliseconds: longer than a push is under way.
 pub const RECALLED_KEEP_MS: u64 = 30_000;
 /// Bytes taken of one session in a tick; past it nothing is received from it until the next (one read may pass it).

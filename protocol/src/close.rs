@@ -39,6 +39,8 @@ impl CloseCode {
     pub const BAD_FRAME: Self = Self(4500);
     /// 4501: the credentials were revoked.
     pub const REVOKED: Self = Self(4501);
+    /// 4502: newer sessions of the same user took its place.
+    pub const CROWDED_OUT: Self = Self(4502);
 
     /// Whether a client should connect again after this code.
     pub fn reconnect(self) -> bool {

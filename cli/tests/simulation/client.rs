@@ -177,6 +177,11 @@ impl World {
                     self.after_some(low, high, Event::Ack { conn });
                 }
             }
+            Some("recall") => {
+                let id = said["id"].as_str().expect("an id").to_owned();
+                self.trace(|| format!("client {client} is told that {id} was taken back (conn {conn})"));
+                self.told.insert((conn, id));
+            }
             Some(_) => {}
             None => panic!("a frame without type: {said}"),
         }

@@ -6,21 +6,20 @@ use pushgate_dispatcher::{
     core::{
         ledger::Ledger,
         worker::{
-            Finished, Frames, LinkId, LinkInfo, ReadId, ReadRequest, Token, Worker, WorkerSettings, worker_of,
-            worker_of_reference,
+            Finished, Frames, LinkId, LinkInfo, Past, PastQuery, ReadId, ReadRequest, Token, Worker, WorkerSettings,
+            worker_of, worker_of_reference,
         },
     },
-    seams::{AllPage, Mark, MarkQuery, Position, StoreError, StreamOp, StreamOutcome, StreamPage},
+    seams::{AllPage, Position, StoreError, StreamOp, StreamOutcome, StreamPage},
 };
 use pushgate_protocol::{
     ids::BootId,
     link::{ToDispatcher, take_frame},
-    result::State,
 };
 
 use crate::{
     Plant,
-    log::recipient_of,
+    recall::may_be_late,
     world::{Event, World},
 };
 
@@ -47,15 +46,17 @@ pub struct Dispatcher {
 /// What a driver asks of a store.
 #[derive(Clone)]
 pub enum Request {
-    Marks(Vec<MarkQuery>),
+    Past(PastQuery),
     Apply(Vec<StreamOp>),
     Read(ReadRequest),
     Publish(Vec<Finished>),
+    /// States of messages that were taken back meanwhile, and what settles once they are ended.
+    TakeBack(Vec<Finished>, Vec<Token>),
 }
 
 /// What a store answers.
 pub enum Answer {
-    Marks(Result<Vec<Option<Mark>>, StoreError>),
+    Past(Result<Past, StoreError>),
     Applied(Result<Vec<StreamOutcome>, StoreError>),
     Page(ReadId, Result<StreamPage, StoreError>),
     AllPage(ReadId, Result<AllPage, StoreError>),
@@ -81,7 +82,7 @@ impl Dispatcher {
     }
 }
 
-fn unavailable() -> StoreError {
+pub fn unavailable() -> StoreError {
     StoreError::Unavailable { what: "store", detail: "told to fail".into() }
 }
 
@@ -209,27 +210,13 @@ impl World {
         self.pump(d);
     }
 
-    /// A caller takes a message back, by way of any dispatcher that is alive.
-    pub fn recall(&mut self, n: usize) {
-        let Some(message) = self.log.messages().nth(n).cloned() else { return };
-        let Some(d) = (0..self.dispatchers.len()).find(|&d| self.dispatchers[d].alive) else { return };
-        self.trace(|| format!("{} is taken back at dispatcher {d}", message.id));
-        self.recalled.entry(message.id.clone()).or_insert(self.now);
-        for delivery in message.deliveries(Token(0)) {
-            self.store.note(&message.id, &recipient_of(&delivery), State::Recalled);
-            let w = worker_of(delivery.user.app.as_str(), delivery.user.user.as_str(), WORKERS);
-            self.dispatchers[d].workers[w].recall(self.now, delivery.user, delivery.key, &delivery.id);
-        }
-        self.pump(d);
-    }
-
     /// Does what the workers want.
     pub fn pump(&mut self, d: usize) {
         let run = self.dispatchers[d].run;
         for w in 0..WORKERS {
             let worker = &mut self.dispatchers[d].workers[w];
             let mut requests: Vec<Request> = Vec::new();
-            requests.extend(worker.take_marks().map(Request::Marks));
+            requests.extend(worker.take_past().map(Request::Past));
             requests.extend(worker.take_ops().map(Request::Apply));
             requests.extend(worker.take_reads().into_iter().map(Request::Read));
             let finished = worker.take_finished();
@@ -251,13 +238,11 @@ impl World {
     pub fn ask(&mut self, d: usize, run: u64, w: usize, request: Request) {
         let now = self.now;
         let fails = self.store_fails && self.random.one_in(4);
-        let upto = |n: usize, world: &mut Self| match fails {
-            true => world.random.below(n as u64 + 1) as usize,
-            false => n,
-        };
+        let upto = |n: usize, world: &mut Self| if fails { world.random.below(n as u64 + 1) as usize } else { n };
         let answer = match request {
-            Request::Marks(queries) => {
-                Answer::Marks(if fails { Err(unavailable()) } else { Ok(self.store.marks(&queries)) })
+            Request::Past(query) => {
+                let (marks, recalled) = (self.store.marks(&query.marks), self.store.are_recalled(&query.messages));
+                Answer::Past(if fails { Err(unavailable()) } else { Ok(Past { marks, recalled }) })
             }
             Request::Apply(ops) => {
                 let n = upto(ops.len(), self);
@@ -282,7 +267,26 @@ impl World {
                     }
                     return;
                 }
-                Answer::Published(finished.iter().filter_map(|f| f.token).collect())
+                let tokens = finished.iter().filter_map(|f| f.token).collect();
+                let late = |f: &Finished| self.store.is_recalled(&f.record.message) && may_be_late(f.record.state);
+                let late: Vec<Finished> = finished.into_iter().filter(late).collect();
+                if !late.is_empty() && self.plant != Some(Plant::KeepRecalled) {
+                    let delay = self.random.delay();
+                    return self.after(delay, Event::Ask { d, run, w, request: Request::TakeBack(late, tokens) });
+                }
+                Answer::Published(tokens)
+            }
+            Request::TakeBack(late, tokens) => {
+                for finished in &late {
+                    self.take_back(d, run, finished);
+                }
+                if fails {
+                    if self.runs(d, run) {
+                        self.after(50, Event::Ask { d, run, w, request: Request::TakeBack(late, tokens) });
+                    }
+                    return;
+                }
+                Answer::Published(tokens)
             }
         };
         let delay = self.random.delay();
@@ -294,7 +298,7 @@ impl World {
         let dispatcher = &mut self.dispatchers[d];
         let worker = &mut dispatcher.workers[w];
         match answer {
-            Answer::Marks(marks) => worker.marks(now, marks),
+            Answer::Past(past) => worker.past(now, past),
             Answer::Applied(outcomes) => worker.applied(now, outcomes),
             Answer::Page(read, page) => worker.page(now, read, page),
             Answer::AllPage(read, page) => worker.page_all(now, read, page),

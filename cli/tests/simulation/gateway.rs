@@ -208,6 +208,9 @@ impl World {
             {
                 continue;
             }
+            if self.plant == Some(Plant::TellNobodyOfRecalls) && matches!(frame, ToGateway::Recall { .. }) {
+                continue;
+            }
             self.trace(|| match &frame {
                 ToGateway::Push(p) => format!(
                     "link {link} to gateway {g}.{s}: push {} of {} as {:x}, replay {}",

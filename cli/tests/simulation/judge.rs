@@ -6,8 +6,9 @@ use pushgate_protocol::result::State;
 
 use crate::{log::Message, world::World};
 
-/// How long what was taken back may still arrive, milliseconds.
-const RECALL_MS: u64 = 1_000;
+/// How long what was under way when a message was taken back may still arrive, milliseconds: while nothing fails, and while links
+/// and processes do.
+const RECALL_MS: [u64; 2] = [1_000, 10_000];
 
 impl World {
     /// What is still wrong. Empty: every promise is kept.
@@ -15,6 +16,10 @@ impl World {
         let mut complaints = Vec::new();
         complaints.extend(self.log.behind().into_iter().map(|n| format!("partition {n} is not committed to its end")));
         complaints.extend(self.store.stored(self.now).into_iter().map(|what| format!("in a stream still: {what}")));
+        let recalled = self.store.stored_though_recalled().into_iter();
+        complaints.extend(recalled.map(|what| format!("in a stream though taken back: {what}")));
+        let open = self.taken_back.iter().filter(|(_, taken)| taken.answered_ms.is_none());
+        complaints.extend(open.map(|(id, _)| format!("nobody was told that {id} is taken back")));
         let got: BTreeSet<(&str, usize, usize)> = self
             .receipts
             .iter()
@@ -41,9 +46,13 @@ impl World {
         complaints
     }
 
+    fn is_taken_back(&self, id: &str) -> bool {
+        self.taken_back.contains_key(id)
+    }
+
     fn is_promised(&self, message: &Message) -> bool {
         let lasting = message.ack && message.expires_ms == u64::MAX && message.client.is_none();
-        lasting && message.collapse.is_none() && !self.recalled.contains_key(&message.id)
+        lasting && message.collapse.is_none() && !self.is_taken_back(&message.id)
     }
 
     /// Users who must receive a message that is promised.
@@ -62,14 +71,15 @@ impl World {
 
     fn ended(&self, message: &Message, recipient: &str, promised: bool, reached: bool) -> bool {
         let states = self.store.results.get(&(message.id.clone(), recipient.to_owned()));
+        let recalled = self.is_taken_back(&message.id);
         states.is_some_and(|states| {
             states.iter().any(|state| match state {
                 State::Delivered => true,
-                State::Sent => !message.ack,
+                State::Sent => !message.ack && !recalled,
                 State::Skipped => !message.ack || !promised,
-                State::Stored => !promised || (reached && self.may_stay_stored(message)),
+                State::Stored => !recalled && (!promised || (reached && self.may_stay_stored(message))),
                 State::Expired | State::Failed => !promised,
-                State::Recalled => self.recalled.contains_key(&message.id),
+                State::Recalled => recalled,
                 _ => false,
             })
         })
@@ -86,11 +96,22 @@ impl World {
             }
         };
         let late = |r: &&crate::client::Receipt| {
-            self.recalled.get(&r.id).is_some_and(|recalled| r.at > recalled + RECALL_MS) && !self.faults
+            let answered_ms = self.taken_back.get(&r.id).and_then(|taken| taken.answered_ms);
+            answered_ms.is_some_and(|answered| r.at > answered + RECALL_MS[usize::from(self.faults)])
         };
         let strays = self.receipts.iter().filter(stray).map(|r| format!("client {} got {}", r.client, r.id));
         let late = self.receipts.iter().filter(late);
         strays.chain(late.map(|r| format!("client {} got {} after it was taken back", r.client, r.id))).collect()
+    }
+
+    /// Sessions that got what was taken back and were not told of it.
+    pub fn untold(&self) -> Vec<String> {
+        let stands = |conn: usize| !self.conns[conn].left;
+        let untold = |r: &&crate::client::Receipt| {
+            stands(r.conn) && self.is_taken_back(&r.id) && !self.told.contains(&(r.conn, r.id.clone()))
+        };
+        let untold = self.receipts.iter().filter(untold);
+        untold.map(|r| format!("conn {} was not told that {} was taken back", r.conn, r.id)).collect()
     }
 
     /// Where messages replaced one another until none was left to receive. The last of a key may also have been one that
@@ -100,7 +121,7 @@ impl World {
         for message in self.log.messages() {
             let Some(key) = message.collapse else { continue };
             let got = |r: &crate::client::Receipt| r.id == message.id && self.clients[r.client].user == message.user;
-            let lasting = message.ack && message.expires_ms == u64::MAX && !self.recalled.contains_key(&message.id);
+            let lasting = message.ack && message.expires_ms == u64::MAX && !self.is_taken_back(&message.id);
             let (reached, lasts) = groups.entry((message.user, message.lane as u8, key)).or_default();
             *reached |= self.receipts.iter().any(got);
             *lasts = lasting;

@@ -11,6 +11,7 @@ mod gateway;
 mod judge;
 mod log;
 mod random;
+mod recall;
 mod store;
 mod world;
 
@@ -32,6 +33,10 @@ pub enum Plant {
     TellNobody,
     /// What ended sessions held is not stored.
     ForgetReturned,
+    /// Shards never learn that a message was taken back.
+    TellNobodyOfRecalls,
+    /// What is stored of a message after it was taken back stays.
+    KeepRecalled,
 }
 
 /// What happens in a run.
@@ -57,6 +62,7 @@ fn run(seed: u64, plan: Plan, traced: bool) -> (World, Vec<String>) {
     complaints.extend(world.swallowed());
     if !plan.faults {
         complaints.extend(world.disorder());
+        complaints.extend(world.untold());
     }
     (world, complaints)
 }
@@ -120,8 +126,10 @@ fn a_seed_runs_the_same_every_time() {
 
 #[test]
 fn a_planted_bug_is_found() {
-    for plant in [Plant::SettleWhenPolled, Plant::TellNobody, Plant::ForgetReturned] {
-        let plan = Plan { faults: true, plant: Some(plant) };
+    let plants = [Plant::SettleWhenPolled, Plant::TellNobody, Plant::ForgetReturned, Plant::KeepRecalled];
+    let all = plants.map(|plant| (plant, true)).into_iter().chain([(Plant::TellNobodyOfRecalls, false)]);
+    for (plant, faults) in all {
+        let plan = Plan { faults, plant: Some(plant) };
         let found = (0..SEEDS).find(|&seed| !run(seed, plan, false).1.is_empty());
         assert!(found.is_some(), "{plant:?} was not found by {SEEDS} seeds");
     }

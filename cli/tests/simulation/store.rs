@@ -3,11 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use pushgate_dispatcher::{
-    core::worker::{Finished, ReadRequest},
-    seams::{AllPage, DeliveryKey, Mark, MarkQuery, StoredPush, StreamOp, StreamOutcome, StreamPage, UserKey},
+    core::worker::{CHANNEL, Finished, ReadRequest},
+    seams::{
+        AllPage, DeliveryKey, Mark, MarkQuery, MessageKey, MessageView, RecipientView, StateChange, StoredPush,
+        StreamOp, StreamOutcome, StreamPage, UserKey,
+    },
     seen::SeenRuns,
+    states::is_end,
 };
-use pushgate_protocol::{link::Place, result::State};
+use pushgate_protocol::{
+    ids::{DeviceId, MessageId, UserId},
+    link::Place,
+    result::{Recipient, State},
+};
 
 /// What survives every crash.
 #[derive(Default)]
@@ -18,6 +26,8 @@ pub struct Store {
     deferred: BTreeMap<(UserKey, u64), BTreeSet<u64>>,
     pub seen: BTreeMap<UserKey, SeenRuns>,
     next: u64,
+    /// Messages that were taken back.
+    pub recalled: BTreeSet<String>,
     /// States of each message and recipient, in the order recorded.
     pub results: BTreeMap<(String, String), Vec<State>>,
 }
@@ -110,17 +120,45 @@ impl Store {
         AllPage::of(self.read(&everyone, now_ms), read.after, &seen, &read.user.user)
     }
 
-    /// A state that a caller recorded.
-    pub fn note(&mut self, id: &str, recipient: &str, state: State) {
-        self.results.entry((id.into(), recipient.into())).or_default().push(state);
+    pub fn is_recalled(&self, id: &MessageId) -> bool {
+        self.recalled.contains(id.as_str())
+    }
+
+    pub fn are_recalled(&self, messages: &[MessageKey]) -> Vec<bool> {
+        messages.iter().map(|message| self.is_recalled(&message.id)).collect()
+    }
+
+    /// A state that is recorded.
+    pub fn note(&mut self, change: &StateChange) {
+        let key = (change.message.to_string(), name_of(&change.recipient));
+        self.results.entry(key).or_default().push(change.state);
+    }
+
+    /// Who has which state of a message.
+    pub fn view(&self, id: &MessageId) -> MessageView {
+        let of_message = self.results.iter().filter(|((message, _), _)| message == id.as_str());
+        let view = |((_, name), states): (&(String, String), &Vec<State>)| {
+            let mut parts = name.splitn(2, '/');
+            let user = parts.next().and_then(|user| UserId::parse(user).ok()).expect("it was one");
+            let device = parts.next().and_then(|device| DeviceId::parse(device).ok());
+            let state = states.iter().find(|state| is_end(**state)).or(states.last()).copied().expect("it has a state");
+            let recipient = Recipient { user, device };
+            RecipientView { recipient, channel: CHANNEL.into(), state, reason: None, history: Vec::new() }
+        };
+        let recipients = of_message.map(view).collect();
+        MessageView { id: id.clone(), summary: BTreeMap::new(), recipients, next: None, recalled_ms: None }
+    }
+
+    /// Messages in any stream that were taken back.
+    pub fn stored_though_recalled(&self) -> Vec<String> {
+        let entries = self.streams.iter().flat_map(|(user, s)| s.values().map(move |e| (user, e)));
+        let recalled = entries.filter(|(_, e)| self.is_recalled(&e.id));
+        recalled.map(|(user, e)| format!("{} of {}", e.id, user.user)).collect()
     }
 
     pub fn publish(&mut self, finished: &[Finished]) {
         for f in finished {
-            let recipient = match &f.recipient.device {
-                Some(device) => format!("{}/{device}", f.recipient.user),
-                None => f.recipient.user.to_string(),
-            };
+            let recipient = name_of(&f.recipient);
             self.results.entry((f.record.message.to_string(), recipient)).or_default().push(f.record.state);
         }
     }
@@ -131,5 +169,12 @@ impl Store {
         let of_users = self.streams.iter().filter(|(user, _)| !user.user.is_everyone());
         let entries = of_users.flat_map(|(user, s)| s.values().map(move |e| (user, e)));
         entries.filter(|(_, e)| e.expires_ms > now_ms).map(|(user, e)| format!("{} of {}", e.id, user.user)).collect()
+    }
+}
+
+fn name_of(recipient: &Recipient) -> String {
+    match &recipient.device {
+        Some(device) => format!("{}/{device}", recipient.user),
+        None => recipient.user.to_string(),
     }
 }

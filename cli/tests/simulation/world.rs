@@ -19,6 +19,7 @@ use crate::{
     gateway::{Gateway, SHARDS},
     log::{Log, Message},
     random::Random,
+    recall::{Caller, Done, Step, Taken},
     store::Store,
 };
 
@@ -32,7 +33,10 @@ const PARTITIONS: u32 = 6;
 /// Something that happens at a moment.
 pub enum Event {
     Append(Message),
-    Recall(usize),
+    Recall(String),
+    Call { caller: usize },
+    Step { caller: usize, step: Step },
+    Stepped { caller: usize, done: Done },
     Fault(Fault),
     Rebalance,
     StartDispatcher { d: usize },
@@ -105,8 +109,11 @@ pub struct World {
     /// Messages acknowledged for a lost link: nobody holds what results repeat of them.
     pub acknowledged_for: BTreeSet<String>,
     pub dispatcher_died: bool,
-    /// When messages were taken back.
-    pub recalled: BTreeMap<String, u64>,
+    /// Messages that were taken back, or are to be.
+    pub taken_back: BTreeMap<String, Taken>,
+    pub callers: Vec<Caller>,
+    /// Connections that were told of a recall.
+    pub told: BTreeSet<(usize, String)>,
     pub faults: bool,
     pub lines: Option<Vec<String>>,
 }
@@ -149,7 +156,9 @@ impl World {
             receipts: Vec::new(),
             acknowledged_for: BTreeSet::new(),
             dispatcher_died: false,
-            recalled: BTreeMap::new(),
+            taken_back: BTreeMap::new(),
+            callers: Vec::new(),
+            told: BTreeSet::new(),
             faults: plan.faults,
             lines: traced.then(Vec::new),
         };
@@ -163,11 +172,13 @@ impl World {
         for n in 0..self.random.between(20, 120) {
             let at = self.random.between(1, STORM_MS);
             let message = self.message(n, at);
+            if self.random.one_in(8) {
+                // Most while something is under way.
+                let within = if self.random.one_in(3) { STORM_MS } else { 200 };
+                let later = self.random.between(0, within);
+                self.at(at + later, Event::Recall(message.id.clone()));
+            }
             self.at(at, Event::Append(message));
-        }
-        for _ in 0..self.random.below(4) {
-            let (at, n) = (self.random.between(500, STORM_MS), self.random.below(120) as usize);
-            self.at(at, Event::Recall(n));
         }
         for client in 0..self.clients.len() {
             let mut at = 0;
@@ -281,7 +292,10 @@ impl World {
 
     fn happen(&mut self, event: Event) {
         match event {
-            Event::Recall(n) => self.recall(n),
+            Event::Recall(id) => self.recall(&id),
+            Event::Call { caller } => self.call(caller),
+            Event::Step { caller, step } => self.step(caller, step),
+            Event::Stepped { caller, done } => self.stepped(caller, done),
             Event::Append(mut message) => {
                 let conn = message.client.and_then(|client| self.clients[client].conn);
                 message.session = conn.and_then(|conn| self.conns[conn].session);

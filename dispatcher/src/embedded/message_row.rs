@@ -9,6 +9,8 @@ use pushgate_protocol::{
 use crate::seams::{RecipientView, StateEntry};
 
 const VERSION: u8 = 1;
+/// Of a head that says when the message was taken back.
+const HEAD_RECALLED: u8 = 2;
 const STATES: usize = State::ALL.len();
 
 /// What is counted of a message.
@@ -20,6 +22,8 @@ pub(super) struct Head {
     pub(super) rows: u64,
     /// The last change, Unix milliseconds.
     pub(super) touched_ms: u64,
+    /// When it was taken back, Unix milliseconds.
+    pub(super) recalled_ms: Option<u64>,
 }
 
 /// An idempotency key.
@@ -38,13 +42,18 @@ pub(super) struct Reserved {
 impl Head {
     pub(super) fn encode(&self) -> Vec<u8> {
         let numbers = [self.rows, self.touched_ms];
-        let numbers = numbers.iter().chain(&self.counts).flat_map(|n| n.to_le_bytes());
-        std::iter::once(VERSION).chain(numbers).collect()
+        let numbers = numbers.iter().chain(&self.counts).chain(&self.recalled_ms).flat_map(|n| n.to_le_bytes());
+        std::iter::once(if self.recalled_ms.is_some() { HEAD_RECALLED } else { VERSION }).chain(numbers).collect()
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
         let (version, rest) = bytes.split_first()?;
-        if *version != VERSION || rest.len() != (2 + STATES) * 8 {
+        let recalled = match *version {
+            VERSION => 0,
+            HEAD_RECALLED => 1,
+            _ => return None,
+        };
+        if rest.len() != (2 + STATES + recalled) * 8 {
             return None;
         }
         let mut numbers = rest.as_chunks::<8>().0.iter().map(|n| u64::from_le_bytes(*n));
@@ -52,7 +61,13 @@ impl Head {
         for count in &mut head.counts {
             *count = numbers.next()?;
         }
+        head.recalled_ms = numbers.next();
         Some(head)
+    }
+
+    /// Whether anything is known of a recipient.
+    pub(super) fn is_expanded(&self) -> bool {
+        self.rows > 0 || self.counts.iter().any(|count| *count > 0)
     }
 
     /// Moves one recipient from one state (`None`: a new one) to another.

@@ -4,7 +4,10 @@
 //! device: number · `04` reservation. All changes are made on the writer's thread, one batch each; reads see only what is
 //! durable.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use fjall::{Keyspace, Readable, Slice};
 use pushgate_protocol::{
@@ -23,7 +26,8 @@ use super::{
 use crate::{
     limits,
     seams::{
-        BoxFuture, Count, MessageStore, MessageView, RecipientView, Reservation, StateChange, StateEntry, StoreError,
+        BoxFuture, Count, MessageKey, MessageStore, MessageView, RecipientView, Reservation, StateChange, StateEntry,
+        StoreError,
     },
     states::{MessageBounds, enters, is_end, may_start},
 };
@@ -52,11 +56,13 @@ impl EmbeddedMessages {
         let view = self.store.durable();
         let messages = &self.tables.messages;
         let prefix = prefix_of(app, &id);
-        let Some(head) = decoded(view.get(messages, head_key(&prefix)), Head::decode, "a message's head")? else {
+        let head = decoded(view.get(messages, head_key(&prefix)), Head::decode, "a message's head")?;
+        let recalled_ms = head.as_ref().and_then(|h| h.recalled_ms);
+        let Some(head) = head.filter(Head::is_expanded) else {
             let key = reserved_key(&prefix);
             let reserved = decoded(view.get(messages, key), Reserved::decode, "a reservation")?;
             let summary = BTreeMap::from([(State::Accepted, 1)]);
-            let unexpanded = MessageView { id, summary, recipients: Vec::new(), next: None };
+            let unexpanded = MessageView { id, summary, recipients: Vec::new(), next: None, recalled_ms };
             return Ok(reserved.filter(|r| r.confirmed).map(|_| unexpanded));
         };
         let counts = State::ALL.into_iter().zip(head.counts);
@@ -69,17 +75,40 @@ impl EmbeddedMessages {
         });
         let recipients = recipients.collect::<Result<Vec<_>, _>>()?;
         let next = page.saturating_add(recipients.len() as u64);
-        Ok(Some(MessageView { id, summary, recipients, next: (next < head.rows).then_some(next) }))
+        Ok(Some(MessageView { id, summary, recipients, next: (next < head.rows).then_some(next), recalled_ms }))
     }
 }
 
 impl MessageStore for EmbeddedMessages {
-    fn record(&self, changes: Vec<StateChange>) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn record(&self, changes: Vec<StateChange>) -> BoxFuture<'_, Result<Vec<MessageKey>, StoreError>> {
         let tables = self.tables.clone();
         self.store.update(move |turn| {
             let now_ms = changes.iter().map(|c| c.time_ms).max().unwrap_or(0);
             tables.sweep(turn, now_ms)?;
-            changes.into_iter().try_for_each(|change| tables.record(turn, change))
+            let mut recalled = BTreeSet::new();
+            for change in changes {
+                let message = MessageKey { app: change.app.clone(), id: change.message.clone() };
+                if tables.record(turn, change)? {
+                    recalled.insert(message);
+                }
+            }
+            Ok(recalled.into_iter().collect())
+        })
+    }
+
+    fn recall(&self, message: MessageKey, now_ms: u64) -> BoxFuture<'_, Result<bool, StoreError>> {
+        let tables = self.tables.clone();
+        self.store.update(move |turn| tables.recall(turn, &message, now_ms))
+    }
+
+    fn recalled(&self, messages: Vec<MessageKey>) -> BoxFuture<'_, Result<Vec<bool>, StoreError>> {
+        Box::pin(async move {
+            let view = self.store.durable();
+            let recalled = |message: &MessageKey| {
+                let head = view.get(&self.tables.messages, head_key(&prefix_of(&message.app, &message.id)));
+                Ok(decoded(head, Head::decode, "a message's head")?.is_some_and(|head| head.recalled_ms.is_some()))
+            };
+            messages.iter().map(recalled).collect()
         })
     }
 
@@ -144,7 +173,23 @@ impl Tables {
         turn.write(writes)
     }
 
-    fn record(&self, turn: &Turn<'_>, change: StateChange) -> Result<(), StoreError> {
+    /// Whether the message is known.
+    fn recall(&self, turn: &Turn<'_>, message: &MessageKey, now_ms: u64) -> Result<bool, StoreError> {
+        let prefix = prefix_of(&message.app, &message.id);
+        let (known, reserved) = (self.head(&prefix)?, self.reserved(&prefix)?);
+        if !known.as_ref().is_some_and(Head::is_expanded) && !reserved.is_some_and(|r| r.confirmed) {
+            return Ok(false);
+        }
+        // Whichever of head and reservation came first is in the due rows.
+        let mut head = known.unwrap_or_default();
+        head.recalled_ms.get_or_insert(now_ms);
+        head.touched_ms = head.touched_ms.max(now_ms);
+        turn.write(vec![Write::put(&self.messages, head_key(&prefix), head.encode())])?;
+        Ok(true)
+    }
+
+    /// Whether the message was taken back.
+    fn record(&self, turn: &Turn<'_>, change: StateChange) -> Result<bool, StoreError> {
         let prefix = prefix_of(&change.app, &change.message);
         let known = self.head(&prefix)?;
         let mut writes = Vec::new();
@@ -152,6 +197,7 @@ impl Tables {
             writes.push(self.due.add(change.time_ms.saturating_add(self.bounds.keep_ms), &prefix));
         }
         let mut head = known.unwrap_or_default();
+        let recalled = head.recalled_ms.is_some();
         let index = [prefix.as_slice(), &[3], &recipient_key(&change.recipient, change.channel)].concat();
         let number = self.messages.get(&index).map_err(|e| unavailable(&e))?;
         let number = number.map(|n| n.as_ref().try_into().map(u64::from_be_bytes));
@@ -162,14 +208,14 @@ impl Tables {
             let row = decoded(self.messages.get(&key), decode_recipient, "a recipient's row")?;
             let mut row = row.ok_or_else(|| damaged("a recipient's row is missing".into()))?;
             if !enters(&row.history, change.state) {
-                return Ok(());
+                return Ok(recalled);
             }
             head.count(Some(row.state), change.state);
             row.history.push(entry);
             row = RecipientView { state: change.state, reason: change.reason, ..row };
             writes.push(Write::put(&self.messages, key, encode_recipient(&row)));
         } else if !may_start(change.state) {
-            return Ok(());
+            return Ok(recalled);
         } else if head.rows < self.bounds.recipients as u64 {
             head.count(None, change.state);
             let (recipient, channel, state) = (change.recipient, change.channel.to_owned(), change.state);
@@ -180,11 +226,12 @@ impl Tables {
         } else if is_end(change.state) {
             head.count(None, change.state);
         } else {
-            return Ok(());
+            return Ok(recalled);
         }
         head.touched_ms = head.touched_ms.max(change.time_ms);
         writes.push(Write::put(&self.messages, head_key(&prefix), head.encode()));
-        turn.write(writes)
+        turn.write(writes)?;
+        Ok(recalled)
     }
 
     fn reserve(&self, turn: &Turn<'_>, prefix: Vec<u8>, asked: Reserved) -> Result<Reservation, StoreError> {
@@ -197,8 +244,14 @@ impl Tables {
             Some(r) => (Reserved { lane: asked.lane, ..r.clone() }, Reservation::Pending),
             None => (asked, Reservation::New),
         };
-        if known.is_none() && self.head(&prefix)?.is_none() {
+        let head = self.head(&prefix)?;
+        if known.is_none() && head.is_none() {
             writes.push(self.due.add(kept.time_ms.saturating_add(self.bounds.idempotency_ms), &prefix));
+        }
+        if let Some(head) = head.filter(|h| answer == Reservation::New && h.recalled_ms.is_some()) {
+            // An id that is free again is not taken back.
+            let head = Head { recalled_ms: None, ..head };
+            writes.push(Write::put(&self.messages, head_key(&prefix), head.encode()));
         }
         writes.push(Write::put(&self.messages, reserved_key(&prefix), kept.encode()));
         turn.write(writes)?;

@@ -279,8 +279,13 @@ async fn transmit(
         while let Ok(frames) = waiting.try_recv() {
             flow.push(frames.lane, frames.bytes);
         }
-        for (lane, bytes) in Lane::ALL.into_iter().zip(grants.take()) {
+        let granted = grants.take();
+        for (lane, bytes) in Lane::ALL.into_iter().zip(granted) {
             flow.grant(lane, bytes);
+        }
+        if granted != [0; 3] {
+            // The gateway works on what it has, though not yet enough of it is done for the next frame.
+            stalled = None;
         }
         if pinged.elapsed() >= Duration::from_millis(limits::LINK_PING_MS) {
             pinged = Instant::now();

@@ -11,8 +11,8 @@ use pushgate_protocol::{
 };
 
 use crate::seams::{
-    BoxFuture, Count, Mark, MarkQuery, MessageStore, MessageView, Reservation, StateChange, StoreError, StreamOp,
-    StreamOutcome, StreamPage, Streams, UserKey,
+    BoxFuture, Count, Mark, MarkQuery, MessageKey, MessageStore, MessageView, Reservation, StateChange, StoreError,
+    StreamOp, StreamOutcome, StreamPage, Streams, UserKey,
 };
 use crate::seen::SeenRuns;
 
@@ -77,8 +77,16 @@ impl<T: Streams> Streams for Flaky<T> {
 }
 
 impl<T: MessageStore> MessageStore for Flaky<T> {
-    fn record(&self, changes: Vec<StateChange>) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn record(&self, changes: Vec<StateChange>) -> BoxFuture<'_, Result<Vec<MessageKey>, StoreError>> {
         Box::pin(self.call(Box::pin(async move { self.inner.record(changes).await })))
+    }
+
+    fn recall(&self, message: MessageKey, now_ms: u64) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(self.call(Box::pin(async move { self.inner.recall(message, now_ms).await })))
+    }
+
+    fn recalled(&self, messages: Vec<MessageKey>) -> BoxFuture<'_, Result<Vec<bool>, StoreError>> {
+        Box::pin(self.call(Box::pin(async move { self.inner.recalled(messages).await })))
     }
 
     fn count(&self, counts: Vec<Count>) -> BoxFuture<'_, Result<(), StoreError>> {

@@ -1,7 +1,7 @@
 //! States of messages in memory.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Mutex, PoisonError},
 };
 
@@ -13,7 +13,8 @@ use pushgate_protocol::{
 
 use crate::{
     seams::{
-        BoxFuture, Count, MessageStore, MessageView, RecipientView, Reservation, StateChange, StateEntry, StoreError,
+        BoxFuture, Count, MessageKey, MessageStore, MessageView, RecipientView, Reservation, StateChange, StateEntry,
+        StoreError,
     },
     states::{MessageBounds, enters, is_end, may_start},
 };
@@ -30,6 +31,7 @@ struct Message {
     rows: Vec<RecipientView>,
     index: HashMap<(Recipient, &'static str), usize>,
     reserved: Option<Reserved>,
+    recalled_ms: Option<u64>,
 }
 
 struct Reserved {
@@ -52,11 +54,33 @@ impl MemoryMessages {
 }
 
 impl MessageStore for MemoryMessages {
-    fn record(&self, changes: Vec<StateChange>) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn record(&self, changes: Vec<StateChange>) -> BoxFuture<'_, Result<Vec<MessageKey>, StoreError>> {
+        let mut recalled = BTreeSet::new();
         for change in changes {
-            self.with(&change.app.clone(), &change.message.clone(), |m| m.record(change, self.bounds.recipients));
+            let key = MessageKey { app: change.app.clone(), id: change.message.clone() };
+            let taken_back = self.with(&key.app, &key.id, |m| {
+                m.record(change, self.bounds.recipients);
+                m.recalled_ms.is_some()
+            });
+            recalled.extend(taken_back.then_some(key));
         }
-        Box::pin(async { Ok(()) })
+        Box::pin(async { Ok(recalled.into_iter().collect()) })
+    }
+
+    fn recall(&self, message: MessageKey, now_ms: u64) -> BoxFuture<'_, Result<bool, StoreError>> {
+        let known = self.with(&message.app, &message.id, |m| {
+            let known = m.view(&message.id, 0, 0).is_some();
+            if known {
+                m.recalled_ms.get_or_insert(now_ms);
+            }
+            known
+        });
+        Box::pin(async move { Ok(known) })
+    }
+
+    fn recalled(&self, messages: Vec<MessageKey>) -> BoxFuture<'_, Result<Vec<bool>, StoreError>> {
+        let recalled = messages.iter().map(|m| self.with(&m.app, &m.id, |m| m.recalled_ms.is_some())).collect();
+        Box::pin(async { Ok(recalled) })
     }
 
     fn count(&self, counts: Vec<Count>) -> BoxFuture<'_, Result<(), StoreError>> {
@@ -140,7 +164,7 @@ impl Message {
         let recipients: Vec<RecipientView> = rows.take(limit).cloned().collect();
         let next = page + recipients.len() as u64;
         let next = (next < self.rows.len() as u64).then_some(next);
-        Some(MessageView { id: id.clone(), summary, recipients, next })
+        Some(MessageView { id: id.clone(), summary, recipients, next, recalled_ms: self.recalled_ms })
     }
 
     fn reserve(&mut self, body: [u8; 16], lane: Lane, now_ms: u64, window_ms: u64) -> Reservation {
@@ -156,6 +180,8 @@ impl Message {
                 }
             }
             reserved => {
+                // An id that is free again is not taken back.
+                self.recalled_ms = None;
                 *reserved = Some(Reserved { body, lane, time_ms: now_ms, confirmed: false });
                 Reservation::New
             }

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
+use futures_util::{FutureExt, StreamExt, future::try_join, stream::FuturesUnordered};
 use prometheus_client::metrics::gauge::Gauge;
 use pushgate_protocol::{
     link::{Lane, ToDispatcher, take_frame},
@@ -23,11 +23,11 @@ use super::{
     mailbox::{Inbox, Queued, WorkerEvent},
 };
 use crate::{
-    core::worker::{CHANNEL, Delivery, Frames, LinkId, ReadId, Worker},
+    core::worker::{Delivery, Frames, LinkId, Past, PastQuery, ReadId, Worker},
     health::Health,
     limits,
     metrics::Metrics,
-    seams::{AllPage, BoxFuture, DeliveryKey, Mark, StoreError, StreamOutcome, StreamPage, Streams, UserKey},
+    seams::{AllPage, BoxFuture, MessageStore, StoreError, StreamOutcome, StreamPage, Streams},
 };
 
 /// What a driver works with.
@@ -40,6 +40,8 @@ pub struct DriverParts {
     pub inbox: Inbox,
     /// Streams and marks.
     pub streams: Arc<dyn Streams>,
+    /// Which messages were taken back.
+    pub messages: Arc<dyn MessageStore>,
     /// Where ended deliveries go.
     pub finished: mpsc::UnboundedSender<Finished>,
     /// Ended deliveries whose result is not yet published.
@@ -58,7 +60,7 @@ pub struct DriverParts {
 
 /// A store's answer.
 enum Reply {
-    Marks(Result<Vec<Option<Mark>>, StoreError>),
+    Past(Result<Past, StoreError>),
     Applied(Result<Vec<StreamOutcome>, StoreError>),
     Page(ReadId, Result<StreamPage, StoreError>),
     AllPage(ReadId, Result<AllPage, StoreError>),
@@ -187,15 +189,8 @@ impl Driver {
                 self.links.remove(&link);
                 self.parts.worker.link_down(now_ms, link);
             }
-            WorkerEvent::Recall { app, id, recipients } => {
-                let worker = &mut self.parts.worker;
-                if recipients.is_empty() {
-                    worker.recall_early(now_ms, &app, &id);
-                }
-                for recipient in recipients {
-                    let key = DeliveryKey::of_recipient(id.as_str(), &recipient, CHANNEL);
-                    worker.recall(now_ms, UserKey { app: app.clone(), user: recipient.user }, key, &id);
-                }
+            WorkerEvent::Recall { message, recipients, holders } => {
+                self.parts.worker.recall(now_ms, &message, &recipients, holders);
             }
             WorkerEvent::Frames { link, bytes } => self.frames(now_ms, link, &bytes),
         }
@@ -216,9 +211,9 @@ impl Driver {
         let now_ms = self.now_ms();
         let (outages, parts) = (&mut self.outages, &mut self.parts);
         match reply {
-            Reply::Marks(marks) => {
-                outages.seen(0, marks.as_ref().err(), parts, now_ms);
-                parts.worker.marks(now_ms, marks);
+            Reply::Past(past) => {
+                outages.seen(0, past.as_ref().err(), parts, now_ms);
+                parts.worker.past(now_ms, past);
             }
             Reply::Applied(outcomes) => {
                 outages.seen(1, outcomes.as_ref().err(), parts, now_ms);
@@ -243,9 +238,13 @@ impl Driver {
         self.crowded.retain(|(link, lane)| links.get(link).is_some_and(|l| over(&l.queued, *lane)));
         let worker = &mut self.parts.worker;
         let due_ms = worker.tick(now_ms);
-        if let Some(queries) = worker.take_marks() {
-            let streams = Arc::clone(&self.parts.streams);
-            self.replies.push(async move { Reply::Marks(streams.marks(queries, now_ms).await) }.boxed());
+        if let Some(PastQuery { marks, messages }) = worker.take_past() {
+            let (streams, states) = (Arc::clone(&self.parts.streams), Arc::clone(&self.parts.messages));
+            let past = async move {
+                let read = try_join(streams.marks(marks, now_ms), states.recalled(messages)).await;
+                Reply::Past(read.map(|(marks, recalled)| Past { marks, recalled }))
+            };
+            self.replies.push(past.boxed());
         }
         if let Some(ops) = worker.take_ops() {
             let streams = Arc::clone(&self.parts.streams);

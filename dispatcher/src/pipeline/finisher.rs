@@ -5,6 +5,7 @@
 //! its batch is written.
 
 use std::{
+    collections::HashSet,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -12,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use pushgate_protocol::result::ResultRecord;
+use pushgate_protocol::result::{ResultRecord, State};
 use tokio::sync::mpsc;
 use tracing::error;
 
@@ -23,7 +24,12 @@ use crate::{
     health::Health,
     limits,
     metrics::Metrics,
-    seams::{BoxFuture, Count, DeadRecord, MessageStore, ResultSink, StateChange, StoreError},
+    recall::{self, End, Known},
+    seams::{
+        BoxFuture, Count, DeadRecord, MessageKey, MessageStore, Recalls, ResultSink, StateChange, StoreError,
+        StreamOutcome, Streams,
+    },
+    states::is_end,
 };
 
 /// Something that ended, and the share it settles.
@@ -50,6 +56,10 @@ pub struct FinisherParts {
     pub finished: mpsc::UnboundedReceiver<Finished>,
     /// Where states are kept.
     pub messages: Arc<dyn MessageStore>,
+    /// What is stored: it goes if its message was taken back meanwhile.
+    pub streams: Arc<dyn Streams>,
+    /// Tells what is under way of that.
+    pub recalls: Arc<dyn Recalls>,
     /// Where results go.
     pub results: Arc<dyn ResultSink>,
     /// Ended deliveries on their way here; lowered once they are settled.
@@ -104,12 +114,16 @@ impl Finisher {
         let dead_bytes = dead.iter().map(|d| d.value.len()).sum();
         let FinisherParts { messages, results, metrics, .. } = &self.parts;
         let of_message = |c: &StateChange| format!("message {} to {}", c.message, c.recipient.user);
-        self.write("record message states", &changes, of_message, |all| messages.record(all)).await;
+        let recalled = self.write("record message states", &changes, of_message, |all| messages.record(all)).await;
         let of_count = |c: &Count| format!("message {}", c.message);
         self.write("count recipients", &counts, of_count, |all| messages.count(all)).await;
         let of_result = |r: &ResultRecord| format!("a result of message {}", r.message);
         self.write("publish results", &records, of_result, |all| results.publish(all)).await;
         metrics.results.inc_by(ended as u64);
+        let recalled: HashSet<MessageKey> = recalled.into_iter().flatten().collect();
+        if !recalled.is_empty() {
+            self.take_back(&changes, &recalled).await;
+        }
         let of_dead = |d: &DeadRecord| format!("the dead letter of {}", d.origin);
         self.write("write dead letters", &dead, of_dead, |all| results.bury(all)).await;
         self.parts.dead_bytes.fetch_sub(dead_bytes, Ordering::Relaxed);
@@ -122,20 +136,56 @@ impl Finisher {
         self.parts.backlog.fetch_sub(ended, Ordering::Relaxed);
     }
 
+    /// Some of these states are of messages that were taken back when nobody knew of them: what is stored goes, and they end, before
+    /// their records settle. Who acknowledged meanwhile is told as well.
+    async fn take_back(&self, changes: &[StateChange], recalled: &HashSet<MessageKey>) {
+        let FinisherParts { messages, streams, recalls, results, .. } = &self.parts;
+        for change in changes.iter().filter(|c| !is_end(c.state) || c.state == State::Delivered) {
+            let message = MessageKey { app: change.app.clone(), id: change.message.clone() };
+            if !recalled.contains(&message) {
+                continue;
+            }
+            if is_end(change.state) {
+                recalls.recall(message, vec![change.recipient.clone()], false).await;
+                continue;
+            }
+            let known = Known { recipient: change.recipient.clone(), ended: false };
+            let settle = || streams.apply(vec![recall::settle(&message, &known.recipient)], change.time_ms);
+            let settled = self.until_answered("take back", settle).await;
+            if let Err(error) = &settled {
+                error!(%error, message = %message.id, "cannot take back what is stored: given up, for trying again does not help");
+                self.parts.metrics.refused("take back");
+            }
+            recalls.recall(message.clone(), vec![known.recipient.clone()], false).await;
+            let outcome = settled.ok().and_then(|mut all| all.pop()).unwrap_or(StreamOutcome::Tagged);
+            let End { change, result } = End::of(&message, &known, &outcome, change.time_ms);
+            let name = |_: &StateChange| format!("message {}", message.id);
+            self.write("record message states", &[change], name, |all| messages.record(all)).await;
+            let name = |_: &ResultRecord| format!("a result of message {}", message.id);
+            self.write("publish results", result.as_slice(), name, |all| results.publish(all)).await;
+        }
+    }
+
     /// Writes all items. Of a batch that is refused for good the halves are written, down to the one that is to blame.
-    async fn write<'a, T: Clone>(
+    async fn write<'a, T: Clone, R>(
         &self,
         operation: &'static str,
         items: &[T],
         name: impl Fn(&T) -> String,
-        attempt: impl Fn(Vec<T>) -> BoxFuture<'a, Result<(), StoreError>>,
-    ) {
-        let mut parts = vec![items];
+        attempt: impl Fn(Vec<T>) -> BoxFuture<'a, Result<R, StoreError>>,
+    ) -> Vec<R> {
+        let (mut parts, mut answers) = (vec![items], Vec::new());
         while let Some(part) = parts.pop() {
             if part.is_empty() {
                 continue;
             }
-            let Err(refused) = self.until_answered(operation, || attempt(part.to_vec())).await else { continue };
+            let refused = match self.until_answered(operation, || attempt(part.to_vec())).await {
+                Ok(answer) => {
+                    answers.push(answer);
+                    continue;
+                }
+                Err(refused) => refused,
+            };
             if let [item] = part {
                 let what = name(item);
                 error!(error = %refused, what, "cannot {operation}: given up, for trying again does not help");
@@ -146,14 +196,15 @@ impl Finisher {
                 parts.extend([second, first]);
             }
         }
+        answers
     }
 
     /// Repeats an attempt with backoff until it works or is refused for good; says so once per outage.
-    async fn until_answered<'a>(
+    async fn until_answered<'a, R>(
         &self,
         operation: &'static str,
-        attempt: impl Fn() -> BoxFuture<'a, Result<(), StoreError>>,
-    ) -> Result<(), StoreError> {
+        attempt: impl Fn() -> BoxFuture<'a, Result<R, StoreError>>,
+    ) -> Result<R, StoreError> {
         let mut wait_ms = limits::STORE_RETRY_FIRST_MS;
         let mut failing = None;
         loop {
@@ -166,7 +217,7 @@ impl Finisher {
                     tokio::time::sleep(Duration::from_millis(wait_ms)).await;
                     wait_ms = (wait_ms * 2).min(limits::STORE_RETRY_MAX_MS);
                 }
-                Ok(()) | Err(_) => {
+                Ok(_) | Err(_) => {
                     if let Some(what) = failing {
                         self.parts.health.recovered(&what, clock::unix_ms());
                     }

@@ -5,17 +5,14 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use pushgate_protocol::{
-    ids::{AppId, MessageId},
-    link::Lane,
-    result::Recipient,
-};
+use pushgate_protocol::{link::Lane, result::Recipient};
 use tokio::sync::mpsc;
 
 use crate::{
     core::worker::{Delivery, Frames, LinkId, LinkInfo, worker_of, worker_of_reference},
     limits,
-    seams::{BoxFuture, Recalls},
+    recall::is_for_everyone,
+    seams::{BoxFuture, MessageKey, Recalls},
 };
 
 /// What reaches a worker besides deliveries. Its channel is bounded; a worker always empties it.
@@ -38,14 +35,14 @@ pub enum WorkerEvent {
         /// Its name.
         link: LinkId,
     },
-    /// A message is taken back from these recipients, all of this worker; none: none are known yet.
+    /// A message is taken back.
     Recall {
-        /// The app.
-        app: AppId,
-        /// The message.
-        id: MessageId,
-        /// Who.
+        /// Which.
+        message: MessageKey,
+        /// Known recipients, all of this worker.
         recipients: Vec<Recipient>,
+        /// Every shard is told, for the sessions that hold it.
+        holders: bool,
     },
     /// Whole frames from a link, all of this worker.
     Frames {
@@ -133,16 +130,18 @@ impl Mailboxes {
 }
 
 impl Recalls for Mailboxes {
-    fn recall(&self, app: AppId, id: MessageId, recipients: Vec<Recipient>) -> BoxFuture<'_, ()> {
+    fn recall(&self, message: MessageKey, recipients: Vec<Recipient>, holders: bool) -> BoxFuture<'_, ()> {
         Box::pin(async move {
-            let early = recipients.is_empty();
+            // A recall for everyone reaches every session, so also those that hold the message.
+            let holders = holders && !is_for_everyone(&recipients);
             let mut of_worker = vec![Vec::new(); self.len()];
             for recipient in recipients {
-                of_worker[self.of_user(app.as_str(), recipient.user.as_str())].push(recipient);
+                of_worker[self.of_user(message.app.as_str(), recipient.user.as_str())].push(recipient);
             }
             for (at, (mailbox, recipients)) in self.iter().zip(of_worker).enumerate() {
-                if !recipients.is_empty() || early && at == 0 {
-                    let event = WorkerEvent::Recall { app: app.clone(), id: id.clone(), recipients };
+                let holders = holders && at == 0;
+                if !recipients.is_empty() || holders {
+                    let event = WorkerEvent::Recall { message: message.clone(), recipients, holders };
                     // Without a worker the process is going down, and nothing is under way any more.
                     let _ = mailbox.events.send(event).await;
                 }

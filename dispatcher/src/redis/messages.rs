@@ -1,10 +1,11 @@
 //! States of messages on Redis. Keys and scripts are described in `scripts/record.lua` and `scripts/reserve.lua`.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, LazyLock},
 };
 
+use futures_util::future::join_all;
 use pushgate_protocol::{
     ids::{AppId, DeviceId, MessageId, UserId},
     link::Lane,
@@ -22,7 +23,8 @@ use super::{
 use crate::{
     limits,
     seams::{
-        BoxFuture, Count, MessageStore, MessageView, RecipientView, Reservation, StateChange, StateEntry, StoreError,
+        BoxFuture, Count, MessageKey, MessageStore, MessageView, RecipientView, Reservation, StateChange, StateEntry,
+        StoreError,
     },
     states::{MessageBounds, is_end, may_follow, may_start},
 };
@@ -73,7 +75,7 @@ impl RedisMessages {
         let limit = limit.min(limits::MESSAGE_PAGE_MAX);
         let mut ask = redis::pipe();
         let message = key(&prefix, "h");
-        ask.cmd("HMGET").arg(&message).arg("n").arg(&State::ALL.map(|state| u16::from(state as u8)));
+        ask.cmd("HMGET").arg(&message).arg("r").arg("n").arg(&State::ALL.map(|state| u16::from(state as u8)));
         ask.cmd("HGET").arg(key(&prefix, "v")).arg("c");
         let mut rows = redis::cmd("HMGET");
         rows.arg(&message);
@@ -87,9 +89,10 @@ impl RedisMessages {
             return Err(damaged("a message has strange parts".into()));
         };
         let head: Vec<Option<i64>> = redis::from_redis_value(Value::Array(head)).map_err(|e| damaged(e.to_string()))?;
-        let Some((Some(known), counts)) = head.split_first() else {
+        let recalled_ms = head.first().copied().flatten().map(|ms| ms as u64);
+        let Some((Some(known), counts)) = head.get(1..).and_then(<[_]>::split_first) else {
             let summary = BTreeMap::from([(State::Accepted, 1)]);
-            let unexpanded = MessageView { id, summary, recipients: Vec::new(), next: None };
+            let unexpanded = MessageView { id, summary, recipients: Vec::new(), next: None, recalled_ms };
             return Ok((confirmed != Value::Nil).then_some(unexpanded));
         };
         let count = |(state, count): (State, &Option<i64>)| count.filter(|n| *n > 0).map(|n| (state, n as u64));
@@ -99,27 +102,66 @@ impl RedisMessages {
             recipients.push(recipient_of(row).ok_or_else(|| damaged("a recipient's row cannot be read".into()))?);
         }
         let next = page.saturating_add(recipients.len() as u64);
-        Ok(Some(MessageView { id, summary, recipients, next: (next < *known as u64).then_some(next) }))
+        let next = (next < *known as u64).then_some(next);
+        Ok(Some(MessageView { id, summary, recipients, next, recalled_ms }))
     }
 }
 
 impl MessageStore for RedisMessages {
-    fn record(&self, changes: Vec<StateChange>) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn record(&self, changes: Vec<StateChange>) -> BoxFuture<'_, Result<Vec<MessageKey>, StoreError>> {
         Box::pin(async move {
+            let mut recalled = BTreeSet::new();
             let mut of_message: HashMap<(&AppId, &MessageId), Vec<&StateChange>> = HashMap::new();
             for change in &changes {
                 of_message.entry((&change.app, &change.message)).or_default().push(change);
             }
-            let mut commands = Vec::with_capacity(of_message.len());
-            for ((app, id), changes) in of_message {
-                for changes in changes.chunks(limits::REDIS_CHANGES_MAX) {
-                    commands.push((hash_of(app, id), self.record_call(&prefix_of(app, id), changes)));
-                    if commands.len() >= limits::REDIS_PIPELINE_MAX {
-                        self.link.write(std::mem::take(&mut commands)).await?;
-                    }
-                }
+            let parts = of_message.iter().flat_map(|((app, id), changes)| {
+                changes.chunks(limits::REDIS_CHANGES_MAX).map(move |changes| (*app, *id, changes))
+            });
+            let parts: Vec<_> = parts.collect();
+            for parts in parts.chunks(limits::REDIS_PIPELINE_MAX) {
+                let call = |&(app, id, changes): &(&AppId, &MessageId, &[&StateChange])| {
+                    (hash_of(app, id), self.record_call(&prefix_of(app, id), changes))
+                };
+                let answers = self.link.write(parts.iter().map(call).collect()).await?;
+                let taken_back = parts.iter().zip(answers).filter(|(_, answer)| *answer == Value::Int(1));
+                recalled.extend(
+                    taken_back
+                        .map(|(&(app, id, _), _)| MessageKey { app: AppId::clone(app), id: MessageId::clone(id) }),
+                );
             }
-            self.link.write(commands).await.map(drop)
+            Ok(recalled.into_iter().collect())
+        })
+    }
+
+    fn recall(&self, message: MessageKey, now_ms: u64) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(async move {
+            let prefix = prefix_of(&message.app, &message.id);
+            let mut call = scripts::RECALL.call(&[&key(&prefix, "h"), &key(&prefix, "v")]);
+            call.arg(now_ms).arg(self.bounds.keep_ms);
+            let answers = self.link.write(vec![(hash_of(&message.app, &message.id), call)]).await?;
+            Ok(answers == [Value::Int(1)])
+        })
+    }
+
+    fn recalled(&self, messages: Vec<MessageKey>) -> BoxFuture<'_, Result<Vec<bool>, StoreError>> {
+        Box::pin(async move {
+            // As marks are read: over several connections if there are many.
+            let spread = if messages.len() < limits::REDIS_SPREAD_MIN { 1 } else { limits::REDIS_CONNECTIONS };
+            let part_max = messages.len().div_ceil(spread).clamp(1, limits::REDIS_PIPELINE_MAX);
+            let ask = |part: &[MessageKey]| {
+                let mut ask = redis::Pipeline::with_capacity(part.len());
+                for message in part {
+                    ask.cmd("HEXISTS").arg(key(&prefix_of(&message.app, &message.id), "h")).arg("r");
+                }
+                ask
+            };
+            let parts: Vec<_> = messages.chunks(part_max).map(ask).collect();
+            let mut recalled = Vec::with_capacity(messages.len());
+            for answer in join_all(parts.iter().map(|ask| self.link.run(ask))).await {
+                recalled.extend(answer?.iter().map(|value| *value == Value::Int(1)));
+            }
+            Ok(recalled)
         })
     }
 
@@ -157,7 +199,8 @@ impl MessageStore for RedisMessages {
             let mut reservations = Vec::with_capacity(ids.len());
             for ids in ids.chunks(limits::REDIS_PIPELINE_MAX) {
                 let command = |(id, body, lane): &(MessageId, [u8; 16], Lane)| {
-                    let mut call = scripts::RESERVE.call(&[&key(&prefix_of(&app, id), "v")]);
+                    let prefix = prefix_of(&app, id);
+                    let mut call = scripts::RESERVE.call(&[&key(&prefix, "v"), &key(&prefix, "h")]);
                     call.arg(body).arg(*lane as u8).arg(now_ms).arg(self.bounds.idempotency_ms);
                     (hash_of(&app, id), call)
                 };

@@ -31,6 +31,8 @@ scripts! {
     COUNT = "count.lua";
     /// Records states of a message.
     RECORD = "record.lua";
+    /// Takes a message back.
+    RECALL = "recall.lua";
     /// Reserves a message id.
     RESERVE = "reserve.lua";
     /// Confirms a reservation.

@@ -12,6 +12,15 @@ use serde::Serialize;
 
 use super::{BoxFuture, StoreError};
 
+/// A message of an app.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct MessageKey {
+    /// The app.
+    pub app: AppId,
+    /// The message.
+    pub id: MessageId,
+}
+
 /// One state of one recipient on one channel.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StateChange {
@@ -81,6 +90,9 @@ pub struct MessageView {
     pub recipients: Vec<RecipientView>,
     /// Where the next page starts, if there is one.
     pub next: Option<u64>,
+    /// When its sender took it back, Unix milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recalled_ms: Option<u64>,
 }
 
 /// The outcome of reserving a message id.
@@ -99,8 +111,15 @@ pub enum Reservation {
 /// States of messages, bounded, with a time to live.
 pub trait MessageStore: Send + Sync {
     /// Records changes. Idempotent per (message, recipient, channel, state); counters change only when a state does. A
-    /// final state is never replaced by `accepted`, `stored` or `sent`.
-    fn record(&self, changes: Vec<StateChange>) -> BoxFuture<'_, Result<(), StoreError>>;
+    /// final state is never replaced by `accepted`, `stored` or `sent`. Answers which of the messages were taken back, each once.
+    fn record(&self, changes: Vec<StateChange>) -> BoxFuture<'_, Result<Vec<MessageKey>, StoreError>>;
+
+    /// Notes, durably, that a message was taken back; `false` if it is unknown to this app. Each change of a recipient is
+    /// either shown by [`Self::message`] from now on, or its [`Self::record`] answers that the message was taken back.
+    fn recall(&self, message: MessageKey, now_ms: u64) -> BoxFuture<'_, Result<bool, StoreError>>;
+
+    /// Which of the messages were taken back, in the order asked.
+    fn recalled(&self, messages: Vec<MessageKey>) -> BoxFuture<'_, Result<Vec<bool>, StoreError>>;
 
     /// Adds to the summaries of messages to everyone. Not idempotent: after a lost reply some are counted twice.
     fn count(&self, counts: Vec<Count>) -> BoxFuture<'_, Result<(), StoreError>>;
@@ -127,8 +146,16 @@ pub trait MessageStore: Send + Sync {
 }
 
 impl<T: MessageStore + ?Sized> MessageStore for Arc<T> {
-    fn record(&self, changes: Vec<StateChange>) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn record(&self, changes: Vec<StateChange>) -> BoxFuture<'_, Result<Vec<MessageKey>, StoreError>> {
         (**self).record(changes)
+    }
+
+    fn recall(&self, message: MessageKey, now_ms: u64) -> BoxFuture<'_, Result<bool, StoreError>> {
+        (**self).recall(message, now_ms)
+    }
+
+    fn recalled(&self, messages: Vec<MessageKey>) -> BoxFuture<'_, Result<Vec<bool>, StoreError>> {
+        (**self).recalled(messages)
     }
 
     fn count(&self, counts: Vec<Count>) -> BoxFuture<'_, Result<(), StoreError>> {

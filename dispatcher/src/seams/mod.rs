@@ -12,7 +12,7 @@ use std::{future::Future, pin::Pin};
 
 pub use self::{
     intake::{Intake, NewRecord},
-    messages::{Count, MessageStore, MessageView, RecipientView, Reservation, StateChange, StateEntry},
+    messages::{Count, MessageKey, MessageStore, MessageView, RecipientView, Reservation, StateChange, StateEntry},
     recalls::Recalls,
     results::{DeadRecord, ResultSink},
     source::{Position, Record, SourceError, TaskSource, Window},

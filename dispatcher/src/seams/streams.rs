@@ -49,6 +49,11 @@ impl DeliveryKey {
         Self::hashed(id, "s", session, channel)
     }
 
+    /// Stands for having sent a message to everyone to the shards that had a link: its mark is set after that.
+    pub fn of_sending(id: &str, channel: &str) -> Self {
+        Self::hashed(id, "a", "", channel)
+    }
+
     /// The same to a user or device as results name it.
     pub fn of_recipient(id: &str, recipient: &Recipient, channel: &str) -> Self {
         match &recipient.device {

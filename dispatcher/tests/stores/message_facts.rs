@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use pushgate_dispatcher::{
     memory::{Fault, Flaky},
-    seams::{MessageStore, MessageView, Reservation, StateChange},
+    seams::{MessageKey, MessageStore, MessageView, Reservation, StateChange},
     states::MessageBounds,
 };
 use pushgate_protocol::{
@@ -25,6 +25,9 @@ facts!(
     recipients_beyond_the_bound_are_counted_at_their_end,
     an_unknown_message_is_none,
     an_accepted_message_is_known_before_it_is_expanded,
+    a_message_taken_back_says_so_from_then_on,
+    a_message_taken_back_before_anything_is_known_of_it_is_still_only_accepted,
+    an_id_that_is_free_again_is_not_taken_back,
     an_id_is_an_idempotency_key,
     an_id_is_free_again_after_the_window,
     a_store_that_fails_now_and_then_counts_right,
@@ -66,6 +69,66 @@ fn summary(view: &MessageView) -> Vec<(State, u64)> {
 
 fn history(view: &MessageView, at: usize) -> Vec<(State, u64)> {
     view.recipients[at].history.iter().map(|entry| (entry.state, entry.time_ms)).collect()
+}
+
+fn key(message: &str) -> MessageKey {
+    MessageKey { app: app(), id: id(message) }
+}
+
+async fn accept(messages: &dyn MessageStore, message: &str, now_ms: u64) {
+    messages.reserve(app(), vec![(id(message), [7; 16], Lane::High)], now_ms).await.unwrap();
+    messages.confirm(app(), vec![id(message)]).await.unwrap();
+}
+
+async fn recalled(messages: &dyn MessageStore, all: &[&str]) -> Vec<bool> {
+    messages.recalled(all.iter().map(|message| key(message)).collect()).await.unwrap()
+}
+
+async fn a_message_taken_back_says_so_from_then_on(backend: Backend) {
+    let messages = messages(&backend);
+    assert!(!messages.recall(key("m"), NOW).await.unwrap(), "it is unknown");
+    assert_eq!(messages.record(vec![change("m", "u1", State::Stored, NOW)]).await.unwrap(), []);
+    assert_eq!(view(&*messages, "m").await.recalled_ms, None);
+    for later in 0..2 {
+        assert!(messages.recall(key("m"), NOW + 5 + later).await.unwrap());
+        let view = view(&*messages, "m").await;
+        assert_eq!((view.recalled_ms, view.recipients.len()), (Some(NOW + 5), 1), "u1 was known before");
+    }
+    let changes = ["u2", "u1", "u2"].map(|user| change("m", user, State::Stored, NOW + 6));
+    let other = change("n", "u1", State::Stored, NOW + 6);
+    let answer = messages.record(changes.into_iter().chain([other]).collect()).await.unwrap();
+    assert_eq!(answer, [key("m")], "who records it now is told");
+    assert_eq!(messages.record(vec![change("m", "u1", State::Read, NOW)]).await.unwrap(), [key("m")]);
+    let foreign = MessageKey { app: AppId::parse("other").unwrap(), id: id("m") };
+    assert!(!messages.recall(foreign, NOW).await.unwrap());
+    assert_eq!(recalled(&*messages, &["n", "m", "x", "m"]).await, [false, true, false, true]);
+    let many: Vec<String> = (0..600).map(|n| if n % 2 == 0 { "m".into() } else { format!("x{n}") }).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    let answer = recalled(&*messages, &many).await;
+    assert!(answer.len() == 600 && answer.iter().enumerate().all(|(n, is)| *is == (n % 2 == 0)));
+}
+
+async fn a_message_taken_back_before_anything_is_known_of_it_is_still_only_accepted(backend: Backend) {
+    let messages = messages(&backend);
+    accept(&*messages, "m", NOW).await;
+    assert!(messages.recall(key("m"), NOW + 1).await.unwrap());
+    let before = view(&*messages, "m").await;
+    assert_eq!((summary(&before), before.recipients.len()), (vec![(State::Accepted, 1)], 0));
+    assert_eq!(before.recalled_ms, Some(NOW + 1));
+    messages.record(vec![change("m", "u1", State::Recalled, NOW + 2)]).await.unwrap();
+    let after = view(&*messages, "m").await;
+    assert_eq!((summary(&after), after.recalled_ms), (vec![(State::Recalled, 1)], Some(NOW + 1)));
+}
+
+async fn an_id_that_is_free_again_is_not_taken_back(backend: Backend) {
+    let bounds = MessageBounds { idempotency_ms: 1_000, ..MessageBounds::default() };
+    let messages = backend.messages(bounds);
+    accept(&*messages, "m", NOW).await;
+    assert!(messages.recall(key("m"), NOW + 1).await.unwrap());
+    accept(&*messages, "m", NOW + 2).await;
+    assert_eq!(recalled(&*messages, &["m"]).await, [true], "the same request again");
+    accept(&*messages, "m", NOW + 1_000).await;
+    assert_eq!(recalled(&*messages, &["m"]).await, [false]);
 }
 
 async fn states_are_counted_and_remembered(backend: Backend) {

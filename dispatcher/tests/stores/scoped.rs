@@ -7,8 +7,8 @@ use std::{
 
 use pushgate_dispatcher::{
     seams::{
-        BoxFuture, Count, Mark, MarkQuery, MessageStore, MessageView, Reservation, StateChange, StoreError, StreamOp,
-        StreamOutcome, StreamPage, Streams, UserKey,
+        BoxFuture, Count, Mark, MarkQuery, MessageKey, MessageStore, MessageView, Reservation, StateChange, StoreError,
+        StreamOp, StreamOutcome, StreamPage, Streams, UserKey,
     },
     seen::SeenRuns,
 };
@@ -79,9 +79,20 @@ impl<T: Streams> Streams for Scoped<T> {
 }
 
 impl<T: MessageStore> MessageStore for Scoped<T> {
-    fn record(&self, changes: Vec<StateChange>) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn record(&self, changes: Vec<StateChange>) -> BoxFuture<'_, Result<Vec<MessageKey>, StoreError>> {
         let scope = |change: StateChange| StateChange { app: self.app(&change.app), ..change };
-        self.inner.record(changes.into_iter().map(scope).collect())
+        let recalled = self.inner.record(changes.into_iter().map(scope).collect());
+        let bare = |m: MessageKey| MessageKey { app: AppId::parse(&m.app.as_str()[self.scope.len()..]).unwrap(), ..m };
+        Box::pin(async move { Ok(recalled.await?.into_iter().map(bare).collect()) })
+    }
+
+    fn recall(&self, message: MessageKey, now_ms: u64) -> BoxFuture<'_, Result<bool, StoreError>> {
+        self.inner.recall(MessageKey { app: self.app(&message.app), ..message }, now_ms)
+    }
+
+    fn recalled(&self, messages: Vec<MessageKey>) -> BoxFuture<'_, Result<Vec<bool>, StoreError>> {
+        let scope = |message: MessageKey| MessageKey { app: self.app(&message.app), ..message };
+        self.inner.recalled(messages.into_iter().map(scope).collect())
     }
 
     fn count(&self, counts: Vec<Count>) -> BoxFuture<'_, Result<(), StoreError>> {

@@ -46,6 +46,8 @@ pub struct GatewayLimits {
     /// Connections per second of one address, counted like `connections_per_ip_max`, after a burst of a second's worth; more
     /// are closed at once. Default 0: as many as come.
     pub handshakes_per_ip_per_s: u32,
+    /// Sessions of one user at a time, 1 to 65536; one more closes the oldest with 4502. Default 256.
+    pub sessions_per_user_max: u32,
     /// Messages and control frames per second that one session may send after its burst, 1 to 10000; a session that sends
     /// more is closed with 4029. An acknowledgement of something is not counted; each id of a receipt counts a tenth. Default 50.
     pub client_messages_per_s: u32,
@@ -71,6 +73,7 @@ impl Default for GatewayLimits {
             connections_per_app_max: 0,
             handshakes_per_s: 0,
             handshakes_per_ip_per_s: 0,
+            sessions_per_user_max: limits::SESSIONS_PER_USER_MAX,
             client_messages_per_s: limits::CLIENT_MESSAGES_PER_S,
             client_messages_burst: limits::CLIENT_MESSAGES_BURST,
         }
@@ -92,6 +95,7 @@ impl GatewayLimits {
         within("gateway.limits.write_timeout_ms", self.write_timeout_ms, 5_000, 3_600_000)?;
         within("gateway.limits.handshakes_per_s", self.handshakes_per_s, 0, limits::RATE_PER_S_MAX)?;
         within("gateway.limits.handshakes_per_ip_per_s", self.handshakes_per_ip_per_s, 0, limits::RATE_PER_S_MAX)?;
+        within("gateway.limits.sessions_per_user_max", self.sessions_per_user_max, 1, 65_536)?;
         within("gateway.limits.client_messages_per_s", self.client_messages_per_s, 1, 10_000)?;
         let burst_max = limits::CLIENT_MESSAGES_BURST_MAX;
         within("gateway.limits.client_messages_burst", self.client_messages_burst, 1, burst_max)?;

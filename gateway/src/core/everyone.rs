@@ -18,7 +18,6 @@ use std::{
 use pushgate_protocol::{
     link::{All, Lane, OutboxPolicy},
     platform::Platform,
-    wire::ServerFrame,
 };
 
 use super::{
@@ -31,7 +30,10 @@ use super::{
 };
 use crate::{
     crowd::Outgoing,
-    limits::{ALL_BYTES_PER_TURN, ALL_PUSHES_PER_TURN, ALL_QUEUE_BYTES_MAX, ALL_VISITS_PER_TURN, ALL_WALK_RECORDS_MAX},
+    limits::{
+        ALL_BYTES_PER_TURN, ALL_PUSHES_PER_TURN, ALL_QUEUE_BYTES_MAX, ALL_VISITS_PER_TURN, ALL_WALK_RECORDS_MAX,
+        RECALL_WALKS_MAX,
+    },
 };
 
 /// What waits to be carried to everyone.
@@ -39,6 +41,8 @@ use crate::{
 pub(super) struct Everyone {
     queue: VecDeque<Record>,
     bytes: usize,
+    /// Recalls in the queue.
+    recalls: usize,
     /// How many of the first records the walk under way carries; 0: none is under way.
     carried: usize,
     /// The user the walk comes to next.
@@ -51,13 +55,19 @@ struct Record {
     lane: Lane,
     /// Owed to the lane as credit.
     frame_bytes: usize,
+    /// How much of it was paid back.
+    paid: usize,
     app: Box<str>,
     what: What,
 }
 
 enum What {
     Push(Box<Post>),
-    Recall(Box<str>),
+    Recall {
+        id: Box<str>,
+        /// Every session is told; else only those that hold it.
+        tell: bool,
+    },
     /// A push that was taken back before its walk.
     Nothing,
 }
@@ -128,19 +138,27 @@ impl Shard {
         self.queue_for_all(link, all.lane, frame_bytes, all.app, What::Push(Box::new(post)));
     }
 
-    /// Takes a message back from everyone.
-    pub(super) fn recall_all(&mut self, link: LinkId, app: &str, id: &str) {
+    /// Takes a message back from everyone. One that waits or is carried already is not carried twice: what comes of the
+    /// message meanwhile is refused. Past the bound of those that wait, sessions keep what they hold.
+    pub(super) fn recall_all(&mut self, link: LinkId, app: &str, id: &str, tell: bool) {
         for record in self.everyone.queue.iter_mut().filter(|r| *r.app == *app) {
-            if matches!(&record.what, What::Push(post) if *post.pushed.id == *id) {
-                record.what = What::Nothing;
+            match &record.what {
+                What::Push(post) if *post.pushed.id == *id => record.what = What::Nothing,
+                What::Recall { id: other, tell: told } if **other == *id && *told >= tell => return,
+                What::Push(_) | What::Recall { .. } | What::Nothing => {}
             }
         }
-        self.queue_for_all(link, Lane::High, 0, app, What::Recall(id.into()));
+        if self.everyone.recalls >= RECALL_WALKS_MAX {
+            self.metrics.recalls_left_out += 1;
+            return;
+        }
+        self.everyone.recalls += 1;
+        self.queue_for_all(link, Lane::High, 0, app, What::Recall { id: id.into(), tell });
     }
 
     fn queue_for_all(&mut self, link: LinkId, lane: Lane, frame_bytes: usize, app: &str, what: What) {
         self.everyone.bytes += frame_bytes;
-        self.everyone.queue.push_back(Record { link, lane, frame_bytes, app: app.into(), what });
+        self.everyone.queue.push_back(Record { link, lane, frame_bytes, paid: 0, app: app.into(), what });
     }
 
     /// Whether a walk is under way that goes on in the next turn.
@@ -163,12 +181,14 @@ impl Shard {
             if walk.cursor >= self.users.places() {
                 for record in walk.queue.drain(..walk.carried) {
                     walk.bytes -= record.frame_bytes;
-                    self.links.read(record.link, record.lane, record.frame_bytes);
+                    walk.recalls -= usize::from(matches!(record.what, What::Recall { .. }));
+                    self.links.read(record.link, record.lane, record.frame_bytes - record.paid);
                 }
                 walk.carried = 0;
                 continue;
             }
-            budget.visits -= 1;
+            // Each record looks at each user.
+            budget.visits = budget.visits.saturating_sub(walk.carried as u32);
             if self.users.user(walk.cursor).is_some() {
                 for record in walk.queue.iter_mut().take(walk.carried) {
                     self.visit(now, walk.cursor, record, &mut budget, out);
@@ -176,7 +196,21 @@ impl Shard {
             }
             walk.cursor += 1;
         }
+        self.pay_back(&mut walk);
         self.everyone = walk;
+    }
+
+    /// Gives back credit of the walk under way by how far it has come: to a dispatcher, a link that gives none back for long has
+    /// stalled.
+    fn pay_back(&mut self, walk: &mut Everyone) {
+        let (cursor, places) = (u64::from(walk.cursor), u64::from(self.users.places().max(1)));
+        for record in walk.queue.iter_mut().take(walk.carried) {
+            let due = (record.frame_bytes as u64 * cursor / places) as usize;
+            if due > record.paid {
+                self.links.read(record.link, record.lane, due - record.paid);
+                record.paid = due;
+            }
+        }
     }
 
     /// Brings one record to one user.
@@ -197,9 +231,9 @@ impl Shard {
                 }
                 (post, position)
             }
-            What::Recall(id) => {
-                budget.push(id.len());
-                return self.recall_from(now, user, id, out);
+            What::Recall { id, tell } => {
+                let told = self.recall_from(now, user, id, *tell, out);
+                return (0..told).for_each(|_| budget.push(id.len()));
             }
             What::Nothing => return,
         };
@@ -245,19 +279,6 @@ impl Shard {
             self.start_replay(user, None);
         } else {
             full.iter().for_each(|&slot| self.leave_out(now, slot, out));
-        }
-    }
-
-    /// A message is taken back from one user: what of it was not acknowledged is forgotten, and its sessions are told.
-    pub(super) fn recall_from(&mut self, now: Now, user: u32, id: &str, out: &mut dyn Outgoing) {
-        let slots: Vec<u32> = self.slots_of(user).collect();
-        for slot in slots {
-            let outbox = self.slots.session_mut(slot).and_then(|s| s.outbox.as_deref_mut());
-            for pushed in outbox.map(|o| o.recall(id)).unwrap_or_default() {
-                self.take_back(pushed);
-            }
-            self.drain(now, slot, out);
-            self.say(slot, &ServerFrame::Recall { id }, out);
         }
     }
 }

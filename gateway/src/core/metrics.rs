@@ -69,6 +69,8 @@ pub struct ShardMetrics {
     pub token_closes: u64,
     /// Sessions closed with 4501.
     pub revoked_closes: u64,
+    /// Sessions closed with 4502.
+    pub crowded_closes: u64,
     /// Clients that broke the framing or the dialect.
     pub bad_clients: u64,
     /// Pushes to everyone that links brought.
@@ -77,6 +79,10 @@ pub struct ShardMetrics {
     pub collapsed: u64,
     /// Messages taken back.
     pub recalls: u64,
+    /// Of these, forgotten early as there were more than are remembered.
+    pub recalls_forgotten: u64,
+    /// Of these, not brought to the sessions that hold the message as too many waited.
+    pub recalls_left_out: u64,
     /// Messages of which clients said what their user did with them.
     pub receipts: u64,
     /// Times that a session was not received from for the rest of a tick.

@@ -43,6 +43,7 @@ mod push;
 mod recalled;
 mod recheck;
 mod replay;
+mod returns;
 mod settings;
 mod shard;
 mod slots;

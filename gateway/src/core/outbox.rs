@@ -41,6 +41,11 @@ pub(super) struct Pushed {
 }
 
 impl Pushed {
+    /// Whether it is for all users: such a push and one for this user alone do not replace each other.
+    fn is_for_everyone(&self) -> bool {
+        self.shared || self.place.is_some()
+    }
+
     /// Whether this is the delivery of message `id` to `device`.
     fn is(&self, id: &str, device: Option<&str>, to_session: bool) -> bool {
         *self.id == *id && self.device.as_deref() == device && self.to_session == to_session
@@ -247,6 +252,7 @@ impl Outbox {
                 && p.collapse.as_deref() == Some(key)
                 && p.device == newer.device
                 && p.to_session == newer.to_session
+                && p.is_for_everyone() == newer.is_for_everyone()
         };
         let at = self.waiting.iter().position(|w| matches!(w, Waiting::Push { pushed, .. } if replaced(pushed)))?;
         self.leave_out(at)

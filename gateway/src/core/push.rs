@@ -252,9 +252,8 @@ impl Shard {
     fn drop_one(&mut self, slot: u32, pushed: Rc<Pushed>) {
         if pushed.shared {
             self.metrics.outbox_drops += 1;
-            // It stays in the app's stream, from which the user gets it when there is room again.
-            if let Some(user) = self.slots.session(slot).map(|s| s.user).filter(|_| pushed.place.is_some()) {
-                self.must_replay(user);
+            if let Some(user) = self.slots.session(slot).map(|s| s.user) {
+                self.leave_to_stream(user, &pushed);
             }
             return;
         }

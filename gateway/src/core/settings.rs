@@ -95,6 +95,8 @@ pub struct ShardSettings {
     pub write_timeout_ms: u64,
     /// Longest message taken from a client, bytes.
     pub client_message_bytes_max: usize,
+    /// Sessions of one user; one more ends the oldest.
+    pub sessions_per_user_max: u32,
     /// Messages and control frames per second that one session may send.
     pub client_messages_per_s: u32,
     /// How many of them at once, at most `limits::CLIENT_MESSAGES_BURST_MAX`.
@@ -133,6 +135,7 @@ impl ShardSettings {
             unacked_max: limits::UNACKED_MAX,
             write_timeout_ms: limits::WRITE_TIMEOUT_MS,
             client_message_bytes_max: limits::CLIENT_MESSAGE_BYTES_MAX,
+            sessions_per_user_max: limits::SESSIONS_PER_USER_MAX,
             client_messages_per_s: limits::CLIENT_MESSAGES_PER_S,
             client_messages_burst: limits::CLIENT_MESSAGES_BURST,
             left: Box::new(|_, _| ()),

@@ -1,6 +1,6 @@
 //! The shard: how sessions begin and end.
 
-use std::{collections::VecDeque, rc::Rc};
+use std::collections::VecDeque;
 
 use pushgate_protocol::{
     close::CloseCode,
@@ -18,12 +18,11 @@ use super::{
     everyone::Everyone,
     inbound::Inbound,
     links::Links,
-    outbox::Pushed,
     provenance::Provenances,
     recalled::Recalled,
     replay::Sweep,
     slots::{Entry, NO_SLOT, Session, Slots, whole_seconds},
-    users::{User, Users},
+    users::Users,
 };
 use crate::crowd::{ConnId, Gone, Outgoing};
 
@@ -85,6 +84,7 @@ impl Shard {
         self.forget(now, conn.slot, out);
         let resumed = open.resume.is_some_and(|(id, seq)| self.resume(now, &open, id, seq, out));
         let hash = self.users.hash(open.app.as_str(), open.user.as_str());
+        self.make_room(now, hash, &open, out);
         let user = self.users.find_or_add(hash, open.app, open.user);
         self.sessions_opened += 1;
         let opened = (self.sessions_opened % OPENED_WRAP) as u32;
@@ -145,6 +145,21 @@ impl Shard {
         true
     }
 
+    /// A user with as many sessions as may be loses the oldest: it may be one that nobody is at the end of any more, and who is
+    /// new is somebody.
+    fn make_room(&mut self, now: Now, hash: u64, open: &SessionOpen, out: &mut dyn Outgoing) {
+        let (mut count, mut oldest) = (0, None);
+        let user = self.users.find(hash, open.app.as_str(), open.user.as_str());
+        for slot in user.into_iter().flat_map(|user| self.slots_of(user)) {
+            (count, oldest) = (count + 1, Some(slot));
+        }
+        if let Some(oldest) = oldest.filter(|_| count >= self.settings.sessions_per_user_max) {
+            self.metrics.crowded_closes += 1;
+            let why = "newer sessions of the user took its place";
+            self.end(now, oldest, Some((CloseCode::CROWDED_OUT, why)), out);
+        }
+    }
+
     fn say_hello(&mut self, now: Now, slot: u32, session: SessionId, resumed: bool, out: &mut dyn Outgoing) {
         let Some((user, expires_ms)) =
             self.slots.session(slot).and_then(|s| Some((self.users.user(s.user)?.id.clone(), s.expires_ms())))
@@ -193,10 +208,10 @@ impl Shard {
             ToGateway::All(all) => self.push_all(link, &all, frame_bytes),
             ToGateway::Recall { app, user, tell, id } => {
                 self.metrics.recalls += 1;
-                self.recalled.note(now.mono_ms, app, id);
+                let forgot = self.recalled.note(now.mono_ms, app, id);
+                self.metrics.recalls_forgotten += u64::from(forgot);
                 match user {
-                    _ if !tell => {}
-                    None => self.recall_all(link, app, id),
+                    None => self.recall_all(link, app, id, tell),
                     Some(user) => self.recall(now, (app, user), id, out),
                 }
             }
@@ -326,41 +341,6 @@ impl Shard {
             self.stop_replay(session.user);
             self.users.remove(session.user);
             self.metrics.users = self.users.len() as u64;
-        }
-    }
-
-    /// Answers `Returned` for a push that a session gives back, unless another still holds it or it has ended.
-    fn give_back(&mut self, user: u32, pushed: Rc<Pushed>, session: SessionId, seq: u64) {
-        if pushed.shared || Rc::strong_count(&pushed) > 1 || pushed.settled.replace(true) {
-            return;
-        }
-        let (link, reference) = pushed.origin.get();
-        if !pushed.ack {
-            self.metrics.offline += 1;
-            self.links.send(link, &ToDispatcher::Offline { reference });
-            return;
-        }
-        self.metrics.returned += 1;
-        let Some(User { app, id, .. }) = self.users.user(user) else {
-            return;
-        };
-        let stands = self.links.is_up(link);
-        let frame = ToDispatcher::Returned {
-            reference: stands.then_some(reference),
-            app: app.as_str(),
-            user: id,
-            id: &pushed.id,
-            target_device: pushed.device.as_deref(),
-            session,
-            seq,
-        };
-        if stands {
-            self.links.send(link, &frame);
-        } else if !pushed.to_session
-            && !pushed.place.is_some()
-            && !self.links.send_any(self.users.hash_of(user), &frame)
-        {
-            self.metrics.unparked += 1;
         }
     }
 

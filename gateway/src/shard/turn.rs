@@ -292,6 +292,7 @@ fn settings(desk: &Desk) -> ShardSettings {
         outbox_bytes_max: limits.outbox_bytes_max as usize,
         unacked_max: limits.unacked_max as usize,
         write_timeout_ms: u64::from(limits.write_timeout_ms),
+        sessions_per_user_max: limits.sessions_per_user_max,
         client_messages_per_s: limits.client_messages_per_s,
         client_messages_burst: limits.client_messages_burst,
         left: left(desk),

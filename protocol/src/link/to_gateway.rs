@@ -14,13 +14,13 @@ pub enum ToGateway<'a> {
     Push(Push<'a>),
     /// Deliver this to everyone.
     All(All<'a>),
-    /// The sender takes a message back: pushes of it are not sent any more.
+    /// The sender takes a message back: what sessions hold of it is forgotten, and pushes of it are not sent any more.
     Recall {
         /// The app.
         app: &'a str,
-        /// The user; `None`: every user of the app.
+        /// The user, or the id of a session; `None`: every user of the app.
         user: Option<&'a str>,
-        /// Whether sessions are told and what they hold is forgotten; else only pushes that come later are meant.
+        /// Whether all these sessions are told; else those that hold it unacknowledged.
         tell: bool,
         /// The message id.
         id: &'a str,

@@ -12,8 +12,8 @@ use pushgate_protocol::{
 };
 
 use crate::seams::{
-    BoxFuture, Count, DeadRecord, Intake, MessageStore, MessageView, NewRecord, Recalls, RecipientView, Reservation,
-    ResultSink, StateChange, StateEntry, StoreError,
+    BoxFuture, Count, DeadRecord, Intake, MessageKey, MessageStore, MessageView, NewRecord, Recalls, RecipientView,
+    Reservation, ResultSink, StateChange, StateEntry, StoreError,
 };
 
 /// What fails.
@@ -31,6 +31,8 @@ pub(super) enum Outage {
 /// What a recall did, in its order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Did {
+    /// The message was noted as taken back.
+    Noted,
     /// Workers were told of this many recipients.
     Told(usize),
     /// A result: who, the state, and whether it repeats something of the message.
@@ -137,7 +139,8 @@ impl Intake for Memory {
 }
 
 impl Recalls for Memory {
-    fn recall(&self, _: AppId, _: MessageId, recipients: Vec<Recipient>) -> BoxFuture<'_, ()> {
+    fn recall(&self, _: MessageKey, recipients: Vec<Recipient>, holders: bool) -> BoxFuture<'_, ()> {
+        assert!(holders, "whoever holds it is told");
         self.lock().did.push(Did::Told(recipients.len()));
         Box::pin(async {})
     }
@@ -157,10 +160,23 @@ impl ResultSink for Memory {
 }
 
 impl MessageStore for Memory {
-    fn record(&self, changes: Vec<StateChange>) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn record(&self, changes: Vec<StateChange>) -> BoxFuture<'_, Result<Vec<MessageKey>, StoreError>> {
         self.answer(Outage::Reserve, |inner| {
             inner.did.extend(changes.into_iter().map(|c| Did::Recorded(c.recipient.user.to_string(), c.state)));
+            Vec::new()
         })
+    }
+
+    fn recall(&self, message: MessageKey, _: u64) -> BoxFuture<'_, Result<bool, StoreError>> {
+        self.answer(Outage::Reserve, |inner| {
+            let known = inner.reserved.contains_key(&(message.app, message.id));
+            inner.did.extend(known.then_some(Did::Noted));
+            known
+        })
+    }
+
+    fn recalled(&self, _: Vec<MessageKey>) -> BoxFuture<'_, Result<Vec<bool>, StoreError>> {
+        unreachable!("REST takes back and does not ask")
     }
 
     fn count(&self, _: Vec<Count>) -> BoxFuture<'_, Result<(), StoreError>> {
@@ -180,6 +196,7 @@ impl MessageStore for Memory {
                 summary: [(State::Delivered, 1)].into(),
                 recipients: inner.recipients(limit),
                 next: inner.shown.is_none().then_some(page + limit as u64),
+                recalled_ms: None,
             })
         })
     }

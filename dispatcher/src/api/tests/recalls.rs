@@ -80,7 +80,7 @@ async fn what_is_stored_is_taken_out_told_of_published_and_recorded() {
     let [alice, bob, carol] = ["alice", "bob", "carol"].map(recalled);
     assert_eq!(
         api.memory.did(),
-        [Did::Told(3), published("alice", true), published("carol", false), alice, bob, carol],
+        [Did::Noted, Did::Told(3), published("alice", true), published("carol", false), alice, bob, carol],
         "what ended elsewhere is no result once more"
     );
     assert_eq!(mark(&api, "alice").await, Some(Mark::Ended));
@@ -92,12 +92,23 @@ async fn what_is_stored_is_taken_out_told_of_published_and_recorded() {
 }
 
 #[tokio::test]
-async fn of_a_message_that_nobody_is_known_to_have_the_copy_for_everyone_is_marked_and_shards_are_told() {
+async fn a_message_that_nobody_is_known_to_have_is_noted_and_shards_are_told() {
     let api = sent().await;
     api.memory.show(&[]);
     assert_eq!(delete(&api, "m1").await.status, 202);
-    assert_eq!(api.memory.did(), [Did::Told(0), Did::Recorded(UserId::EVERYONE.into(), State::Recalled)]);
-    assert_eq!(mark(&api, UserId::EVERYONE).await, Some(Mark::Ended));
+    assert_eq!(api.memory.did(), [Did::Noted, Did::Told(0)], "and nobody becomes a recipient by that");
+}
+
+#[tokio::test]
+async fn who_acknowledged_it_meanwhile_has_it() {
+    let api = sent().await;
+    let settle = StreamOp::Settle { user: user("alice"), key: key(), mark: Mark::Delivered };
+    api.streams.apply(vec![settle], NOW_MS).await.unwrap();
+    api.memory.show(&[("alice", State::Stored)]);
+    assert_eq!(delete(&api, "m1").await.status, 202);
+    let delivered = Did::Published("alice".into(), State::Delivered, false);
+    let recorded = Did::Recorded("alice".into(), State::Delivered);
+    assert_eq!(api.memory.did(), [Did::Noted, Did::Told(1), delivered, recorded]);
 }
 
 #[tokio::test]
@@ -122,9 +133,9 @@ async fn a_recall_that_is_not_whole_is_not_answered_as_done() {
     api.memory.show(&[("alice", State::Stored)]);
     api.memory.fail(Outage::Append);
     assert_eq!(delete(&api, "m1").await.problem(), (503, "unavailable", None));
-    assert_eq!(api.memory.did(), [Did::Told(1)]);
+    assert_eq!(api.memory.did(), [Did::Noted, Did::Told(1)]);
     assert_eq!(mark(&api, "alice").await, Some(Mark::Ended), "it is not sent any more");
     api.memory.fail(Outage::None);
     assert_eq!(delete(&api, "m1").await.status, 202);
-    assert_eq!(api.memory.did().len(), 3);
+    assert_eq!(api.memory.did().len(), 4);
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use pushgate_protocol::{
     ids::{AppId, MessageId, UserId},
-    link::{All, Lane, Place, ToGateway},
+    link::{All, Place, ToGateway},
     result::State,
 };
 
@@ -40,10 +40,26 @@ impl Worker {
         let app = delivery.user.app.clone();
         let (push, token, attempt) = delivery.into_stored();
         self.send_to_all(&app, &push, Place::NONE, false);
-        let subject = Subject::of_stored(&push, &UserKey::everyone(app.clone()), attempt);
-        let (key, held) = (push.key, Some((token, push.tail.len())));
-        let op = StreamOp::Settle { user: UserKey::everyone(app), key, mark: Mark::Ended };
-        self.ops.push(op, Purpose::Finish { subject, held, outcome: Outcome::of(State::Sent) });
+        self.note_sent(&UserKey::everyone(app), &push, (token, attempt), State::Sent);
+    }
+
+    /// It was sent to every shard with a link: a repetition of its record is not. What is under way on a link that ends is made
+    /// up for by a replay, in this run and any other.
+    fn note_sent(&mut self, everyone: &UserKey, push: &StoredPush, held: (Token, u32), state: State) {
+        let (token, attempt) = held;
+        let subject = Subject::of_stored(push, everyone, attempt);
+        let key = DeliveryKey::of_sending(push.id.as_str(), CHANNEL);
+        let op = StreamOp::Settle { user: everyone.clone(), key, mark: Mark::Ended };
+        let held = Some((token, push.tail.len()));
+        self.ops.push(op, Purpose::Finish { subject, held, outcome: Outcome::of(state) });
+    }
+
+    /// The mark said that it was sent: its state is published again.
+    pub(super) fn finish_sent(&mut self, delivery: Delivery) {
+        let state = if delivery.ack { State::Stored } else { State::Sent };
+        let bytes = delivery.bytes();
+        let finished = delivery.subject().finish(Some(delivery.token), Outcome::of(state), self.now_ms);
+        self.finish(finished, bytes);
     }
 
     /// The one copy is stored, or was before: every shard gets the message, and its record settles.
@@ -57,6 +73,7 @@ impl Worker {
                 }
                 if self.now_ms < push.expires_ms {
                     self.send_to_all(&user.app, push, place, true);
+                    return self.note_sent(user, push, held, State::Stored);
                 }
                 Outcome::of(State::Stored)
             }
@@ -120,32 +137,5 @@ impl Worker {
         let (state, time_ms) = (State::Delivered, self.now_ms);
         let counts = std::mem::take(&mut self.counts.had).into_iter();
         counts.map(|((app, message), recipients)| Count { app, message, state, recipients, time_ms }).collect()
-    }
-
-    /// A message is taken back from a user, or from everyone: what is stored of it goes, and shards are told. A delivery
-    /// of it that comes later ends as a repetition.
-    pub fn recall(&mut self, now_ms: u64, user: UserKey, key: DeliveryKey, id: &MessageId) {
-        self.at(now_ms);
-        self.replay_settles(&user, key);
-        let (app, id) = (user.app.as_str(), id.as_str());
-        if user.user.is_everyone() {
-            for link in self.links.every() {
-                self.links.send(link, Lane::High, &ToGateway::Recall { app, user: None, tell: true, id });
-            }
-        } else if let Some(route) = self.links.of_user(&self.routing, &user) {
-            let frame = ToGateway::Recall { app, user: Some(user.user.as_str()), tell: true, id };
-            self.links.send(route.link, Lane::High, &frame);
-        }
-        let op = StreamOp::Settle { user, key, mark: Mark::Ended };
-        self.ops.push(op, Purpose::FinishEntry(Outcome::of(State::Recalled)));
-    }
-
-    /// A message of which no delivery is known yet is taken back: shards refuse what comes of it soon.
-    pub fn recall_early(&mut self, now_ms: u64, app: &AppId, id: &MessageId) {
-        self.at(now_ms);
-        let frame = ToGateway::Recall { app: app.as_str(), user: None, tell: false, id: id.as_str() };
-        for link in self.links.every() {
-            self.links.send(link, Lane::High, &frame);
-        }
     }
 }

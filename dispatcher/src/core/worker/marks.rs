@@ -1,12 +1,33 @@
-//! Deliveries that wait for their marks: asked a batch at a time, answered in order within a lane. Higher lanes go first, but
+//! Deliveries that wait for what is known of their past, which is their marks and whether their message was taken back: asked a batch at a time, answered in order within a lane. Higher lanes go first, but
 //! each lower one has a share of every batch.
 
 use std::collections::VecDeque;
 
 use pushgate_protocol::link::Lane;
 
-use super::{Delivery, backoff::Backoff};
-use crate::{limits::MARKS_BATCH_MAX, seams::MarkQuery};
+use super::{CHANNEL, Delivery, backoff::Backoff};
+use crate::{
+    limits::MARKS_BATCH_MAX,
+    seams::{DeliveryKey, Mark, MarkQuery, MessageKey},
+};
+
+/// What is asked of the past of some deliveries.
+#[derive(Debug, Clone, Default)]
+pub struct PastQuery {
+    /// A mark of each delivery.
+    pub marks: Vec<MarkQuery>,
+    /// Their messages, each once where they follow one another.
+    pub messages: Vec<MessageKey>,
+}
+
+/// The answer to a [`PastQuery`].
+#[derive(Debug, Clone, Default)]
+pub struct Past {
+    /// The marks, in the order asked.
+    pub marks: Vec<Option<Mark>>,
+    /// Whether the messages were taken back, in the order asked.
+    pub recalled: Vec<bool>,
+}
 
 /// The part of a batch that each lane below may claim.
 const SHARE: usize = 8;
@@ -17,6 +38,8 @@ pub(super) struct Marks {
     waiting: [VecDeque<Delivery>; 3],
     /// How many of the first of each lane are being asked for.
     asked: [usize; 3],
+    /// How many messages are.
+    messages: usize,
     /// How many are to be asked for one by one, because they were refused together.
     alone: usize,
     backoff: Backoff,
@@ -34,7 +57,7 @@ impl Marks {
         self.waiting[lane as usize].len()
     }
 
-    pub(super) fn take(&mut self, now_ms: u64) -> Option<Vec<MarkQuery>> {
+    pub(super) fn take(&mut self, now_ms: u64) -> Option<PastQuery> {
         if self.asked != [0; 3] || self.is_empty() || !self.backoff.ready(now_ms) {
             return None;
         }
@@ -45,20 +68,43 @@ impl Marks {
             self.asked[lane] = self.waiting[lane].len().min(room - below);
             room -= self.asked[lane];
         }
-        let query = |d: &Delivery| MarkQuery { user: d.user.clone(), key: d.key };
-        let lanes = self.waiting.iter().zip(self.asked);
-        Some(lanes.flat_map(|(waiting, asked)| waiting.iter().take(asked)).map(query).collect())
+        let mut query = PastQuery::default();
+        for delivery in self.waiting.iter().zip(self.asked).flat_map(|(waiting, asked)| waiting.iter().take(asked)) {
+            query.marks.push(MarkQuery { user: delivery.user.clone(), key: mark_of(delivery) });
+            if !query.messages.last().is_some_and(|m| is_of(delivery, m)) {
+                query.messages.push(MessageKey { app: delivery.user.app.clone(), id: delivery.id.clone() });
+            }
+        }
+        self.messages = query.messages.len();
+        Some(query)
     }
 
-    /// The answer came: hands out the deliveries it is for. `None` if it is not for what was asked.
-    pub(super) fn answered(&mut self, answers: usize) -> Option<Vec<Delivery>> {
-        if answers != self.asked.iter().sum::<usize>() {
+    /// The answer came: hands out the deliveries it is for, each with its mark and whether it was taken back. `None` if it is
+    /// not for what was asked.
+    pub(super) fn answered(&mut self, past: Past) -> Option<Vec<(Delivery, Option<Mark>, bool)>> {
+        let Past { marks, recalled } = past;
+        if marks.len() != self.asked.iter().sum::<usize>() || recalled.len() != self.messages {
             return None;
         }
+        let deliveries = self.hand_out(marks.len());
+        let mut message: Option<MessageKey> = None;
+        let mut next = recalled.into_iter();
+        let mut taken_back = false;
+        let with_past = |(delivery, mark): (Delivery, Option<Mark>)| {
+            if !message.as_ref().is_some_and(|m| is_of(&delivery, m)) {
+                message = Some(MessageKey { app: delivery.user.app.clone(), id: delivery.id.clone() });
+                taken_back = next.next().unwrap_or(false);
+            }
+            (delivery, mark, taken_back)
+        };
+        Some(deliveries.into_iter().zip(marks).map(with_past).collect())
+    }
+
+    fn hand_out(&mut self, answers: usize) -> Vec<Delivery> {
         self.backoff.reset();
         self.alone = self.alone.saturating_sub(answers);
         let asked = std::mem::take(&mut self.asked);
-        Some(self.waiting.iter_mut().zip(asked).flat_map(|(waiting, asked)| waiting.drain(..asked)).collect())
+        self.waiting.iter_mut().zip(asked).flat_map(|(waiting, asked)| waiting.drain(..asked)).collect()
     }
 
     pub(super) fn failed(&mut self, now_ms: u64) {
@@ -70,7 +116,7 @@ impl Marks {
     pub(super) fn refused(&mut self) -> Option<Vec<Delivery>> {
         let asked = self.asked.iter().sum();
         if asked == 1 {
-            return self.answered(1);
+            return Some(self.hand_out(1));
         }
         self.alone = self.alone.max(asked);
         self.asked = [0; 3];
@@ -85,4 +131,16 @@ impl Marks {
     fn is_empty(&self) -> bool {
         self.waiting.iter().all(VecDeque::is_empty)
     }
+}
+
+/// The mark that says what became of a delivery. A message to everyone is stored before it is sent, so another says that it was.
+fn mark_of(delivery: &Delivery) -> DeliveryKey {
+    match delivery.user.user.is_everyone() {
+        true => DeliveryKey::of_sending(delivery.id.as_str(), CHANNEL),
+        false => delivery.key,
+    }
+}
+
+fn is_of(delivery: &Delivery, message: &MessageKey) -> bool {
+    delivery.id == message.id && delivery.user.app == message.app
 }

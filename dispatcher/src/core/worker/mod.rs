@@ -1,7 +1,7 @@
 //! The pipeline worker: everything that concerns a user happens on one worker, in order.
 //!
 //! A state machine without I/O. A driver feeds it deliveries, links, frames, answers of stores and the time; after each it
-//! takes what the worker wants done: [`Worker::take_marks`], [`Worker::take_ops`], [`Worker::take_reads`],
+//! takes what the worker wants done: [`Worker::take_past`], [`Worker::take_ops`], [`Worker::take_reads`],
 //! [`Worker::take_frames`], [`Worker::take_finished`]. Of marks and ops at most one request is under way.
 //!
 //! Invariants:
@@ -23,6 +23,7 @@ mod links;
 mod marks;
 mod ops;
 mod push;
+mod recalls;
 mod receipts;
 mod replay;
 mod settle;
@@ -33,15 +34,18 @@ mod tests;
 
 use std::sync::Arc;
 
-use pushgate_protocol::{link::Lane, ring::Routing};
+use pushgate_protocol::{link::Lane, result::State, ring::Routing};
 
+use self::{
+    delivery::Outcome, inflight::InFlight, links::Links, marks::Marks, ops::Ops, replay::Replays, users::Users,
+};
 pub use self::{
     delivery::{CHANNEL, Delivery, DeliveryTarget, Finished, Token},
     links::{Frames, LinkId, LinkInfo},
+    marks::{Past, PastQuery},
     replay::{ReadId, ReadRequest},
 };
-use self::{inflight::InFlight, links::Links, marks::Marks, ops::Ops, replay::Replays, users::Users};
-use crate::seams::{Mark, MarkQuery, StoreError, StreamOp, UserKey};
+use crate::seams::{StoreError, StreamOp, UserKey};
 
 /// What a worker is told at start.
 #[derive(Debug, Clone, Copy)]
@@ -82,6 +86,7 @@ pub struct Worker {
     replays: Replays,
     finished: Vec<Finished>,
     counts: everyone::Counts,
+    recalls: recalls::Retold,
     /// Deliveries taken and not finished, and the bytes of their tails.
     open: usize,
     open_bytes: usize,
@@ -102,6 +107,7 @@ impl Worker {
             replays: Replays::default(),
             finished: Vec::new(),
             counts: everyone::Counts::default(),
+            recalls: recalls::Retold::default(),
             open: 0,
             open_bytes: 0,
         }
@@ -126,6 +132,7 @@ impl Worker {
         self.at(now_ms);
         self.links.up(link, info.clone());
         self.tell_link(link, &info);
+        self.retell_recalls(link);
     }
 
     /// A link is gone: no frame taken for it that was not yet written will be, none of its frames will come any more.
@@ -136,16 +143,16 @@ impl Worker {
         }
     }
 
-    /// The marks to read, if a request is due.
-    pub fn take_marks(&mut self) -> Option<Vec<MarkQuery>> {
+    /// What to read of the past of deliveries, if a request is due.
+    pub fn take_past(&mut self) -> Option<PastQuery> {
         self.marks.take(self.now_ms)
     }
 
-    /// The answer to [`Self::take_marks`]. After an error the same marks are asked again later; after one that stays, one by
-    /// one.
-    pub fn marks(&mut self, now_ms: u64, answer: Result<Vec<Option<Mark>>, StoreError>) {
+    /// The answer to [`Self::take_past`]. After an error the same is asked again later; after one that stays, delivery by
+    /// delivery.
+    pub fn past(&mut self, now_ms: u64, answer: Result<Past, StoreError>) {
         self.at(now_ms);
-        let marks = match answer {
+        let past = match answer {
             // A mark that cannot be read is as good as none: at worst a push is repeated.
             Err(error) if !error.retryable() => {
                 for delivery in self.marks.refused().unwrap_or_default() {
@@ -155,14 +162,14 @@ impl Worker {
             }
             answer => answer.unwrap_or_default(),
         };
-        let Some(deliveries) = self.marks.answered(marks.len()) else {
+        let Some(deliveries) = self.marks.answered(past) else {
             self.marks.failed(self.now_ms);
             return;
         };
-        for (delivery, mark) in deliveries.into_iter().zip(marks) {
+        for (delivery, mark, recalled) in deliveries {
             match mark {
-                // A message to everyone that is stored may not have been sent to every shard.
-                Some(Mark::Stored) if delivery.user.user.is_everyone() => self.push(delivery, 0),
+                _ if recalled => self.end(delivery, Outcome::of(State::Recalled)),
+                Some(_) if delivery.user.user.is_everyone() => self.finish_sent(delivery),
                 Some(mark) => self.finish_marked(delivery, mark),
                 None => self.push(delivery, 0),
             }

@@ -13,9 +13,10 @@ use crate::{
     clock::unix_ms,
     core::worker::{LinkInfo, Token, WorkerSettings},
     decode::Decoder,
-    memory::{Fault, Flaky, MemoryStreams},
+    memory::{Fault, Flaky, MemoryMessages, MemoryStreams},
     pipeline::mailbox::{Mailbox, Mailboxes},
     seams::{Position, Record},
+    states::MessageBounds,
     stored::StreamBounds,
 };
 
@@ -42,6 +43,7 @@ impl Rig {
             index: 0,
             inbox: inboxes.remove(0),
             streams,
+            messages: Arc::new(MemoryMessages::new(MessageBounds::default())),
             finished,
             backlog: Arc::default(),
             open: Arc::default(),

@@ -12,14 +12,17 @@ use pushgate_protocol::{
 
 use super::*;
 use crate::{
-    memory::{Fault, Flaky, MemoryMessages},
+    memory::{Fault, Flaky, MemoryMessages, MemoryStreams},
+    seams::{DeliveryKey, MarkQuery, StoredPush, StreamOp, UserKey},
     states::MessageBounds,
+    stored::StreamBounds,
 };
 
 /// Refuses for good each batch that holds the one it does not like.
 #[derive(Default)]
 struct Picky {
     published: Mutex<Vec<String>>,
+    states: Mutex<Vec<State>>,
     buried: Mutex<Vec<String>>,
 }
 
@@ -35,6 +38,7 @@ impl ResultSink for Picky {
         let answer = refused(&records, |r| r.message.as_str() == "bad");
         if answer.is_ok() {
             self.published.lock().unwrap().extend(records.iter().map(|r| r.message.as_str().to_owned()));
+            self.states.lock().unwrap().extend(records.iter().map(|r| r.state));
         }
         Box::pin(async { answer })
     }
@@ -83,6 +87,27 @@ fn dead(origin: &str, token: u64) -> Finished {
 
 /// Finishes everything; the tokens settled in lane high, and the metrics.
 async fn finish(messages: Arc<dyn MessageStore>, results: Arc<Picky>, all: Vec<Finished>) -> (Vec<u64>, String) {
+    finish_with(messages, Arc::new(MemoryStreams::new(StreamBounds::default())), Arc::default(), results, all).await
+}
+
+/// Notes whom it is told of.
+#[derive(Default)]
+struct Told(Mutex<Vec<(String, bool)>>);
+
+impl Recalls for Told {
+    fn recall(&self, _: MessageKey, recipients: Vec<Recipient>, holders: bool) -> BoxFuture<'_, ()> {
+        self.0.lock().unwrap().extend(recipients.iter().map(|r| (r.user.to_string(), holders)));
+        Box::pin(async {})
+    }
+}
+
+async fn finish_with(
+    messages: Arc<dyn MessageStore>,
+    streams: Arc<dyn Streams>,
+    recalls: Arc<Told>,
+    results: Arc<Picky>,
+    all: Vec<Finished>,
+) -> (Vec<u64>, String) {
     let (finished, ended) = mpsc::unbounded_channel();
     let (high, settled) = std::sync::mpsc::channel();
     let lane = || std::sync::mpsc::channel().0;
@@ -96,6 +121,8 @@ async fn finish(messages: Arc<dyn MessageStore>, results: Arc<Picky>, all: Vec<F
         worker: 0,
         finished: ended,
         messages,
+        streams,
+        recalls,
         results,
         backlog: Arc::clone(&backlog),
         dead_bytes: Arc::clone(&dead_bytes),
@@ -136,4 +163,56 @@ async fn nothing_settles_before_a_store_that_fails_works_again() {
     assert_eq!(settled, [1]);
     assert_eq!(*results.published.lock().unwrap(), ["m1"]);
     assert!(metrics.contains("store_retries_total{operation=\"record message states\"} 4"), "{metrics}");
+}
+
+/// A message is taken back before anybody records that it was stored; stores fail now and then.
+#[tokio::test]
+async fn what_was_stored_of_a_message_taken_back_meanwhile_goes_before_its_record_settles() {
+    let plan = |call: u64| (call % 3 == 1).then_some(if call.is_multiple_of(2) { Fault::Before } else { Fault::After });
+    let store = memory();
+    let (app, id) = (AppId::parse("a").unwrap(), MessageId::parse("m1").unwrap());
+    store.reserve(app.clone(), vec![(id.clone(), [1; 16], Lane::High)], 1).await.unwrap();
+    store.confirm(app.clone(), vec![id.clone()]).await.unwrap();
+    assert!(store.recall(MessageKey { app: app.clone(), id: id.clone() }, 1).await.unwrap());
+    let streams = MemoryStreams::new(StreamBounds::default());
+    let user = UserKey { app: app.clone(), user: UserId::parse("u").unwrap() };
+    let key = DeliveryKey::of_user("m1", "websocket");
+    let Finished::State(mut stored) = state("m1", 1) else { panic!("a state") };
+    stored.record.state = State::Stored;
+    let push = StoredPush {
+        key,
+        id: id.clone(),
+        device: None,
+        lane: Lane::High,
+        policy: pushgate_protocol::link::OutboxPolicy::Close,
+        platforms: 0,
+        expires_ms: u64::MAX,
+        collapse: None,
+        info: stored.record.info.clone().unwrap(),
+        exclude: Vec::new(),
+        returned: None,
+        tail: Bytes::from_static(b"}"),
+    };
+    streams
+        .apply(vec![StreamOp::Append { user: user.clone(), push: Box::new(push), deferred: None }], 1)
+        .await
+        .unwrap();
+    let store = Arc::new(Flaky::new(store, plan));
+    let streams = Arc::new(Flaky::new(streams, plan));
+    let (told, results) = (Arc::new(Told::default()), Arc::new(Picky::default()));
+    let all = vec![Finished::State(stored), state("m2", 2)];
+    let (settled, _) = finish_with(store.clone(), streams.clone(), told.clone(), results.clone(), all).await;
+    assert_eq!(settled, [1, 2]);
+    assert_eq!(*results.states.lock().unwrap(), [State::Stored, State::Delivered, State::Recalled]);
+    assert_eq!(*told.0.lock().unwrap(), [("u".to_owned(), false)]);
+    let mut read = streams.read(user.clone(), 0, 9, 0, 1).await;
+    while read.is_err() {
+        read = streams.read(user.clone(), 0, 9, 0, 1).await;
+    }
+    assert!(read.unwrap().entries.is_empty());
+    let mut marks = streams.marks(vec![MarkQuery { user: user.clone(), key }], 1).await;
+    while marks.is_err() {
+        marks = streams.marks(vec![MarkQuery { user: user.clone(), key }], 1).await;
+    }
+    assert_eq!(marks.unwrap(), [Some(crate::seams::Mark::Ended)]);
 }

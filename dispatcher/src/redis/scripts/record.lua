@@ -1,9 +1,9 @@
 -- States of one message.
 -- KEYS[1]: hash: n = rows, a state's number = its count, i<recipient> = its row, <row>k = recipient, <row>s = history in steps of 9
--- bytes, state first, <row>y = reason.
+-- bytes, state first, <row>y = reason, r = when the message was taken back.
 -- ARGV: keep_ms, rows_max, ends (a character per state), follows (state by state), starts
 -- (a character per state), then per change: recipient, state, step,
--- reason ('1' and the text, or '').
+-- reason ('1' and the text, or ''). Answers whether the message was taken back.
 local message = KEYS[1]
 local rows_max, ends, follows, starts = tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5]
 
@@ -46,4 +46,4 @@ for at = 6, #ARGV, 4 do
   end
 end
 redis.call('PEXPIRE', message, ARGV[1])
-return 1
+return redis.call('HEXISTS', message, 'r')

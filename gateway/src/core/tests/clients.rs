@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use pushgate_protocol::ws::Opcode;
 
-use super::world::{EXPIRES_MS, START_MS, World, masked};
+use super::world::{EXPIRES_MS, START_MS, World, masked, tail, to};
 use crate::core::{EchoOpen, SessionOpen, SessionView};
 
 #[test]
@@ -264,4 +264,25 @@ proptest! {
         let heard = w.heard(0);
         prop_assert_eq!(heard.iter().filter(|h| h.starts_with("close ")).count(), usize::from(closed));
     }
+}
+
+#[test]
+fn a_user_with_as_many_sessions_as_may_be_loses_the_oldest() {
+    let mut w = World::with(|s| s.sessions_per_user_max = 2);
+    let link = w.link(1);
+    w.live(link, 0, "alice");
+    w.push(link, to("alice", 1, "m1", &tail("m1")));
+    w.connect(1, "alice");
+    w.connect(2, "bob");
+    assert!(!w.out.peers[&0].closed);
+    w.told(link);
+    w.connect(3, "alice");
+    assert_eq!(w.heard(0).last().map(String::as_str), Some("close 4502"));
+    assert!(!w.out.peers[&1].closed && !w.out.peers[&2].closed && !w.out.peers[&3].closed);
+    assert!(w.told(link).iter().any(|told| told.starts_with("Returned")), "what it held is given back");
+    assert_eq!(w.shard.metrics().crowded_closes, 1);
+    let mut w = World::with(|s| s.sessions_per_user_max = 1);
+    w.connect(0, "alice");
+    w.connect(1, "alice");
+    assert_eq!(w.shard.sessions_of(w.now, "shop", "alice").len(), 1);
 }

@@ -118,6 +118,82 @@ fn credit_comes_back_when_everyone_was_reached() {
 }
 
 #[test]
+fn credit_comes_back_as_far_as_users_were_reached() {
+    let mut w = World::new();
+    let link = w.link(1);
+    for slot in 0..2 * ALL_PUSHES_PER_TURN {
+        w.live(link, slot, &format!("u{slot}"));
+    }
+    w.shard.link_output(link).unwrap().clear();
+    let large = vec![b'x'; 1_000];
+    w.frame(link, all(1, "m1", &large));
+    let mut given = Vec::new();
+    while w.shard.is_walking() {
+        // Credit is given with each tenth of a second.
+        w.pass(100);
+        let output = std::mem::take(w.shard.link_output(link).unwrap());
+        for frame in super::world::frames(&output) {
+            if let ToDispatcher::Credit { bytes, .. } = frame {
+                given.push(bytes);
+            }
+        }
+    }
+    let mut frame = Vec::new();
+    all(1, "m1", &large).encode(&mut frame);
+    assert!(given.len() > 1, "{given:?}");
+    assert_eq!(given.iter().sum::<u32>() as usize, frame.len());
+}
+
+#[test]
+fn what_a_session_gives_up_comes_to_the_user_s_others_from_the_stream() {
+    let mut w = World::new();
+    let link = w.link(1);
+    w.connect_device(0, "alice", "d1");
+    w.connect_device(1, "alice", "d2");
+    w.finish_replay(link, "alice");
+    w.heard(0);
+    w.heard(1);
+    w.frame(link, all(5, "m1", &tail("m1")));
+    w.tick();
+    w.told(link);
+    w.acks(1, 1);
+    w.told(link);
+    let online = |episode| ToDispatcher::Online { app: "shop", user: "alice", episode, round: 0, resume: None };
+    w.gone(0);
+    assert_eq!(w.told(link), [say(online(2))], "the other may not have had it");
+    replayed(&mut w, link, "alice", (2, 0), 5);
+    w.frame(link, all(6, "m2", &tail("m2")));
+    w.tick();
+    w.connect_device(2, "alice", "d3");
+    replayed(&mut w, link, "alice", (3, 0), 6);
+    w.told(link);
+    let from_stream = Push { replay: true, place: at(6), ..to("alice", 7, "m2", b"}") };
+    w.push(link, from_stream);
+    w.gone(2);
+    assert_eq!(w.told(link).len(), 1, "the other has it");
+}
+
+#[test]
+fn a_push_for_one_user_does_not_replace_one_for_everyone() {
+    let mut w = World::new();
+    let link = w.link(1);
+    w.live(link, 0, "alice");
+    let large = pushgate_protocol::wire::v1::tail("big", 1, "user", Some(&"x".repeat(70_000)), None, None);
+    w.push(link, to("alice", 1, "big", &large));
+    let price = |id, position, tail| {
+        ToGateway::All(All { policy: OutboxPolicy::Collapse, collapse: Some("price"), ..plain(position, id, tail) })
+    };
+    let (a, b, c) = (tail("a"), tail("b"), tail("c"));
+    w.frame(link, price("a", 1, &a));
+    w.tick();
+    w.push(link, Push { policy: OutboxPolicy::Collapse, collapse: Some("price"), ..to("alice", 2, "b", &b) });
+    assert_eq!(w.shard.metrics().collapsed, 0);
+    w.frame(link, price("c", 2, &c));
+    w.tick();
+    assert_eq!(w.shard.metrics().collapsed, 1, "one for everyone does");
+}
+
+#[test]
 fn who_is_being_replayed_gets_it_from_the_stream() {
     let mut w = World::new();
     let link = w.link(1);

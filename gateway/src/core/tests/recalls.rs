@@ -1,12 +1,12 @@
 //! Messages taken back, pushes replaced by newer ones, receipts, and what a flooding client costs.
 
 use pushgate_protocol::{
-    link::{All, Lane, OutboxPolicy, Place, Push, ToDispatcher, ToGateway},
+    link::{All, Lane, OutboxPolicy, Place, Push, Target, ToDispatcher, ToGateway},
     wire::ReceiptEvent,
 };
 
 use super::world::{EXPIRES_MS, World, pushed, say, tail, to};
-use crate::limits::INBOUND_BYTES_PER_TICK;
+use crate::limits::{ALL_VISITS_PER_TURN, ALL_WALK_RECORDS_MAX, INBOUND_BYTES_PER_TICK, RECALL_WALKS_MAX};
 
 const RECALL_M1: &str = r#"{"type":"recall","id":"m1"}"#;
 
@@ -100,6 +100,82 @@ fn a_message_to_everyone_is_taken_back_from_everyone() {
         w.acks(slot, 1);
     }
     assert!(w.told(link).is_empty(), "what was taken back is not acknowledged");
+}
+
+#[test]
+fn whoever_holds_a_message_that_is_taken_back_is_told_and_nobody_else() {
+    let mut w = World::new();
+    let link = w.link(1);
+    w.live(link, 0, "alice");
+    w.live(link, 1, "bob");
+    let session = w.live(link, 2, "carol");
+    w.push(link, to("alice", 1, "m1", &tail("m1")));
+    w.push(link, to("bob", 2, "m2", &tail("m2")));
+    w.push(link, Push { target: Target::Session(session), ..to("x", 3, "m1", &tail("m1")) });
+    [0, 1, 2].into_iter().for_each(|slot| drop(w.heard(slot)));
+    w.frame(link, ToGateway::Recall { app: "shop", user: None, tell: false, id: "m1" });
+    w.tick();
+    assert_eq!([0, 1, 2].map(|slot| w.heard(slot)), [vec![RECALL_M1.to_owned()], vec![], vec![RECALL_M1.to_owned()]]);
+    assert_eq!(w.told(link), [1, 3].map(|reference| say(ToDispatcher::Recalled { reference })));
+    w.push(link, to("bob", 4, "m1", &tail("m1")));
+    assert_eq!(w.told(link), [say(ToDispatcher::Recalled { reference: 4 })]);
+}
+
+#[test]
+fn a_session_that_is_named_itself_is_told_though_it_holds_nothing_any_more() {
+    let mut w = World::new();
+    let link = w.link(1);
+    let session = w.live(link, 0, "alice");
+    w.live(link, 1, "bob");
+    w.push(link, Push { target: Target::Session(session), ..to("x", 1, "m1", &tail("m1")) });
+    w.acks(0, 1);
+    w.heard(0);
+    let name = session.to_string();
+    for app in ["other", "shop"] {
+        w.frame(link, ToGateway::Recall { app, user: Some(&name), tell: true, id: "m1" });
+    }
+    assert_eq!([0, 1].map(|slot| w.heard(slot)), [vec![RECALL_M1.to_owned()], vec![]]);
+}
+
+#[test]
+fn a_recall_that_waits_is_not_carried_twice_and_so_many_wait() {
+    let mut w = World::new();
+    let link = w.link(1);
+    w.live(link, 0, "alice");
+    let recall = |id, tell| ToGateway::Recall { app: "shop", user: None, tell, id };
+    for tell in [true, false, true] {
+        w.frame(link, recall("m1", tell));
+    }
+    w.tick();
+    assert_eq!(w.heard(0), [RECALL_M1]);
+    let ids: Vec<String> = (0..RECALL_WALKS_MAX + 3).map(|n| format!("n{n}")).collect();
+    ids.iter().for_each(|id| w.frame(link, recall(id, true)));
+    assert_eq!(w.shard.metrics().recalls_left_out, 3);
+    while w.shard.is_walking() {
+        w.tick();
+    }
+    assert_eq!(w.heard(0).len(), RECALL_WALKS_MAX);
+    assert_eq!(w.shard.metrics().recalls_forgotten as usize, 4, "the room for what is refused is bounded too");
+    w.frame(link, recall("m1", true));
+    w.tick();
+    assert_eq!(w.heard(0), [RECALL_M1], "once carried, it may be asked again");
+}
+
+#[test]
+fn recalls_pass_a_bounded_number_of_users_in_a_turn() {
+    let mut w = World::new();
+    let link = w.link(1);
+    let ids: Vec<String> = (0..ALL_WALK_RECORDS_MAX).map(|n| format!("m{n}")).collect();
+    let users = (2 * ALL_VISITS_PER_TURN as usize).div_ceil(ALL_WALK_RECORDS_MAX);
+    for slot in 0..users as u32 {
+        w.connect(slot, &format!("u{slot}"));
+    }
+    ids.iter().for_each(|id| w.frame(link, ToGateway::Recall { app: "shop", user: None, tell: false, id }));
+    w.tick();
+    assert!(w.shard.is_walking(), "a turn is bounded in users times records");
+    w.tick();
+    w.tick();
+    assert!(!w.shard.is_walking());
 }
 
 #[test]

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use pushgate_protocol::wire::ReceiptEvent;
+use pushgate_protocol::{result::Recipient, wire::ReceiptEvent};
 
 use super::*;
 use crate::{
-    limits::TOLD_DOUBT_MS,
-    seams::{DeliveryKey, Mark},
+    limits::{RECALL_RETELL_MS, TOLD_DOUBT_MS},
+    seams::MessageKey,
 };
 
 fn everyone(rig: &mut Rig, id: &str, exclude: &[&str]) -> Delivery {
@@ -38,17 +38,35 @@ fn a_message_to_everyone_is_stored_then_sent_to_every_shard_and_settles() {
     rig.give(delivery);
     assert_eq!(rig.take_sent(), [all("m1", 1, 0, &["bob"]), all("m1", 1, 0, &["bob"])]);
     assert_eq!(rig.states(), [state("m1", State::Stored)]);
-    // The record comes again: some shard may not have been sent it.
-    let delivery = everyone(&mut rig, "m1", &["bob"]);
-    rig.give(delivery);
-    assert_eq!(rig.take_sent().len(), 2);
-    assert_eq!(rig.worker.in_flight(), 0);
     let mut unstored = everyone(&mut rig, "m2", &[]);
     unstored.ack = false;
-    rig.states();
     rig.give(unstored);
     assert_eq!(rig.take_sent(), [all("m2", 0, 0, &[]), all("m2", 0, 0, &[])]);
     assert_eq!(rig.states(), [state("m2", State::Sent)]);
+}
+
+#[test]
+fn a_record_for_everyone_that_comes_again_is_sent_again_only_if_it_was_not() {
+    let mut rig = Rig::new();
+    // Stored, and then its dispatcher died.
+    let delivery = everyone(&mut rig, "m1", &[]);
+    let user = delivery.user.clone();
+    let (push, ..) = delivery.into_stored();
+    rig.model.apply(&[StreamOp::Publish { user, push: Box::new(push) }], rig.now).unwrap();
+    for sends in [1, 0, 0] {
+        let delivery = everyone(&mut rig, "m1", &[]);
+        rig.give(delivery);
+        assert_eq!(rig.take_sent().len(), sends);
+        assert_eq!(rig.states(), [state("m1", State::Stored)]);
+    }
+    for sends in [1, 0] {
+        let mut unstored = everyone(&mut rig, "m2", &[]);
+        unstored.ack = false;
+        rig.give(unstored);
+        assert_eq!(rig.take_sent().len(), sends);
+        assert_eq!(rig.states(), [state("m2", State::Sent)]);
+    }
+    assert_eq!(rig.worker.in_flight(), 0);
 }
 
 #[test]
@@ -95,22 +113,77 @@ fn a_user_who_comes_online_gets_what_it_has_not_had_after_its_own_stream() {
     assert_eq!(rig.take_sent().len(), 1, "nothing but the end of the replay");
 }
 
+fn message(id: &str) -> MessageKey {
+    MessageKey { app: user("x").app, id: MessageId::parse(id).unwrap() }
+}
+
+fn recipient(name: &str) -> Recipient {
+    Recipient { user: UserId::parse(name).unwrap(), device: None }
+}
+
+fn recall(user: Option<&str>, tell: bool) -> Sent {
+    Sent::Recall { user: user.map(Into::into), id: "m1".into(), tell }
+}
+
 #[test]
-fn a_message_taken_back_is_gone_and_its_shard_is_told() {
+fn shards_are_told_what_was_taken_back_and_from_whom() {
     let mut rig = Rig::new();
-    let key = |id| DeliveryKey::of_user(id, CHANNEL);
-    rig.worker.recall(rig.now, user("alice"), key("m1"), &MessageId::parse("m1").unwrap());
+    rig.link_up(LinkId(2), LinkInfo { shard: ShardId(1), shards: 2, ..info("g1", 10) });
+    rig.take_sent();
+    rig.worker.recall(rig.now, &message("m1"), &[recipient("alice")], true);
     rig.run();
-    let recall = |user: Option<&str>, tell| Sent::Recall { user: user.map(Into::into), id: "m1".into(), tell };
-    assert_eq!(rig.take_sent(), [recall(Some("alice"), true)]);
-    assert_eq!(rig.model.mark(&user("alice"), key("m1")), Some(Mark::Ended));
+    let [holders, alice, everyone] = [recall(None, false), recall(Some("alice"), true), recall(None, true)];
+    let mut told = rig.take_sent();
+    told.sort_by_key(|sent| *sent != alice);
+    assert_eq!(told, [alice, holders.clone(), holders], "the shard of the one, and every shard for those that hold it");
+    rig.worker.recall(rig.now, &message("m1"), &[recipient(UserId::EVERYONE)], false);
+    rig.run();
+    assert_eq!(rig.take_sent(), [everyone.clone(), everyone]);
+}
+
+#[test]
+fn a_shard_that_has_no_link_is_told_once_it_has_one() {
+    let mut rig = Rig::unlinked(settings());
+    rig.worker.recall(rig.now, &message("m1"), &[recipient("alice")], true);
+    rig.link_up(G1, info("g1", 10));
+    assert_eq!(rig.take_sent(), [recall(Some("alice"), true), recall(None, false)]);
+    rig.link_down(G1);
+    rig.pass(RECALL_RETELL_MS);
+    rig.link_up(LinkId(5), info("g1", 10));
+    assert!(!rig.take_sent().iter().any(|sent| matches!(sent, Sent::Recall { .. })), "that is long ago");
+}
+
+#[test]
+fn a_session_addressed_by_its_id_is_told_on_the_shard_that_holds_it() {
+    let mut rig = Rig::new();
+    let other = LinkId(2);
+    rig.link_up(other, info("g2", 20));
+    rig.sent.clear();
+    let id = SessionId::new(BootId(20), ShardId(0), 7).to_string();
+    rig.worker.recall(rig.now, &message("m1"), &[recipient(&id)], false);
+    rig.run();
+    let links: Vec<_> =
+        rig.sent.iter().filter(|(.., sent)| *sent == recall(Some(&id), true)).map(|(l, ..)| *l).collect();
+    assert!(links.contains(&other), "{links:?}");
+}
+
+#[test]
+fn a_delivery_of_a_message_that_was_taken_back_ends_and_what_was_stored_of_it_goes() {
+    let mut rig = Rig::unlinked(settings());
     rig.deliver("alice", "m1");
-    assert!(rig.take_sent().is_empty());
-    assert_eq!(rig.states(), [because("m1", State::Skipped, "repeated")]);
-    rig.worker.recall(rig.now, user(UserId::EVERYONE), key("m1"), &MessageId::parse("m1").unwrap());
-    rig.worker.recall_early(rig.now, &user("x").app, &MessageId::parse("m1").unwrap());
-    rig.run();
-    assert_eq!(rig.take_sent(), [recall(None, true), recall(None, false)]);
+    assert_eq!(rig.states(), [state("m1", State::Stored)]);
+    rig.link_up(G1, info("g1", 10));
+    rig.take_sent();
+    rig.model.recalled.insert("m1".into());
+    rig.deliver("alice", "m1");
+    rig.deliver("bob", "m1");
+    let everyone = everyone(&mut rig, "m1", &[]);
+    rig.give(everyone);
+    rig.deliver("bob", "m2");
+    let recalled = state("m1", State::Recalled);
+    assert_eq!(rig.states(), [recalled.clone(), recalled.clone(), recalled]);
+    assert!(rig.model.stream(&user("alice")).is_empty());
+    assert_eq!(rig.take_pushes().len(), 1, "and another is sent");
 }
 
 #[test]

@@ -162,11 +162,12 @@ impl Rig {
         loop {
             let mut busy = false;
             if !self.model.hold_marks
-                && let Some(queries) = self.worker.take_marks()
+                && let Some(query) = self.worker.take_past()
             {
                 busy = true;
-                let answer = self.model.marks(&queries);
-                self.worker.marks(self.now, answer);
+                let recalled = query.messages.iter().map(|m| self.model.recalled.contains(m.id.as_str())).collect();
+                let answer = self.model.marks(&query.marks).map(|marks| Past { marks, recalled });
+                self.worker.past(self.now, answer);
             }
             if !self.model.hold_ops
                 && let Some(ops) = self.worker.take_ops()

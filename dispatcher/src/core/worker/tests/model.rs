@@ -1,6 +1,6 @@
 //! Streams and marks in memory, after the text of the seam.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pushgate_protocol::link::Place;
 
@@ -18,6 +18,8 @@ pub(in crate::core::worker) struct Model {
     pub(super) marks: BTreeMap<(UserKey, DeliveryKey), Mark>,
     deferred: BTreeMap<(UserKey, u64), u64>,
     pub(super) seen: BTreeMap<UserKey, SeenRuns>,
+    /// Messages that were taken back.
+    pub(super) recalled: BTreeSet<String>,
     next: u64,
     /// Every batch applied or refused.
     pub(super) batches: Vec<Vec<StreamOp>>,

@@ -168,9 +168,10 @@ fn a_higher_lane_does_not_wait_behind_the_marks_of_a_lower_one() {
     }
     rig.deliver("bob", "high");
     rig.model.hold_marks = false;
-    let queries = rig.worker.take_marks().unwrap();
-    assert_eq!((queries.len(), &queries[0].user), (MARKS_BATCH_MAX, &user("bob")));
-    rig.worker.marks(0, Ok(vec![None; MARKS_BATCH_MAX]));
+    let query = rig.worker.take_past().unwrap();
+    assert_eq!((query.marks.len(), &query.marks[0].user), (MARKS_BATCH_MAX, &user("bob")));
+    let recalled = vec![false; query.messages.len()];
+    rig.worker.past(0, Ok(Past { marks: vec![None; MARKS_BATCH_MAX], recalled }));
     rig.collect();
     let ids: Vec<_> = rig.take_pushes().into_iter().map(|(id, _)| id).collect();
     assert_eq!(ids[..3], ["high", "low-0", "low-1"], "and each lane keeps its order");
