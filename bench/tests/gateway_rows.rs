@@ -35,6 +35,20 @@ fn idle_long_ids() {
 }
 
 #[test]
+fn idle_tls() {
+    let told = row("idle-tls");
+    assert_eq!((&told["connections_lost"], &told["pushes_lost"]), (&0.into(), &0.into()), "{told}");
+    assert_eq!(told["setup"]["tls"], true);
+}
+
+#[test]
+fn fan_out_tls() {
+    let told = row("fan-out-tls");
+    assert_done(&told["contenders"]);
+    assert_eq!(told["pushes_lost"], 0);
+}
+
+#[test]
 fn fan_out() {
     let told = row("fan-out");
     assert_done(&told["contenders"]);

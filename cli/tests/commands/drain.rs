@@ -17,14 +17,26 @@ use crate::program::{command, run};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// `dev` that leaves as it is told.
-struct Dev {
+pub struct Dev {
     child: Child,
     runtime: Value,
 }
 
 impl Dev {
-    fn start(data: &Path, limits: &[(&str, &str)]) -> Self {
-        let mut command = command(&["dev", "--data", data.to_str().unwrap()]);
+    pub fn start(data: &Path, limits: &[(&str, &str)]) -> Self {
+        Self::spawn(command(&["dev", "--data", data.to_str().unwrap()]), data, limits)
+    }
+
+    /// One that may have so many descriptors.
+    pub fn start_with_descriptors(data: &Path, descriptors: u32) -> Self {
+        let dev = command(&["dev", "--data", data.to_str().unwrap()]);
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("ulimit -n {descriptors}; exec \"$0\" \"$@\"")]).arg(dev.get_program());
+        command.args(dev.get_args()).current_dir(dev.get_current_dir().unwrap());
+        Self::spawn(command, data, &[])
+    }
+
+    fn spawn(mut command: Command, data: &Path, limits: &[(&str, &str)]) -> Self {
         for key in ["GATEWAY__LISTEN", "GATEWAY__LINKS", "GATEWAY__ADMIN", "DISPATCHER__LISTEN"] {
             command.env(format!("PUSHGATE__{key}"), "127.0.0.1:0");
         }
@@ -38,7 +50,7 @@ impl Dev {
         Self { child, runtime: serde_json::from_str(&runtime).unwrap() }
     }
 
-    fn address(&self, what: &str) -> String {
+    pub fn address(&self, what: &str) -> String {
         self.runtime["addresses"][what].as_str().unwrap().to_owned()
     }
 
@@ -47,7 +59,7 @@ impl Dev {
     }
 
     /// One request to the admin port: status and body; status 0 if nobody answers.
-    fn ask(&self, method: &str, path: &str) -> (u16, String) {
+    pub fn ask(&self, method: &str, path: &str) -> (u16, String) {
         let mut text = String::new();
         let asked = TcpStream::connect(self.address("admin")).and_then(|mut stream| {
             let request = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
@@ -69,7 +81,7 @@ impl Dev {
         self.connect_with(&token(data, user))
     }
 
-    fn connect_with(&self, token: &str) -> WebSocket<TcpStream> {
+    pub fn connect_with(&self, token: &str) -> WebSocket<TcpStream> {
         let address = self.address("clients");
         let request = format!("ws://{address}/v1/ws?token={}", token.trim()).into_client_request().unwrap();
         let stream = TcpStream::connect(address).unwrap();
@@ -92,7 +104,7 @@ impl Drop for Dev {
 }
 
 /// Is only to be had before the server begins to leave.
-fn token(data: &Path, user: &str) -> String {
+pub fn token(data: &Path, user: &str) -> String {
     run(&["token", "--data", data.to_str().unwrap(), "--user", user]).out
 }
 

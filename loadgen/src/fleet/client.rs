@@ -1,5 +1,6 @@
 //! What is kept of one client, and what is under way for it.
 
+use super::tls::Veil;
 use crate::{session::Session, verify::Inbox};
 
 /// Connect is with the kernel.
@@ -33,6 +34,8 @@ pub(super) const LISTED: u16 = 1 << 12;
 #[derive(Debug)]
 pub(super) struct Client {
     pub(super) session: Session,
+    /// Between the session and the socket, under TLS.
+    pub(super) tls: Option<Veil>,
     pub(super) inbox: Inbox,
     /// Bytes that its socket has not taken.
     pub(super) pending: Option<Vec<u8>>,

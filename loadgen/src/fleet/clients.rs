@@ -31,6 +31,8 @@ pub(super) struct Clients {
     pub(super) orders: VecDeque<(Op, Conn)>,
     /// Bytes of the next batch, and whose they are.
     pub(super) bytes: Vec<u8>,
+    /// Plain bytes of the client that is served, under TLS.
+    pub(super) plain: Vec<u8>,
     pub(super) batch: Vec<Sending>,
     /// Those with pending bytes that may be tried.
     pub(super) listed: Vec<u32>,
@@ -55,6 +57,7 @@ impl Clients {
     pub(super) fn new(options: FleetOptions, first: u32, count: u32) -> Self {
         let client = |n: u32| Client {
             session: Session::new(options.dialect, seed(first + n, 0)).offering_deflate(options.deflate),
+            tls: None,
             inbox: Inbox::default(),
             pending: None,
             generation: 0,
@@ -70,6 +73,7 @@ impl Clients {
             first,
             orders: VecDeque::new(),
             bytes: Vec::new(),
+            plain: Vec::new(),
             batch: Vec::new(),
             listed: Vec::new(),
             acknowledgements: VecDeque::new(),
@@ -206,7 +210,7 @@ impl Clients {
             Farewell::Frame => {
                 let start = self.bytes.len();
                 client.session.close(CloseCode::NORMAL, &mut self.bytes);
-                self.queue(slot, start);
+                self.say(slot, start);
             }
             _ => self.orders.push_back((Op::Shutdown, conn)),
         }
@@ -319,6 +323,7 @@ impl Clients {
     fn closed(&mut self, conn: Conn) {
         let Some(client) = self.find(conn) else { return };
         let flags = std::mem::take(&mut client.flags);
+        client.tls = None;
         match flags & GREETED != 0 {
             true => self.tally.open -= 1,
             false => self.handshakes -= 1,

@@ -3,8 +3,8 @@
 //! as many workers as it takes, each a thread with its own ring.
 //!
 //! Clients connect, are greeted, receive and judge numbered messages, acknowledge, answer pings, ping, stop reading, leave
-//! and come back. Memory per client is constant, but for bytes that its socket has not taken (bounded). Nothing is
-//! allocated per message.
+//! and come back. Memory per client is constant, but for bytes that its socket has not taken (bounded). Without TLS
+//! nothing is allocated per message.
 //!
 //! | module | owns |
 //! |---|---|
@@ -14,9 +14,7 @@
 //! | `ring`, `buffers`, `tag` | io_uring |
 //! | `socket` | sockets and their source addresses |
 //! | `tally` | counts and windows |
-//!
-//! Only plain `ws://` is spoken. A [`Session`](crate::session::Session) takes and gives plain bytes, so TLS belongs between
-//! it and the worker's batch.
+//! | `tls` | records between a [`Session`](crate::session::Session) and its socket, where `wss://` is spoken |
 
 mod buffers;
 mod client;
@@ -27,6 +25,7 @@ mod socket;
 mod tag;
 mod talk;
 mod tally;
+mod tls;
 mod worker;
 
 use std::{
@@ -44,6 +43,7 @@ use self::worker::{Command, Told, Worker};
 pub use self::{
     options::{Acknowledge, Farewell, FleetOptions, Tokens},
     tally::{Tally, Window},
+    tls::{TlsOptions, TlsOptionsError},
 };
 use crate::clock::Clock;
 

@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use super::tls::TlsOptions;
 use crate::{session::Dialect, verify::Judge};
 
 /// The token of a client, by its number; called when the client connects.
@@ -14,6 +15,8 @@ pub struct FleetOptions {
     pub server: SocketAddr,
     /// What is spoken.
     pub dialect: Dialect,
+    /// How `wss://` is spoken; `None`: `ws://`.
+    pub tls: Option<TlsOptions>,
     /// Whether clients offer `permessage-deflate`.
     pub deflate: bool,
     /// Tokens for the upgrades; none for an echo.
@@ -74,6 +77,7 @@ impl FleetOptions {
         Self {
             server,
             dialect: Dialect::PushgateV1,
+            tls: None,
             deflate: false,
             tokens: Some(tokens),
             clients,

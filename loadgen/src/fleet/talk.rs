@@ -6,6 +6,7 @@ use super::{
     options::Acknowledge,
     ring::Sending,
     tag::{Conn, Op},
+    tls::Veil,
 };
 use crate::{
     limits::PENDING_BYTES_MAX,
@@ -68,20 +69,44 @@ impl Clients {
             return self.end(conn);
         }
         let token = self.options.tokens.as_ref().map(|tokens| tokens(self.first + conn.slot));
+        let veil = self.options.tls.as_ref().map(Veil::new).transpose();
         let start = self.bytes.len();
         let client = &mut self.table[conn.slot as usize];
+        match veil {
+            Ok(veil) => client.tls = veil,
+            Err(error) => return self.over(conn, &error.to_string()),
+        }
         client.session.request(&self.host, token.as_deref(), &mut self.bytes);
-        self.queue(conn.slot, start);
+        self.say(conn.slot, start);
         self.receive(conn);
     }
 
     pub(super) fn received(&mut self, conn: Conn, bytes: &mut [u8], now: Now) {
+        self.tally.bytes_in += bytes.len() as u64;
+        let start = self.bytes.len();
+        let Some(veil) = &mut self.table[conn.slot as usize].tls else { return self.heard(conn, bytes, now) };
+        let mut plain = std::mem::take(&mut self.plain);
+        let opened = veil.open(bytes, &mut plain, &mut self.bytes);
+        self.queue(conn.slot, start);
+        if !plain.is_empty() {
+            self.heard(conn, &mut plain, now);
+        }
+        plain.clear();
+        self.plain = plain;
+        match opened {
+            Ok(true) => {}
+            Ok(false) => self.over(conn, "the server closed its side"),
+            Err(error) => self.over(conn, &error.to_string()),
+        }
+    }
+
+    /// Takes what the server said.
+    fn heard(&mut self, conn: Conn, bytes: &mut [u8], now: Now) {
         let Self { table, tally, window, options, .. } = self;
         let client = &mut table[conn.slot as usize];
         let user = (self.first + conn.slot) / options.devices_per_user.max(1);
         let deaf = client.flags & DEAF != 0;
         let (mut greeted, mut echoes) = (false, 0);
-        tally.bytes_in += bytes.len() as u64;
         let mut hear = |heard: Heard<'_>| match heard {
             Heard::Push { id, follows, replay } => {
                 tally.pushes += 1;
@@ -104,7 +129,7 @@ impl Clients {
         let start = self.bytes.len();
         let fed = client.session.feed(bytes, &mut self.bytes, &mut hear);
         tally.echoes += u64::from(echoes);
-        self.queue(conn.slot, start);
+        self.say(conn.slot, start);
         if greeted {
             self.greeted(conn.slot, now);
         }
@@ -150,7 +175,7 @@ impl Clients {
         if client.session.unacknowledged() > 0 && client.flags & (ENDING | LEFT) == 0 {
             client.session.acknowledge(&mut self.bytes);
             self.tally.acknowledgements += 1;
-            self.queue(conn.slot, start);
+            self.say(conn.slot, start);
         }
     }
 
@@ -169,7 +194,7 @@ impl Clients {
                 let start = self.bytes.len();
                 client.session.ping(&mut self.bytes);
                 self.tally.pings += 1;
-                self.queue(slot, start);
+                self.say(slot, start);
             }
         }
     }
@@ -178,6 +203,21 @@ impl Clients {
         let start = self.bytes.len();
         let client = &mut self.table[slot as usize];
         (0..count).for_each(|_| client.session.message(&self.echo, &mut self.bytes));
+        self.say(slot, start);
+    }
+
+    /// What the client's session wrote to the batch from `start` on is to be sent.
+    pub(super) fn say(&mut self, slot: u32, start: usize) {
+        let client = &mut self.table[slot as usize];
+        if let Some(veil) = &mut client.tls
+            && self.bytes.len() > start
+        {
+            let plain = self.bytes.split_off(start);
+            if let Err(error) = veil.seal(&plain, &mut self.bytes) {
+                let conn = Conn { slot, generation: client.generation };
+                return self.over(conn, &error.to_string());
+            }
+        }
         self.queue(slot, start);
     }
 

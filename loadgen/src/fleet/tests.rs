@@ -7,6 +7,8 @@ use std::{
 };
 
 use pushgate_protocol::ws::{Decoder, Event, Opcode, Rules, handshake, write};
+use rcgen::{CertificateParams, KeyPair};
+use rustls::{ServerConfig, ServerConnection, StreamOwned, crypto::ring, pki_types::PrivateKeyDer};
 
 use super::*;
 use crate::{
@@ -259,4 +261,52 @@ fn echoes_go_round_until_they_are_stopped() {
     }
     let tally = fleet.wait("ten echoes", PATIENCE, |t| t.echoes == 11).unwrap();
     assert_eq!(tally.pushes, 0);
+}
+
+#[test]
+fn clients_under_tls_are_greeted_pushed_to_and_acknowledge() {
+    let key = KeyPair::generate().unwrap();
+    let cert = CertificateParams::new(vec!["push.example".to_owned()]).unwrap().self_signed(&key).unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![cert.der().clone()], PrivateKeyDer::try_from(key.serialize_der()).unwrap())
+        .unwrap();
+    let (listener, server) = listen();
+    let tls = Some(TlsOptions::new(cert.pem().as_bytes(), "push.example").unwrap());
+    let fleet = Fleet::start(FleetOptions { tls, ..options(server, 1) }, Clock::start()).unwrap();
+    fleet.connect(0..1);
+    let stream = listener.accept().unwrap().0;
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut peer = StreamOwned::new(ServerConnection::new(Arc::new(config)).unwrap(), stream);
+    let mut request = Vec::new();
+    while !request.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        peer.read_exact(&mut byte).unwrap();
+        request.push(byte[0]);
+    }
+    let request = String::from_utf8(request).unwrap();
+    let asked = request.lines().find_map(|line| line.strip_prefix("Sec-WebSocket-Key: ")).unwrap();
+    let mut answer = handshake::switching(asked, None, None);
+    write::frame(&mut answer, Opcode::Text, br#"{"type":"hello","heartbeat_s":30}"#);
+    peer.write_all(&answer).unwrap();
+    let id = Stamp { run: RUN, to: Addressee::User(0), n: 0, planned_us: 0 }.write();
+    let push = format!(r#"{{"type":"push","seq":1,"replay":false,"id":"{}"}}"#, std::str::from_utf8(&id).unwrap());
+    let mut frame = Vec::new();
+    write::frame(&mut frame, Opcode::Text, push.as_bytes());
+    // In two records, so that one comes in part.
+    let (first, second) = frame.split_at(20);
+    peer.write_all(first).unwrap();
+    peer.write_all(second).unwrap();
+    let tally = fleet.wait("a push", PATIENCE, |t| t.pushes == 1).unwrap();
+    assert_eq!((tally.open, tally.failures()), (1, 0), "{:?}", fleet.first_failure());
+    let (mut decoder, rules) = (Decoder::default(), Rules { masked: true, message_bytes_max: 1 << 20, deflate: false });
+    let mut heard = [0; 256];
+    let read = peer.read(&mut heard).unwrap();
+    let (_, event) = decoder.next(&rules, &mut heard[..read]).unwrap();
+    assert!(matches!(event, Some(Event::Text(r#"{"type":"ack","seq":1}"#))), "{event:?}");
+    peer.conn.send_close_notify();
+    peer.flush().unwrap();
+    fleet.wait("its end", PATIENCE, |t| t.open == 0).unwrap();
 }

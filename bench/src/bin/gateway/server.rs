@@ -12,7 +12,9 @@ use std::{
 };
 
 use pushgate_bench::record::root;
-use pushgate_gateway::{boot, config::GatewayConfig};
+use pushgate_gateway::{boot, config::GatewayConfig, tls::config::TlsConfig};
+use pushgate_loadgen::fleet::TlsOptions;
+use rcgen::{CertificateParams, KeyPair};
 use serde::Deserialize;
 
 use crate::{
@@ -34,6 +36,8 @@ pub struct Server {
     pub links: SocketAddr,
     /// Its configuration.
     pub configuration: String,
+    /// How its clients come, if under TLS.
+    pub tls: Option<TlsOptions>,
     child: Child,
     directory: tempfile::TempDir,
 }
@@ -47,11 +51,13 @@ pub struct Setup {
     pub shards: u16,
     /// Whether messages are compressed for clients that offer it.
     pub compression: bool,
+    /// Whether clients come under TLS, with a certificate of ECDSA P-256.
+    pub tls: bool,
 }
 
 impl Setup {
     /// One shard of the product's engine.
-    pub const ONE_SHARD: Self = Self { engine: "uring", shards: 1, compression: false };
+    pub const ONE_SHARD: Self = Self { engine: "uring", shards: 1, compression: false, tls: false };
 }
 
 impl Server {
@@ -61,11 +67,12 @@ impl Server {
         fs::create_dir_all(&scratch)?;
         let directory = tempfile::tempdir_in(scratch)?;
         let [clients, links, admin] = free_addresses()?;
-        let Setup { engine, shards, compression } = setup;
+        let Setup { engine, shards, compression, tls } = setup;
+        let (tls, trust) = if tls { secure(directory.path())? } else { (String::new(), None) };
         let configuration = format!(
             "[gateway]\nlisten = \"{clients}\"\nlinks = \"{links}\"\nadmin = \"{admin}\"\nnode = \"{NODE}\"\n\
              shards = {shards}\nengine = \"{engine}\"\necho = true\ncompression = {compression}\n\n[gateway.limits]\n\
-             client_messages_per_s = 10000\nclient_messages_burst = 6000\n\n[links]\nkey = \"{LINK_KEY}\"\n{APPS}"
+             client_messages_per_s = 10000\nclient_messages_burst = 6000\n\n[links]\nkey = \"{LINK_KEY}\"\n{tls}{APPS}"
         );
         let file = directory.path().join("pushgate.toml");
         fs::write(&file, &configuration)?;
@@ -81,7 +88,7 @@ impl Server {
         // A host ends when its input does, so that none is left behind.
         let child = command.stdin(Stdio::piped()).stdout(log.try_clone()?).stderr(log).spawn();
         let child = child.map_err(|error| format!("{} does not start: {error}", program.display()))?;
-        Self { clients, links, configuration, child, directory }.await_ready()
+        Self { clients, links, configuration, tls: trust, child, directory }.await_ready()
     }
 
     /// Its process.
@@ -121,13 +128,33 @@ pub fn host(config: &Path) -> Result<(), Box<dyn Error>> {
     #[derive(Deserialize)]
     struct Configured {
         gateway: GatewayConfig,
+        #[serde(default)]
+        tls: TlsConfig,
     }
     let text = fs::read_to_string(config)?;
-    let Configured { mut gateway } = toml::from_str(&text)?;
+    let Configured { mut gateway, tls } = toml::from_str(&text)?;
+    gateway.tls = tls;
     gateway.link_key = Some(LINK_KEY.into());
     let _running = boot::start(&gateway, apps(&text)?, boot::StartOptions::default())?;
     std::io::stdin().read_to_end(&mut Vec::new())?;
     Ok(())
+}
+
+/// Writes a certificate and its key; the section of the configuration, and clients that trust it.
+fn secure(directory: &Path) -> Result<(String, Option<TlsOptions>), Box<dyn Error>> {
+    const NAME: &str = "push.example";
+    let key = KeyPair::generate()?;
+    let cert = CertificateParams::new(vec![NAME.to_owned()])?.self_signed(&key)?;
+    let (cert_file, key_file) = (directory.join("cert.pem"), directory.join("key.pem"));
+    fs::write(&cert_file, cert.pem())?;
+    fs::write(&key_file, key.serialize_pem())?;
+    // As many handshakes as come: the crowd is to stand, not to be let in slowly.
+    let section = format!(
+        "\n[tls]\ncert = {:?}\nkey = {:?}\nhandshakes_per_s = 100000\nreload_s = 0\n",
+        cert_file.to_string_lossy(),
+        key_file.to_string_lossy()
+    );
+    Ok((section, Some(TlsOptions::new(cert.pem().as_bytes(), NAME)?)))
 }
 
 /// Ports that were free a moment ago.

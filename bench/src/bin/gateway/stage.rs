@@ -74,6 +74,7 @@ impl Stage {
         let clock = Clock::start();
         let judge = Judge { run: RUN, late_us: 1_000_000 };
         let mut fleet = FleetOptions { judge, ..FleetOptions::new(server.clients, clients, naming.tokens()?) };
+        fleet.tls = server.tls.clone();
         with(&mut fleet);
         let fleet = Fleet::start(fleet, clock)?;
         let (sent, processor) = (vec![0; clients as usize], options.server_processor());

@@ -18,10 +18,10 @@ use crate::{
 const PUSHES_EACH: u32 = 3;
 
 /// Measures.
-pub fn run(options: &Options, naming: Naming) -> Result<Value, Box<dyn Error>> {
+pub fn run(options: &Options, naming: Naming, setup: Setup) -> Result<Value, Box<dyn Error>> {
     let (few, many) = (options.scaled(10_000, 50), options.scaled(100_000, 200));
     let rest = Duration::from_secs(options.scaled(60, 0).into());
-    let mut stage = Stage::open(options, Setup::ONE_SHARD, naming, many, |_| {})?;
+    let mut stage = Stage::open(options, setup, naming, many, |_| {})?;
     let empty = Memory::of(stage.server.pid())?;
     let at_few = settle(&mut stage, 0, few, rest)?;
     let at_many = settle(&mut stage, few, many, rest)?;
@@ -35,7 +35,7 @@ pub fn run(options: &Options, naming: Naming) -> Result<Value, Box<dyn Error>> {
             rounded((at_many.resident as f64 - empty.resident as f64) / f64::from(many)),
         "setup": {
             "user_bytes": naming.user_bytes, "device_bytes": naming.device_bytes, "idle_s": rest.as_secs(),
-            "pushes_received_and_acknowledged_each": PUSHES_EACH, "push_bytes": PUSH_BYTES, "engine": "uring", "shards": 1,
+            "pushes_received_and_acknowledged_each": PUSHES_EACH, "push_bytes": PUSH_BYTES, "engine": setup.engine, "shards": setup.shards, "tls": setup.tls,
         },
         "connections_lost": stage.fleet.tally().failures(),
         "pushes_lost": stage.lost()?,

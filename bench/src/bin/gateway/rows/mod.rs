@@ -7,6 +7,7 @@ mod compression;
 mod echo;
 mod engines;
 mod fan_out;
+mod fan_out_tls;
 mod hold;
 mod idle;
 mod slow_readers;
@@ -16,7 +17,7 @@ use std::error::Error;
 use clap::ValueEnum;
 use serde_json::Value;
 
-use crate::{naming::Naming, options::Options};
+use crate::{naming::Naming, options::Options, server::Setup};
 
 /// A measurement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -25,8 +26,12 @@ pub enum Row {
     Idle,
     /// The same with ids of 36 bytes
     IdleLongIds,
+    /// Memory of an idle session under TLS
+    IdleTls,
     /// One push to each of 10,000 sessions, against other servers
     FanOut,
+    /// The same under TLS, against the gateway without
+    FanOutTls,
     /// Ten pushes waiting for each session
     Coalescing,
     /// Pushes of several lengths, compressed and not
@@ -54,10 +59,10 @@ impl Row {
     /// What is measured.
     pub fn what(self) -> &'static str {
         match self {
-            Self::Idle | Self::IdleLongIds => {
+            Self::Idle | Self::IdleLongIds | Self::IdleTls => {
                 "growth of the gateway's anonymous memory per idle session; each received and acknowledged 3 pushes"
             }
-            Self::FanOut => {
+            Self::FanOut | Self::FanOutTls => {
                 "one 128-byte push to each session over a node link: messages per busy tick of the server's processor"
             }
             Self::Coalescing => {
@@ -78,9 +83,11 @@ impl Row {
     /// Measures.
     pub fn run(self, options: &Options) -> Result<Value, Box<dyn Error>> {
         match self {
-            Self::Idle => idle::run(options, Naming::USUAL),
-            Self::IdleLongIds => idle::run(options, Naming { user_bytes: 36, device_bytes: 36 }),
+            Self::Idle => idle::run(options, Naming::USUAL, Setup::ONE_SHARD),
+            Self::IdleLongIds => idle::run(options, Naming { user_bytes: 36, device_bytes: 36 }, Setup::ONE_SHARD),
+            Self::IdleTls => idle::run(options, Naming::USUAL, Setup { tls: true, ..Setup::ONE_SHARD }),
             Self::FanOut => fan_out::run(options),
+            Self::FanOutTls => fan_out_tls::run(options),
             Self::Coalescing => coalescing::run(options),
             Self::Compression => compression::run(options),
             Self::Echo => echo::run(options),
