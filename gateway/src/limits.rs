@@ -226,6 +226,10 @@ pub const LINK_SILENCE_MS: u64 = 15_000;
 /// Bytes read from a link at once, and so handled in one turn: half of what the lane normal may have under way, so that the
 /// peer sends while this is handled. Sends of a turn go in batches, which are dear when they are small.
 pub const LINK_READ_BYTES: usize = 256 * 1024;
+/// Pushes that what they need is fetched for together: frames of a link, or users on a walk.
+pub const WARMED_TOGETHER: usize = 16;
+/// Room for this many pushes of a turn is kept.
+pub const UNHELD_KEPT: usize = 4_096;
 /// Bytes waiting to be written to a link above which nothing more is read from it.
 pub const LINK_OUTPUT_PAUSE_BYTES: usize = 1024 * 1024;
 /// Shortest link key, bytes.

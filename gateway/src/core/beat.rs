@@ -48,6 +48,7 @@ impl Shard {
     /// Call it after each turn of the crowd, and at least every `limits::TICK_MS`. Outboxes and credit are looked at in
     /// each call, clocks and sweeps once per `TICK_MS`.
     pub fn tick(&mut self, now: Now, out: &mut dyn Outgoing) {
+        self.tell_unheld(out);
         self.look_at_watched(now, out);
         self.walk_to_all(now, out);
         let passed_ms = now.mono_ms.saturating_sub(self.beat.last_ms);

@@ -32,7 +32,7 @@ use crate::{
     crowd::Outgoing,
     limits::{
         ALL_BYTES_PER_TURN, ALL_PUSHES_PER_TURN, ALL_QUEUE_BYTES_MAX, ALL_VISITS_PER_TURN, ALL_WALK_RECORDS_MAX,
-        RECALL_WALKS_MAX,
+        RECALL_WALKS_MAX, WARMED_TOGETHER,
     },
 };
 
@@ -189,6 +189,9 @@ impl Shard {
             }
             // Each record looks at each user.
             budget.visits = budget.visits.saturating_sub(walk.carried as u32);
+            if (walk.cursor as usize).is_multiple_of(WARMED_TOGETHER) {
+                self.warm_users(walk.cursor, out);
+            }
             if self.users.user(walk.cursor).is_some() {
                 for record in walk.queue.iter_mut().take(walk.carried) {
                     self.visit(now, walk.cursor, record, &mut budget, out);

@@ -6,7 +6,10 @@
 //! | `shard` | [`Shard`]: how sessions begin and end |
 //! | `settings` | what it is told, the clock, what an administrator sees |
 //! | `client` | what clients say and hear |
+//! | `frames` | what comes and goes on node links |
 //! | `push` | what becomes of a push |
+//! | `unheld` | pushes that nothing is kept of |
+//! | `warm` | fetching what a batch of pushes needs |
 //! | `everyone` | pushes to everyone |
 //! | `recalled` | messages taken back |
 //! | `recheck` | sessions whose token was revoked |
@@ -33,6 +36,7 @@ mod deflating;
 mod drain;
 mod echo;
 mod everyone;
+mod frames;
 mod inbound;
 mod links;
 mod metrics;
@@ -49,7 +53,9 @@ mod shard;
 mod slots;
 mod tails;
 mod targets;
+mod unheld;
 mod users;
+mod warm;
 mod wheel;
 
 pub use self::{

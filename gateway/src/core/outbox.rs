@@ -175,6 +175,14 @@ impl Outbox {
         self.held.push_back(held);
     }
 
+    /// The same, for a push whose frame went before what is held by now.
+    pub(super) fn hold_in_order(&mut self, held: Held) {
+        let at = self.held.partition_point(|h| h.seq < held.seq);
+        self.enter(held.pushed.key);
+        self.unwritten += usize::from(held.until.is_some());
+        self.held.insert(at, held);
+    }
+
     /// A push waits behind those of its lane; one of the lane high before those of the others.
     pub(super) fn wait(&mut self, lane: Lane, replay: bool, pushed: Rc<Pushed>, tail: Tail<Rc<[u8]>>) {
         self.enter(pushed.key);

@@ -34,10 +34,10 @@ pub(super) struct Offer<'a> {
 }
 
 impl Shard {
-    pub(super) fn push(&mut self, now: Now, link: LinkId, push: &Push<'_>, out: &mut dyn Outgoing) {
+    /// A push came on a link; with the hash of its user.
+    pub(super) fn push(&mut self, now: Now, link: LinkId, (push, hash): (&Push<'_>, u64), out: &mut dyn Outgoing) {
         self.metrics.pushes += 1;
         let reference = push.reference;
-        let hash = self.users.hash(push.app, push.user);
         // A session's id names its shard, and whoever sends to it need not know its user.
         let to_user = !matches!(push.target, Target::Session(_));
         let crossed = to_user && placement::shard_of(hash, self.settings.shards) != self.settings.shard;
@@ -108,6 +108,11 @@ impl Shard {
             Target::Device(device) => (Some(device), false),
             Target::Session(_) => (None, true),
         };
+        if let &[slot] = targets
+            && self.stage_unheld(link, push, (slot, to_session), out)
+        {
+            return;
+        }
         let key = id_key(push.id);
         let outboxes = targets.iter().filter_map(|&s| self.slots.session(s)?.outbox.as_deref());
         let known = outboxes.filter_map(|o| o.find(push.id, key, device, to_session)).find(|p| !p.shared).cloned();
@@ -197,6 +202,9 @@ impl Shard {
         let Some(conn) = self.slots.conn(slot) else {
             return Offered::Full;
         };
+        if self.stage_unheld_shared(slot, pushed, tails, out) {
+            return Offered::Taken;
+        }
         if let (OutboxPolicy::Collapse, false, Some(key)) = (offer.policy, offer.replay, offer.collapse) {
             let outbox = self.slots.session_mut(slot).and_then(|s| s.outbox.as_deref_mut());
             if let Some(older) = outbox.and_then(|o| o.collapse(pushed, key)) {

@@ -4,14 +4,14 @@ use std::collections::VecDeque;
 
 use pushgate_protocol::{
     close::CloseCode,
-    ids::{BootId, DeviceId, Epoch, SessionId},
-    link::{ToDispatcher, ToGateway},
+    ids::{DeviceId, Epoch, SessionId},
+    link::ToDispatcher,
     wire::{ServerFrame, Wire},
     ws,
 };
 
 use super::{
-    LinkId, Now, SessionOpen, SessionView, ShardMetrics, ShardSettings, Verifier,
+    Now, SessionOpen, SessionView, ShardMetrics, ShardSettings, Verifier,
     beat::Beat,
     deflating::Deflating,
     drain::Drain,
@@ -22,6 +22,7 @@ use super::{
     recalled::Recalled,
     replay::Sweep,
     slots::{Entry, NO_SLOT, Session, Slots, whole_seconds},
+    unheld::Unheld,
     users::Users,
 };
 use crate::crowd::{ConnId, Gone, Outgoing};
@@ -37,6 +38,7 @@ pub struct Shard {
     pub(super) metrics: ShardMetrics,
     /// Connections whose outbox moves by itself, or whose echo is paused.
     pub(super) watch: VecDeque<ConnId>,
+    pub(super) unheld: Vec<Unheld>,
     pub(super) beat: Beat,
     pub(super) drain: Option<Box<Drain>>,
     pub(super) sweep: Sweep,
@@ -66,6 +68,7 @@ impl Shard {
             links: Links::default(),
             metrics: ShardMetrics::default(),
             watch: VecDeque::new(),
+            unheld: Vec::new(),
             drain: None,
             sweep: Sweep::default(),
             echo_bytes: 0,
@@ -182,66 +185,6 @@ impl Shard {
         if self.slots.holds(conn) {
             self.forget(now, conn.slot, out);
         }
-    }
-
-    /// A link to the dispatcher with this boot is up and belongs to this shard.
-    pub fn link_up(&mut self, _now: Now, peer: BootId) -> LinkId {
-        let link = self.links.add(peer);
-        self.sweep_orphans();
-        link
-    }
-
-    /// A frame came on a link. `frame_bytes` counts its length word; a push's are owed to its lane as credit.
-    pub fn link_frame(
-        &mut self,
-        now: Now,
-        link: LinkId,
-        frame: ToGateway<'_>,
-        frame_bytes: usize,
-        out: &mut dyn Outgoing,
-    ) {
-        match frame {
-            ToGateway::Push(push) => {
-                self.links.read(link, push.lane, frame_bytes);
-                self.push(now, link, &push, out);
-            }
-            ToGateway::All(all) => self.push_all(link, &all, frame_bytes),
-            ToGateway::Recall { app, user, tell, id } => {
-                self.metrics.recalls += 1;
-                let forgot = self.recalled.note(now.mono_ms, app, id);
-                self.metrics.recalls_forgotten += u64::from(forgot);
-                match user {
-                    None => self.recall_all(link, app, id, tell),
-                    Some(user) => self.recall(now, (app, user), id, out),
-                }
-            }
-            ToGateway::Replayed { app, user, episode, round, k, all } => {
-                self.replayed(link, (app, user), (episode, round), (k, all), out);
-            }
-            ToGateway::Stored { hash } => self.stored(hash),
-            ToGateway::StoredMany => self.sweep_everyone(),
-            ToGateway::Ping => {
-                self.links.send(link, &ToDispatcher::Pong);
-            }
-        }
-    }
-
-    /// A link is gone. What it brought stays with its sessions; its acknowledgements go to other links.
-    pub fn link_down(&mut self, _now: Now, link: LinkId) {
-        if self.links.remove(link) {
-            self.sweep_everyone();
-        }
-    }
-
-    /// What waits to be written to a link: encoded `ToDispatcher` frames, to be taken from the front. `None`: the link is not up.
-    /// A link that leaves more than `limits::LINK_OUTPUT_BYTES_MAX` unread should be ended by its owner.
-    pub fn link_output(&mut self, link: LinkId) -> Option<&mut Vec<u8>> {
-        self.links.output(link)
-    }
-
-    /// Links with something to be written.
-    pub fn links_with_output(&self) -> impl Iterator<Item = LinkId> + '_ {
-        self.links.with_output()
     }
 
     /// The newest member list's epoch; the owner check given at the start must judge by the same list.

@@ -92,6 +92,11 @@ impl Users {
         self.index.find(hash, |&i| self.user(i).is_some_and(|u| *u.id == *user && u.app.as_str() == app)).copied()
     }
 
+    /// Some user whose hash resembles this one, most likely the only one that has it: to have it fetched, not to be believed.
+    pub(super) fn likely(&self, hash: u64) -> Option<u32> {
+        self.index.find(hash, |_| true).copied()
+    }
+
     /// All users with this hash.
     pub(super) fn with_hash(&self, hash: u64) -> Vec<u32> {
         self.index.iter_hash(hash).copied().filter(|&i| self.hash_of(i) == hash).collect()

@@ -7,6 +7,11 @@
 
 use pushgate_protocol::link::{FrameError, ToGateway, is_high_push, take_frame};
 
+use crate::limits::WARMED_TOGETHER;
+
+/// Frames, each with the bytes it used.
+pub(crate) type Batch<'a> = Vec<(ToGateway<'a>, usize)>;
+
 /// One link's bytes. First [`Self::high`], then [`Self::rest`].
 #[derive(Debug)]
 pub(crate) struct Inflow<'a> {
@@ -23,40 +28,79 @@ impl<'a> Inflow<'a> {
         Self { input, used: 0, error: None }
     }
 
-    /// Gives away the high pushes, each with the bytes its frame used, length word included. A high push behind a frame that
-    /// turns out to be none is among them.
-    pub(crate) fn high(&mut self, mut give: impl FnMut(ToGateway<'a>, usize)) {
+    /// Gives away the high pushes, each with the bytes its frame used, length word included, in batches of at most
+    /// [`WARMED_TOGETHER`]. A high push behind a frame that turns out to be none is among them.
+    pub(crate) fn high(&mut self, give: impl FnMut(&mut Batch<'a>)) {
+        let mut batches = Batches::new(give);
         loop {
             match take_frame(&self.input[self.used..]) {
                 Ok(Some((body, bytes))) => {
                     if is_high_push(body) {
                         match ToGateway::decode(body) {
-                            Ok(frame) => give(frame, bytes),
-                            Err(error) => return self.error = Some(error),
+                            Ok(frame) => batches.add(frame, bytes),
+                            Err(error) => {
+                                self.error = Some(error);
+                                break;
+                            }
                         }
                     }
                     self.used += bytes;
                 }
-                Ok(None) => return,
-                Err(error) => return self.error = Some(error),
+                Ok(None) => break,
+                Err(error) => {
+                    self.error = Some(error);
+                    break;
+                }
             }
         }
+        batches.give_rest();
     }
 
-    /// Gives away all others.
-    pub(crate) fn rest(&mut self, mut give: impl FnMut(ToGateway<'a>, usize)) {
+    /// Gives away all others, in the same way.
+    pub(crate) fn rest(&mut self, give: impl FnMut(&mut Batch<'a>)) {
+        let mut batches = Batches::new(give);
         let mut at = 0;
         while let Ok(Some((body, bytes))) = take_frame(&self.input[at..self.used]) {
             if !is_high_push(body) {
                 match ToGateway::decode(body) {
-                    Ok(frame) => give(frame, bytes),
+                    Ok(frame) => batches.add(frame, bytes),
                     Err(error) => {
                         (self.used, self.error) = (at, Some(error));
-                        return;
+                        break;
                     }
                 }
             }
             at += bytes;
+        }
+        batches.give_rest();
+    }
+}
+
+/// Collects frames and gives them away a few at a time, so that what they need can be fetched together.
+struct Batches<'a, F> {
+    batch: Batch<'a>,
+    give: F,
+}
+
+impl<'a, F: FnMut(&mut Batch<'a>)> Batches<'a, F> {
+    fn new(give: F) -> Self {
+        Self { batch: Vec::new(), give }
+    }
+
+    fn add(&mut self, frame: ToGateway<'a>, bytes: usize) {
+        if self.batch.capacity() == 0 {
+            self.batch.reserve_exact(WARMED_TOGETHER);
+        }
+        self.batch.push((frame, bytes));
+        if self.batch.len() == WARMED_TOGETHER {
+            self.give_rest();
+        }
+    }
+
+    fn give_rest(&mut self) {
+        if !self.batch.is_empty() {
+            (self.give)(&mut self.batch);
+            self.batch.clear();
         }
     }
 }
@@ -102,8 +146,8 @@ mod tests {
     fn references(inflow: &mut Inflow<'_>) -> [Vec<Option<u64>>; 2] {
         let of = |frame| if let ToGateway::Push(p) = frame { Some(p.reference) } else { None };
         let (mut high, mut rest) = (Vec::new(), Vec::new());
-        inflow.high(|frame, _| high.push(of(frame)));
-        inflow.rest(|frame, _| rest.push(of(frame)));
+        inflow.high(|batch| high.extend(batch.drain(..).map(|(frame, _)| of(frame))));
+        inflow.rest(|batch| rest.extend(batch.drain(..).map(|(frame, _)| of(frame))));
         [high, rest]
     }
 
@@ -118,6 +162,25 @@ mod tests {
         assert_eq!(references(&mut inflow), [vec![Some(2), Some(4)], vec![Some(1), None, Some(3)]]);
         assert_eq!((inflow.used, inflow.error), (input.len(), None));
         assert_eq!(announced(&cut[input.len()..]), push(5, Lane::High).len());
+    }
+
+    #[test]
+    fn all_are_given_in_batches_of_a_bounded_size() {
+        let count = 3 * WARMED_TOGETHER + 1;
+        let input: Vec<u8> = (0..count as u64).flat_map(|n| push(n, Lane::Low)).collect();
+        let (mut inflow, mut sizes, mut given) = (Inflow::new(&input), Vec::new(), Vec::new());
+        inflow.high(|_| panic!("none is high"));
+        inflow.rest(|batch| {
+            sizes.push(batch.len());
+            given.append(batch);
+        });
+        assert_eq!(sizes, [WARMED_TOGETHER, WARMED_TOGETHER, WARMED_TOGETHER, 1]);
+        let bytes = push(0, Lane::Low).len();
+        assert!(
+            given.iter().zip(0..).all(|((frame, used), n)| {
+                *used == bytes && matches!(frame, ToGateway::Push(p) if p.reference == n)
+            })
+        );
     }
 
     #[test]

@@ -83,10 +83,10 @@ impl Ports {
         let mut inflows: Vec<(LinkId, Inflow<'_>)> =
             buffers.iter().map(|(index, bytes)| (self.links[*index].id, Inflow::new(bytes))).collect();
         for (id, inflow) in &mut inflows {
-            inflow.high(|frame, bytes| core.link_frame(now, *id, frame, bytes, out));
+            inflow.high(|batch| core.link_frames(now, *id, batch, out));
         }
         for (id, inflow) in &mut inflows {
-            inflow.rest(|frame, bytes| core.link_frame(now, *id, frame, bytes, out));
+            inflow.rest(|batch| core.link_frames(now, *id, batch, out));
             self.desk.metrics.link_bytes_in.add(inflow.used as u64);
         }
         let ends: Vec<_> = inflows.into_iter().map(|(_, inflow)| (inflow.used, inflow.error)).collect();

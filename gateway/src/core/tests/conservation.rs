@@ -10,7 +10,7 @@ use pushgate_protocol::{
 };
 
 use super::world::{START_MS, World, frames, tail, to};
-use crate::core::{LinkId, SessionOpen};
+use crate::core::{LinkId, SessionOpen, unheld::Unheld};
 
 const SLOTS: u32 = 5;
 const USERS: [&str; 3] = ["alice", "bob", "carol"];
@@ -279,7 +279,8 @@ impl Audited {
             assert!(!o.is_empty(), "an empty outbox takes no memory");
             o.pushes()
         });
-        pushes.filter(|p| !p.settled.get()).map(|p| p.origin.get()).collect()
+        let kept = pushes.filter(|p| !p.settled.get()).map(|p| p.origin.get());
+        kept.chain(self.w.shard.unheld.iter().map(Unheld::origin)).collect()
     }
 }
 
@@ -297,6 +298,8 @@ proptest! {
         }
         // In the end nothing is held, so everything that is open was taken over.
         audited.step(&Step::ShutDown);
+        audited.w.tick();
+        audited.settle();
         prop_assert!(audited.held().is_empty());
         let metrics = audited.w.shard.metrics();
         prop_assert_eq!((metrics.sessions, metrics.users, metrics.replaying), (0, 0, 0));

@@ -214,7 +214,31 @@ fn without_acknowledgement_a_push_ends_when_it_was_written() {
     assert_eq!(w.told(link), [say(ToDispatcher::Written { reference: 1 })]);
     w.push(link, push(2));
     w.gone(0);
+    w.tick();
     assert_eq!(w.told(link), [say(ToDispatcher::Offline { reference: 2 })]);
+}
+
+#[test]
+fn what_a_full_socket_left_ends_when_it_was_written_or_with_its_session() {
+    let mut w = World::new();
+    let link = w.link(1);
+    w.live(link, 0, "alice");
+    let push = |reference, id| Push { ack: false, ..to("alice", reference, id, b"\"id\":\"m\"}") };
+    let written = |reference| say(ToDispatcher::Written { reference });
+    w.push(link, push(1, "m1"));
+    w.tick();
+    w.push(link, push(2, "m2"));
+    w.tick();
+    assert!(w.told(link).is_empty(), "the socket has not taken them");
+    let pushes: Vec<String> = w.heard(0).into_iter().filter(|f| f.contains("push")).collect();
+    assert!(pushes[0].contains(r#""seq":1,"#) && pushes[1].contains(r#""seq":2,"#), "{pushes:?}");
+    w.tick();
+    assert_eq!(w.told(link), [written(1), written(2)]);
+    w.push(link, push(3, "m3"));
+    w.tick();
+    w.gone(0);
+    w.tick();
+    assert_eq!(w.told(link), [say(ToDispatcher::Offline { reference: 3 })]);
 }
 
 #[test]
@@ -228,10 +252,10 @@ fn what_a_failed_socket_lost_does_not_count_as_written() {
     w.out.peers.get_mut(&0).unwrap().failed = true;
     w.push(link, push(2, "m2"));
     w.pass(200);
-    assert!(w.told(link).is_empty());
-    w.gone(0);
     let offline = |reference| say(ToDispatcher::Offline { reference });
     assert_eq!(w.told(link), [offline(1), offline(2)]);
+    w.gone(0);
+    assert!(w.told(link).is_empty());
 }
 
 #[test]
