@@ -5,7 +5,6 @@ use std::collections::VecDeque;
 use pushgate_protocol::{
     close::CloseCode,
     ids::{DeviceId, Epoch, SessionId},
-    link::ToDispatcher,
     wire::{ServerFrame, Wire},
     ws,
 };
