@@ -90,6 +90,8 @@ const _: () = assert!(
 pub const STREAM_ENTRIES_MAX: usize = 10_000;
 /// Encoded bytes of one user's stream; the newest entry stays even if it alone is larger.
 pub const STREAM_BYTES_MAX: usize = 8 << 20;
+/// Expired messages to everyone that leave their stream with the next one.
+pub const EXPIRED_PER_PUBLISH: usize = 64;
 /// Runs of positions remembered of what one user has had of the messages to everyone; past it the two oldest are joined.
 pub const SEEN_RUNS_MAX: usize = 256;
 /// Length of a window of marks: a mark is remembered for one to two of them.

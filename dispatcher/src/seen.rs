@@ -51,6 +51,12 @@ impl SeenRuns {
         self.0.get(at).is_some_and(|run| run.0 < position)
     }
 
+    /// The end of the run that holds this position: nothing up to there is new to the user.
+    pub fn end_of_run(&self, position: u64) -> Option<u64> {
+        let at = self.0.partition_point(|run| run.1 < position);
+        self.0.get(at).filter(|run| run.0 < position).map(|run| run.1)
+    }
+
     /// 16 bytes a run, little-endian.
     pub fn encode(&self) -> Vec<u8> {
         self.0.iter().flat_map(|(a, b)| [a.to_le_bytes(), b.to_le_bytes()]).flatten().collect()
@@ -89,6 +95,10 @@ mod tests {
             let had: BTreeSet<usize> = had.into_iter().collect();
             for (n, position) in positions.iter().enumerate() {
                 prop_assert_eq!(runs.contains(*position), had.contains(&n));
+                let end = runs.end_of_run(*position);
+                prop_assert_eq!(end.is_some(), had.contains(&n));
+                let last = (n..positions.len()).take_while(|n| had.contains(n)).last();
+                prop_assert_eq!(end, last.map(|n| positions[n]));
             }
             prop_assert_eq!(SeenRuns::decode(&runs.encode()), Some(runs));
         }

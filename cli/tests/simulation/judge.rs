@@ -2,9 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use pushgate_dispatcher::{
+    core::worker::Token,
+    seams::{Mark, MarkQuery},
+};
 use pushgate_protocol::result::State;
 
-use crate::{log::Message, world::World};
+use crate::{
+    log::{Message, recipient_of},
+    world::World,
+};
 
 /// How long what was under way when a message was taken back may still arrive, milliseconds: while nothing fails, and while links
 /// and processes do.
@@ -35,7 +42,15 @@ impl World {
                     complaints.push(format!("{} was never received by u{user}", message.id));
                 }
             }
-            for recipient in message.recipients() {
+            for delivery in message.deliveries(Token(0)) {
+                let recipient = recipient_of(&delivery);
+                // Whatever results say: who acknowledged is not sent it again, and nothing acknowledged is lost.
+                let acknowledged = self.store.marks(&[MarkQuery { user: delivery.user.clone(), key: delivery.key }])
+                    == [Some(Mark::Delivered)];
+                let says_so = message.everyone.is_some() || self.says_delivered(&message.id, &recipient);
+                if acknowledged && !says_so && !self.may_stay_stored(message) {
+                    complaints.push(format!("{} is delivered to {recipient} and no result says so", message.id));
+                }
                 let reached = message.everyone.is_some() || (0..crate::world::USERS).any(reached);
                 if !self.ended(message, &recipient, promised, reached) {
                     let states = self.store.results.get(&(message.id.clone(), recipient));
@@ -67,6 +82,11 @@ impl World {
     /// repeats a result that died with its dispatcher, or that a lost reply of the store swallowed.
     fn may_stay_stored(&self, message: &Message) -> bool {
         self.acknowledged_for.contains(&message.id) || self.dispatcher_died || message.everyone.is_some()
+    }
+
+    fn says_delivered(&self, id: &str, recipient: &str) -> bool {
+        let states = self.store.results.get(&(id.to_owned(), recipient.to_owned()));
+        states.is_some_and(|states| states.contains(&State::Delivered))
     }
 
     fn ended(&self, message: &Message, recipient: &str, promised: bool, reached: bool) -> bool {

@@ -46,11 +46,6 @@ impl Message {
         UserKey { app: parsed.0.expect("a short text"), user: parsed.1.expect("a short text") }
     }
 
-    /// What results call its recipients.
-    pub fn recipients(&self) -> Vec<String> {
-        self.deliveries(Token(0)).iter().map(recipient_of).collect()
-    }
-
     /// Whether it is for this user's device.
     pub fn is_for(&self, user: usize, device: usize) -> bool {
         match &self.everyone {

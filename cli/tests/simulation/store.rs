@@ -117,7 +117,10 @@ impl Store {
     pub fn read_all(&self, read: &ReadRequest, now_ms: u64) -> AllPage {
         let everyone = ReadRequest { user: UserKey::everyone(read.user.app.clone()), ..read.clone() };
         let seen = self.seen.get(&read.user).cloned().unwrap_or_default();
-        AllPage::of(self.read(&everyone, now_ms), read.after, &seen, &read.user.user)
+        let first = self.read(&everyone, now_ms).entries.first().map(|(at, _)| *at);
+        let after = first.and_then(|at| seen.end_of_run(at)).unwrap_or(read.after);
+        let from = ReadRequest { after, ..everyone };
+        AllPage::of(self.read(&from, now_ms), after, &seen, &read.user.user)
     }
 
     pub fn is_recalled(&self, id: &MessageId) -> bool {

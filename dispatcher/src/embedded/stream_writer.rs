@@ -7,8 +7,8 @@ use super::{
     commit::{Turn, Write, unavailable},
     stream_state::StreamState,
     streams::{
-        Tables, collapse_key, damaged, decode_push, decode_seen, decode_state, entry_key, index_key, position_of,
-        seen_key, state_key, user_prefix,
+        Tables, collapse_key, damaged, decode_push, decode_seen, decode_state, entry_key, expiry_key, index_key,
+        position_of, seen_key, state_key, user_prefix,
     },
 };
 use crate::{
@@ -34,7 +34,14 @@ impl Tables {
         let mut change = Change::of(self, prefix)?;
         let outcome = match op {
             StreamOp::Append { push, deferred, .. } => change.append(&push, deferred, now_ms)?.0,
-            StreamOp::Publish { push, .. } => change.publish(&push, now_ms)?,
+            StreamOp::Publish { push, .. } => {
+                let left = change.expire(now_ms)?;
+                if !change.writes.is_empty() {
+                    // What leaves is out of the way before anything else is looked at.
+                    turn.write(std::mem::take(&mut change.writes))?;
+                }
+                change.publish(&push, left, now_ms)?
+            }
             StreamOp::Seen { place, expires_ms, .. } => change.see(place, expires_ms, now_ms)?,
             StreamOp::Settle { key, mark, .. } => change.settle(key, mark)?,
             StreamOp::Tag { key, returned, .. } => change.tag(key, returned)?,
@@ -97,17 +104,50 @@ impl<'a> Change<'a> {
         Ok((StreamOutcome::Appended { evicted }, position))
     }
 
-    fn publish(&mut self, push: &StoredPush, now_ms: u64) -> Result<StreamOutcome, StoreError> {
+    /// Lets messages to everyone leave that have expired, wherever they stand, up to a bound.
+    fn expire(&mut self, now_ms: u64) -> Result<Vec<StoredPush>, StoreError> {
+        let mut left = Vec::new();
+        let rows = expiry_key(&self.prefix, 0, 0)..=expiry_key(&self.prefix, now_ms, u64::MAX);
+        for row in self.tables.streams.range(rows).take(limits::EXPIRED_PER_PUBLISH) {
+            let row = row.key().map_err(|e| unavailable(&e))?;
+            let position = position_of(&row)?;
+            let value = self.tables.streams.get(entry_key(&self.prefix, position)).map_err(|e| unavailable(&e))?;
+            if let Some(value) = value {
+                let push = decode_push(&value)?;
+                self.remove(position, value.len(), &push)?;
+                self.writes.push(self.tables.set_mark(&self.prefix, push.key, Mark::Ended));
+                left.push(push);
+            }
+            self.writes.push(Write::delete(&self.tables.streams, row.to_vec()));
+        }
+        if !left.is_empty() {
+            self.put_state(now_ms);
+        }
+        Ok(left)
+    }
+
+    fn publish(
+        &mut self,
+        push: &StoredPush,
+        mut left: Vec<StoredPush>,
+        now_ms: u64,
+    ) -> Result<StreamOutcome, StoreError> {
+        let known = self.state.last;
         let (StreamOutcome::Appended { evicted }, position) = self.append(push, None, now_ms)? else {
             let mark = self.tables.mark(&self.prefix, push.key)?.unwrap_or(Mark::Ended);
             return Ok(StreamOutcome::AlreadyEnded(mark));
         };
+        left.extend(evicted);
+        if position > known {
+            let expiry = expiry_key(&self.prefix, push.expires_ms, position);
+            self.writes.push(Write::put(&self.tables.streams, expiry, []));
+        }
         // Rows that this change removes can still be read: a place may begin at one.
         let below = entry_key(&self.prefix, 0)..entry_key(&self.prefix, position);
         let before = self.tables.streams.range(below).next_back();
         let before = before.map(|row| row.key().map_err(|e| unavailable(&e)).and_then(|key| position_of(&key)));
         let place = Place { position, before: before.transpose()?.unwrap_or(0) };
-        Ok(StreamOutcome::Published { place, evicted })
+        Ok(StreamOutcome::Published { place, evicted: left })
     }
 
     fn see(&mut self, place: Place, expires_ms: u64, now_ms: u64) -> Result<StreamOutcome, StoreError> {
@@ -163,6 +203,12 @@ impl<'a> Change<'a> {
             } else {
                 until_ms = until_ms.max(push.expires_ms.min(now_ms.saturating_add(limits::STREAM_KEEP_MS_MAX)));
             }
+        }
+        for row in
+            self.tables.streams.range(expiry_key(&self.prefix, 0, 0)..=expiry_key(&self.prefix, now_ms, u64::MAX))
+        {
+            let row = row.key().map_err(|e| unavailable(&e))?;
+            self.writes.push(Write::delete(&self.tables.streams, row.to_vec()));
         }
         if until_ms == 0 {
             self.writes.push(Write::delete(&self.tables.streams, state_key(&self.prefix)));

@@ -2,7 +2,7 @@
 //!
 //! Keys of keyspace `streams` start with `app 00 user 00` (ids hold no control characters), then: `01` state · `02`
 //! position: entry · `03` delivery key: position · `04` collapse key: position · `05` what the user has had of the messages to
-//! everyone, after the time until which it matters. Marks lie in two keyspaces, those of window
+//! everyone, after the time until which it matters · `06` of messages to everyone: expiry, position; it may outlive its entry. Marks lie in two keyspaces, those of window
 //! `n` in the one of `n mod 2`, which is cleared when the next window begins. All changes are made on the writer's
 //! thread, one user after another, so they need no lock and see each other before they are durable; reads see only
 //! what is durable.
@@ -258,6 +258,11 @@ pub(super) fn index_key(prefix: &[u8], key: DeliveryKey) -> Vec<u8> {
 
 pub(super) fn seen_key(prefix: &[u8]) -> Vec<u8> {
     [prefix, &[5]].concat()
+}
+
+/// The row of the entry of a message to everyone that expires then.
+pub(super) fn expiry_key(prefix: &[u8], expires_ms: u64, position: u64) -> Vec<u8> {
+    [prefix, &[6], &expires_ms.to_be_bytes(), &position.to_be_bytes()].concat()
 }
 
 pub(super) fn collapse_key(prefix: &[u8], collapse: &str) -> Vec<u8> {

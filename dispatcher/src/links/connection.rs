@@ -23,7 +23,7 @@ use tracing::{debug, info, warn};
 
 use super::{
     handshake::{Identity, OpenError, Opened, open},
-    outflow::Outflow,
+    outflow::{Outflow, Stall},
 };
 use crate::{
     core::worker::{Frames, LinkId, LinkInfo},
@@ -268,13 +268,12 @@ async fn transmit(
     grants: &Grants,
     queued: &Queued,
 ) -> Result<std::convert::Infallible, Ended> {
-    let stall = Duration::from_millis(limits::LINK_STALL_MS);
+    let patience = Duration::from_millis(limits::LINK_STALL_MS);
     let mut flow = Outflow::new(credit);
     let mut batch = Vec::new();
     let mut out = Vec::with_capacity(limits::LINK_WRITE_BYTES);
     let mut pinged = Instant::now();
-    // Since when something waits and nothing of it could be sent.
-    let mut stalled: Option<Instant> = None;
+    let mut stall = Stall::default();
     loop {
         while let Ok(frames) = waiting.try_recv() {
             flow.push(frames.lane, frames.bytes);
@@ -283,34 +282,30 @@ async fn transmit(
         for (lane, bytes) in Lane::ALL.into_iter().zip(granted) {
             flow.grant(lane, bytes);
         }
-        if granted != [0; 3] {
-            // The gateway works on what it has, though not yet enough of it is done for the next frame.
-            stalled = None;
-        }
+
         if pinged.elapsed() >= Duration::from_millis(limits::LINK_PING_MS) {
             pinged = Instant::now();
             ToGateway::Ping.encode(&mut out);
         }
         let taken = flow.fill(&mut out, limits::LINK_WRITE_BYTES);
         if !out.is_empty() {
-            timeout(stall, write.write_all(&out)).await.map_err(|_| Ended::Stalled)??;
+            timeout(patience, write.write_all(&out)).await.map_err(|_| Ended::Stalled)??;
             out.clear();
             out.shrink_to(limits::LINK_WRITE_BYTES);
         }
         for (lane, bytes) in Lane::ALL.into_iter().zip(taken) {
             queued.written(lane, bytes);
         }
+        let stalled = stall.look(taken != [0; 3] || granted != [0; 3], !flow.is_empty(), Instant::now());
         if taken != [0; 3] {
-            stalled = None;
             continue;
         }
-        stalled = if flow.is_empty() { None } else { stalled.or_else(|| Some(Instant::now())) };
-        if stalled.is_some_and(|since| since.elapsed() >= stall) {
+        if stalled.is_some_and(|since| since.elapsed() >= patience) {
             return Err(Ended::Stalled);
         }
         let mut wake = pinged + Duration::from_millis(limits::LINK_PING_MS);
         if let Some(since) = stalled {
-            wake = wake.min(since + stall);
+            wake = wake.min(since + patience);
         }
         tokio::select! {
             n = waiting.recv_many(&mut batch, 64) => {

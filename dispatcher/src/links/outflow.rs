@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 
 use pushgate_protocol::link::{Lane, is_push};
+use tokio::time::Instant;
 
 /// The queues of one link.
 #[derive(Debug)]
@@ -19,6 +20,19 @@ struct LaneQueue {
     at: usize,
     credit: i64,
     granted: i64,
+}
+
+/// Since when something waits of which nothing could be sent, though the shard gave nothing back either. A shard that works on
+/// what it has, as one that carries a message to many users, gives credit back before it is enough for the next frame.
+#[derive(Debug, Default)]
+pub struct Stall(Option<Instant>);
+
+impl Stall {
+    /// After a look at the queues: `moved` if something was sent or credit came, `waits` if something is left.
+    pub fn look(&mut self, moved: bool, waits: bool, now: Instant) -> Option<Instant> {
+        self.0 = if moved || !waits { None } else { self.0.or(Some(now)) };
+        self.0
+    }
 }
 
 impl Outflow {
@@ -168,5 +182,17 @@ mod tests {
         out.clear();
         flow.fill(&mut out, 1 << 20);
         assert_eq!(out, push(Lane::Low, 1));
+    }
+
+    #[test]
+    fn a_link_that_gives_credit_back_has_not_stalled_though_nothing_can_be_sent() {
+        let start = Instant::now();
+        let at = |s| start + std::time::Duration::from_secs(s);
+        let mut stall = Stall::default();
+        assert_eq!(stall.look(false, true, at(1)), Some(at(1)));
+        assert_eq!(stall.look(false, true, at(5)), Some(at(1)));
+        assert_eq!(stall.look(true, true, at(9)), None);
+        assert_eq!(stall.look(false, true, at(10)), Some(at(10)));
+        assert_eq!(stall.look(false, false, at(30)), None, "nothing waits");
     }
 }

@@ -8,6 +8,7 @@ use std::{
 use pushgate_protocol::link::Place;
 
 use crate::{
+    limits::EXPIRED_PER_PUBLISH,
     seams::{
         BoxFuture, DeliveryKey, Mark, MarkQuery, StoreError, StoredPush, StreamOp, StreamOutcome, StreamPage, Streams,
         UserKey,
@@ -74,7 +75,14 @@ impl Streams for MemoryStreams {
             }),
             StreamOp::Publish { user, push } => self.with(&user, |user| {
                 let key = push.key;
-                let outcome = user.append(*push, now_ms, &self.bounds);
+                let mut left = user.expire(now_ms, &self.bounds);
+                let outcome = match user.append(*push, now_ms, &self.bounds) {
+                    StreamOutcome::Appended { evicted } => {
+                        left.extend(evicted);
+                        StreamOutcome::Appended { evicted: left }
+                    }
+                    outcome => outcome,
+                };
                 user.published(key, outcome)
             }),
             StreamOp::Seen { user, place, .. } => self.with(&user, |user| StreamOutcome::Seen(user.seen.add(place))),
@@ -147,6 +155,18 @@ impl User {
         }
         self.marks.extend(evicted.iter().map(|push| ((window, push.key), Mark::Ended)));
         StreamOutcome::Appended { evicted }
+    }
+
+    /// Lets the oldest of what has expired leave, up to a bound.
+    fn expire(&mut self, now_ms: u64, bounds: &StreamBounds) -> Vec<StoredPush> {
+        let expired = self.entries.iter().filter(|(_, push)| push.expires_ms <= now_ms);
+        let mut expired: Vec<(u64, u64)> = expired.map(|(position, push)| (push.expires_ms, *position)).collect();
+        expired.sort_unstable();
+        let expired = expired.into_iter().take(EXPIRED_PER_PUBLISH);
+        let left: Vec<StoredPush> = expired.filter_map(|(_, position)| self.entries.remove(&position)).collect();
+        let window = now_ms / bounds.mark_window_ms;
+        self.marks.extend(left.iter().map(|push| ((window, push.key), Mark::Ended)));
+        left
     }
 
     /// The place of what was appended.

@@ -64,15 +64,19 @@ impl RedisStreams {
         let command = match op {
             StreamOp::Append { push, .. } | StreamOp::Publish { push, .. } => {
                 let deferred = if let StreamOp::Append { deferred, .. } = op { *deferred } else { None };
-                let episode = deferred.map(|tag| keys.episode(tag.episode));
-                let mut call = scripts::APPEND.call(&keys.with(episode.as_deref()));
+                let to_everyone = matches!(op, StreamOp::Publish { .. });
+                let last = match to_everyone {
+                    true => Some(key(&keys.prefix, "x")),
+                    false => deferred.map(|tag| keys.episode(tag.episode)),
+                };
+                let mut call = scripts::APPEND.call(&keys.with(last.as_deref()));
                 let returned = push.returned.map(|r| stored::encode_returned(Some(r)));
                 let life_ms = push.expires_ms.saturating_sub(now_ms).min(limits::STREAM_KEEP_MS_MAX);
                 call.arg(&push.key.0).arg(stored::encode(push)).arg(returned.as_ref().map_or(&[][..], |r| r));
                 call.arg(life_ms + limits::STREAM_EPISODE_KEEP_MS).arg(mark_keep_ms);
                 call.arg(self.bounds.entries).arg(self.bounds.bytes).arg(now_ms);
                 call.arg(limits::STREAM_EPISODE_KEEP_MS).arg(deferred.map_or(0, |tag| tag.k));
-                call.arg(u8::from(matches!(op, StreamOp::Publish { .. })));
+                call.arg(u8::from(to_everyone)).arg(limits::EXPIRED_PER_PUBLISH);
                 call
             }
             StreamOp::Settle { key, mark, .. } => {

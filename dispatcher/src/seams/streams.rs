@@ -296,10 +296,18 @@ pub trait Streams: Send + Sync {
         now_ms: u64,
     ) -> BoxFuture<'_, Result<AllPage, StoreError>> {
         Box::pin(async move {
-            let page = self.read(UserKey::everyone(user.app.clone()), after, limit, 0, now_ms).await?;
-            // Most apps have none, most of the time: then who has had what does not matter.
-            let seen = if page.entries.is_empty() { SeenRuns::default() } else { self.seen(user.clone()).await? };
-            Ok(AllPage::of(page, after, &seen, &user.user))
+            let everyone = UserKey::everyone(user.app.clone());
+            // Most apps have none, most of the time: then who has had what does not matter. And most users have had most.
+            let few = if after == 0 { 1 } else { limit };
+            let page = self.read(everyone.clone(), after, few, 0, now_ms).await?;
+            let Some((first, _)) = page.entries.first() else {
+                return Ok(AllPage::of(page, after, &SeenRuns::default(), &user.user));
+            };
+            let seen = self.seen(user.clone()).await?;
+            let from = seen.end_of_run(*first).unwrap_or(after);
+            let whole = from == after && few == limit;
+            let page = if whole { page } else { self.read(everyone, from, limit, 0, now_ms).await? };
+            Ok(AllPage::of(page, from, &seen, &user.user))
         })
     }
 }

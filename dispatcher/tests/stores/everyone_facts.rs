@@ -1,9 +1,17 @@
 //! What every store does with messages to everyone.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
 use pushgate_dispatcher::{
     limits::SEEN_RUNS_MAX,
-    seams::{AllPage, Count, Mark, StateChange, StoredPush, StreamOp, StreamOutcome, Streams, UserKey},
-    seen::Noted,
+    seams::{
+        AllPage, BoxFuture, Count, Mark, MarkQuery, StateChange, StoreError, StoredPush, StreamOp, StreamOutcome,
+        StreamPage, Streams, UserKey,
+    },
+    seen::{Noted, SeenRuns},
     states::MessageBounds,
     stored::StreamBounds,
 };
@@ -21,6 +29,8 @@ use crate::{
 facts!(
     a_message_to_everyone_is_stored_once_and_has_a_place,
     each_user_gets_what_it_has_not_had,
+    what_a_user_has_had_is_not_read_again,
+    what_expired_behind_what_lasts_leaves_with_the_next,
     who_is_excluded_gets_nothing,
     a_message_taken_back_goes_from_everyone,
     what_was_had_is_noted_once,
@@ -97,6 +107,94 @@ async fn each_user_gets_what_it_has_not_had(backend: Backend) {
     assert_eq!(numbers(&*streams, &user("alice"), NOW).await, [9], "the user's own stream is apart");
 }
 
+/// Counts the entries that are read.
+struct Counting(Arc<dyn Streams>, AtomicUsize);
+
+impl Streams for Counting {
+    fn marks(&self, queries: Vec<MarkQuery>, now_ms: u64) -> BoxFuture<'_, Result<Vec<Option<Mark>>, StoreError>> {
+        self.0.marks(queries, now_ms)
+    }
+
+    fn apply(&self, ops: Vec<StreamOp>, now_ms: u64) -> BoxFuture<'_, Result<Vec<StreamOutcome>, StoreError>> {
+        self.0.apply(ops, now_ms)
+    }
+
+    fn read(
+        &self,
+        user: UserKey,
+        after: u64,
+        limit: usize,
+        episode: u64,
+        now_ms: u64,
+    ) -> BoxFuture<'_, Result<StreamPage, StoreError>> {
+        Box::pin(async move {
+            let page = self.0.read(user, after, limit, episode, now_ms).await?;
+            self.1.fetch_add(page.entries.len(), Ordering::Relaxed);
+            Ok(page)
+        })
+    }
+
+    fn seen(&self, user: UserKey) -> BoxFuture<'_, Result<SeenRuns, StoreError>> {
+        self.0.seen(user)
+    }
+}
+
+async fn what_a_user_has_had_is_not_read_again(backend: Backend) {
+    let streams = Counting(backend.streams(StreamBounds::default()), AtomicUsize::new(0));
+    let mut places = Vec::new();
+    for n in 1..=100 {
+        places.push(place(&streams, push(n)).await);
+    }
+    // Alice came when the first ten were gone from the stream, as far as she knows.
+    for place in &places[10..95] {
+        apply(&streams, seen("alice", *place)).await;
+    }
+    let settle = |n| StreamOp::Settle { user: everyone(), key: key(n), mark: Mark::Ended };
+    streams.apply((1..=10).map(settle).collect(), NOW).await.unwrap();
+    streams.1.store(0, Ordering::Relaxed);
+    let (got, page) = ids(&streams, "alice", 0, 64).await;
+    assert_eq!(got, ["m96", "m97", "m98", "m99", "m100"]);
+    assert_eq!((page.upto, page.end), (places[99].position, true));
+    assert_eq!(page.entries[0].0, places[95]);
+    assert!(streams.1.load(Ordering::Relaxed) <= 6, "{}", streams.1.load(Ordering::Relaxed));
+    for place in &places[95..] {
+        apply(&streams, seen("alice", *place)).await;
+    }
+    let (got, page) = ids(&streams, "alice", 0, 64).await;
+    assert_eq!((got.len(), page.upto, page.end), (0, places[99].position, true));
+}
+
+async fn what_expired_behind_what_lasts_leaves_with_the_next(backend: Backend) {
+    let streams = backend.streams(StreamBounds::default());
+    let short = |n: u64| StoredPush { expires_ms: NOW + 10 + n % 2, ..push(n) };
+    place(&*streams, push(1)).await;
+    for n in 2..=5 {
+        place(&*streams, short(n)).await;
+    }
+    apply(&*streams, StreamOp::Settle { user: everyone(), key: key(4), mark: Mark::Ended }).await;
+    let publish_at = async |n, now_ms| match streams.apply(vec![publish(push(n))], now_ms).await.unwrap().remove(0) {
+        StreamOutcome::Published { evicted, .. } => evicted.iter().map(|push| push.id.to_string()).collect::<Vec<_>>(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(publish_at(6, NOW + 9).await, [] as [&str; 0]);
+    assert_eq!(publish_at(7, NOW + 10).await, ["m2"]);
+    assert_eq!(publish_at(8, NOW + 12).await, ["m3", "m5"]);
+    assert_eq!(publish_at(9, NOW + 12).await, [] as [&str; 0]);
+    let page = streams.read(everyone(), 0, 100, 0, NOW + 12).await.unwrap();
+    assert_eq!((page.entries.len(), page.expired.len()), (5, 0));
+    assert_eq!(apply(&*streams, publish(push(3))).await, StreamOutcome::AlreadyEnded(Mark::Ended));
+    // Bounds count what is there.
+    let many: Vec<StoredPush> = (10..200).map(short).collect();
+    for push in many {
+        place(&*streams, push).await;
+    }
+    let mut left = 0;
+    for n in 200..204 {
+        left += publish_at(n, NOW + 20).await.len();
+    }
+    assert_eq!(left, 190, "a bounded number with each");
+}
+
 async fn who_is_excluded_gets_nothing(backend: Backend) {
     let streams = backend.streams(StreamBounds::default());
     let exclude = ["bob", "carol"].map(|name| UserId::parse(name).unwrap()).to_vec();
@@ -154,12 +252,16 @@ async fn unnamed_recipients_are_counted(backend: Backend) {
         reason: None,
         time_ms: NOW,
     };
-    messages.record(vec![stored]).await.unwrap();
+    messages.record(vec![stored.clone()]).await.unwrap();
     count(4).await.unwrap();
-    let view = messages.message(app, message, 0, 10).await.unwrap().unwrap();
+    let view = messages.message(app.clone(), message.clone(), 0, 10).await.unwrap().unwrap();
     assert_eq!(view.summary, [(State::Delivered, 7), (State::Stored, 1)].into());
     assert_eq!(view.recipients.len(), 1);
     assert!(view.recipients[0].recipient.user.is_everyone());
+    let recalled = StateChange { state: State::Recalled, ..stored };
+    messages.record(vec![recalled]).await.unwrap();
+    let view = messages.message(app, message, 0, 10).await.unwrap().unwrap();
+    assert_eq!(view.summary, [(State::Delivered, 7), (State::Recalled, 1)].into(), "who had it has it");
 }
 
 async fn what_a_client_says_of_a_message_it_never_had_is_not_kept(backend: Backend) {

@@ -1,10 +1,11 @@
 -- ARGV: delivery key, push, returned or '', keep_ms, mark_keep_ms, entries_max, bytes_max, now_ms, episode_keep_ms, k,
--- '1' if the entry's place is asked.
--- KEYS[7], if there: the set of deferred numbers of the episode. Answers {mark that ended it or 0, {pushes that left},
+-- '1' if it is to everyone and its place is asked, how many expired entries leave with such a one.
+-- KEYS[7], if there: of one to everyone, the sorted set of delivery keys by expiry; else the set of deferred numbers of the episode. Answers {mark that ended it or 0, {pushes that left},
 -- {position, the one before}}.
 local key, push, returned, keep_ms, mark_keep_ms = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
 local entries_max, bytes_max, now_ms = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
-if KEYS[7] then
+local expiries = ARGV[11] == '1' and KEYS[7]
+if KEYS[7] and not expiries then
   redis.call('SADD', KEYS[7], ARGV[10])
   redis.call('PEXPIRE', KEYS[7], ARGV[9])
 end
@@ -27,6 +28,15 @@ local function leave(other, its_push)
   remove(other, its_push)
   set_mark(other, '3', mark_keep_ms)
   left[#left + 1] = its_push
+end
+if expiries then
+  -- Behind an entry that lasts longer nothing else would let them leave.
+  for _, other in ipairs(redis.call('ZRANGEBYSCORE', expiries, '-inf', now_ms, 'LIMIT', 0, ARGV[12])) do
+    redis.call('ZREM', expiries, other)
+    local its_push = redis.call('HGET', pushes, other)
+    if its_push and expires_ms(its_push) <= now_ms then leave(other, its_push) end
+  end
+  redis.call('ZADD', expiries, expires_ms(push), key)
 end
 local name = collapse_of(push)
 if name then
@@ -55,8 +65,10 @@ while true do
   end
   count = count - 1
 end
-for at = 1, 4 do
-  local ttl = redis.call('PTTL', KEYS[at])
-  if ttl ~= -2 and ttl < keep_ms then redis.call('PEXPIRE', KEYS[at], keep_ms) end
+local keys = {KEYS[1], KEYS[2], KEYS[3], KEYS[4]}
+if expiries then keys[5] = expiries end
+for at = 1, #keys do
+  local ttl = redis.call('PTTL', keys[at])
+  if ttl ~= -2 and ttl < keep_ms then redis.call('PEXPIRE', keys[at], keep_ms) end
 end
 return {0, left, place()}

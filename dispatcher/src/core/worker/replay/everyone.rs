@@ -32,7 +32,7 @@ impl Worker {
     fn replay_all(&mut self, id: u64, entries: Vec<(Place, StoredPush)>) -> bool {
         for (place, entry) in entries {
             let Some(replay) = self.replays.by_id.get_mut(&id) else { return false };
-            let under_way = replay.unanswered.iter().any(|(key, _)| *key == entry.key);
+            let under_way = replay.has_sent(entry.key);
             let over = under_way || replay.settled.contains(&entry.key) || self.now_ms >= entry.expires_ms;
             if !over && !replay.has_room() {
                 return false;

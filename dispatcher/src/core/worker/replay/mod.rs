@@ -16,7 +16,7 @@ use pushgate_protocol::{
 };
 
 pub(super) use self::table::Replays;
-use self::table::{Replay, Step};
+use self::table::{Replay, Step, Unanswered};
 use super::{
     Worker,
     delivery::{Outcome, Subject},
@@ -200,9 +200,9 @@ impl Worker {
     /// A push of the replay was answered and needs no more of it.
     pub(super) fn replay_answered(&mut self, id: u64, key: DeliveryKey) {
         let Some(replay) = self.replays.by_id.get_mut(&id) else { return };
-        replay.unanswered.retain(|(sent, _)| *sent != key);
+        replay.unanswered.retain(|sent| sent.key != key);
         // Half a window at a time, so that a fast client does not cost a read per push.
-        if replay.step == Step::Full && replay.unanswered.len() <= REPLAY_WINDOW / 2 {
+        if matches!(replay.step, Step::Full | Step::FullUntil(_)) && replay.unanswered.len() <= REPLAY_WINDOW / 2 {
             self.replay_on(id);
         }
     }
@@ -236,6 +236,7 @@ impl Worker {
             match self.replays.by_id.get(&id).map(|r| r.step) {
                 Some(Step::Pausing(_)) => self.replay_queue(id),
                 Some(Step::Done(_)) => self.replay_forget(id),
+                Some(Step::FullUntil(_)) => self.replay_past_deadline(id),
                 Some(Step::Queued | Step::Reading | Step::Full) | None => {}
             }
         }
@@ -263,15 +264,26 @@ impl Worker {
         if replay.has_room() {
             self.replay_queue(id);
         } else {
-            self.replays.step(id, Step::Full);
+            let step = replay.full_until().map_or(Step::Full, Step::FullUntil);
+            self.replays.step(id, step);
         }
+    }
+
+    /// A device that does not acknowledge what is for it does not hold up what is for the user's others: its pushes stay with
+    /// its session and in the stream, and no longer count.
+    fn replay_past_deadline(&mut self, id: u64) {
+        let now_ms = self.now_ms;
+        if let Some(replay) = self.replays.by_id.get_mut(&id) {
+            replay.unanswered.retain(|sent| sent.until_ms.is_none_or(|until_ms| until_ms > now_ms));
+        }
+        self.replay_on(id);
     }
 
     /// Sends a page's entries; returns whether all of them were.
     fn replay_page(&mut self, id: u64, entries: Vec<(u64, StoredPush)>) -> bool {
         for (position, entry) in entries {
             let Some(replay) = self.replays.by_id.get_mut(&id) else { return false };
-            let under_way = replay.unanswered.iter().any(|(key, _)| *key == entry.key);
+            let under_way = replay.has_sent(entry.key);
             if under_way || replay.settled.contains(&entry.key) || self.now_ms >= entry.expires_ms {
                 replay.after = position;
                 continue;
@@ -293,7 +305,9 @@ impl Worker {
 
     fn replay_send(&mut self, id: u64, entry: StoredPush, place: Place) {
         let Some(replay) = self.replays.by_id.get_mut(&id) else { return };
-        replay.unanswered.push((entry.key, entry.tail.len()));
+        let narrow = entry.device.is_some() || entry.platforms != 0;
+        let until_ms = narrow.then_some(self.now_ms + self.settings.ack_deadline_ms);
+        replay.unanswered.push(Unanswered { key: entry.key, bytes: entry.tail.len(), until_ms });
         replay.lane = if (entry.lane as u8) > replay.lane as u8 { entry.lane } else { replay.lane };
         let push = Push {
             reference: self.in_flight.next_reference(),

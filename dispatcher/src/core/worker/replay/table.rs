@@ -20,6 +20,8 @@ pub(in crate::core::worker) enum Step {
     Reading,
     /// Waits for answers to its pushes.
     Full,
+    /// The same, or for the deadline of those that are for some of the user's devices only.
+    FullUntil(u64),
     /// Waits until this time, then reads.
     Pausing(u64),
     /// Said `Replayed`; forgotten at this time unless the shard wants more.
@@ -42,8 +44,8 @@ pub(in crate::core::worker) struct Replay {
     /// How many deferred pushes the stream had taken at its end.
     pub(super) k: u64,
     pub(super) step: Step,
-    /// Keys sent and not answered, with their sizes.
-    pub(super) unanswered: Vec<(DeliveryKey, usize)>,
+    /// What was sent and not answered.
+    pub(super) unanswered: Vec<Unanswered>,
     /// Keys that settled while a read was under way: its page may still hold them.
     pub(super) settled: Vec<DeliveryKey>,
     /// The lowest lane a push was sent in: `Replayed` must not overtake it.
@@ -54,6 +56,15 @@ pub(in crate::core::worker) struct Replay {
     /// The outbox had no room for some entries; how often the replay started over for that.
     pub(super) dropped: bool,
     pub(super) restarts: u32,
+}
+
+/// A push that was sent and not answered.
+#[derive(Debug)]
+pub(in crate::core::worker) struct Unanswered {
+    pub(super) key: DeliveryKey,
+    pub(super) bytes: usize,
+    /// Of one that is for some of the user's devices only: until when it holds up what follows, which may be for others.
+    pub(super) until_ms: Option<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -74,10 +85,10 @@ impl Replays {
     /// Puts a replay into a step; timers follow.
     pub(super) fn step(&mut self, id: u64, step: Step) {
         let Some(replay) = self.by_id.get_mut(&id) else { return };
-        if let Step::Pausing(at) | Step::Done(at) = replay.step {
+        if let Step::Pausing(at) | Step::Done(at) | Step::FullUntil(at) = replay.step {
             self.timers.remove(&(at, id));
         }
-        if let Step::Pausing(at) | Step::Done(at) = step {
+        if let Step::Pausing(at) | Step::Done(at) | Step::FullUntil(at) = step {
             self.timers.insert((at, id));
         }
         replay.step = step;
@@ -86,8 +97,17 @@ impl Replays {
 
 impl Replay {
     pub(super) fn has_room(&self) -> bool {
-        let bytes: usize = self.unanswered.iter().map(|(_, bytes)| bytes).sum();
+        let bytes: usize = self.unanswered.iter().map(|sent| sent.bytes).sum();
         self.unanswered.len() < REPLAY_WINDOW && (bytes < REPLAY_WINDOW_BYTES || self.unanswered.is_empty())
+    }
+
+    pub(super) fn has_sent(&self, key: DeliveryKey) -> bool {
+        self.unanswered.iter().any(|sent| sent.key == key)
+    }
+
+    /// When the first of what is for some devices only stops holding up the rest.
+    pub(super) fn full_until(&self) -> Option<u64> {
+        self.unanswered.iter().filter_map(|sent| sent.until_ms).min()
     }
 
     pub(super) fn next_pause(&mut self) -> u64 {

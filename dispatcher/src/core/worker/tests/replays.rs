@@ -256,3 +256,32 @@ fn expired_entries_met_in_a_replay_are_published_and_leave() {
     rig.frame(online(1, 0, None));
     assert_eq!((rig.take_sent(), rig.states()), (vec![replayed(1, 0, 0)], vec![state("m1", State::Expired)]));
 }
+
+#[test]
+fn a_device_that_never_acknowledges_does_not_hold_up_the_users_others() {
+    let mut rig = Rig::unlinked(settings());
+    for n in 0..=REPLAY_WINDOW {
+        let delivery = rig.delivery("alice", &format!("d{n}"), DeliveryTarget::Device(device("d1")));
+        rig.give(delivery);
+    }
+    rig.deliver("alice", "all");
+    rig.link_up(G1, info("g1", 10));
+    rig.take_sent();
+    rig.frame(online(1, 0, None));
+    assert_eq!(replays(&rig.take_sent()).len(), REPLAY_WINDOW);
+    rig.pass(DEADLINE_MS - 1);
+    assert_eq!(rig.take_sent(), []);
+    rig.pass(1);
+    let sent = rig.take_sent();
+    let pushes = replays(&sent);
+    assert_eq!(pushes.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>(), [&format!("d{REPLAY_WINDOW}"), "all"]);
+    assert_eq!(sent.last(), Some(&replayed(1, 0, 0)));
+    rig.acked(pushes[0].1);
+    assert_eq!(rig.model.stream(&user("alice")).len(), REPLAY_WINDOW + 1, "a late acknowledgement still counts");
+    // One that is for all devices is waited for: without it nothing is acknowledged at all.
+    let mut rig = stored(REPLAY_WINDOW + 1);
+    rig.frame(online(1, 0, None));
+    rig.take_sent();
+    rig.pass(10 * DEADLINE_MS);
+    assert_eq!(rig.take_sent(), []);
+}
