@@ -40,7 +40,13 @@ fn run(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
     texts_are_escaped(&text);
     let Ok(frame) = V1.decode(&text) else { return };
-    let value: Value = serde_json::from_str(&text).expect("what is a frame is JSON");
+    let value: Value = match serde_json::from_str(&text) {
+        Ok(value) => value,
+        // JSON sets numbers no bounds, but this parser does, also to those in members that nobody reads.
+        Err(error) => {
+            return assert!(error.to_string().starts_with("number out of range"), "what is a frame is JSON: {error}");
+        }
+    };
     let kind = value["type"].as_str().expect("a frame has a type");
     match &frame {
         ClientFrame::Ack { seq } => assert_eq!((kind, value["seq"].as_u64()), ("ack", Some(*seq))),

@@ -82,7 +82,7 @@ pub(super) const TARGET: Target = Target {
         "gateway/src/core/shard.rs",
         "gateway/src/core/tails.rs",
     ],
-    input_bytes_max: 2048,
+    input_bytes_max: 768,
     // What is inflated may be a thousand times as long as the input.
     heap_bytes_max: 16 << 20,
 };

@@ -144,9 +144,7 @@ impl Established {
             6 if self.server.suite().is_v13() => self.peer.change_keys(&mut self.wire, n & 1 == 1),
             7 => {
                 let (content, rest) = word(4);
-                if n == 23 {
-                    self.sealed.extend(content);
-                }
+                self.sealed.extend_from_slice(data(self.server.suite(), n, content));
                 self.record(n, content);
                 return rest;
             }
@@ -227,6 +225,18 @@ impl Established {
             }
         }
         self.sent.extend_from_slice(&buffer);
+    }
+}
+
+/// What of a record is data. Under TLS 1.3 zeroes at its end are padding, so what looks like no kind has it before them.
+fn data(suite: Suite, kind: u8, content: &[u8]) -> &[u8] {
+    match (suite.is_v13(), kind) {
+        (_, 23) => content,
+        (true, 0) => match content.iter().rposition(|byte| *byte != 0) {
+            Some(at) if content[at] == 23 => &content[..at],
+            _ => &[],
+        },
+        _ => &[],
     }
 }
 
