@@ -26,7 +26,16 @@ pub struct Answer {
 impl Rest {
     /// To the server, with its app's secret.
     pub fn new(server: &Server) -> Result<Self, Failure> {
-        let basic = STANDARD.encode(format!("{}:{}", server.app(), server.secret(Scope::Send)?));
+        Self::with_scope(server, Scope::Send)
+    }
+
+    /// The same with a secret that may do everything.
+    pub fn admin(server: &Server) -> Result<Self, Failure> {
+        Self::with_scope(server, Scope::Admin)
+    }
+
+    fn with_scope(server: &Server, scope: Scope) -> Result<Self, Failure> {
+        let basic = STANDARD.encode(format!("{}:{}", server.app(), server.secret(scope)?));
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .proxy(None)

@@ -12,7 +12,7 @@ pub const REST_BODY_TIMEOUT_MS: u64 = 30_000;
 /// How long REST waits for one answer of a store or log before it answers 503, milliseconds.
 pub const REST_STORE_TIMEOUT_MS: u64 = 10_000;
 /// What 503 tells in `Retry-After`, seconds.
-pub const RETRY_AFTER_S: u64 = 1;
+pub const RETRY_AFTER_S: u32 = 1;
 /// Longest `x-request-id` of a caller that is echoed, bytes; a longer one is replaced.
 pub const REQUEST_ID_BYTES_MAX: usize = 128;
 /// Recipients in one page of an answer, unless asked otherwise.
@@ -243,6 +243,15 @@ pub struct Kept {
     /// Bytes, at most.
     pub bytes: u64,
 }
+
+/// Dead letters in one page of an answer, unless asked otherwise.
+pub const DEAD_PAGE_DEFAULT: usize = 100;
+/// Dead letters in one page of an answer.
+pub const DEAD_PAGE_MAX: usize = 1_000;
+/// Dead letters sent once more by one request.
+pub const DEAD_REPLAYS_MAX: usize = 100;
+/// How long the topic of dead letters is read for one answer, milliseconds.
+pub const DEAD_READ_MS: u64 = 5_000;
 
 /// Connections to one Redis server. With `appendfsync always` Redis syncs once per turn of its loop, in which it reads at most
 /// 16 KiB of each connection: a batch over several connections costs fewer syncs.

@@ -9,7 +9,12 @@ use std::{
 use pushgate_dispatcher::{boot as dispatcher, config::MemberConfig};
 use pushgate_gateway::{boot as gateway, page};
 
-use super::{banner, data, key_watch::KeyWatch, node, signals::Signals};
+use super::{
+    banner, data,
+    key_watch::{KeyWatch, ReadApps},
+    node,
+    signals::Signals,
+};
 use crate::{
     allocator,
     config::{Config, Loaded, Role},
@@ -29,19 +34,24 @@ pub fn dev(loaded: Loaded, data: &Path) -> Result<(), Failure> {
     config.members = vec![member];
     allow_own_page(&mut config);
     // Before the data directory is made.
-    loaded.with(config.clone()).check(Role::Dev)?;
+    loaded.clone().with(config.clone()).check(Role::Dev)?;
     let data = data::directory(data)?;
     config.dispatcher.data = data.to_string_lossy().into_owned();
     if config.apps.is_empty() {
         config.apps = data::default_apps(&data)?;
     }
     config.log.start().map_err(Failure::new)?;
-    node::runtime()?.block_on(run(&config, &data))
+    let own_apps = config.apps.clone();
+    let read_apps: ReadApps = Box::new(move || {
+        let apps = loaded.again().map_err(|findings| findings.to_string())?.config.apps;
+        Ok(if apps.is_empty() { own_apps.clone() } else { apps })
+    });
+    node::runtime()?.block_on(run(&config, &data, read_apps))
 }
 
-async fn run(config: &Config, data: &Path) -> Result<(), Failure> {
+async fn run(config: &Config, data: &Path, read_apps: ReadApps) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
-    let keys = KeyWatch::spawn(config.key_files().map_err(Failure::usage)?)?;
+    let keys = KeyWatch::spawn(config.key_files().map_err(Failure::usage)?, read_apps)?;
     let first_app = config.apps.first().expect("dev has at least one app").id.clone();
     // Its address is fixed by now: the page that the gateway serves sends there.
     let page = page(&format!("http://{}", config.dispatcher.listen));

@@ -8,7 +8,10 @@ use pushgate_gateway::{
 use pushgate_protocol::{auth::SharedApps, ids::Epoch};
 use tokio::runtime::{Builder, Runtime};
 
-use super::{key_watch::KeyWatch, signals::Signals};
+use super::{
+    key_watch::{KeyWatch, ReadApps},
+    signals::Signals,
+};
 use crate::{
     allocator,
     config::{Config, Loaded, Role},
@@ -18,9 +21,9 @@ use crate::{
 /// Runs a gateway until Ctrl-C or SIGTERM.
 pub fn gateway(loaded: Loaded) -> Result<(), Failure> {
     loaded.check(Role::Gateway)?;
-    let config = loaded.config;
+    let config = loaded.config.clone();
     config.log.start().map_err(Failure::new)?;
-    let keys = KeyWatch::spawn(config.key_files().map_err(Failure::usage)?)?;
+    let keys = KeyWatch::spawn(config.key_files().map_err(Failure::usage)?, apps_again(loaded, Role::Gateway))?;
     let options = gateways::StartOptions { page: None, epoch: epoch(&config)?, give_back: Some(allocator::give_back) };
     let gateway = gateways::start(&gateway_config(&config)?, keys.apps(), options).map_err(failed)?;
     runtime()?.block_on(async {
@@ -38,14 +41,23 @@ pub fn gateway(loaded: Loaded) -> Result<(), Failure> {
 /// Runs a dispatcher until Ctrl-C or SIGTERM.
 pub fn dispatcher(loaded: Loaded) -> Result<(), Failure> {
     loaded.check(Role::Dispatcher)?;
-    let config = loaded.config;
+    let config = loaded.config.clone();
     config.log.start().map_err(Failure::new)?;
-    let keys = KeyWatch::spawn(config.key_files().map_err(Failure::usage)?)?;
+    let keys = KeyWatch::spawn(config.key_files().map_err(Failure::usage)?, apps_again(loaded, Role::Dispatcher))?;
     runtime()?.block_on(async {
         let dispatcher = dispatchers::start(dispatcher_parts(&config, keys.apps())?).await.map_err(failed)?;
         let ended = Signals::listen()?.wait(|| dispatcher.failed(), || false, || keys.look()).await;
         dispatcher.shut_down().await;
         ended
+    })
+}
+
+/// Reads `[[apps]]` again, in a configuration that is right as a whole.
+fn apps_again(loaded: Loaded, role: Role) -> ReadApps {
+    Box::new(move || {
+        let again = loaded.again().map_err(|findings| findings.to_string())?;
+        again.check(role).map_err(|findings| findings.to_string())?;
+        Ok(again.config.apps)
     })
 }
 

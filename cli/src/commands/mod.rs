@@ -4,6 +4,7 @@
 
 mod app;
 mod config;
+mod dead;
 mod doctor;
 mod listen;
 mod recall;
@@ -50,6 +51,8 @@ enum Command {
     Recall(recall::RecallCommand),
     /// Be a client: print a user's pushes and acknowledge them.
     Listen(Box<listen::ListenCommand>),
+    /// Look at records that could not be processed, and send them once more.
+    Dead(dead::DeadCommand),
     /// Look at what this machine allows and whether a server can be found.
     Doctor(doctor::DoctorCommand),
     /// Check a configuration, or print what is in force.
@@ -69,6 +72,7 @@ impl CommandLine {
             Command::Send(command) => command.run(),
             Command::Recall(command) => command.run(),
             Command::Listen(command) => command.run(),
+            Command::Dead(command) => command.run(),
             Command::Config(command) => command.run(),
         }
     }

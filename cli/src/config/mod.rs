@@ -15,7 +15,7 @@ mod print;
 pub mod reference;
 mod schema;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use pushgate_dispatcher::{
     classes::ClassConfig,
@@ -72,6 +72,8 @@ pub struct Loaded {
     pub config: Config,
     /// Where its keys come from.
     origins: document::Origins,
+    /// The file, if there is one.
+    file: Option<PathBuf>,
 }
 
 impl Loaded {
@@ -82,7 +84,12 @@ impl Loaded {
 
     /// Another configuration whose keys come from the same places.
     pub fn with(self, config: Config) -> Self {
-        Self { config, origins: self.origins }
+        Self { config, ..self }
+    }
+
+    /// Reads the file and the environment anew.
+    pub fn again(&self) -> Result<Self, Findings> {
+        load(self.file.as_deref(), std::env::vars())
     }
 }
 
@@ -94,7 +101,8 @@ pub fn load(file: Option<&Path>, environment: impl Iterator<Item = (String, Stri
         Some(path) => document::Document::read(path)?,
         None => document::Document::default(),
     };
-    assemble(document, environment)
+    let loaded = assemble(document, environment)?;
+    Ok(Loaded { file: file.map(Path::to_owned), ..loaded })
 }
 
 fn assemble(
@@ -110,7 +118,7 @@ fn assemble(
     }
     let table = toml::Value::Table(document.table);
     match table.try_into::<Config>() {
-        Ok(config) => Ok(Loaded { config, origins: document.origins }),
+        Ok(config) => Ok(Loaded { config, origins: document.origins, file: None }),
         Err(error) => Err(Findings(vec![document.origins.about_serde(&error)])),
     }
 }

@@ -9,5 +9,6 @@ mod fake;
 mod listen;
 mod program;
 mod recall;
+mod reload;
 mod send;
 mod token;

@@ -20,5 +20,15 @@ pub(super) fn check(api: &Api, headers: &HeaderMap, scope: Scope) -> Result<Call
     let now_s = (api.given.clock)() / 1_000;
     let caller = api.given.apps.current().caller(authorization, now_s)?;
     caller.require(scope)?;
+    charge(api, &caller, 1)?;
     Ok(caller)
+}
+
+/// Counts so many more calls of the caller's app.
+pub(super) fn charge(api: &Api, caller: &Caller, calls: usize) -> Result<(), Problem> {
+    let Some(rate) = api.given.apps.current().rate(&caller.app) else { return Ok(()) };
+    api.rates.take(&caller.app, rate, calls, (api.given.clock)()).map_err(|in_s| {
+        api.given.metrics.limited(&caller.app);
+        Problem::limited(rate.per_s, in_s)
+    })
 }

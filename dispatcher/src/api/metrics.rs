@@ -5,7 +5,7 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family},
     registry::Registry,
 };
-use pushgate_protocol::link::Lane;
+use pushgate_protocol::{ids::AppId, link::Lane};
 
 /// Counters of messages accepted and requests refused.
 #[derive(Debug, Clone, Default)]
@@ -13,6 +13,12 @@ pub struct ApiMetrics {
     accepted: Family<LaneLabel, Counter>,
     refused: Family<CodeLabel, Counter>,
     recalled: Counter,
+    limited: Family<AppLabel, Counter>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AppLabel {
+    app: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -33,6 +39,8 @@ impl ApiMetrics {
         let help = "Requests, and messages of batches, that were refused, by problem code";
         registry.register("rest_messages_refused", help, new.refused.clone());
         registry.register("rest_messages_recalled", "Messages taken back", new.recalled.clone());
+        let help = "Requests answered 429, by app";
+        registry.register("rest_rate_limited", help, new.limited.clone());
         new
     }
 
@@ -42,6 +50,10 @@ impl ApiMetrics {
 
     pub(super) fn recalled(&self) {
         self.recalled.inc();
+    }
+
+    pub(super) fn limited(&self, app: &AppId) {
+        self.limited.get_or_create(&AppLabel { app: app.to_string() }).inc();
     }
 
     pub(super) fn refused(&self, code: &'static str) {

@@ -6,12 +6,14 @@
 mod accept;
 mod body;
 mod caller;
+mod dead;
 mod key_metrics;
 mod lookup;
 mod metrics;
 mod openapi;
 mod probes;
 mod problem;
+mod rates;
 mod recall;
 mod request;
 mod send;
@@ -32,11 +34,11 @@ use tokio::sync::Semaphore;
 use tower_http::cors::CorsLayer;
 
 pub use self::{key_metrics::KeyMetrics, metrics::ApiMetrics};
-use self::{openapi::Operation, problem::Problem};
+use self::{openapi::Operation, problem::Problem, rates::Rates};
 use crate::{
     health::Health,
     limits::{REST_BODY_KIB_MAX, REST_BODY_TIMEOUT_MS, REST_STORE_TIMEOUT_MS},
-    seams::{Intake, MessageStore, Recalls, ResultSink, Streams},
+    seams::{DeadLetters, Intake, MessageStore, Recalls, ResultSink, Streams},
 };
 
 /// Unix milliseconds.
@@ -57,6 +59,8 @@ pub struct ApiState {
     pub recalls: Arc<dyn Recalls>,
     /// Where it is told what was taken back.
     pub results: Arc<dyn ResultSink>,
+    /// What could not be processed.
+    pub dead: Arc<dyn DeadLetters>,
     /// What fails.
     pub health: Arc<Health>,
     /// What `/metrics` shows.
@@ -82,6 +86,7 @@ struct Api {
     /// KiB of bodies that may be in memory.
     bodies: Arc<Semaphore>,
     patience: Patience,
+    rates: Arc<Rates>,
     /// The OpenAPI document.
     description: Bytes,
 }
@@ -107,7 +112,13 @@ fn routes(state: ApiState, patience: Patience) -> Router {
         .expose_headers([request::REQUEST_ID, header::RETRY_AFTER]);
     let operations = operations();
     let description = Bytes::from(openapi::document(&operations).to_string());
-    let api = Api { given: state, bodies: Arc::new(Semaphore::new(REST_BODY_KIB_MAX)), patience, description };
+    let api = Api {
+        given: state,
+        bodies: Arc::new(Semaphore::new(REST_BODY_KIB_MAX)),
+        patience,
+        rates: Arc::default(),
+        description,
+    };
     let router = operations.into_iter().fold(Router::new(), |router, o| router.route(o.path, o.handler));
     router
         .fallback(async || Problem::not_found("there is nothing at this path"))
@@ -122,6 +133,7 @@ fn operations() -> Vec<Operation> {
     let mut all = Vec::new();
     all.extend(send::operations());
     all.extend([lookup::operation(), recall::operation()]);
+    all.extend(dead::operations());
     all.extend(probes::operations());
     let describe = async |State(api): State<Api>| ([(header::CONTENT_TYPE, "application/json")], api.description);
     all.push(openapi::operation(get(describe)));

@@ -1,5 +1,7 @@
 //! Errors as RFC 9457 problem details, with the members `code` (for programs) and `pointer` (the field).
 
+use std::num::NonZeroU32;
+
 use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
@@ -37,6 +39,10 @@ pub(super) struct Problem {
     /// The request, as `x-request-id` names it.
     #[serde(skip_serializing_if = "Option::is_none")]
     request_id: Option<Box<str>>,
+    /// What `Retry-After` says, seconds.
+    #[serde(skip)]
+    #[schemars(skip)]
+    retry_after_s: Option<NonZeroU32>,
 }
 
 impl Problem {
@@ -52,6 +58,7 @@ impl Problem {
             pointer: None,
             id: None,
             request_id: None,
+            retry_after_s: None,
         }
     }
 
@@ -83,6 +90,11 @@ impl Problem {
 
     pub(super) fn overloaded(detail: &str) -> Self {
         Self::new(503, "unavailable", detail)
+    }
+
+    pub(super) fn limited(per_s: u32, in_s: u32) -> Self {
+        let detail = format!("the app calls more than {per_s} times a second");
+        Self { retry_after_s: NonZeroU32::new(in_s), ..Self::new(429, "rate_limited", detail) }
     }
 
     /// The detail goes to the log: callers need not know what stands behind this API.
@@ -124,8 +136,11 @@ impl IntoResponse for Problem {
             let schemes = HeaderValue::from_static("Basic realm=\"pushgate\", Bearer");
             headers.insert(header::WWW_AUTHENTICATE, schemes);
         }
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
+        if status == StatusCode::SERVICE_UNAVAILABLE || self.retry_after_s.is_some() {
+            headers.insert(
+                header::RETRY_AFTER,
+                HeaderValue::from(self.retry_after_s.map_or(RETRY_AFTER_S, NonZeroU32::get)),
+            );
         }
         response
     }

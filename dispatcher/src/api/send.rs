@@ -65,18 +65,18 @@ pub(super) fn operations() -> [Operation; 2] {
 struct SendQuery {
     /// The priority lane.
     #[serde(default)]
-    lane: Lane,
+    pub(super) lane: Lane,
 }
 
 type Asked = Result<Query<SendQuery>, QueryRejection>;
 
 /// An accepted message.
 #[derive(Serialize, JsonSchema)]
-struct Accepted {
+pub(super) struct Accepted {
     /// Its id: the one given, or a new one.
-    id: MessageId,
+    pub(super) id: MessageId,
     /// The lane that holds it; of a repeated request the first one's.
-    lane: Lane,
+    pub(super) lane: Lane,
 }
 
 /// One message.
@@ -134,7 +134,7 @@ struct Item {
 /// Whether a message of a batch was accepted.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-enum ItemStatus {
+pub(super) enum ItemStatus {
     /// It lies in its lane.
     Accepted,
     /// It is wrong; repeating it does not help.
@@ -150,7 +150,9 @@ async fn batch(State(api): State<Api>, query: Asked, headers: HeaderMap, body: B
         let lane = lane(query)?;
         let body = body::read(&api, &headers, body, REST_BATCH_BYTES_MAX).await?;
         let trace = request::trace(&headers);
-        let read: Vec<Result<Ready, Problem>> = messages(&body.bytes)?
+        let messages = messages(&body.bytes)?;
+        caller::charge(&api, &caller, messages.len() - 1)?;
+        let read: Vec<Result<Ready, Problem>> = messages
             .iter()
             .map(|json| {
                 let message = message::decode(json.get().as_bytes())?;

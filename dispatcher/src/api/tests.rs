@@ -1,7 +1,9 @@
 //! Every good and bad call of REST, with an intake and a message store in memory.
 
+mod dead;
 mod doubles;
 mod probes;
+mod rates;
 mod recalls;
 mod requests;
 
@@ -85,6 +87,7 @@ impl Fixture {
             streams: streams.clone(),
             recalls: memory.clone(),
             results: memory.clone(),
+            dead: memory.clone(),
             health: health.clone(),
             registry: Arc::new(registry),
             metrics,

@@ -8,9 +8,9 @@ use super::{BootError, DispatcherParts};
 use crate::{
     config::{SourceKind, StoreKind},
     embedded::{EmbeddedLog, EmbeddedMessages, EmbeddedResults, EmbeddedStore, EmbeddedStreams},
-    kafka::{KafkaHealth, KafkaIntake, KafkaProducer, KafkaResults, KafkaSource},
+    kafka::{KafkaDead, KafkaHealth, KafkaIntake, KafkaProducer, KafkaResults, KafkaSource},
     redis::{RedisLink, RedisMessages, RedisStreams},
-    seams::{Intake, MessageStore, ResultSink, Streams, TaskSource},
+    seams::{DeadLetters, Intake, MessageStore, ResultSink, Streams, TaskSource},
     states::MessageBounds,
     stored::StreamBounds,
 };
@@ -23,6 +23,7 @@ pub(super) struct Backends {
     pub(super) origins: [String; 3],
     pub(super) intake: Arc<dyn Intake>,
     pub(super) results: Arc<dyn ResultSink>,
+    pub(super) dead: Arc<dyn DeadLetters>,
     pub(super) streams: Arc<dyn Streams>,
     pub(super) messages: Arc<dyn MessageStore>,
     pub(super) kafka: Option<Arc<KafkaHealth>>,
@@ -38,11 +39,13 @@ impl Backends {
             Some(store) if parts.config.source == SourceKind::Embedded => {
                 let log = EmbeddedLog::open(Arc::clone(store))?;
                 let [high, normal, low] = Lane::ALL.map(|lane| log.consumer(lane));
+                let results = Arc::new(EmbeddedResults::open(Arc::clone(store))?);
                 Ok(Self {
                     sources: [Box::new(high?), Box::new(normal?), Box::new(low?)],
                     origins: Lane::ALL.map(|lane| lane.as_str().to_owned()),
                     intake: log,
-                    results: Arc::new(EmbeddedResults::open(Arc::clone(store))?),
+                    results: results.clone(),
+                    dead: results,
                     streams,
                     messages,
                     kafka: None,
@@ -60,6 +63,7 @@ impl Backends {
                     origins: Lane::ALL.map(|lane| parts.kafka.lane_topic(lane)),
                     intake: Arc::new(KafkaIntake::new(&parts.kafka, producer)),
                     results: Arc::new(KafkaResults::new(&parts.kafka, reporter)),
+                    dead: Arc::new(KafkaDead::new(&parts.kafka)),
                     streams,
                     messages,
                     kafka: Some(health),

@@ -168,6 +168,7 @@ pub async fn start(parts: DispatcherParts) -> Result<RunningDispatcher, BootErro
         streams: backends.streams,
         recalls: Arc::new(pipeline.mailboxes.clone()),
         results: backends.results,
+        dead: backends.dead,
         health,
         metrics: ApiMetrics::register(&mut registry),
         registry: Arc::new(registry),

@@ -17,8 +17,9 @@ use super::{
     store::EmbeddedStore,
 };
 use crate::{
+    clock::unix_ms,
     limits::{self, Kept},
-    seams::{BoxFuture, DeadRecord, ResultSink, StoreError},
+    seams::{BoxFuture, DeadCursor, DeadLetter, DeadLetters, DeadPage, DeadPlace, DeadRecord, ResultSink, StoreError},
 };
 
 /// Results and dead letters of the embedded backend.
@@ -49,7 +50,7 @@ impl EmbeddedResults {
 
     /// Dead letters after position `after`, as [`results`](Self::results).
     pub fn dead_letters(&self, after: u64, limit: usize) -> Result<Vec<(u64, DeadRecord)>, StoreError> {
-        self.dead.read(&self.store, after, limit, decode_letter)
+        self.dead.read(&self.store, after, limit, |payload| decode_letter(payload).map(|(_, record)| record))
     }
 
     /// Results and dead letters that have left since the start, to keep the bounds.
@@ -69,8 +70,39 @@ impl ResultSink for EmbeddedResults {
     }
 
     fn bury(&self, records: Vec<DeadRecord>) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.append(&self.dead, records.iter().map(encode_letter).collect())
+        self.append(&self.dead, records.iter().map(|record| encode_letter(record, unix_ms())).collect())
     }
+}
+
+impl DeadLetters for EmbeddedResults {
+    fn letters(&self, before: Option<DeadCursor>, limit: usize) -> BoxFuture<'_, Result<DeadPage, StoreError>> {
+        Box::pin(async move {
+            let (first, end) = self.dead.range();
+            let end = before.and_then(|c| c.0.first().copied()).map_or(end, |p| p.offset.clamp(first, end));
+            let from = end.saturating_sub(limit as u64).max(first);
+            let count = (end - from) as usize;
+            let found = match count {
+                0 => Vec::new(),
+                _ => self.dead.read(&self.store, from, count, decode_letter)?.into_iter().map(letter).collect(),
+            };
+            let place = |offset| [DeadPlace { partition: 0, offset }];
+            Ok(DeadPage::newest(found, &place(end), &place(first), limit))
+        })
+    }
+
+    fn letter(&self, place: DeadPlace) -> BoxFuture<'_, Result<Option<DeadLetter>, StoreError>> {
+        Box::pin(async move {
+            if place.partition != 0 {
+                return Ok(None);
+            }
+            let found = self.dead.read(&self.store, place.offset, 1, decode_letter)?;
+            Ok(found.into_iter().map(letter).find(|letter| letter.place == place))
+        })
+    }
+}
+
+fn letter((position, (time_ms, record)): (u64, (u64, DeadRecord))) -> DeadLetter {
+    DeadLetter { place: DeadPlace { partition: 0, offset: position - 1 }, time_ms, record }
 }
 
 /// The latest of an endless sequence.
@@ -116,6 +148,12 @@ impl Ring {
         Ok((first.offset - start.offset) as usize)
     }
 
+    /// The first offset kept, and the one after the last.
+    fn range(&self) -> (u64, u64) {
+        let sequence = self.sequence.lock().unwrap_or_else(PoisonError::into_inner);
+        (sequence.start().offset, sequence.end().offset)
+    }
+
     /// Positions begin at 1: an offset plus one.
     fn read<T>(
         &self,
@@ -142,6 +180,8 @@ impl Ring {
 /// A dead letter as it lies on disk.
 #[derive(Serialize, Deserialize)]
 struct Letter<'a> {
+    #[serde(default)]
+    time_ms: u64,
     key: Option<String>,
     value: String,
     reason: std::borrow::Cow<'a, str>,
@@ -149,8 +189,9 @@ struct Letter<'a> {
     origin: std::borrow::Cow<'a, str>,
 }
 
-fn encode_letter(record: &DeadRecord) -> Vec<u8> {
+fn encode_letter(record: &DeadRecord, time_ms: u64) -> Vec<u8> {
     let letter = Letter {
+        time_ms,
         key: record.key.as_ref().map(|k| STANDARD.encode(k)),
         value: STANDARD.encode(&record.value),
         reason: record.reason.as_str().into(),
@@ -160,17 +201,18 @@ fn encode_letter(record: &DeadRecord) -> Vec<u8> {
     serde_json::to_vec(&letter).expect("a dead letter is plain data")
 }
 
-fn decode_letter(payload: &[u8]) -> Result<DeadRecord, StoreError> {
+fn decode_letter(payload: &[u8]) -> Result<(u64, DeadRecord), StoreError> {
     let bad = |detail: String| damaged(format!("a dead letter cannot be read: {detail}"));
     let letter: Letter<'_> = serde_json::from_slice(payload).map_err(|e| bad(e.to_string()))?;
     let bytes = |text: &str| STANDARD.decode(text).map(Bytes::from).map_err(|e| bad(e.to_string()));
-    Ok(DeadRecord {
+    let record = DeadRecord {
         key: letter.key.as_deref().map(bytes).transpose()?,
         value: bytes(&letter.value)?,
         reason: letter.reason.into_owned(),
         attempts: letter.attempts,
         origin: letter.origin.into_owned(),
-    })
+    };
+    Ok((letter.time_ms, record))
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //!
 //! | module | owns |
 //! |---|---|
+//! | [`dead`] | reading dead letters |
 //! | [`config`] | `[kafka]` and what is passed on to librdkafka |
 //! | [`health`] | what cannot be reached, and since when |
 //! | [`source`] | one lane's consumer |
@@ -10,6 +11,7 @@
 //! | [`results`] | results and dead letters |
 
 pub mod config;
+pub mod dead;
 pub mod health;
 pub mod intake;
 pub mod producer;
@@ -20,6 +22,7 @@ mod events;
 
 pub use self::{
     config::{KafkaConfig, KafkaConfigError},
+    dead::KafkaDead,
     health::{KafkaHealth, Outage},
     intake::KafkaIntake,
     producer::KafkaProducer,

@@ -1,6 +1,7 @@
 //! The traits behind which storage and transport stand. No backend type appears in a signature; one conformance suite
 //! per trait runs over every implementation. `boot` alone names implementations.
 
+mod dead;
 mod intake;
 mod messages;
 mod recalls;
@@ -11,6 +12,7 @@ mod streams;
 use std::{future::Future, pin::Pin};
 
 pub use self::{
+    dead::{DeadCursor, DeadLetter, DeadLetters, DeadPage, DeadPlace},
     intake::{Intake, NewRecord},
     messages::{Count, MessageKey, MessageStore, MessageView, RecipientView, Reservation, StateChange, StateEntry},
     recalls::Recalls,

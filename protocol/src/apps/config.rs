@@ -5,7 +5,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{App, AppsError, CallerSecret, Key, Secret, SecretDigest};
+use super::{App, AppsError, CallerSecret, Key, RateConfig, Secret, SecretDigest};
 use crate::{ids::AppId, limits, timestamp};
 
 /// `[[apps]]`: a tenant, its callers' secrets and the keys of its tokens.
@@ -21,6 +21,9 @@ pub struct AppConfig {
     /// again each second, and at SIGHUP: what they say then holds from then on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<AppKeyConfig>,
+    /// How fast it may call REST; without it, as fast as it can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rest_rate: Option<RateConfig>,
 }
 
 /// One secret. Exactly one of `secret` and `secret_file` is given.
@@ -151,7 +154,7 @@ impl AppConfig {
             kid: Some("first".into()),
             not_after: None,
         };
-        Ok(Self { id, secrets: vec![secret], keys: vec![key] })
+        Ok(Self { id, secrets: vec![secret], keys: vec![key], rest_rate: None })
     }
 
     /// The configuration as JSON *with* its secrets in it, for a file that only its owner may read. It parses as an
@@ -196,7 +199,8 @@ impl AppConfig {
                 return Err(AppsError::TooMany { app: self.id.clone(), what, count, max });
             }
         }
-        Ok(App { id: self.id.clone(), secrets, keys })
+        let rate = self.rest_rate.map(RateConfig::resolve).transpose().map_err(entry("rest_rate".into()))?;
+        Ok(App { id: self.id.clone(), secrets, keys, rate })
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod config;
 mod key;
+mod rate;
 mod secret;
 
 use ring::hmac;
@@ -13,6 +14,7 @@ use ring::hmac;
 pub use self::{
     config::{Algorithm, AppConfig, AppKeyConfig, AppSecretConfig, KeyKind, Scope},
     key::Key,
+    rate::{Rate, RateConfig},
     secret::Secret,
 };
 use crate::ids::AppId;
@@ -23,6 +25,7 @@ pub struct App {
     pub(crate) id: AppId,
     pub(crate) secrets: Vec<CallerSecret>,
     pub(crate) keys: Vec<Key>,
+    pub(crate) rate: Option<Rate>,
 }
 
 impl App {

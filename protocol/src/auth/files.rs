@@ -59,6 +59,25 @@ impl AppsFiles {
         !self.apps.iter().any(|app| in_keys(app) || app.secrets.iter().any(|s| s.secret_file.is_some()))
     }
 
+    /// Puts other apps in their place, with their files, if all is good; else those of before stay.
+    pub fn reconfigure(&mut self, apps: Vec<AppConfig>, now_ms: u64, read: &mut ReadFile<'_>) -> Look {
+        match Self::open(apps, read) {
+            Ok(new) => {
+                self.shared.replace(new.shared.current());
+                self.shared.report(None, now_ms);
+                *self = Self { shared: self.shared.clone(), ..new };
+                Look::Replaced
+            }
+            Err(error) => self.refuse(error.to_string(), now_ms),
+        }
+    }
+
+    /// The apps cannot be read anew: those of before stay.
+    pub fn refuse(&mut self, problem: String, now_ms: u64) -> Look {
+        self.shared.report(Some(problem.clone()), now_ms);
+        Look::Refused(problem)
+    }
+
     /// Reads all files again; `now_ms` is Unix time.
     pub fn look(&mut self, now_ms: u64, read: &mut ReadFile<'_>) -> Look {
         let mut changed = Vec::new();

@@ -19,7 +19,7 @@ pub use self::{
     serving::{AppsReader, SharedApps, StaleKeys},
 };
 use crate::{
-    apps::{App, AppsError, Scope},
+    apps::{App, AppsError, Rate, Scope},
     ids::{AppId, DeviceId, IdError, UserId},
     platform::Platform,
 };
@@ -94,6 +94,11 @@ impl Apps {
     /// Ids of all apps, in order.
     pub fn ids(&self) -> impl Iterator<Item = &AppId> {
         self.apps.iter().map(|app| &app.id)
+    }
+
+    /// How fast the app may call.
+    pub fn rate(&self, app: &AppId) -> Option<Rate> {
+        self.find(app.as_str())?.rate
     }
 
     /// Whether this app is configured.

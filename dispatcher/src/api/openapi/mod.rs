@@ -48,6 +48,7 @@ pub(super) fn document(operations: &[Operation]) -> Value {
         "servers": [{ "url": "/" }],
         "tags": [
             { "name": "messages", "description": "Messages and what became of them." },
+            { "name": "dead letters", "description": "Records that could not be processed. Scope `admin`." },
             { "name": "process", "description": "How the process fares; without credentials." }
         ],
         "paths": paths,

@@ -25,6 +25,7 @@ const CALLER: &[&str] = &[
     "unknown_key",
     "client_token",
     "missing_scope",
+    "rate_limited",
 ];
 /// What refuses a body, whatever it should hold.
 const BODY: &[&str] = &["not_json", "body_broken_off", "body_too_slow", "too_large", "unsupported_media_type"];
@@ -123,7 +124,12 @@ impl Operation {
 
     /// Its path has an `{id}`.
     pub(in crate::api) fn path_id(self, about: &'static str, example: &'static str) -> Self {
-        let path_id = PathId { schema: |g| g.subschema_for::<MessageId>(), about, example };
+        self.path_id_of::<MessageId>(about, example)
+    }
+
+    /// The same of another form.
+    pub(in crate::api) fn path_id_of<T: JsonSchema>(self, about: &'static str, example: &'static str) -> Self {
+        let path_id = PathId { schema: |g| g.subschema_for::<T>(), about, example };
         Self { path_id: Some(path_id), ..self }.refuses(&["not_found"])
     }
 

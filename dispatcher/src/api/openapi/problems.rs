@@ -33,6 +33,7 @@ pub(in crate::api) const PROBLEMS: &[Known] = &[
     known(405, "method_not_allowed", "this path has no such method"),
     known(408, "body_too_slow", "the body did not come to its end in time"),
     known(409, "id_used", "the id belongs to another message"),
+    known(409, "content_not_kept", "a dead letter of a redacted class, or one that was too large, has no content"),
     known(413, "too_large", "the body is above its bound"),
     known(415, "unsupported_media_type", "the Content-Type is not JSON"),
     known(422, "missing_field", "a required field is not there"),
@@ -41,6 +42,7 @@ pub(in crate::api) const PROBLEMS: &[Known] = &[
     known(422, "invalid_value", "a field is out of its range or form"),
     known(422, "newer_version", "the message is of a later version"),
     known(422, "not_supported", "a field that is reserved, or behind which nothing stands in this build"),
+    known(429, "rate_limited", "the app calls faster than its rest_rate allows; Retry-After says when to come again"),
     known(500, "internal", "stored data cannot be read"),
     known(503, "unavailable", "a store or log is down or slow; Retry-After says when to come again"),
 ];

@@ -12,8 +12,9 @@ use pushgate_protocol::{
 };
 
 use crate::seams::{
-    BoxFuture, Count, DeadRecord, Intake, MessageKey, MessageStore, MessageView, NewRecord, Recalls, RecipientView,
-    Reservation, ResultSink, StateChange, StateEntry, StoreError,
+    BoxFuture, Count, DeadCursor, DeadLetter, DeadLetters, DeadPage, DeadPlace, DeadRecord, Intake, MessageKey,
+    MessageStore, MessageView, NewRecord, Recalls, RecipientView, Reservation, ResultSink, StateChange, StateEntry,
+    StoreError,
 };
 
 /// What fails.
@@ -53,6 +54,7 @@ struct Inner {
     /// Who has which state, of every message; `None`: `u1` has it.
     shown: Option<Vec<(Recipient, State)>>,
     did: Vec<Did>,
+    dead: Vec<DeadRecord>,
 }
 
 impl Memory {
@@ -86,6 +88,11 @@ impl Memory {
     /// Shows these recipients of every message.
     pub(super) fn show(&self, shown: &[(&str, State)]) {
         self.lock().shown = Some(shown.iter().map(|(user, state)| (recipient(user), *state)).collect());
+    }
+
+    /// Holds these dead letters, the oldest first.
+    pub(super) fn dead(&self, letters: Vec<DeadRecord>) {
+        self.lock().dead = letters;
     }
 
     /// What was done since the last call.
@@ -156,6 +163,30 @@ impl ResultSink for Memory {
 
     fn bury(&self, _: Vec<DeadRecord>) -> BoxFuture<'_, Result<(), StoreError>> {
         unreachable!("REST buries nothing")
+    }
+}
+
+impl Inner {
+    fn letters(&self) -> Vec<DeadLetter> {
+        let place = |n: usize| DeadPlace { partition: 0, offset: n as u64 };
+        let letter =
+            |(n, record): (usize, &DeadRecord)| DeadLetter { place: place(n), time_ms: 7, record: record.clone() };
+        self.dead.iter().enumerate().map(letter).collect()
+    }
+}
+
+impl DeadLetters for Memory {
+    fn letters(&self, before: Option<DeadCursor>, limit: usize) -> BoxFuture<'_, Result<DeadPage, StoreError>> {
+        self.answer(Outage::Reserve, |inner| {
+            let end = before.map_or(inner.dead.len() as u64, |cursor| cursor.0[0].offset);
+            let found = inner.letters().into_iter().filter(|l| l.place.offset < end).collect();
+            let place = |offset| [DeadPlace { partition: 0, offset }];
+            DeadPage::newest(found, &place(end), &place(0), limit)
+        })
+    }
+
+    fn letter(&self, place: DeadPlace) -> BoxFuture<'_, Result<Option<DeadLetter>, StoreError>> {
+        self.answer(Outage::Reserve, |inner| inner.letters().into_iter().find(|l| l.place == place))
     }
 }
 

@@ -82,3 +82,28 @@ fn dead_letters_are_bounded_in_bytes_and_keep_every_field() {
     block_on(sink.bury(vec![letter(6, 10_000)])).unwrap();
     assert_eq!(sink.dead_letters(0, 100).unwrap().len(), 1);
 }
+
+#[test]
+fn dead_letters_are_paged_from_the_newest_and_found_by_their_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let bounds = Kept { records: 5, bytes: 1 << 20 };
+    let sink = EmbeddedResults::with_bounds(EmbeddedStore::open(dir.path()).unwrap(), bounds, bounds).unwrap();
+    for n in 0..8 {
+        block_on(sink.bury(vec![letter(n, 10)])).unwrap();
+    }
+    let mut before = None;
+    let mut attempts = Vec::new();
+    loop {
+        let page = block_on(DeadLetters::letters(&sink, before, 2)).unwrap();
+        attempts.extend(page.letters.iter().map(|l| l.record.attempts));
+        assert!(page.letters.iter().all(|l| l.time_ms > 0));
+        before = page.next;
+        if before.is_none() {
+            break;
+        }
+    }
+    attempts.sort_unstable();
+    assert_eq!(attempts, [3, 4, 5, 6, 7], "the rest has left");
+    let find = |offset| block_on(sink.letter(DeadPlace { partition: 0, offset })).unwrap().map(|l| l.record.attempts);
+    assert_eq!((find(7), find(8), find(2)), (Some(7), None, None));
+}

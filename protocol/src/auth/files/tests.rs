@@ -123,3 +123,22 @@ fn a_set_with_more_keys_than_are_tried_is_refused() {
     let Look::Refused(problem) = disk.look(&mut files, 1) else { panic!("it is taken") };
     assert_eq!(problem, "app shop has 33 keys, at most 32 are allowed");
 }
+
+#[test]
+fn other_apps_take_the_place_of_those_of_before_if_all_is_good() {
+    let disk = Disk([("k", jwks(&[ONE]))].into());
+    let apps = json!([{ "id": "shop", "keys": [{ "alg": "HS256", "jwks_file": "k" }] }]);
+    let mut files = disk.open(apps).unwrap();
+    let mut again = |apps: serde_json::Value| {
+        files.reconfigure(serde_json::from_value(apps).unwrap(), 7, &mut |path| disk.read(path))
+    };
+    let bank = json!({ "id": "bank", "rest_rate": { "per_s": 5 } });
+    let refused = again(json!([bank, { "id": "shop", "keys": [{ "alg": "HS256", "key_file": "none" }] }]));
+    assert!(matches!(refused, Look::Refused(problem) if problem.contains("cannot read none")));
+    assert_eq!(again(json!([bank])), Look::Replaced);
+    let (current, stale) = (files.shared().current(), files.shared().stale());
+    let bank = AppId::parse("bank").unwrap();
+    assert_eq!(current.ids().collect::<Vec<_>>(), [&bank]);
+    assert_eq!((current.rate(&bank).map(|rate| (rate.per_s, rate.burst)), stale), (Some((5, 5)), None));
+    assert_eq!(disk.look(&mut files, 8), Look::Unchanged);
+}
