@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`apps`] | tenants as configured, their secrets and keys |
 //! | [`auth`] | who calls: tokens of clients, credentials of callers |
+//! | [`calendar`] | cron expressions in their time zones, months and years |
 //! | [`close`] | WebSocket close codes and what a client does after each |
 //! | [`ids`] | newtypes of every identifier, their bounds |
 //! | [`limits`] | bounds that both sides of a seam must know |
@@ -21,6 +22,7 @@
 
 pub mod apps;
 pub mod auth;
+pub mod calendar;
 pub mod close;
 pub mod ids;
 pub mod limits;

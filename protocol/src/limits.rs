@@ -65,6 +65,15 @@ pub const TTL_MS_MIN: u64 = 1_000;
 /// Longest time to live, milliseconds: a year of 365 days.
 pub const TTL_MS_MAX: u64 = 365 * 86_400_000;
 
+/// Longest cron expression, bytes.
+pub const CRON_BYTES_MAX: usize = 128;
+/// Longest `delay` and `every`, milliseconds: a hundred years of 365 days.
+pub const SCHEDULE_SPAN_MS_MAX: u64 = 100 * TTL_MS_MAX;
+/// Nothing is scheduled for this time or later, Unix milliseconds: the year 10000, which has no RFC 3339 form.
+pub const SCHEDULED_MS_MAX: u64 = 253_402_300_800_000;
+/// Longest id of a scheduled message, bytes: with `@` and a time it is the id of an occurrence.
+pub const TASK_ID_BYTES_MAX: usize = MESSAGE_ID_BYTES_MAX - 16;
+
 /// Longest PROXY protocol header that is read, bytes: addresses take at most 232, and what proxies add (names, certificates'
 /// subjects) some hundreds.
 pub const PROXY_HEADER_BYTES_MAX: usize = 4 * 1024;

@@ -157,8 +157,16 @@ impl ResultRecord {
     /// The record's key: `message/recipient` (`message/user/device` for a device).
     pub fn key(&self) -> String {
         match &self.recipient.device {
-            Some(device) => format!("{}/{}/{device}", self.message, self.recipient.user),
-            None => format!("{}/{}", self.message, self.recipient.user),
+            Some(device) => format!("{}/{}/{device}", self.named(), self.recipient.user),
+            None => format!("{}/{}", self.named(), self.recipient.user),
+        }
+    }
+
+    /// The message's id as its sender knows it: an occurrence is one of a message.
+    fn named(&self) -> &str {
+        match self.info.as_ref().and_then(|info| info.occurrence.as_deref()) {
+            Some(occurrence) => occurrence.rsplit_once('@').map_or(occurrence, |(task, _)| task),
+            None => self.message.as_str(),
         }
     }
 
@@ -167,7 +175,7 @@ impl ResultRecord {
         #[derive(Serialize)]
         struct Wire<'a> {
             v: u8,
-            message: &'a MessageId,
+            message: &'a str,
             occurrence: Option<&'a str>,
             app: &'a AppId,
             lane: Option<Lane>,
@@ -199,7 +207,7 @@ impl ResultRecord {
         };
         let wire = Wire {
             v: 1,
-            message: &self.message,
+            message: self.named(),
             occurrence: info.and_then(|i| i.occurrence.as_deref()),
             app: &self.app,
             lane: info.map(|i| i.lane),
@@ -253,6 +261,36 @@ mod tests {
             String::from_utf8(record.to_json()).unwrap(),
             r#"{"v":1,"message":"m1","occurrence":null,"app":"shop","lane":"high","class":"otp","recipient":{"user":"u1","device":"d1"},"channel":"websocket","account":null,"provider_id":null,"state":"delivered","reason":null,"attempt":1,"time_ms":5,"accepted_ms":4,"bytes":212,"meta":{}}"#
         );
+    }
+
+    #[test]
+    fn an_occurrence_is_named_after_its_task() {
+        let id = MessageId::parse("m@1@1796086800000").unwrap();
+        let info = ResultInfo {
+            occurrence: Some(id.as_str().into()),
+            lane: Lane::Low,
+            class: Class::Marketing,
+            accepted_ms: 4,
+            bytes: 2,
+            meta: None,
+            trace: None,
+        };
+        let record = ResultRecord {
+            message: id,
+            app: AppId::parse("shop").unwrap(),
+            recipient: Recipient { user: UserId::parse("u1").unwrap(), device: None },
+            channel: "websocket",
+            account: None,
+            provider_id: None,
+            state: State::Sent,
+            reason: None,
+            attempt: 1,
+            time_ms: 5,
+            info: Some(info),
+        };
+        assert_eq!(record.key(), "m@1/u1");
+        let json: serde_json::Value = serde_json::from_slice(&record.to_json()).unwrap();
+        assert_eq!((&json["message"], &json["occurrence"]), (&"m@1".into(), &"m@1@1796086800000".into()));
     }
 
     #[test]

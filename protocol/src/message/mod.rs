@@ -24,7 +24,7 @@ pub use self::{
     error::{MessageError, Problem},
     json::JsonObject,
     recipients::{DeviceAddress, SessionAddress, To},
-    schedule::{Instant, Misfire, Schedule},
+    schedule::{Instant, Misfire, Occurrence, Schedule},
     span::{Span, SpanError, SpanUnit},
 };
 use crate::{
@@ -68,7 +68,11 @@ pub struct Message {
     /// When it is sent; at once if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<Schedule>,
-    /// How long it is worth sending, from its acceptance on; 1 s to 1 y.
+    /// Which time of a scheduled message this is. The schedule alone sets it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(skip)]
+    pub occurrence: Option<Occurrence>,
+    /// How long it is worth sending, from its acceptance on, or from when it was due; 1 s to 1 y.
     #[serde(default = "one_day")]
     pub ttl: Span,
     /// A later message with the same key replaces this one where it was not yet delivered. At most 128 bytes.

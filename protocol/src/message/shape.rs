@@ -7,6 +7,7 @@ use super::{
     error::{MessageError, Problem},
     pointer::Pointer,
     recipients::SessionAddress,
+    schedule::Occurrence,
 };
 use crate::{
     ids::{AppId, DeviceId, IdError, MessageId, UserId},
@@ -99,6 +100,7 @@ static MESSAGE: Shape = Object(
         field("content", Required, CONTENT),
         field("overrides", Optional, OVERRIDES),
         field("schedule", Optional, SCHEDULE),
+        field("occurrence", Optional, Text(|t| word(Occurrence::parse(t), "the occurrences of a schedule"))),
         field("ttl", Defaulted, SPAN),
         field("collapse", Optional, ANY_TEXT),
         field("ack", Defaulted, Flag),

@@ -38,7 +38,7 @@ fn fullest() -> Value {
 /// `fullest` without what is not supported yet.
 fn supported() -> Value {
     let mut value = fullest();
-    for gone in ["/overrides", "/schedule", "/to/emails", "/to/phones"] {
+    for gone in ["/overrides", "/to/emails", "/to/phones"] {
         let (parent, name) = gone.rsplit_once('/').unwrap();
         value.pointer_mut(parent).unwrap().as_object_mut().unwrap().remove(name);
     }
@@ -146,7 +146,6 @@ fn what_has_no_channel_yet_is_refused_and_not_ignored() {
         ("/to/emails", json!({"to": {"emails": ["a@example.org"]}})),
         ("/to/phones", json!({"to": {"users": ["u"], "phones": ["+861"]}})),
         ("/overrides/sms", json!({"overrides": {"sms": {"text": "x"}}})),
-        ("/schedule", json!({"schedule": {"delay": "5m"}})),
     ] {
         let mut message = smallest();
         message.as_object_mut().unwrap().append(&mut value.as_object().unwrap().clone());
@@ -181,11 +180,61 @@ fn schedules_have_one_form() {
             "/schedule/at: is not an RFC 3339 time with a zone, like 2026-12-01T09:00:00+08:00",
         ),
         (json!({"cron": "* * * * *", "misfire": "x"}), "/schedule/misfire: is none of fire_once, skip, catch_up"),
+        (
+            json!({"at": "2026-12-01T09:00:00Z", "until": "2027-01-01T00:00:00Z"}),
+            "/schedule/until: until has a meaning only with every or cron",
+        ),
+        (json!({"every": "1d", "zone": "UTC"}), "/schedule/zone: zone has a meaning only with cron"),
+        (json!({"every": "101y"}), "/schedule/every: every is 101y, must be at most 100y"),
+        (
+            json!({"cron": "0 9 * *"}),
+            "/schedule/cron: cron: must have five fields (minute, hour, day of month, month, day of week), or six with seconds first",
+        ),
+        (json!({"cron": "0 9 * 13 *"}), "/schedule/cron: cron: its field month cannot be read"),
+        (json!({"cron": "0 9 31 4 *"}), "/schedule/cron: cron: it never comes"),
+        (
+            json!({"cron": "0 9 * * *", "zone": "Peking"}),
+            "/schedule/zone: zone is no time zone of the IANA database, such as Europe/Berlin",
+        ),
+        (
+            json!({"cron": "0 9 * * *", "start": "2027-01-01T00:00:00Z", "until": "2026-01-01T00:00:00Z"}),
+            "/schedule/until: until comes before start",
+        ),
     ] {
         let mut message = smallest();
         message["schedule"] = schedule;
         assert_eq!(decode_value(&message).unwrap_err().to_string(), expected);
     }
+    for schedule in [
+        json!({"at": "2026-12-01T09:00:00+08:00"}),
+        json!({"delay": "0s"}),
+        json!({"every": "1mo", "times": 5, "start": "2027-01-31T00:00:00Z", "until": "2028-01-01T00:00:00Z"}),
+        json!({"cron": "*/10 0 9 * * MON-FRI", "zone": "Asia/Shanghai", "until": "2027-01-01T00:00:00Z", "misfire": "skip"}),
+    ] {
+        let mut message = smallest();
+        message["schedule"] = schedule;
+        assert!(decode_value(&message).is_ok(), "{message}");
+    }
+}
+
+#[test]
+fn an_occurrence_has_one_form_and_no_schedule() {
+    let mut message = smallest();
+    for (text, due_ms) in [("m@0", 0), ("a@b@1796086800000", 1_796_086_800_000)] {
+        message["occurrence"] = json!(text);
+        let occurrence = decode_value(&message).unwrap().occurrence.unwrap();
+        assert_eq!((occurrence.due_ms, occurrence.to_string().as_str()), (due_ms, text));
+    }
+    for text in ["m", "@1", "m@", "m@01", "m@-1", "m@1234567890123456"] {
+        message["occurrence"] = json!(text);
+        assert_eq!(decode_value(&message).unwrap_err().pointer, "/occurrence", "{text}");
+    }
+    message["occurrence"] = json!("m@1");
+    message["schedule"] = json!({"delay": "5m"});
+    assert_eq!(decode_value(&message).unwrap_err().pointer, "/occurrence");
+    message.as_object_mut().unwrap().remove("occurrence");
+    message["id"] = json!("i".repeat(limits::TASK_ID_BYTES_MAX + 1));
+    assert_eq!(decode_value(&message).unwrap_err().pointer, "/id");
 }
 
 #[test]

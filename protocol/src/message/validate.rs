@@ -7,10 +7,11 @@ use super::{
     error::{MessageError, Problem},
 };
 use crate::{
+    calendar::{CalendarError, CronTimes},
     ids::UserId,
     limits::{
         COLLAPSE_BYTES_MAX, CONTENT_BYTES_MAX, DATA_DEPTH_MAX, EXCLUDED_MAX, META_BYTES_MAX, RECIPIENTS_MAX,
-        TTL_MS_MAX, TTL_MS_MIN,
+        SCHEDULE_SPAN_MS_MAX, TASK_ID_BYTES_MAX, TTL_MS_MAX, TTL_MS_MIN,
     },
 };
 
@@ -39,6 +40,14 @@ pub(super) fn check(message: &Message) -> Result<(), MessageError> {
     }
     if let Some(schedule) = &message.schedule {
         check_schedule(schedule)?;
+        let bytes = message.id.as_ref().map_or(0, |id| id.as_str().len());
+        if bytes > TASK_ID_BYTES_MAX {
+            let detail = format!("id has {bytes} bytes, at most {TASK_ID_BYTES_MAX} are allowed with a schedule");
+            return invalid("/id", detail);
+        }
+        if message.occurrence.is_some() {
+            return invalid("/occurrence", "an occurrence has no schedule of its own");
+        }
     }
     check_supported(message)
 }
@@ -104,11 +113,12 @@ fn check_schedule(s: &Schedule) -> Result<(), MessageError> {
     if forms.into_iter().filter(|given| *given).count() != 1 {
         return invalid("/schedule", "schedule must have exactly one of at, delay, every, cron");
     }
+    let repeats = s.every.is_some() || s.cron.is_some();
     for (field, given, with, there) in [
         ("times", s.times.is_some(), "every", s.every.is_some()),
-        ("start", s.start.is_some(), "every", s.every.is_some()),
+        ("start", s.start.is_some(), "every or cron", repeats),
+        ("until", s.until.is_some(), "every or cron", repeats),
         ("zone", s.zone.is_some(), "cron", s.cron.is_some()),
-        ("until", s.until.is_some(), "cron", s.cron.is_some()),
     ] {
         if given && !there {
             return invalid(&format!("/schedule/{field}"), format!("{field} has a meaning only with {with}"));
@@ -117,9 +127,28 @@ fn check_schedule(s: &Schedule) -> Result<(), MessageError> {
     if s.times == Some(0) {
         return invalid("/schedule/times", "times is 0, must be at least 1");
     }
-    match s.every {
-        Some(every) if every.as_ms() == 0 => invalid("/schedule/every", "every is 0, must be at least 1s"),
-        _ => Ok(()),
+    if s.every.is_some_and(|every| every.as_ms() == 0) {
+        return invalid("/schedule/every", "every is 0, must be at least 1s");
+    }
+    for (field, span) in [("delay", s.delay), ("every", s.every)] {
+        if let Some(span) = span.filter(|span| span.as_ms() > SCHEDULE_SPAN_MS_MAX) {
+            return invalid(&format!("/schedule/{field}"), format!("{field} is {span}, must be at most 100y"));
+        }
+    }
+    if let (Some(start), Some(until)) = (s.start, s.until)
+        && until < start
+    {
+        return invalid("/schedule/until", "until comes before start");
+    }
+    check_cron(s)
+}
+
+fn check_cron(s: &Schedule) -> Result<(), MessageError> {
+    let Some(cron) = &s.cron else { return Ok(()) };
+    match CronTimes::parse(cron, s.zone.as_deref()) {
+        Ok(_) => Ok(()),
+        Err(CalendarError::Zone) => invalid("/schedule/zone", format!("zone {}", CalendarError::Zone)),
+        Err(error) => invalid("/schedule/cron", format!("cron: {error}")),
     }
 }
 
@@ -144,10 +173,7 @@ fn check_supported(message: &Message) -> Result<(), MessageError> {
             }
         }
     }
-    match message.schedule {
-        Some(_) => refuse("/schedule", "schedules are"),
-        None => Ok(()),
-    }
+    Ok(())
 }
 
 fn invalid(pointer: &str, detail: impl Into<String>) -> Result<(), MessageError> {
