@@ -68,13 +68,21 @@ pub struct StoreConfig {
     pub kind: StoreKind,
     /// How long a settled delivery is remembered so that a repeated one is dropped, milliseconds. Default 600000.
     pub dedupe_window_ms: u64,
+    /// How long a dispatcher holds a task that is due, milliseconds, from 500 to 5000. If it dies meanwhile, another sends the task after
+    /// that; if sending takes longer, another sends it too, with the same id. Default 5000.
+    pub task_lease_ms: u64,
     /// How long message states answer `GET /v1/messages/{id}`, milliseconds. Default 604800000 (7 days).
     pub message_ttl_ms: u64,
 }
 
 impl Default for StoreConfig {
     fn default() -> Self {
-        Self { kind: StoreKind::Embedded, dedupe_window_ms: 600_000, message_ttl_ms: 7 * 24 * 3_600_000 }
+        Self {
+            kind: StoreKind::Embedded,
+            dedupe_window_ms: 600_000,
+            task_lease_ms: 5_000,
+            message_ttl_ms: 7 * 24 * 3_600_000,
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! From a record of a lane to deliveries: who exactly receives it, and the bytes that they receive.
+//! From a record of a lane to deliveries: who exactly receives it, and the bytes that they receive; or to a task.
 
 use std::{borrow::Cow, collections::HashSet, sync::Arc};
 
@@ -17,7 +17,8 @@ use crate::{
     classes::Classes,
     core::worker::{Delivery, DeliveryTarget, Token},
     limits::NEWER_VERSION_HOLD_MS,
-    seams::{DeadRecord, Record, UserKey},
+    schedule::entry,
+    seams::{DeadRecord, Record, Task, UserKey},
 };
 
 /// Reads the records of all lanes.
@@ -27,6 +28,33 @@ pub struct Decoder {
     /// What each lane is called in the `origin` of dead letters, high first.
     origins: [String; 3],
     classes: Classes,
+}
+
+/// What a record asks for.
+#[derive(Debug, Clone)]
+pub enum Decoded {
+    /// To be delivered now: at least one.
+    Deliveries(Vec<Delivery>),
+    /// To be kept for later.
+    Scheduled(Box<Scheduled>),
+}
+
+/// A message that is to be sent later.
+#[derive(Debug, Clone)]
+pub struct Scheduled {
+    /// Its task.
+    pub task: Task,
+    /// The message.
+    pub message: Message,
+    /// What the dead letters say of it if it cannot be kept.
+    pub dead: DeadRecord,
+}
+
+impl Scheduled {
+    /// What it counts against the bound of what waits to be written.
+    pub fn bytes(&self) -> usize {
+        self.task.body.len()
+    }
 }
 
 /// A record that became no delivery.
@@ -59,17 +87,32 @@ impl Decoder {
         (seen.app.unwrap_or_else(default_app), recipients.max(1))
     }
 
-    /// The deliveries of one record, at least one: one for each user, device and session, without those excluded or named twice. A
+    /// What one record asks for: a delivery for each user, device and session, without those excluded or named twice, or a task. A
     /// message without an id gets one made of its position, the same each time the record is read.
-    pub fn deliveries(&self, lane: Lane, record: &Record) -> Result<Vec<Delivery>, Box<Undecodable>> {
-        let read = message::decode(&record.value).and_then(|message| self.app_of(&message).map(|app| (app, message)));
-        match read {
-            Ok((app, message)) => {
-                let policy = self.classes.outbox(message.class);
-                Ok(expand(app, message, lane, record, policy))
+    pub fn read(&self, lane: Lane, record: &Record) -> Result<Decoded, Box<Undecodable>> {
+        let read = message::decode(&record.value).and_then(|message| {
+            let app = self.app_of(&message)?;
+            if message.schedule.is_some() {
+                return self.scheduled(app, message, lane, record);
             }
-            Err(error) => Err(Box::new(self.undecodable(lane, record, &error))),
-        }
+            let policy = self.classes.outbox(message.class);
+            Ok(Decoded::Deliveries(expand(app, message, lane, record, policy)))
+        });
+        read.map_err(|error| Box::new(self.undecodable(lane, record, &error)))
+    }
+
+    fn scheduled(
+        &self,
+        app: AppId,
+        mut message: Message,
+        lane: Lane,
+        record: &Record,
+    ) -> Result<Decoded, MessageError> {
+        let id = message.id.get_or_insert_with(|| id_of_position(lane, record)).clone();
+        message.app = Some(app.clone());
+        let task = entry::task(app, id, &message, lane, record.time_ms)?;
+        let dead = self.dead(lane, record, String::new());
+        Ok(Decoded::Scheduled(Box::new(Scheduled { task, message, dead })))
     }
 
     fn app_of(&self, message: &Message) -> Result<AppId, MessageError> {
@@ -82,14 +125,18 @@ impl Decoder {
 
     fn undecodable(&self, lane: Lane, record: &Record, error: &MessageError) -> Undecodable {
         let newer = error.problem == Problem::NewerVersion;
-        let dead = DeadRecord {
+        let dead = self.dead(lane, record, error.to_string());
+        Undecodable { dead, hold_until_ms: newer.then(|| record.time_ms.saturating_add(NEWER_VERSION_HOLD_MS)) }
+    }
+
+    fn dead(&self, lane: Lane, record: &Record, reason: String) -> DeadRecord {
+        DeadRecord {
             key: record.key.clone(),
             value: without_secrets(&self.classes, &record.value),
-            reason: error.to_string(),
+            reason,
             attempts: 1,
             origin: format!("{}/{}/{}", self.origins[lane as usize], record.position.partition, record.position.offset),
-        };
-        Undecodable { dead, hold_until_ms: newer.then(|| record.time_ms.saturating_add(NEWER_VERSION_HOLD_MS)) }
+        }
     }
 }
 
@@ -113,6 +160,8 @@ struct To {
 fn expand(app: AppId, message: Message, lane: Lane, record: &Record, policy: OutboxPolicy) -> Vec<Delivery> {
     let id = message.id.clone().unwrap_or_else(|| id_of_position(lane, record));
     let accepted_ms = record.time_ms;
+    // What was to be sent at a time is worth sending from that time on, however late its lane took it.
+    let worth_from_ms = message.occurrence.as_ref().map_or(accepted_ms, |occurrence| occurrence.due_ms);
     let data = message.content.data.as_ref().map(message::JsonObject::on_one_line);
     let tail = Bytes::from(v1::tail(
         id.as_str(),
@@ -123,7 +172,7 @@ fn expand(app: AppId, message: Message, lane: Lane, record: &Record, policy: Out
         data.as_ref().map(|data| data.raw()),
     ));
     let info = ResultInfo {
-        occurrence: None,
+        occurrence: message.occurrence.as_ref().map(|occurrence| occurrence.to_string().into()),
         lane,
         class: message.class,
         accepted_ms,
@@ -144,7 +193,7 @@ fn expand(app: AppId, message: Message, lane: Lane, record: &Record, policy: Out
             lane,
             policy,
             ack: message.ack,
-            expires_ms: accepted_ms.saturating_add(message.ttl.as_ms()),
+            expires_ms: worth_from_ms.saturating_add(message.ttl.as_ms()),
             collapse: message.collapse.clone(),
             info: info.clone(),
             attempt: 1,
@@ -154,7 +203,7 @@ fn expand(app: AppId, message: Message, lane: Lane, record: &Record, policy: Out
 }
 
 /// Who receives the message, in the order named. A device of a user who is addressed as a whole is reached by that.
-fn recipients(message: &Message) -> Vec<(UserId, DeliveryTarget)> {
+pub(crate) fn recipients(message: &Message) -> Vec<(UserId, DeliveryTarget)> {
     let to = &message.to;
     if to.all {
         return vec![(UserId::everyone(), DeliveryTarget::Everyone(to.exclude.clone().into()))];

@@ -19,6 +19,7 @@
 //! | [`recall`] | taking a message back |
 //! | [`mod@redis`] | the backend on Redis |
 //! | [`pipeline`] | the running pipeline: lane threads, worker drivers, finishers |
+//! | [`schedule`] | tasks: what is sent later, or again and again |
 //! | [`seams`] | the traits behind which stores and transports stand |
 //! | [`seen`] | what a user has had of the messages to everyone |
 //! | [`states`] | which state of a recipient may follow which |
@@ -41,6 +42,7 @@ pub mod metrics;
 pub mod pipeline;
 pub mod recall;
 pub mod redis;
+pub mod schedule;
 pub mod seams;
 pub mod seen;
 pub mod states;

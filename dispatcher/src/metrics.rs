@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicU64;
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
-    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::{Registry, Unit},
 };
 use pushgate_protocol::link::Lane;
@@ -38,6 +38,50 @@ struct Lanes {
     ahead: Family<LaneLabel, Gauge>,
     stopped: Family<LaneLabel, Gauge>,
     oldest: Family<LaneLabel, Gauge<f64, AtomicU64>>,
+}
+
+/// What the schedule counts; clones count into the same numbers.
+#[derive(Debug, Clone)]
+pub struct ScheduleMetrics {
+    /// Tasks claimed.
+    pub claimed: Counter,
+    /// Occurrences sent to their lanes.
+    pub fired: Counter,
+    /// Tasks of which times were passed over.
+    pub missed: Counter,
+    /// Tasks that cannot be sent.
+    pub failed: Counter,
+    /// Claims whose lease ended before they were settled.
+    pub lost: Counter,
+    /// Turns that failed.
+    pub retries: Counter,
+    /// From when an occurrence was due until it was claimed, seconds.
+    pub lateness: Histogram,
+}
+
+impl ScheduleMetrics {
+    /// Registers everything.
+    pub fn register(registry: &mut Registry) -> Self {
+        let lateness =
+            Histogram::new([0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0]);
+        let mut counter = |name, help: &str| {
+            let counter = Counter::default();
+            registry.register(name, help, counter.clone());
+            counter
+        };
+        let new = Self {
+            claimed: counter("tasks_claimed", "Tasks claimed because they were due"),
+            fired: counter("occurrences_sent", "Occurrences of tasks sent to their lanes"),
+            missed: counter("tasks_missed", "Tasks of which times were passed over, as their misfire says"),
+            failed: counter("tasks_failed", "Tasks that could not be sent"),
+            lost: counter("task_leases_lost", "Claims of tasks whose lease ended before they were settled"),
+            retries: counter("schedule_retries", "Turns of the schedule that a store or log failed"),
+            lateness,
+        };
+        let help = "From when an occurrence was due until it was claimed";
+        registry.register_with_unit("occurrence_lateness", help, Unit::Seconds, new.lateness.clone());
+        new
+    }
 }
 
 /// What one lane counts.

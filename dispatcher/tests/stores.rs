@@ -16,6 +16,12 @@ mod message_facts;
 mod redis_facts;
 #[path = "stores/redis_server.rs"]
 mod redis_server;
+#[path = "stores/schedule_clock.rs"]
+mod schedule_clock;
+#[path = "stores/schedule_crash.rs"]
+mod schedule_crash;
+#[path = "stores/schedule_facts.rs"]
+mod schedule_facts;
 #[path = "stores/scoped.rs"]
 mod scoped;
 #[path = "stores/stream_bounds.rs"]

@@ -8,8 +8,10 @@ mod dead;
 mod doctor;
 mod listen;
 mod recall;
+mod schedule;
 mod send;
 mod serve;
+mod tasks;
 mod token;
 pub mod values;
 
@@ -49,6 +51,8 @@ enum Command {
     Send(Box<send::SendCommand>),
     /// Take a message back.
     Recall(recall::RecallCommand),
+    /// List and change what is sent later.
+    Tasks(tasks::TasksCommand),
     /// Be a client: print a user's pushes and acknowledge them.
     Listen(Box<listen::ListenCommand>),
     /// Look at records that could not be processed, and send them once more.
@@ -71,6 +75,7 @@ impl CommandLine {
             Command::App(command) => command.run(),
             Command::Send(command) => command.run(),
             Command::Recall(command) => command.run(),
+            Command::Tasks(command) => command.run(),
             Command::Listen(command) => command.run(),
             Command::Dead(command) => command.run(),
             Command::Config(command) => command.run(),

@@ -14,7 +14,7 @@ use pushgate_protocol::{
 };
 use serde_json::{Map, Value, json};
 
-use super::values;
+use super::{schedule::ScheduleArgs, values};
 use crate::{
     failure::Failure,
     limits,
@@ -28,9 +28,11 @@ use crate::{
     pushgate send --user alice --title Hi --body there\n  \
     pushgate send --user alice --title Code --body 123456 --class otp --lane high --ttl 5m --wait\n  \
     pushgate send --user alice --user bob --title Order --payload '{\"order\":17}' --collapse order-17\n  \
+    pushgate send --user alice --title Reminder --delay 1h\n  \
+    pushgate send --user alice --title 'Good morning' --cron '0 9 * * MON' --zone Asia/Shanghai\n  \
     pushgate send --all --title Maintenance --body 'at ten' --class marketing --ttl 6h\n\n\
     The id goes to stdout, everything else to stderr. Without --wait the exit code says that the message is durable;\n\
-    with --wait that every recipient has acknowledged it.")]
+    with --wait that every recipient has acknowledged it. What is sent later is a task: see `pushgate tasks`.")]
 pub struct SendCommand {
     /// A user it goes to; may be repeated
     #[arg(long, required_unless_present = "all", value_parser = values::user)]
@@ -53,9 +55,8 @@ pub struct SendCommand {
     /// A channel; servers of this version know websocket and refuse others [default: websocket]
     #[arg(long)]
     channel: Vec<String>,
-    /// Send it after this time: s, m, h, d, w, mo or y; servers of this version refuse it
-    #[arg(long, value_parser = values::span)]
-    delay: Option<Span>,
+    #[command(flatten)]
+    schedule: ScheduleArgs,
     /// The lane
     #[arg(long, value_enum, default_value = "normal")]
     lane: LaneName,
@@ -113,8 +114,8 @@ impl SendCommand {
         let mut watch = Watch { rest: &rest, id: &id, since: Instant::now(), told_stored: false };
         let patience_ms =
             if self.wait { values::duration(self.timeout) } else { Duration::from_millis(limits::SETTLE_MS) };
-        let delayed = self.delay.is_some() && !self.wait;
-        let found = if delayed { States::default() } else { watch.until_settled(patience_ms, self.wait)? };
+        let later = self.schedule.given() && !self.wait;
+        let found = if later { States::default() } else { watch.until_settled(patience_ms, self.wait)? };
         if self.json {
             let states: Map<String, Value> = found.0.iter().map(|(state, n)| (state.clone(), json!(n))).collect();
             writeln!(out, "{}", json!({ "id": id, "lane": lane, "summary": states }))?;
@@ -148,7 +149,7 @@ impl SendCommand {
         let mut message = Map::from_iter([("to".to_owned(), to), ("content".to_owned(), Value::Object(content))]);
         let mut set = |key: &str, value: Option<Value>| message.extend(value.map(|value| (key.to_owned(), value)));
         set("channels", (!self.channel.is_empty()).then(|| json!(self.channel)));
-        set("schedule", self.delay.map(|delay| json!({ "delay": delay })));
+        set("schedule", self.schedule.json());
         set("class", self.class.as_ref().map(|class| json!(class)));
         set("ttl", self.ttl.map(|ttl| json!(ttl)));
         set("id", self.id.as_ref().map(|id| json!(id)));

@@ -1,25 +1,36 @@
-//! How messages are accepted: reserve their ids, append their records, confirm. Every step may fail or be cut off, and a repeated
+//! How messages are accepted: reserve their ids, append their records or add their tasks, confirm. Every step may fail or be cut off, and a repeated
 //! request goes on where the first stopped.
 
 use std::{collections::HashMap, future::Future};
 
-use bytes::Bytes;
 use pushgate_protocol::{
     ids::{AppId, MessageId},
     link::Lane,
-    message::{Message, MessageError, Problem as Kind},
+    message::{self, Message, MessageError},
+    result::State,
     trace::TraceParent,
 };
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::{Api, problem::Problem};
-use crate::seams::{NewRecord, Reservation, StoreError};
+use crate::{
+    schedule::{announce, entry},
+    seams::{Added, NewRecord, Reservation, StoreError, Task},
+};
 
 /// A valid message with its id and app, ready to be appended.
 pub(super) struct Ready {
     pub(super) id: MessageId,
     body: [u8; 16],
-    record: NewRecord,
+    kind: Kind,
+}
+
+/// Where a message goes.
+enum Kind {
+    /// Into its lane.
+    Record(NewRecord),
+    /// Into the schedule.
+    Task(Box<(Task, Message)>),
 }
 
 /// What became of a message.
@@ -32,11 +43,16 @@ pub(super) enum Acceptance {
 }
 
 /// Fills in what the caller may leave out.
-pub(super) fn ready(mut message: Message, app: &AppId, trace: Option<&TraceParent>) -> Result<Ready, MessageError> {
+pub(super) fn ready(
+    mut message: Message,
+    (app, lane): (&AppId, Lane),
+    trace: Option<&TraceParent>,
+    now_ms: u64,
+) -> Result<Ready, MessageError> {
     match &message.app {
         Some(given) if given != app => {
             return Err(MessageError {
-                problem: Kind::Invalid,
+                problem: message::Problem::Invalid,
                 pointer: "/app".into(),
                 detail: "is not the caller's app".into(),
             });
@@ -44,13 +60,10 @@ pub(super) fn ready(mut message: Message, app: &AppId, trace: Option<&TraceParen
         _ => message.app = Some(app.clone()),
     }
     let id = message.id.get_or_insert_with(new_id).clone();
-    let to = &message.to;
-    let key = match (to.users.as_slice(), to.devices.as_slice(), to.count()) {
-        ([user], _, 1) => user.as_str(),
-        (_, [device], 1) => device.user.as_str(),
-        _ => id.as_str(),
-    };
-    let key = Bytes::copy_from_slice(key.as_bytes());
+    if message.occurrence.is_some() {
+        let detail = "occurrence is set by the schedule alone".into();
+        return Err(MessageError { problem: message::Problem::NotSupported, pointer: "/occurrence".into(), detail });
+    }
     // The encoding has one order of fields, so the same message written differently has the same hash. What is repeated may
     // belong to another trace.
     let given = message.traceparent.take();
@@ -60,7 +73,13 @@ pub(super) fn ready(mut message: Message, app: &AppId, trace: Option<&TraceParen
     if message.traceparent.is_some() {
         value = message.encode();
     }
-    Ok(Ready { id, body, record: NewRecord { key, value: value.into() } })
+    let kind = if message.schedule.is_some() {
+        let task = entry::task(app.clone(), id.clone(), &message, lane, now_ms)?;
+        Kind::Task(Box::new((task, message)))
+    } else {
+        Kind::Record(NewRecord { key: entry::ordering_key(&message, &id), value: value.into() })
+    };
+    Ok(Ready { id, body, kind })
 }
 
 /// Accepts the messages, in order; an answer for each. An error is one of all of them: nothing may be assumed.
@@ -71,19 +90,28 @@ pub(super) async fn accept(
     messages: Vec<Ready>,
 ) -> Result<Vec<Acceptance>, StoreError> {
     let (asked, place) = distinct(&messages, lane);
-    let reserved = reserve(api, app, asked).await?;
+    let mut reserved = reserve(api, app, asked).await?;
 
-    let (mut appending, mut confirming) = (Vec::new(), Vec::new());
+    let (mut appending, mut scheduling, mut confirming) = (Vec::new(), Vec::new(), Vec::new());
     let mut taken = vec![false; reserved.len()];
     for (message, at) in messages.into_iter().zip(&place) {
         let open = matches!(reserved[*at], Reservation::New | Reservation::Pending);
         if open && !std::mem::replace(&mut taken[*at], true) {
-            appending.push(message.record);
+            match message.kind {
+                Kind::Record(record) => appending.push(record),
+                Kind::Task(task) => scheduling.push((*task, *at)),
+            }
             confirming.push(message.id);
         }
     }
     if !appending.is_empty() {
         in_time(api, api.given.intake.append(lane, appending)).await?;
+    }
+    for at in schedule(api, scheduling).await? {
+        // The id names a task that stands since before the time in which ids are remembered.
+        reserved[at] = Reservation::Conflict;
+    }
+    if !confirming.is_empty() {
         // The messages are durable. An id that stays unconfirmed costs a repeated request a second record, whose
         // deliveries are dropped as duplicates.
         if let Err(error) = in_time(api, api.given.messages.confirm(app.clone(), confirming)).await {
@@ -96,6 +124,27 @@ pub(super) async fn accept(
         Reservation::New | Reservation::Pending => Acceptance::Accepted(lane),
     };
     Ok(place.into_iter().map(|at| answer(reserved[at])).collect())
+}
+
+/// Puts messages into the schedule. Answers which of them it refuses because their ids are those of others.
+async fn schedule(api: &Api, tasks: Vec<((Task, Message), usize)>) -> Result<Vec<usize>, StoreError> {
+    if tasks.is_empty() {
+        return Ok(Vec::new());
+    }
+    let now_ms = (api.given.clock)();
+    let added = api.given.schedule.add(tasks.iter().map(|((task, _), _)| task.clone()).collect());
+    let added = in_time(api, added).await?;
+    let (mut refused, mut told) = (Vec::new(), Vec::new());
+    for (((task, message), at), added) in tasks.iter().zip(added) {
+        if added == Added::Conflict {
+            refused.push(*at);
+            continue;
+        }
+        api.given.wakers.added(task.key.shard(), task.head.due_ms);
+        told.extend(announce::results(task, message, State::Scheduled, None, now_ms));
+    }
+    in_time(api, api.given.announcer.tell(told)).await?;
+    Ok(refused)
 }
 
 /// An id with its body's hash and lane, as the store wants it.

@@ -243,9 +243,13 @@ async fn send_again(api: &Api, caller: &Caller, id: &str, headers: &HeaderMap) -
     }
     let mut message = message::decode(&letter.record.value)?;
     message.id.get_or_insert_with(|| id_of(&letter.record.origin));
-    let ready = accept::ready(message, &caller.app, request::trace(headers).as_ref())?;
+    // An occurrence that is sent once more is a message like any other.
+    message.occurrence = None;
+    let lane = lane_of(&letter.record.origin);
+    let trace = request::trace(headers);
+    let ready = accept::ready(message, (&caller.app, lane), trace.as_ref(), (api.given.wall)())?;
     let id = ready.id.clone();
-    let accepted = accept::accept(api, &caller.app, lane_of(&letter.record.origin), vec![ready]).await;
+    let accepted = accept::accept(api, &caller.app, lane, vec![ready]).await;
     let lane = accepted.map_err(|e| Problem::store(&e).with_id(&id))?[0].lane(&id)?;
     api.given.metrics.accepted(lane, 1);
     Ok(Accepted { id, lane })

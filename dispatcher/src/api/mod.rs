@@ -17,6 +17,7 @@ mod rates;
 mod recall;
 mod request;
 mod send;
+mod tasks;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -36,9 +37,11 @@ use tower_http::cors::CorsLayer;
 pub use self::{key_metrics::KeyMetrics, metrics::ApiMetrics};
 use self::{openapi::Operation, problem::Problem, rates::Rates};
 use crate::{
+    classes::Classes,
     health::Health,
     limits::{REST_BODY_KIB_MAX, REST_BODY_TIMEOUT_MS, REST_STORE_TIMEOUT_MS},
-    seams::{DeadLetters, Intake, MessageStore, Recalls, ResultSink, Streams},
+    schedule::{announce::Announcer, wakers::Wakers},
+    seams::{DeadLetters, Intake, MessageStore, Recalls, ResultSink, ScheduleStore, Streams},
 };
 
 /// Unix milliseconds.
@@ -61,6 +64,14 @@ pub struct ApiState {
     pub results: Arc<dyn ResultSink>,
     /// What could not be processed.
     pub dead: Arc<dyn DeadLetters>,
+    /// What is sent later.
+    pub schedule: Arc<dyn ScheduleStore>,
+    /// Told of what is due soon.
+    pub wakers: Wakers,
+    /// Where it is told what is sent later, or never.
+    pub announcer: Announcer,
+    /// What is laid down for each class.
+    pub classes: Classes,
     /// What fails.
     pub health: Arc<Health>,
     /// What `/metrics` shows.
@@ -69,8 +80,10 @@ pub struct ApiState {
     pub metrics: ApiMetrics,
     /// Origins of web pages that may call.
     pub cors_origins: Vec<HeaderValue>,
-    /// The time.
+    /// The time, which never goes back.
     pub clock: Arc<Clock>,
+    /// The time as it is on the wall, by which tasks are due.
+    pub wall: Arc<Clock>,
 }
 
 impl fmt::Debug for ApiState {
@@ -107,7 +120,7 @@ pub fn router(state: ApiState) -> Router {
 fn routes(state: ApiState, patience: Patience) -> Router {
     let cors = CorsLayer::new()
         .allow_origin(state.cors_origins.clone())
-        .allow_methods([Method::GET, Method::POST, Method::DELETE])
+        .allow_methods([Method::GET, Method::POST, Method::PATCH, Method::DELETE])
         .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE, request::REQUEST_ID, request::TRACEPARENT])
         .expose_headers([request::REQUEST_ID, header::RETRY_AFTER]);
     let operations = operations();
@@ -134,6 +147,7 @@ fn operations() -> Vec<Operation> {
     all.extend(send::operations());
     all.extend([lookup::operation(), recall::operation()]);
     all.extend(dead::operations());
+    all.extend(tasks::operations());
     all.extend(probes::operations());
     let describe = async |State(api): State<Api>| ([(header::CONTENT_TYPE, "application/json")], api.description);
     all.push(openapi::operation(get(describe)));

@@ -49,6 +49,7 @@ async fn message(
         let caller = caller::check(&api, &headers, Scope::Send)?;
         let unknown = || Problem::not_found("there is no message with this id, or no longer");
         let id = path.ok().and_then(|Path(id)| MessageId::parse(&id).ok()).ok_or_else(unknown)?;
+        super::tasks::cancel_scheduled(&api, &caller.app, &id).await?;
         let message = MessageKey { app: caller.app, id };
         let given = &api.given;
         let (messages, streams, recalls, results) =

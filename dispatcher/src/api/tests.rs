@@ -6,6 +6,7 @@ mod probes;
 mod rates;
 mod recalls;
 mod requests;
+mod tasks;
 
 use std::time::Duration;
 
@@ -27,7 +28,10 @@ use tower::ServiceExt;
 
 use self::doubles::{Memory, Outage};
 use super::*;
-use crate::{memory::MemoryStreams, stored::StreamBounds};
+use crate::{
+    memory::{MemorySchedule, MemoryStreams},
+    stored::StreamBounds,
+};
 
 const SECRET: &str = "a secret of sixteen";
 const NOW_MS: u64 = 1_700_000_000_000;
@@ -35,6 +39,7 @@ const NOW_MS: u64 = 1_700_000_000_000;
 struct Fixture {
     memory: Arc<Memory>,
     streams: Arc<MemoryStreams>,
+    schedule: Arc<MemorySchedule>,
     health: Arc<Health>,
     apps: Arc<Apps>,
     shared: SharedApps,
@@ -80,6 +85,7 @@ impl Fixture {
         let mut registry = Registry::default();
         let metrics = ApiMetrics::register(&mut registry);
         let shared = SharedApps::new(apps.clone());
+        let schedule = Arc::new(MemorySchedule::new(Arc::new(|| NOW_MS)));
         let state = ApiState {
             apps: shared.clone(),
             intake: memory.clone(),
@@ -88,14 +94,19 @@ impl Fixture {
             recalls: memory.clone(),
             results: memory.clone(),
             dead: memory.clone(),
+            schedule: schedule.clone(),
+            wakers: Wakers::new(),
+            announcer: Announcer { messages: memory.clone(), results: memory.clone() },
+            classes: Classes::default(),
             health: health.clone(),
             registry: Arc::new(registry),
             metrics,
             cors_origins: vec![HeaderValue::from_static("http://page.example")],
             clock: Arc::new(|| NOW_MS),
+            wall: Arc::new(|| NOW_MS),
         };
         let router = routes(state, Patience { body: patience, store: patience });
-        Self { memory, streams, health, apps, shared, router }
+        Self { memory, streams, schedule, health, apps, shared, router }
     }
 
     async fn call(&self, request: Request<Body>) -> Answer {
@@ -257,11 +268,6 @@ async fn a_wrong_field_is_pointed_at() {
             json!({"to": {"users": ["u"]}, "content": {"title": "t"}, "channels": ["sms"]}),
             "not_supported",
             "/channels/0",
-        ),
-        (
-            json!({"to": {"users": ["u"]}, "content": {"title": "t"}, "schedule": {"delay": "5m"}}),
-            "not_supported",
-            "/schedule",
         ),
         (json!({"to": {"users": ["u"]}, "content": {"title": "t"}, "app": "bank"}), "invalid_value", "/app"),
         (json!({"to": {"users": ["u"]}, "content": {"title": "t"}, "v": 2}), "newer_version", "/v"),

@@ -6,11 +6,12 @@ use pushgate_protocol::link::Lane;
 
 use super::{BootError, DispatcherParts};
 use crate::{
+    clock,
     config::{SourceKind, StoreKind},
-    embedded::{EmbeddedLog, EmbeddedMessages, EmbeddedResults, EmbeddedStore, EmbeddedStreams},
+    embedded::{EmbeddedLog, EmbeddedMessages, EmbeddedResults, EmbeddedSchedule, EmbeddedStore, EmbeddedStreams},
     kafka::{KafkaDead, KafkaHealth, KafkaIntake, KafkaProducer, KafkaResults, KafkaSource},
-    redis::{RedisLink, RedisMessages, RedisStreams},
-    seams::{DeadLetters, Intake, MessageStore, ResultSink, Streams, TaskSource},
+    redis::{RedisLink, RedisMessages, RedisSchedule, RedisStreams},
+    seams::{DeadLetters, Intake, MessageStore, ResultSink, ScheduleStore, Streams, TaskSource},
     states::MessageBounds,
     stored::StreamBounds,
 };
@@ -26,6 +27,7 @@ pub(super) struct Backends {
     pub(super) dead: Arc<dyn DeadLetters>,
     pub(super) streams: Arc<dyn Streams>,
     pub(super) messages: Arc<dyn MessageStore>,
+    pub(super) schedule: Arc<dyn ScheduleStore>,
     pub(super) kafka: Option<Arc<KafkaHealth>>,
     pub(super) redis: Option<Arc<RedisLink>>,
 }
@@ -34,7 +36,7 @@ impl Backends {
     pub(super) async fn open(parts: &DispatcherParts) -> Result<Self, BootError> {
         let embedded = parts.config.source == SourceKind::Embedded || parts.store.kind == StoreKind::Embedded;
         let store = if embedded { Some(EmbeddedStore::open(&parts.config.data)?) } else { None };
-        let (streams, messages, redis) = stores(parts, store.as_ref()).await?;
+        let (streams, messages, schedule, redis) = stores(parts, store.as_ref()).await?;
         match &store {
             Some(store) if parts.config.source == SourceKind::Embedded => {
                 let log = EmbeddedLog::open(Arc::clone(store))?;
@@ -48,6 +50,7 @@ impl Backends {
                     dead: results,
                     streams,
                     messages,
+                    schedule,
                     kafka: None,
                     redis,
                 })
@@ -66,6 +69,7 @@ impl Backends {
                     dead: Arc::new(KafkaDead::new(&parts.kafka)),
                     streams,
                     messages,
+                    schedule,
                     kafka: Some(health),
                     redis,
                 })
@@ -74,7 +78,7 @@ impl Backends {
     }
 }
 
-type Stores = (Arc<dyn Streams>, Arc<dyn MessageStore>, Option<Arc<RedisLink>>);
+type Stores = (Arc<dyn Streams>, Arc<dyn MessageStore>, Arc<dyn ScheduleStore>, Option<Arc<RedisLink>>);
 
 async fn stores(parts: &DispatcherParts, store: Option<&Arc<EmbeddedStore>>) -> Result<Stores, BootError> {
     let streams = StreamBounds { mark_window_ms: parts.store.dedupe_window_ms, ..StreamBounds::default() };
@@ -83,6 +87,7 @@ async fn stores(parts: &DispatcherParts, store: Option<&Arc<EmbeddedStore>>) -> 
         Some(store) if parts.store.kind == StoreKind::Embedded => Ok((
             Arc::new(EmbeddedStreams::new(Arc::clone(store), streams)?),
             Arc::new(EmbeddedMessages::new(Arc::clone(store), messages)?),
+            Arc::new(EmbeddedSchedule::new(Arc::clone(store), Arc::new(clock::unix_ms))?),
             None,
         )),
         _ => {
@@ -90,6 +95,7 @@ async fn stores(parts: &DispatcherParts, store: Option<&Arc<EmbeddedStore>>) -> 
             Ok((
                 Arc::new(RedisStreams::new(Arc::clone(&link), streams)),
                 Arc::new(RedisMessages::new(Arc::clone(&link), messages)),
+                Arc::new(RedisSchedule::new(Arc::clone(&link))),
                 Some(link),
             ))
         }

@@ -3,6 +3,7 @@
 mod backends;
 mod pipeline;
 mod readiness;
+mod schedule;
 
 use std::{
     future::IntoFuture,
@@ -31,11 +32,12 @@ use tracing::{error, info};
 use self::{
     backends::Backends,
     pipeline::{Pipeline, PipelineParts},
+    schedule::Schedule,
 };
 use crate::{
     api::{ApiMetrics, ApiState, KeyMetrics, router},
     classes::{ClassConfig, Classes},
-    clock::SteadyClock,
+    clock::{self, SteadyClock},
     config::{DispatcherConfig, MemberConfig, RedisConfig, StoreConfig},
     decode::Decoder,
     embedded::OpenError,
@@ -43,7 +45,8 @@ use crate::{
     kafka::KafkaConfig,
     limits,
     links::{Identity, Links},
-    metrics::Metrics,
+    metrics::{Metrics, ScheduleMetrics},
+    schedule::{announce::Announcer, driver::ScheduleParts, wakers::Wakers},
     seams::{SourceError, StoreError},
 };
 
@@ -108,6 +111,7 @@ pub enum BootError {
 pub struct RunningDispatcher {
     address: SocketAddr,
     pipeline: Pipeline,
+    schedule: Schedule,
     rest: Rest,
     links: Links,
 }
@@ -144,15 +148,30 @@ pub async fn start(parts: DispatcherParts) -> Result<RunningDispatcher, BootErro
     let mut registry = Registry::with_prefix("pushgate_dispatcher");
     let metrics = Metrics::register(&mut registry);
     let workers = workers(parts.config.workers);
+    let (wakers, classes) = (Wakers::new(), Classes::new(&parts.classes));
+    let announcer = Announcer { messages: Arc::clone(&backends.messages), results: Arc::clone(&backends.results) };
+    let schedule = Schedule::start(ScheduleParts {
+        store: Arc::clone(&backends.schedule),
+        intake: Arc::clone(&backends.intake),
+        announcer: announcer.clone(),
+        classes: classes.clone(),
+        lease_ms: parts.store.task_lease_ms.clamp(limits::LEASE_MS_MIN, limits::LEASE_MS_MAX),
+        wakers: wakers.clone(),
+        clock: Arc::new(clock::unix_ms),
+        health: Arc::clone(&health),
+        metrics: ScheduleMetrics::register(&mut registry),
+    });
     let pipeline = Pipeline::start(PipelineParts {
         config: &parts.config,
         workers,
         routing: Arc::clone(&routing),
         sources: backends.sources,
-        decoder: Decoder::new(default_app, backends.origins).with_classes(Classes::new(&parts.classes)),
+        decoder: Decoder::new(default_app, backends.origins).with_classes(classes.clone()),
         streams: Arc::clone(&backends.streams),
         messages: Arc::clone(&backends.messages),
         results: Arc::clone(&backends.results),
+        schedule: Arc::clone(&backends.schedule),
+        wakers: wakers.clone(),
         clock: Arc::clone(&clock),
         health: Arc::clone(&health),
         metrics: metrics.clone(),
@@ -169,15 +188,20 @@ pub async fn start(parts: DispatcherParts) -> Result<RunningDispatcher, BootErro
         recalls: Arc::new(pipeline.mailboxes.clone()),
         results: backends.results,
         dead: backends.dead,
+        schedule: backends.schedule,
+        wakers,
+        announcer,
+        classes,
         health,
         metrics: ApiMetrics::register(&mut registry),
         registry: Arc::new(registry),
         cors_origins,
         clock: Arc::new(move || clock.unix_ms()),
+        wall: Arc::new(clock::unix_ms),
     };
     let rest = serve(listener, state);
     info!(rest = %address, workers, members = routing.members().len(), "dispatcher up");
-    Ok(RunningDispatcher { address, pipeline, rest, links })
+    Ok(RunningDispatcher { address, pipeline, schedule, rest, links })
 }
 
 impl RunningDispatcher {
@@ -189,16 +213,17 @@ impl RunningDispatcher {
     /// Whether a part of it ended by itself: then it does not do its work any more, and the process had better be
     /// started anew.
     pub fn failed(&self) -> bool {
-        self.rest.task.is_finished() || self.pipeline.failed()
+        self.rest.task.is_finished() || self.schedule.failed() || self.pipeline.failed()
     }
 
     /// Ends REST, stops polling, waits a bounded time for what is in flight, makes settlements durable.
     pub async fn shut_down(self) {
-        let Self { pipeline, rest: Rest { mut task, stop }, links, .. } = self;
+        let Self { pipeline, schedule, rest: Rest { mut task, stop }, links, .. } = self;
         let _ = stop.send(());
         if timeout(Duration::from_millis(limits::SHUTDOWN_REST_MS), &mut task).await.is_err() {
             task.abort();
         }
+        schedule.shut_down().await;
         pipeline.shut_down().await;
         drop(links);
         info!("dispatcher down");

@@ -29,7 +29,8 @@ use crate::{
         Driver, DriverParts, Finished, Finisher, FinisherParts, LaneParts, LaneThread,
         mailbox::{Inbox, Mailboxes},
     },
-    seams::{MessageStore, ResultSink, Streams, TaskSource},
+    schedule::wakers::Wakers,
+    seams::{MessageStore, ResultSink, ScheduleStore, Streams, TaskSource},
 };
 
 /// What the pipeline is built from.
@@ -42,6 +43,8 @@ pub(super) struct PipelineParts<'a> {
     pub(super) streams: Arc<dyn Streams>,
     pub(super) messages: Arc<dyn MessageStore>,
     pub(super) results: Arc<dyn ResultSink>,
+    pub(super) schedule: Arc<dyn ScheduleStore>,
+    pub(super) wakers: Wakers,
     pub(super) clock: Arc<SteadyClock>,
     pub(super) health: Arc<Health>,
     pub(super) metrics: Metrics,
@@ -66,15 +69,15 @@ impl Pipeline {
         let mut new = Self { mailboxes, lanes_stop, workers_stop, in_flight: Vec::new(), lanes, tasks: Vec::new() };
         let [high, normal, low]: [(Sender<Token>, Receiver<Token>); 3] = Lane::ALL.map(|_| channel());
         let settled = [high.0, normal.0, low.0];
-        let dead_bytes = Arc::new(AtomicUsize::new(0));
+        let aside_bytes = Arc::new(AtomicUsize::new(0));
         let mut of_lanes = None;
         for (index, inbox) in (0u8..).zip(inboxes) {
-            let finished = new.start_worker(&parts, index, inbox, &settled, &dead_bytes);
+            let finished = new.start_worker(&parts, index, inbox, &settled, &aside_bytes);
             of_lanes.get_or_insert(finished);
         }
         drop(settled);
         let finished = of_lanes.expect("there is at least one worker");
-        new.start_lanes(parts, [high.1, normal.1, low.1], &finished, &dead_bytes)?;
+        new.start_lanes(parts, [high.1, normal.1, low.1], &finished, &aside_bytes)?;
         Ok(new)
     }
 
@@ -85,7 +88,7 @@ impl Pipeline {
         index: u8,
         inbox: Inbox,
         settled: &[Sender<Token>; 3],
-        dead_bytes: &Arc<AtomicUsize>,
+        aside_bytes: &Arc<AtomicUsize>,
     ) -> mpsc::UnboundedSender<Finished> {
         let (finished, ended) = mpsc::unbounded_channel();
         let (backlog, open) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
@@ -120,8 +123,10 @@ impl Pipeline {
             streams: Arc::clone(&parts.streams),
             recalls: Arc::new(self.mailboxes.clone()),
             results: Arc::clone(&parts.results),
+            schedule: Arc::clone(&parts.schedule),
+            wakers: parts.wakers.clone(),
             backlog,
-            dead_bytes: Arc::clone(dead_bytes),
+            aside_bytes: Arc::clone(aside_bytes),
             settled: settled.clone(),
             health: Arc::clone(&parts.health),
             metrics: parts.metrics.clone(),
@@ -135,7 +140,7 @@ impl Pipeline {
         parts: PipelineParts<'_>,
         settled: [Receiver<Token>; 3],
         finished: &mpsc::UnboundedSender<Finished>,
-        dead_bytes: &Arc<AtomicUsize>,
+        aside_bytes: &Arc<AtomicUsize>,
     ) -> io::Result<()> {
         let decoder = Arc::new(parts.decoder);
         for ((lane, source), settled) in Lane::ALL.into_iter().zip(parts.sources).zip(settled) {
@@ -145,7 +150,7 @@ impl Pipeline {
                 decoder: Arc::clone(&decoder),
                 mailboxes: self.mailboxes.clone(),
                 finished: finished.clone(),
-                dead_bytes: Arc::clone(dead_bytes),
+                aside_bytes: Arc::clone(aside_bytes),
                 settled,
                 in_flight_max: parts.config.in_flight_max,
                 app_in_flight_max: parts.config.app_in_flight_max,

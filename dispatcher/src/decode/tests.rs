@@ -21,12 +21,19 @@ fn decoder() -> Decoder {
     Decoder::new(None, ["p.high", "p.normal", "p.low"].map(String::from))
 }
 
+fn read(decoder: &Decoder, lane: Lane, record: &Record) -> Vec<Delivery> {
+    match decoder.read(lane, record).unwrap() {
+        Decoded::Deliveries(deliveries) => deliveries,
+        Decoded::Scheduled(_) => panic!("it is scheduled"),
+    }
+}
+
 fn deliveries(json: &Value) -> Vec<Delivery> {
-    decoder().deliveries(Lane::High, &record(json.to_string())).unwrap()
+    read(&decoder(), Lane::High, &record(json.to_string()))
 }
 
 fn refused(value: impl Into<Bytes>) -> Undecodable {
-    *decoder().deliveries(Lane::Low, &record(value)).unwrap_err()
+    *decoder().read(Lane::Low, &record(value)).unwrap_err()
 }
 
 #[test]
@@ -78,7 +85,7 @@ fn a_record_without_an_id_has_the_same_one_each_time_it_is_read() {
     let id = |offset| {
         let mut record = record(value.clone());
         record.position = Position { partition: 2, generation: offset as u32 % 7, offset };
-        decoder().deliveries(Lane::High, &record).unwrap()[0].id.clone()
+        read(&decoder(), Lane::High, &record)[0].id.clone()
     };
     assert_eq!(id(77), id(77));
     assert_ne!(id(77), id(78));
@@ -90,7 +97,7 @@ fn a_record_without_an_app_takes_the_default_or_dies() {
     let value = json!({"to": {"users": ["u1"]}, "content": {"title": "T"}}).to_string();
     assert_eq!(refused(value.clone()).dead.reason, "/app: the field app is missing, and there is no default_app");
     let decoder = Decoder::new(AppId::parse("shop").ok(), Default::default());
-    assert_eq!(decoder.deliveries(Lane::Low, &record(value)).unwrap()[0].user.app.as_str(), "shop");
+    assert_eq!(read(&decoder, Lane::Low, &record(value))[0].user.app.as_str(), "shop");
 }
 
 #[test]
@@ -120,7 +127,7 @@ fn everyone_is_one_delivery_under_a_name_that_is_no_users() {
         json!({"all": true, "users": ["u1"]}),
     ] {
         let value = json!({"app": "shop", "to": to, "content": {"title": "T"}}).to_string();
-        assert!(decoder().deliveries(Lane::Low, &record(value)).is_err(), "{to}");
+        assert!(decoder().read(Lane::Low, &record(value)).is_err(), "{to}");
     }
 }
 
@@ -131,7 +138,7 @@ fn a_class_that_is_redacted_never_reaches_the_dead_letters() {
     let decoder = decoder().with_classes(crate::classes::Classes::new(&[redacted]));
     let dead = |class: &str| {
         let value = json!({"class": class, "to": {"users": [7]}, "content": {"title": "T"}}).to_string();
-        decoder.deliveries(Lane::Low, &record(value)).unwrap_err().dead.value
+        decoder.read(Lane::Low, &record(value)).unwrap_err().dead.value
     };
     assert!(dead("marketing").is_empty() && dead("otp").is_empty() && !dead("state").is_empty());
 }

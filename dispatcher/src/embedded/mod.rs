@@ -8,6 +8,7 @@
 //! | [`source`] | one lane's consumer |
 //! | [`results`] | the latest results and dead letters |
 //! | [`streams`] | streams and marks |
+//! | [`schedule`] | tasks |
 //! | [`messages`] | states of messages |
 
 pub mod commit;
@@ -16,6 +17,7 @@ pub mod log;
 mod message_row;
 pub mod messages;
 pub mod results;
+pub mod schedule;
 mod sequence;
 pub mod source;
 pub mod store;
@@ -28,6 +30,7 @@ pub use self::{
     log::{Backlog, EmbeddedLog},
     messages::EmbeddedMessages,
     results::EmbeddedResults,
+    schedule::EmbeddedSchedule,
     source::EmbeddedSource,
     store::{EmbeddedStore, OpenError},
     streams::EmbeddedStreams,

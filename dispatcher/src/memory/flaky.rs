@@ -11,8 +11,9 @@ use pushgate_protocol::{
 };
 
 use crate::seams::{
-    BoxFuture, Count, Mark, MarkQuery, MessageKey, MessageStore, MessageView, Reservation, StateChange, StoreError,
-    StreamOp, StreamOutcome, StreamPage, Streams, UserKey,
+    Added, BoxFuture, Change, Changed, Claimed, Count, Intake, Mark, MarkQuery, MessageKey, MessageStore, MessageView,
+    NewRecord, Reservation, ScheduleStore, Seen, Settled, Settlement, StateChange, StoreError, StreamOp, StreamOutcome,
+    StreamPage, Streams, Task, TaskQuery, UserKey,
 };
 use crate::seen::SeenRuns;
 
@@ -73,6 +74,34 @@ impl<T: Streams> Streams for Flaky<T> {
 
     fn seen(&self, user: UserKey) -> BoxFuture<'_, Result<SeenRuns, StoreError>> {
         Box::pin(self.call(Box::pin(async move { self.inner.seen(user).await })))
+    }
+}
+
+impl<T: ScheduleStore> ScheduleStore for Flaky<T> {
+    fn add(&self, tasks: Vec<Task>) -> BoxFuture<'_, Result<Vec<Added>, StoreError>> {
+        Box::pin(self.call(Box::pin(async move { self.inner.add(tasks).await })))
+    }
+
+    fn claim(&self, shards: Vec<u16>, max: usize, lease_ms: u64) -> BoxFuture<'_, Result<Claimed, StoreError>> {
+        Box::pin(self.call(Box::pin(async move { self.inner.claim(shards, max, lease_ms).await })))
+    }
+
+    fn settle(&self, settlements: Vec<Settlement>) -> BoxFuture<'_, Result<Vec<Settled>, StoreError>> {
+        Box::pin(self.call(Box::pin(async move { self.inner.settle(settlements).await })))
+    }
+
+    fn change(&self, change: Change) -> BoxFuture<'_, Result<Changed, StoreError>> {
+        Box::pin(self.call(Box::pin(async move { self.inner.change(change).await })))
+    }
+
+    fn tasks(&self, query: TaskQuery) -> BoxFuture<'_, Result<Vec<Seen>, StoreError>> {
+        Box::pin(self.call(Box::pin(async move { self.inner.tasks(query).await })))
+    }
+}
+
+impl<T: Intake> Intake for Flaky<T> {
+    fn append(&self, lane: Lane, records: Vec<NewRecord>) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.call(Box::pin(async move { self.inner.append(lane, records).await })))
     }
 }
 

@@ -4,14 +4,17 @@
 //! |---|---|
 //! | [`streams`] | streams and marks |
 //! | [`messages`] | states of messages |
+//! | [`schedule`] | tasks |
 //! | [`flaky`] | a wrapper that fails before or after doing what was asked |
 
 pub mod flaky;
 pub mod messages;
+pub mod schedule;
 pub mod streams;
 
 pub use self::{
     flaky::{Fault, Flaky},
     messages::MemoryMessages,
+    schedule::MemorySchedule,
     streams::MemoryStreams,
 };

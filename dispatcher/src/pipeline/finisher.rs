@@ -21,13 +21,15 @@ use super::shares::lane_of;
 use crate::{
     clock,
     core::worker::{self, Token},
+    decode::Scheduled,
     health::Health,
     limits,
     metrics::Metrics,
     recall::{self, End, Known},
+    schedule::{announce, wakers::Wakers},
     seams::{
-        BoxFuture, Count, DeadRecord, MessageKey, MessageStore, Recalls, ResultSink, StateChange, StoreError,
-        StreamOutcome, Streams,
+        Added, BoxFuture, Count, DeadRecord, MessageKey, MessageStore, Recalls, ResultSink, ScheduleStore, StateChange,
+        StoreError, StreamOutcome, Streams, Task,
     },
     states::is_end,
 };
@@ -39,6 +41,13 @@ pub enum Finished {
     State(worker::Finished),
     /// Unnamed recipients entered states.
     Counts(Vec<Count>),
+    /// A message that is to be sent later.
+    Scheduled {
+        /// Its task.
+        scheduled: Box<Scheduled>,
+        /// Its only share.
+        token: Token,
+    },
     /// A record that cannot be processed.
     Dead {
         /// The dead letter.
@@ -64,8 +73,12 @@ pub struct FinisherParts {
     pub results: Arc<dyn ResultSink>,
     /// Ended deliveries on their way here; lowered once they are settled.
     pub backlog: Arc<AtomicUsize>,
-    /// Bytes of dead letters on their way here; lowered once they are written.
-    pub dead_bytes: Arc<AtomicUsize>,
+    /// Where scheduled messages go.
+    pub schedule: Arc<dyn ScheduleStore>,
+    /// Told of what is due soon.
+    pub wakers: Wakers,
+    /// Bytes of dead letters and scheduled messages on their way here; lowered once they are written.
+    pub aside_bytes: Arc<AtomicUsize>,
     /// Where settlements go, per lane.
     pub settled: [std::sync::mpsc::Sender<Token>; 3],
     /// Told when a store fails.
@@ -96,6 +109,7 @@ impl Finisher {
     async fn finish(&self, batch: &mut Vec<Finished>) {
         let (mut changes, mut records) = (Vec::new(), Vec::new());
         let (mut dead, mut tokens, mut counts) = (Vec::new(), Vec::new(), Vec::new());
+        let mut scheduled = Vec::new();
         for finished in batch.drain(..) {
             match finished {
                 Finished::State(state) => {
@@ -108,10 +122,19 @@ impl Finisher {
                     dead.push(record);
                     tokens.push(token);
                 }
+                Finished::Scheduled { scheduled: more, token } => {
+                    scheduled.push(*more);
+                    tokens.push(token);
+                }
             }
         }
         let ended = records.len();
-        let dead_bytes = dead.iter().map(|d| d.value.len()).sum();
+        let aside_bytes = dead.iter().map(|d| d.value.len()).chain(scheduled.iter().map(Scheduled::bytes)).sum();
+        for kept in self.schedule(scheduled, &mut dead).await {
+            let told = announce::results(&kept.task, &kept.message, State::Scheduled, None, clock::unix_ms());
+            changes.extend(told.iter().map(announce::change));
+            records.extend(told);
+        }
         let FinisherParts { messages, results, metrics, .. } = &self.parts;
         let of_message = |c: &StateChange| format!("message {} to {}", c.message, c.recipient.user);
         let recalled = self.write("record message states", &changes, of_message, |all| messages.record(all)).await;
@@ -126,7 +149,7 @@ impl Finisher {
         }
         let of_dead = |d: &DeadRecord| format!("the dead letter of {}", d.origin);
         self.write("write dead letters", &dead, of_dead, |all| results.bury(all)).await;
-        self.parts.dead_bytes.fetch_sub(dead_bytes, Ordering::Relaxed);
+        self.parts.aside_bytes.fetch_sub(aside_bytes, Ordering::Relaxed);
         for token in tokens {
             if let Some(lane) = self.parts.settled.get(lane_of(token)) {
                 // A lane that is gone commits nothing more: its records come again.
@@ -164,6 +187,40 @@ impl Finisher {
             let name = |_: &ResultRecord| format!("a result of message {}", message.id);
             self.write("publish results", result.as_slice(), name, |all| results.publish(all)).await;
         }
+    }
+
+    /// Adds tasks, and answers those that are in the schedule now; the others are dead letters.
+    async fn schedule(&self, scheduled: Vec<Scheduled>, dead: &mut Vec<DeadRecord>) -> Vec<Scheduled> {
+        if scheduled.is_empty() {
+            return Vec::new();
+        }
+        let add = |tasks: Vec<Task>| self.until_answered("add tasks", move || self.parts.schedule.add(tasks.clone()));
+        let answers = match add(scheduled.iter().map(|s| s.task.clone()).collect()).await {
+            Ok(answers) => answers.into_iter().map(Ok).collect(),
+            // One of them is to blame: each alone.
+            Err(_) => {
+                let mut answers = Vec::with_capacity(scheduled.len());
+                for s in &scheduled {
+                    answers
+                        .push(add(vec![s.task.clone()]).await.map(|one| one.first().copied().unwrap_or(Added::Known)));
+                }
+                answers
+            }
+        };
+        let mut kept = Vec::with_capacity(scheduled.len());
+        for (s, answer) in scheduled.into_iter().zip(answers) {
+            let reason = match answer {
+                Ok(Added::New | Added::Known) => {
+                    self.parts.wakers.added(s.task.key.shard(), s.task.head.due_ms);
+                    kept.push(s);
+                    continue;
+                }
+                Ok(Added::Conflict) => "/id: the id was used for another scheduled message".to_owned(),
+                Err(error) => error.to_string(),
+            };
+            dead.push(DeadRecord { reason, ..s.dead });
+        }
+        kept
     }
 
     /// Writes all items. Of a batch that is refused for good the halves are written, down to the one that is to blame.

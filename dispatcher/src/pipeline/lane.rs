@@ -31,7 +31,7 @@ use crate::{
         fair::FlowId,
         worker::{Delivery, Token},
     },
-    decode::{Decoder, Undecodable},
+    decode::{Decoded, Decoder, Undecodable},
     health::Health,
     limits,
     metrics::LaneMetrics,
@@ -48,10 +48,10 @@ pub struct LaneParts {
     pub decoder: Arc<Decoder>,
     /// Where deliveries go.
     pub mailboxes: Mailboxes,
-    /// Where dead records go.
+    /// Where dead records and scheduled messages go.
     pub finished: mpsc::UnboundedSender<Finished>,
-    /// Bytes of dead records on their way there.
-    pub dead_bytes: Arc<AtomicUsize>,
+    /// Bytes of those on their way there.
+    pub aside_bytes: Arc<AtomicUsize>,
     /// Tokens that settled.
     pub settled: Receiver<Token>,
     /// Records that workers may have taken and not settled.
@@ -260,12 +260,19 @@ impl LaneLoop {
     fn decode(&mut self, flow: FlowId, record: &Record) {
         let lane = self.parts.lane;
         let mut owner = Owner { flow, bytes: 0 };
-        match self.parts.decoder.deliveries(lane, record) {
-            Ok(deliveries) if deliveries.is_empty() => {
+        match self.parts.decoder.read(lane, record) {
+            Ok(Decoded::Deliveries(deliveries)) if deliveries.is_empty() => {
                 self.ahead.under_way(owner, 0);
                 self.positions.push(record.position);
             }
-            Ok(deliveries) => {
+            Ok(Decoded::Scheduled(scheduled)) => {
+                self.ahead.under_way(owner, 0);
+                let token = self.shares.open(lane as u8, record.position, 1, None);
+                self.parts.aside_bytes.fetch_add(scheduled.bytes(), Ordering::Relaxed);
+                // As with a burial.
+                let _ = self.parts.finished.send(Finished::Scheduled { scheduled, token });
+            }
+            Ok(Decoded::Deliveries(deliveries)) => {
                 owner.bytes = deliveries[0].tail.len();
                 self.ahead.under_way(owner, deliveries.len());
                 let token = self.shares.open(lane as u8, record.position, deliveries.len() as u32, Some(owner));
@@ -315,8 +322,8 @@ impl LaneLoop {
         let window = self.parts.source.window();
         let under_way = window.unsettled.saturating_sub(self.ahead.len());
         let full = under_way >= self.parts.in_flight_max || window.room == 0;
-        // While dead letters cannot be written, no more are made.
-        if self.parts.dead_bytes.load(Ordering::Relaxed) > limits::LANE_DEAD_BYTES_MAX {
+        // While dead letters and tasks cannot be written, no more are made.
+        if self.parts.aside_bytes.load(Ordering::Relaxed) > limits::LANE_ASIDE_BYTES_MAX {
             return true;
         }
         let now_ms = clock::unix_ms();
@@ -331,7 +338,7 @@ impl LaneLoop {
     fn bury(&mut self, record: DeadRecord, token: Token) {
         self.buried.tell(self.parts.lane, &record);
         self.parts.metrics.dead.inc();
-        self.parts.dead_bytes.fetch_add(record.value.len(), Ordering::Relaxed);
+        self.parts.aside_bytes.fetch_add(record.value.len(), Ordering::Relaxed);
         // Without a finisher the process is going down and the record comes again.
         let _ = self.parts.finished.send(Finished::Dead { record, token });
     }

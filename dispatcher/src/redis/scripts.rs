@@ -27,6 +27,14 @@ scripts! {
     READ = "stream.lua" "read.lua";
     /// Notes that a user has had a message to everyone.
     SEEN = "stream.lua" "seen.lua";
+    /// Adds tasks.
+    TASKS_ADD = "tasks_add.lua";
+    /// Claims tasks that are due.
+    TASKS_CLAIM = "tasks_claim.lua";
+    /// Settles claimed tasks.
+    TASKS_SETTLE = "tasks_place.lua" "tasks_settle.lua";
+    /// Changes a task.
+    TASKS_CHANGE = "tasks_place.lua" "tasks_change.lua";
     /// Counts unnamed recipients of a message.
     COUNT = "count.lua";
     /// Records states of a message.

@@ -1,5 +1,7 @@
 //! Where REST puts accepted messages: the producing side of the lanes.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use pushgate_protocol::link::Lane;
 
@@ -19,4 +21,10 @@ pub trait Intake: Send + Sync {
     /// Appends the records in order. Resolves only when all are durable: fsynced in a group commit, or acknowledged by all
     /// in-sync replicas.
     fn append(&self, lane: Lane, records: Vec<NewRecord>) -> BoxFuture<'_, Result<(), StoreError>>;
+}
+
+impl<T: Intake + ?Sized> Intake for Arc<T> {
+    fn append(&self, lane: Lane, records: Vec<NewRecord>) -> BoxFuture<'_, Result<(), StoreError>> {
+        (**self).append(lane, records)
+    }
 }

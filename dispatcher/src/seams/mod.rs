@@ -6,6 +6,7 @@ mod intake;
 mod messages;
 mod recalls;
 mod results;
+mod schedule;
 mod source;
 mod streams;
 
@@ -17,6 +18,10 @@ pub use self::{
     messages::{Count, MessageKey, MessageStore, MessageView, RecipientView, Reservation, StateChange, StateEntry},
     recalls::Recalls,
     results::{DeadRecord, ResultSink},
+    schedule::{
+        Added, Change, Changed, Claim, Claimed, Fired, Phase, ScheduleStore, Seen, Settled, Settlement, Standing, Task,
+        TaskHead, TaskKey, TaskQuery,
+    },
     source::{Position, Record, SourceError, TaskSource, Window},
     streams::{
         AllPage, DeferredTag, DeliveryKey, Mark, MarkQuery, StoredPush, StreamOp, StreamOutcome, StreamPage, Streams,

@@ -3,10 +3,11 @@
 use std::{future::Future, sync::Arc};
 
 use pushgate_dispatcher::{
-    embedded::{EmbeddedMessages, EmbeddedStore, EmbeddedStreams},
-    memory::{MemoryMessages, MemoryStreams},
-    redis::{RedisLink, RedisMessages, RedisStreams},
-    seams::{MessageStore, Streams},
+    clock::unix_ms,
+    embedded::{EmbeddedMessages, EmbeddedSchedule, EmbeddedStore, EmbeddedStreams},
+    memory::{MemoryMessages, MemorySchedule, MemoryStreams},
+    redis::{RedisLink, RedisMessages, RedisSchedule, RedisStreams},
+    seams::{MessageStore, ScheduleStore, Streams},
     states::MessageBounds,
     stored::StreamBounds,
 };
@@ -39,6 +40,14 @@ impl Backend {
             Keep::Memory => Arc::new(MemoryStreams::new(bounds)),
             Keep::Embedded { store, .. } => Arc::new(EmbeddedStreams::new(store.clone(), bounds).unwrap()),
             Keep::Redis { link, scope, .. } => Arc::new(Scoped::new(RedisStreams::new(link.clone(), bounds), scope)),
+        }
+    }
+
+    pub fn schedule(&self) -> Arc<dyn ScheduleStore> {
+        match &self.keep {
+            Keep::Memory => Arc::new(MemorySchedule::new(Arc::new(unix_ms))),
+            Keep::Embedded { store, .. } => Arc::new(EmbeddedSchedule::new(store.clone(), Arc::new(unix_ms)).unwrap()),
+            Keep::Redis { link, scope, .. } => Arc::new(RedisSchedule::with_prefix(link.clone(), scope)),
         }
     }
 

@@ -49,6 +49,7 @@ pub(super) fn document(operations: &[Operation]) -> Value {
         "tags": [
             { "name": "messages", "description": "Messages and what became of them." },
             { "name": "dead letters", "description": "Records that could not be processed. Scope `admin`." },
+            { "name": "tasks", "description": "What is sent later, or again and again." },
             { "name": "process", "description": "How the process fares; without credentials." }
         ],
         "paths": paths,

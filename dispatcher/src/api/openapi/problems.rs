@@ -34,6 +34,8 @@ pub(in crate::api) const PROBLEMS: &[Known] = &[
     known(408, "body_too_slow", "the body did not come to its end in time"),
     known(409, "id_used", "the id belongs to another message"),
     known(409, "content_not_kept", "a dead letter of a redacted class, or one that was too large, has no content"),
+    known(409, "task_ended", "the task has completed, failed or been cancelled"),
+    known(409, "task_content_gone", "the task has ended, and its content was too large or too secret to be kept"),
     known(413, "too_large", "the body is above its bound"),
     known(415, "unsupported_media_type", "the Content-Type is not JSON"),
     known(422, "missing_field", "a required field is not there"),

@@ -12,7 +12,7 @@ use super::*;
 use crate::{
     clock::unix_ms,
     core::worker::{LinkInfo, Token, WorkerSettings},
-    decode::Decoder,
+    decode::{Decoded, Decoder},
     memory::{Fault, Flaky, MemoryMessages, MemoryStreams},
     pipeline::mailbox::{Mailbox, Mailboxes},
     seams::{Position, Record},
@@ -67,7 +67,9 @@ impl Rig {
         );
         let position = Position { partition: 0, generation: 1, offset: 0 };
         let record = Record { position, key: None, value: Bytes::from(value), time_ms: unix_ms() };
-        let mut deliveries = decoder.deliveries(lane, &record).unwrap();
+        let Decoded::Deliveries(mut deliveries) = decoder.read(lane, &record).unwrap() else {
+            panic!("it is scheduled")
+        };
         deliveries[0].token = Token(5);
         self.mailbox().deliveries[lane as usize].send(deliveries).await.unwrap();
     }

@@ -12,7 +12,7 @@ use pushgate_protocol::{
 
 use super::*;
 use crate::{
-    memory::{Fault, Flaky, MemoryMessages, MemoryStreams},
+    memory::{Fault, Flaky, MemoryMessages, MemorySchedule, MemoryStreams},
     seams::{DeliveryKey, MarkQuery, StoredPush, StreamOp, UserKey},
     states::MessageBounds,
     stored::StreamBounds,
@@ -113,7 +113,7 @@ async fn finish_with(
     let lane = || std::sync::mpsc::channel().0;
     let mut registry = Registry::default();
     let backlog = Arc::new(AtomicUsize::new(all.iter().filter(|f| matches!(f, Finished::State(_))).count()));
-    let dead_bytes = Arc::new(AtomicUsize::new(5 * all.iter().filter(|f| matches!(f, Finished::Dead { .. })).count()));
+    let aside_bytes = Arc::new(AtomicUsize::new(5 * all.iter().filter(|f| matches!(f, Finished::Dead { .. })).count()));
     all.into_iter().for_each(|f| finished.send(f).unwrap());
     drop(finished);
     let health = Health::new();
@@ -125,13 +125,15 @@ async fn finish_with(
         recalls,
         results,
         backlog: Arc::clone(&backlog),
-        dead_bytes: Arc::clone(&dead_bytes),
+        schedule: Arc::new(MemorySchedule::new(Arc::new(|| 0))),
+        wakers: Wakers::new(),
+        aside_bytes: Arc::clone(&aside_bytes),
         settled: [high, lane(), lane()],
         health: Arc::clone(&health),
         metrics: Metrics::register(&mut registry),
     };
     Finisher::new(parts).run().await;
-    assert_eq!((backlog.load(Ordering::Relaxed), dead_bytes.load(Ordering::Relaxed)), (0, 0));
+    assert_eq!((backlog.load(Ordering::Relaxed), aside_bytes.load(Ordering::Relaxed)), (0, 0));
     assert_eq!(health.failing(), []);
     let mut text = String::new();
     encode(&mut text, &registry).unwrap();

@@ -104,7 +104,7 @@ impl Lane1 {
             decoder: Arc::new(Decoder::new(Some(AppId::parse("a").unwrap()), origins)),
             mailboxes,
             finished,
-            dead_bytes: Arc::default(),
+            aside_bytes: Arc::default(),
             settled: settlements,
             in_flight_max: 1_000,
             app_in_flight_max: script_app_max,
