@@ -367,6 +367,8 @@ impl World {
         for slot in 0..u32::from(SLOTS) {
             self.leave(slot, Gone::Closed);
         }
+        // What was written, and what was not, is told after a turn.
+        self.shard.tick(self.now, &mut self.out);
         self.settle();
         let metrics = self.shard.metrics();
         assert_eq!((metrics.sessions, metrics.echoes, metrics.users, metrics.replaying), (0, 0, 0, 0));
