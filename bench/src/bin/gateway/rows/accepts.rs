@@ -1,6 +1,9 @@
 //! What a token costs at the door: connections to `/v1/ws` with an HS256 token, against `/v1/echo` without.
 
-use std::{error::Error, time::Duration};
+use std::{
+    error::Error,
+    time::{Duration, Instant},
+};
 
 use pushgate_loadgen::{
     fleet::{Farewell, Fleet},
@@ -16,6 +19,9 @@ use crate::{
     server::Setup,
     stage::{PATIENCE, Stage},
 };
+
+/// Connections of a wave: a shard takes 256 echo connections, and those of the wave before may still be closing.
+const WAVE: u32 = 125;
 
 /// Measures.
 pub fn run(options: &Options) -> Result<Value, Box<dyn Error>> {
@@ -44,7 +50,7 @@ pub fn run(options: &Options) -> Result<Value, Box<dyn Error>> {
         "contenders": rounds.told(),
         "seconds_per_round_with_and_without": seconds,
         "setup": {
-            "connections_per_round": clients, "rounds": options.rounds(),
+            "connections_per_round": clients, "connections_at_once": clients.min(WAVE), "rounds": options.rounds(),
             "with_token": "until greeted, its user told to be online and live",
             "without_token": "accept and upgrade of an echo connection, by the same program",
         },
@@ -58,13 +64,18 @@ fn measure(
     clients: u32,
     spent: impl Fn() -> Result<Spent, Box<dyn Error>>,
 ) -> Result<(Sample, Duration), Box<dyn Error>> {
-    let before = spent()?;
-    let start = std::time::Instant::now();
-    fleet.connect(0..clients);
-    fleet.wait("all greeted", PATIENCE, |t| t.open == u64::from(clients))?;
-    let took = start.elapsed();
-    let sample = Sample { done: clients.into(), spent: spent()?.since(before) };
-    fleet.leave(0..clients, Farewell::Frame);
-    fleet.wait("all left", PATIENCE, |t| t.open == 0)?;
-    Ok((sample, took))
+    let (mut cost, mut took) = (Spent { ticks: 0, thread_ns: 0 }, Duration::ZERO);
+    for first in (0..clients).step_by(WAVE as usize) {
+        let wave = first..clients.min(first + WAVE);
+        let (before, start) = (spent()?, Instant::now());
+        fleet.connect(wave.clone());
+        fleet.wait("all greeted", PATIENCE, |t| t.open == u64::from(wave.end - wave.start))?;
+        took += start.elapsed();
+        let of_wave = spent()?.since(before);
+        cost.ticks += of_wave.ticks;
+        cost.thread_ns += of_wave.thread_ns;
+        fleet.leave(wave, Farewell::Frame);
+        fleet.wait("all left", PATIENCE, |t| t.open == 0)?;
+    }
+    Ok((Sample { done: clients.into(), spent: cost }, took))
 }

@@ -33,7 +33,7 @@ pub fn run(options: &Options) -> Result<Value, Box<dyn Error>> {
         stage.connect(few..clients)?;
         let after = Memory::of(stage.server.pid())?;
         idle.push((after.anonymous as f64 - before.anonymous as f64) / f64::from(clients - few));
-        let echo = echo::open(options, setup, options.scaled(500, 10))?;
+        let echo = echo::open(options, setup, options.scaled(250, 10))?;
         stages.push((engine, stage, echo));
     }
     for round in 0..=options.rounds() {
