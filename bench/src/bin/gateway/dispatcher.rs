@@ -50,7 +50,8 @@ pub struct Answers {
     pub other: u64,
 }
 
-/// Links to every shard of a gateway.
+/// Links to every shard of a gateway; to none by default.
+#[derive(Default)]
 pub struct Dispatcher {
     links: Vec<Link>,
     hash_seed: u64,

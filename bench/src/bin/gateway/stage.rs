@@ -71,6 +71,28 @@ impl Stage {
     ) -> Result<Self, Box<dyn Error>> {
         let server = Server::start(options, setup)?;
         let dispatcher = Dispatcher::connect(server.links, setup.shards)?;
+        Self::of(options, (server, dispatcher), naming, clients, with)
+    }
+
+    /// The same without links: nobody asks who is online.
+    pub fn open_unlinked(
+        options: &Options,
+        setup: Setup,
+        naming: Naming,
+        clients: u32,
+        with: impl FnOnce(&mut FleetOptions),
+    ) -> Result<Self, Box<dyn Error>> {
+        let server = Server::start(options, setup)?;
+        Self::of(options, (server, Dispatcher::default()), naming, clients, with)
+    }
+
+    fn of(
+        options: &Options,
+        (server, dispatcher): (Server, Dispatcher),
+        naming: Naming,
+        clients: u32,
+        with: impl FnOnce(&mut FleetOptions),
+    ) -> Result<Self, Box<dyn Error>> {
         let clock = Clock::start();
         let judge = Judge { run: RUN, late_us: 1_000_000 };
         let mut fleet = FleetOptions { judge, ..FleetOptions::new(server.clients, clients, naming.tokens()?) };

@@ -26,13 +26,14 @@ const WAVE: u32 = 125;
 /// Measures.
 pub fn run(options: &Options) -> Result<Value, Box<dyn Error>> {
     let clients = options.scaled(5_000, 20);
-    let with = Stage::open(options, Setup::ONE_SHARD, Naming::USUAL, clients, |_| {})?;
-    let without = Stage::open(options, Setup::ONE_SHARD, Naming::USUAL, clients, |fleet| {
+    let linked = Stage::open(options, Setup::ONE_SHARD, Naming::USUAL, clients, |_| {})?;
+    let with = Stage::open_unlinked(options, Setup::ONE_SHARD, Naming::USUAL, clients, |_| {})?;
+    let without = Stage::open_unlinked(options, Setup::ONE_SHARD, Naming::USUAL, clients, |fleet| {
         fleet.dialect = Dialect::Echo;
         fleet.tokens = None;
     })?;
-    let mut rounds = Rounds::of(&["with_token", "without_token"]);
-    let mut seconds: Vec<[f64; 2]> = Vec::new();
+    let mut rounds = Rounds::of(&["with_token", "without_token", "with_token_and_link"]);
+    let mut seconds: Vec<[f64; 3]> = Vec::new();
     for round in 0..=options.rounds() {
         let mut add = |name, sample| {
             if round > 0 {
@@ -43,18 +44,24 @@ pub fn run(options: &Options) -> Result<Value, Box<dyn Error>> {
         add("with_token", sample);
         let (sample, second) = measure(&without.fleet, clients, || without.spent())?;
         add("without_token", sample);
-        seconds.push([first.as_secs_f64(), second.as_secs_f64()]);
+        let (sample, third) = measure(&linked.fleet, clients, || linked.spent())?;
+        add("with_token_and_link", sample);
+        seconds.push([first, second, third].map(|took| took.as_secs_f64()));
     }
     Ok(json!({
-        "ratios": { "with_to_without": rounds.ratio("with_token", "without_token") },
+        "ratios": {
+            "with_to_without": rounds.ratio("with_token", "without_token"),
+            "with_and_link_to_without": rounds.ratio("with_token_and_link", "without_token"),
+        },
         "contenders": rounds.told(),
-        "seconds_per_round_with_and_without": seconds,
+        "seconds_per_round": seconds,
         "setup": {
             "connections_per_round": clients, "connections_at_once": clients.min(WAVE), "rounds": options.rounds(),
-            "with_token": "until greeted, its user told to be online and live",
+            "with_token": "until greeted; no dispatcher is there to be told of its user",
+            "with_token_and_link": "the same, and its user told to be online and live",
             "without_token": "accept and upgrade of an echo connection, by the same program",
         },
-        "connections_failed": [with.fleet.tally().failures(), without.fleet.tally().failures()],
+        "connections_failed": [with.fleet.tally().failures(), without.fleet.tally().failures(), linked.fleet.tally().failures()],
         "configuration": with.server.configuration,
     }))
 }
