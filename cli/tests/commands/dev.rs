@@ -126,6 +126,44 @@ fn a_push_for_nobody_is_stored_survives_a_kill_and_arrives() {
 }
 
 #[test]
+fn a_message_for_later_survives_a_kill_and_is_sent_once() {
+    let (_folder, data) = folder();
+    let path = data.to_str().expect("UTF-8").to_owned();
+    let mut dev = Dev::start(&data);
+    let sent = run(&["send", "--data", &path, "--user", "alice", "--title", "Later", "--delay", "1s"]);
+    assert_eq!(sent.code, 0, "{}", sent.err);
+    let id = sent.out.trim();
+    let every = ["--every", "1s", "--times", "3", "--misfire", "catch_up", "--id", "tick"];
+    let sent = run(&[&["send", "--data", &path, "--user", "bob", "--title", "Tick"], &every[..]].concat());
+    assert_eq!(sent.code, 0, "{}", sent.err);
+    dev.signal("-KILL");
+
+    let _dev = Dev::start(&data);
+    let heard = run(&["listen", "--data", &path, "--user", "alice", "--count", "1", "--timeout", "60s"]);
+    assert!(heard.out.contains("Later") && heard.out.contains(id), "{} {}", heard.out, heard.err);
+    let heard = run(&["listen", "--data", &path, "--user", "bob", "--count", "3", "--timeout", "60s", "--json"]);
+    let pushes = heard.out.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    let mut ids: Vec<String> = pushes.filter_map(|frame| Some(frame["id"].as_str()?.to_owned())).collect();
+    ids.sort();
+    ids.dedup();
+    assert!(ids.len() == 3 && ids.iter().all(|id| id.starts_with("tick@")), "{} {}", heard.out, heard.err);
+    // The last push may be heard before its task is settled.
+    let task: Value = loop {
+        let shown = run(&["tasks", "show", "--data", &path, "tick"]);
+        let task: Value = serde_json::from_str(&shown.out).expect("JSON");
+        if task["state"] == "completed" {
+            break task;
+        }
+    };
+    let occurrences: Vec<&str> =
+        task["occurrences"].as_array().expect("a list").iter().filter_map(|o| o["id"].as_str()).collect();
+    assert_eq!(occurrences, ids);
+    let wrong = run(&["send", "--data", &path, "--user", "alice", "--title", "x", "--cron", "0 9 30 2 *"]);
+    assert_eq!(wrong.code, 2);
+    assert!(wrong.err.contains("it never comes (at /schedule/cron)"), "{}", wrong.err);
+}
+
+#[test]
 fn wait_ends_with_0_when_the_client_acknowledges() {
     let (_folder, data) = folder();
     let path = data.to_str().expect("UTF-8");

@@ -41,7 +41,16 @@ pub(super) fn operations() -> [Operation; 2] {
         .refuses(FORM)
         .refuses(&["newer_version", "not_supported", "id_used"])
         .refuses(STORE)
-        .leads_to(&["showMessage", "recallMessage"]);
+        .leads_to(&[
+            "showMessage",
+            "recallMessage",
+            "showTask",
+            "editTask",
+            "cancelTask",
+            "pauseTask",
+            "resumeTask",
+            "runTask",
+        ]);
     let items = json!({ "batch": "0198c5e0-7a3b-7000-8000-000000000000", "items": [
         { "id": EXAMPLE_ID, "status": "accepted" },
         { "id": null, "status": "refused", "error": Problem::new(422, "missing_field", "the field to is missing").at("/to") }

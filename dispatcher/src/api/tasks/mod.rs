@@ -81,15 +81,16 @@ pub(super) fn operations() -> Vec<Operation> {
         "Send an occurrence of a task now",
         "Besides its schedule, which does not change. Also of one that is paused or has ended: that sends it again.",
     );
+    // Each with an example of its own, so that trying one leaves the others' tasks alone.
     let with_id = [
-        show,
-        edit,
-        cancel,
-        pause.refuses(&["task_ended"]),
-        resume.refuses(&["task_ended"]),
-        run.refuses(&["task_content_gone"]),
+        (show, EXAMPLE_ID),
+        (edit, "weekly-report"),
+        (cancel, "old-reminder"),
+        (pause.refuses(&["task_ended"]), "newsletter"),
+        (resume.refuses(&["task_ended"]), "happy-hour"),
+        (run.refuses(&["task_content_gone"]), "stand-up"),
     ];
-    let with_id = with_id.into_iter().map(|o| o.path_id("The task: the id of the scheduled message.", EXAMPLE_ID));
+    let with_id = with_id.into_iter().map(|(o, id)| o.path_id("The task: the id of the scheduled message.", id));
     std::iter::once(list).chain(with_id).map(|o| o.tag(TAG).needs(Scope::Send).refuses(STORE)).collect()
 }
 
