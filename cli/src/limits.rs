@@ -6,6 +6,10 @@ pub const LINK_KEY_BYTES_MIN: usize = 16;
 pub const ACK_DEADLINE_MS_MAX: u64 = 3_600_000;
 /// Most records of one lane polled and not settled.
 pub const IN_FLIGHT_MAX: u64 = 1_000_000;
+/// Findings about a configuration that are looked for.
+pub const FINDINGS_MAX: usize = 100;
+/// How long `listen` tries for its first connection, milliseconds.
+pub const FIRST_CONNECT_MS: u64 = 5_000;
 /// A day, milliseconds.
 pub const DAY_MS: u64 = 86_400_000;
 /// Longest life of a token that `token` mints, seconds.

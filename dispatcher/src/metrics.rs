@@ -38,6 +38,37 @@ struct Lanes {
     ahead: Family<LaneLabel, Gauge>,
     stopped: Family<LaneLabel, Gauge>,
     oldest: Family<LaneLabel, Gauge<f64, AtomicU64>>,
+    partitions: Family<PartitionLabel, Gauge<f64, AtomicU64>>,
+}
+
+/// The age of the oldest unsettled record of each partition of a lane.
+#[derive(Debug, Clone)]
+pub struct PartitionAges {
+    lane: &'static str,
+    ages: Family<PartitionLabel, Gauge<f64, AtomicU64>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PartitionLabel {
+    lane: &'static str,
+    partition: u32,
+}
+
+impl PartitionAges {
+    /// It is so many seconds.
+    pub fn show(&self, partition: u32, age_s: f64) {
+        self.ages.get_or_create(&PartitionLabel { lane: self.lane, partition }).set(age_s);
+    }
+
+    /// The partition is not ours any more.
+    pub fn forget(&self, partition: u32) {
+        self.ages.remove(&PartitionLabel { lane: self.lane, partition });
+    }
+
+    /// What is shown of a partition, seconds.
+    pub fn age_s(&self, partition: u32) -> Option<f64> {
+        self.ages.get(&PartitionLabel { lane: self.lane, partition }).map(|age| age.get())
+    }
 }
 
 /// What the schedule counts; clones count into the same numbers.
@@ -101,6 +132,8 @@ pub struct LaneMetrics {
     pub ahead: Gauge,
     /// Apps that wait because too much of theirs is under way.
     pub stopped: Gauge,
+    /// The same of each partition.
+    pub partitions: PartitionAges,
     /// For how long the oldest of them is, seconds.
     pub oldest: Gauge<f64, AtomicU64>,
 }
@@ -135,6 +168,8 @@ impl Metrics {
         registry.register("apps_waiting", help, lanes.stopped.clone());
         let help = "Age of the oldest record read and not settled";
         registry.register_with_unit("oldest_unsettled", help, Unit::Seconds, lanes.oldest.clone());
+        let help = "The same of each partition";
+        registry.register_with_unit("partition_oldest_unsettled", help, Unit::Seconds, lanes.partitions.clone());
         registry.register("deliveries_in_flight", "Deliveries taken and not finished", new.in_flight.clone());
         registry.register("results_published", "Results published", new.results.clone());
         registry.register("store_retries", "Attempts on a store or log that failed", new.retries.clone());
@@ -160,6 +195,7 @@ impl Metrics {
             held: self.lanes.held.get_or_create(&label).clone(),
             ahead: self.lanes.ahead.get_or_create(&label).clone(),
             stopped: self.lanes.stopped.get_or_create(&label).clone(),
+            partitions: PartitionAges { lane: label.lane, ages: self.lanes.partitions.clone() },
             oldest: self.lanes.oldest.get_or_create(&label).clone(),
         }
     }

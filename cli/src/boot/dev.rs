@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use pushgate_dispatcher::{boot as dispatcher, config::MemberConfig};
+use pushgate_dispatcher::{boot as dispatcher, config::MemberConfig, embedded::EmbeddedStore};
 use pushgate_gateway::{boot as gateway, page};
 
 use super::{
@@ -35,6 +35,10 @@ pub fn dev(loaded: Loaded, data: &Path) -> Result<(), Failure> {
     allow_own_page(&mut config);
     // Before the data directory is made.
     loaded.clone().with(config.clone()).check(Role::Dev)?;
+    EmbeddedStore::free(data).map_err(node::failed)?;
+    if !data.exists() {
+        ports_are_free(&config)?;
+    }
     let data = data::directory(data)?;
     config.dispatcher.data = data.to_string_lossy().into_owned();
     if config.apps.is_empty() {
@@ -122,6 +126,28 @@ fn allow_own_page(config: &mut Config) {
     if let Some(port) = config.gateway.listen.strip_prefix("127.0.0.1:") {
         config.dispatcher.cors_origins.push(format!("{scheme}://localhost:{port}"));
     }
+}
+
+/// A first start that cannot listen makes no data directory. (A later one tries for a while: the ports of a process that was just
+/// killed stay taken for a moment.)
+fn ports_are_free(config: &Config) -> Result<(), Failure> {
+    let gateway = &config.gateway;
+    for (key, address) in [
+        ("gateway.listen", &gateway.listen),
+        ("gateway.links", &gateway.links),
+        ("gateway.admin", &gateway.admin),
+        ("dispatcher.listen", &config.dispatcher.listen),
+    ] {
+        match TcpListener::bind(address.as_str()) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                return Err(Failure::new(format!("{key}: cannot listen on {address}: {error}"))
+                    .hint("stop what listens there, or set another address"));
+            }
+            // What else is wrong with it is told by whoever listens there.
+            Ok(_) | Err(_) => {}
+        }
+    }
+    Ok(())
 }
 
 /// Chooses a port where 0 asks for any: both halves must know it before either starts.

@@ -70,7 +70,11 @@ impl ConfigCommand {
 
 impl Source {
     fn load(&self) -> Result<Loaded, Failure> {
-        Ok(config::load(self.config.as_deref(), std::env::vars())?)
+        let loaded = config::load(self.config.as_deref(), std::env::vars())?;
+        for warning in &loaded.warnings {
+            eprintln!("warning: {warning}");
+        }
+        Ok(loaded)
     }
 
     /// Programs that the configuration describes: all parts are embedded in `dev` alone.

@@ -6,6 +6,7 @@ mod app;
 mod config;
 mod dead;
 mod doctor;
+mod explain;
 mod listen;
 mod recall;
 mod schedule;
@@ -53,6 +54,8 @@ enum Command {
     Recall(recall::RecallCommand),
     /// List and change what is sent later.
     Tasks(tasks::TasksCommand),
+    /// Tell what became of a message, one sentence a step.
+    Explain(explain::ExplainCommand),
     /// Be a client: print a user's pushes and acknowledge them.
     Listen(Box<listen::ListenCommand>),
     /// Look at records that could not be processed, and send them once more.
@@ -78,6 +81,7 @@ impl CommandLine {
             Command::Tasks(command) => command.run(),
             Command::Listen(command) => command.run(),
             Command::Dead(command) => command.run(),
+            Command::Explain(command) => command.run(),
             Command::Config(command) => command.run(),
         }
     }

@@ -55,5 +55,9 @@ impl NodeCommand {
 }
 
 fn load(file: Option<&Path>) -> Result<Loaded, Failure> {
-    Ok(config::load(file, std::env::vars())?)
+    let loaded = config::load(file, std::env::vars())?;
+    for warning in &loaded.warnings {
+        eprintln!("warning: {warning}");
+    }
+    Ok(loaded)
 }

@@ -34,7 +34,7 @@ impl Loaded {
         texts.extend(config.log.filter().err());
         if role != Role::Dispatcher {
             config.check_tls(&mut texts);
-            texts.extend(config.gateway_settings(role).err());
+            config.check_gateway(role, &mut texts);
         }
         if role != Role::Gateway {
             config.check_dispatcher(role, &mut texts);
@@ -45,7 +45,7 @@ impl Loaded {
                 texts.push("apps is empty: without [[apps]] nobody can connect or send".into());
             }
         }
-        texts.extend(config.registry().err());
+        config.check_apps(&mut texts);
         if texts.is_empty() {
             return Ok(());
         }
@@ -94,13 +94,44 @@ impl Config {
         Ok(key)
     }
 
+    /// The gateway's own check ends at the first finding: what it names takes its default, and the rest is looked at again.
+    fn check_gateway(&self, role: Role, texts: &mut Vec<String>) {
+        let mut config = self.clone();
+        while let Err(text) = config.gateway_settings(role) {
+            let key = text.split([' ', ':']).next().unwrap_or_default().to_owned();
+            texts.push(text);
+            if texts.len() > limits::FINDINGS_MAX || !config.take_default(&key) {
+                return;
+            }
+        }
+    }
+
+    /// Gives a key of the gateway its default; `false` if there is no such key, or it has it already.
+    fn take_default(&mut self, key: &str) -> bool {
+        let Ok(mut json) = serde_json::to_value(&self.gateway) else { return false };
+        let path = format!("/{}", key.strip_prefix("gateway.").unwrap_or_default().replace('.', "/"));
+        let Some((parent, name)) = path.rsplit_once('/') else { return false };
+        let Some(table) = json.pointer_mut(parent).and_then(serde_json::Value::as_object_mut) else { return false };
+        let removed = table.remove(name).is_some();
+        match serde_json::from_value::<GatewayConfig>(json) {
+            Ok(gateway) if removed && gateway != self.gateway => {
+                self.gateway = gateway;
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// The apps, their keys parsed, the files they name read.
-    fn registry(&self) -> Result<Apps, String> {
+    fn check_apps(&self, texts: &mut Vec<String>) {
         let mut apps = Vec::with_capacity(self.apps.len());
         for (n, app) in self.apps.iter().enumerate() {
-            apps.push(app.resolve(&mut key_files::read).map_err(|error| format!("apps[{n}]: {error}"))?);
+            match app.resolve(&mut key_files::read) {
+                Ok(app) => apps.push(app),
+                Err(error) => texts.push(format!("apps[{n}]: {error}")),
+            }
         }
-        Apps::new(apps).map_err(|error| format!("apps: {error}"))
+        texts.extend(Apps::new(apps).err().map(|error| format!("apps: {error}")));
     }
 
     fn check_tls(&self, texts: &mut Vec<String>) {

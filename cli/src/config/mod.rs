@@ -74,6 +74,8 @@ pub struct Loaded {
     origins: document::Origins,
     /// The file, if there is one.
     file: Option<PathBuf>,
+    /// What may have been meant otherwise.
+    pub warnings: Vec<String>,
 }
 
 impl Loaded {
@@ -101,8 +103,11 @@ pub fn load(file: Option<&Path>, environment: impl Iterator<Item = (String, Stri
         Some(path) => document::Document::read(path)?,
         None => document::Document::default(),
     };
-    let loaded = assemble(document, environment)?;
-    Ok(Loaded { file: file.map(Path::to_owned), ..loaded })
+    let environment: Vec<(String, String)> = environment.collect();
+    let names = environment.iter().map(|(name, _)| name.as_str());
+    let warnings = overrides::near_misses(&schema::Schema::of_config(), names);
+    let loaded = assemble(document, environment.into_iter())?;
+    Ok(Loaded { file: file.map(Path::to_owned), warnings, ..loaded })
 }
 
 fn assemble(
@@ -118,7 +123,7 @@ fn assemble(
     }
     let table = toml::Value::Table(document.table);
     match table.try_into::<Config>() {
-        Ok(config) => Ok(Loaded { config, origins: document.origins, file: None }),
+        Ok(config) => Ok(Loaded { config, origins: document.origins, file: None, warnings: Vec::new() }),
         Err(error) => Err(Findings(vec![document.origins.about_serde(&error)])),
     }
 }

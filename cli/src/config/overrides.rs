@@ -32,6 +32,25 @@ pub fn apply(
     findings
 }
 
+/// Names that were meant as overrides and are none: `PUSHGATE_GATEWAY_LISTEN`, with single underscores. What each should be.
+pub fn near_misses<'a>(schema: &Schema, names: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let Kind::Table(sections) = schema.root().kind() else { return Vec::new() };
+    let mut found = Vec::new();
+    for name in names.filter(|name| !name.starts_with(PREFIX)) {
+        let Some(rest) = name.strip_prefix("PUSHGATE_") else { continue };
+        let words = rest.to_lowercase();
+        let meant = sections.iter().find_map(|(section, _)| {
+            let key = words.strip_prefix(section)?.strip_prefix('_')?.trim_start_matches('_');
+            (!key.is_empty()).then(|| format!("{PREFIX}{}__{}", section.to_uppercase(), key.to_uppercase()))
+        });
+        if let Some(meant) = meant {
+            found.push(format!("the environment variable {name} is not used; did you mean {meant}?"));
+        }
+    }
+    found.sort();
+    found
+}
+
 fn place(name: &str) -> String {
     format!("environment {name}")
 }

@@ -172,3 +172,40 @@ fn each_key_is_explained() {
     let unexplained: Vec<_> = page.lines().filter(|line| line.starts_with("| `") && line.ends_with("|  |")).collect();
     assert!(unexplained.is_empty(), "{unexplained:?}");
 }
+
+#[test]
+fn a_name_with_single_underscores_is_warned_of() {
+    let names = [
+        "PUSHGATE_GATEWAY_LISTEN",
+        "PUSHGATE_BIN",
+        "PUSHGATE__GATEWAY__LISTEN",
+        "PUSHGATE_LOG__LEVEL",
+        "GATEWAY_LISTEN",
+    ];
+    assert_eq!(
+        overrides::near_misses(&schema::Schema::of_config(), names.into_iter()),
+        [
+            "the environment variable PUSHGATE_GATEWAY_LISTEN is not used; did you mean PUSHGATE__GATEWAY__LISTEN?",
+            "the environment variable PUSHGATE_LOG__LEVEL is not used; did you mean PUSHGATE__LOG__LEVEL?",
+        ]
+    );
+}
+
+#[test]
+fn every_wrong_value_is_told_at_once() {
+    let text = "[gateway]\nshards = 5000\nlisten = \"x\"\nadvertise = \"http://x\"\n[gateway.limits]\nhead_bytes_max = 1\n\
+                [[apps]]\nid = \"a\"\nrest_rate = { per_s = 0 }\n[[apps]]\nid = \"b\"\nrest_rate = { per_s = 0 }\n";
+    let found = checked(text, Role::Dev);
+    for (line, key) in [
+        (2, "gateway.shards"),
+        (3, "gateway.listen"),
+        (4, "gateway.advertise"),
+        (6, "gateway.limits.head_bytes_max"),
+        (7, "apps[0]"),
+        (10, "apps[1]"),
+    ] {
+        let here = |f: &&String| f.starts_with(&format!("f.toml:{line}: {key}"));
+        assert!(found.iter().any(|f| here(&f)), "{line} {key}: {found:#?}");
+    }
+    assert_eq!(found.len(), 6, "{found:#?}");
+}

@@ -183,7 +183,13 @@ fn a_data_directory_in_use_is_said_so() {
     let _dev = Dev::start(&data);
     let second = ended(dev(&data).output().expect("it runs"));
     assert_eq!(second.code, 1);
-    assert!(second.err.contains("in use"), "{}", second.err);
+    assert!(second.err.contains("in use by pid"), "{}", second.err);
+    let mut same_ports = command(&["dev", "--data", data.to_str().expect("UTF-8")]);
+    let text = fs::read_to_string(data.join("runtime.json")).expect("it is there");
+    let runtime: Value = serde_json::from_str(&text).expect("JSON");
+    same_ports.env("PUSHGATE__GATEWAY__LISTEN", runtime["addresses"]["clients"].as_str().expect("an address"));
+    let third = ended(same_ports.output().expect("it runs"));
+    assert!(third.err.contains("in use by pid"), "the directory is told, not the port: {}", third.err);
     let shown = run(&["app", "show", "--data", data.to_str().expect("UTF-8")]);
     assert_eq!(shown.code, 0, "the first one's runtime.json stays: {}", shown.err);
 }
@@ -209,7 +215,7 @@ fn a_port_in_use_is_said_so() {
         let run = ended(dev(&data).env(format!("PUSHGATE__{key}"), &address).output().expect("it runs"));
         assert_eq!(run.code, 1, "{key}");
         assert!(run.err.contains(&address) && run.err.to_lowercase().contains("listen"), "{key}: {}", run.err);
-        assert!(!data.join("runtime.json").exists());
+        assert!(!data.exists(), "nothing is made");
     }
 }
 

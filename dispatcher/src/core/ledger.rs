@@ -151,6 +151,11 @@ impl Ledger {
         Window { unsettled: self.unsettled(), room: self.room(), oldest_ms: self.oldest_ms() }
     }
 
+    /// When the oldest unsettled record of each partition was tracked.
+    pub fn oldest_of_each(&self) -> Vec<(u32, Option<u64>)> {
+        self.partitions.iter().map(|(&n, p)| (n, p.window.front().map(|e| e.at_ms))).collect()
+    }
+
     /// When the oldest unsettled record was tracked.
     pub fn oldest_ms(&self) -> Option<u64> {
         self.partitions.values().filter_map(|p| p.window.front()).map(|e| e.at_ms).min()
@@ -192,6 +197,8 @@ mod tests {
         ledger.settle(at[1]);
         ledger.settle(at[3]);
         assert_eq!((ledger.committable(0), ledger.unsettled(), ledger.oldest_ms()), (Some(10), 2, Some(10)));
+        ledger.assign(7);
+        assert_eq!(ledger.oldest_of_each(), [(0, Some(10)), (7, None)]);
         ledger.settle(at[0]);
         assert_eq!((ledger.dirty(), ledger.oldest_ms()), (vec![(0, 12)], Some(12)));
         ledger.committed(&[(0, 12)]);

@@ -89,6 +89,10 @@ impl TaskSource for EmbeddedSource {
         true
     }
 
+    fn oldest(&self) -> Vec<(u32, Option<u64>)> {
+        self.ledger.oldest_of_each()
+    }
+
     fn window(&self) -> Window {
         self.ledger.window()
     }

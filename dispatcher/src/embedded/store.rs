@@ -88,6 +88,11 @@ impl EmbeddedStore {
         Ok(Arc::new(Self { committer, durable, db, _lock: lock }))
     }
 
+    /// Fails if another process has the data directory. Makes nothing.
+    pub fn free(path: &Path) -> Result<(), OpenError> {
+        if path.join("lock").exists() { lock(path).map(drop) } else { Ok(()) }
+    }
+
     /// The keyspace of that name, created if absent. Names are literals of this crate: 1 to 255 bytes.
     pub fn keyspace(&self, name: &'static str) -> Result<Keyspace, StoreError> {
         self.db.keyspace(name, options).map_err(|e| unavailable(&e))

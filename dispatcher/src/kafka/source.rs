@@ -247,6 +247,10 @@ impl TaskSource for KafkaSource {
         self.ledger().generation(position.partition) == Some(position.generation)
     }
 
+    fn oldest(&self) -> Vec<(u32, Option<u64>)> {
+        self.ledger().oldest_of_each()
+    }
+
     fn window(&self) -> Window {
         self.ledger().window()
     }

@@ -107,6 +107,8 @@ struct LaneLoop {
     polling: Outage,
     committing: Outage,
     buried: BurialLog,
+    /// Partitions whose age is shown.
+    shown: Vec<u32>,
 }
 
 impl LaneLoop {
@@ -126,6 +128,7 @@ impl LaneLoop {
             polling: Outage { what: format!("lane {lane}"), failing: false },
             committing: Outage { what: format!("commits of lane {lane}"), failing: false },
             buried: BurialLog::default(),
+            shown: Vec::new(),
             parts,
         }
     }
@@ -183,7 +186,7 @@ impl LaneLoop {
         }
     }
 
-    fn show(&self) {
+    fn show(&mut self) {
         let (window, metrics) = (self.parts.source.window(), &self.parts.metrics);
         metrics.unsettled.set(window.unsettled as i64);
         metrics.held.set(self.held.len() as i64);
@@ -191,6 +194,16 @@ impl LaneLoop {
         metrics.stopped.set(self.ahead.stopped() as i64);
         let age_ms = window.oldest_ms.map_or(0, |oldest| clock::unix_ms().saturating_sub(oldest));
         metrics.oldest.set(age_ms as f64 / 1_000.0);
+        let now_ms = clock::unix_ms();
+        let oldest = self.parts.source.oldest();
+        for gone in self.shown.drain(..).filter(|n| oldest.iter().all(|(still, _)| still != n)) {
+            metrics.partitions.forget(gone);
+        }
+        for (partition, oldest_ms) in oldest {
+            let age_ms = oldest_ms.map_or(0, |oldest| now_ms.saturating_sub(oldest));
+            metrics.partitions.show(partition, age_ms as f64 / 1_000.0);
+            self.shown.push(partition);
+        }
     }
 
     /// Waits a moment for a settlement; serves the consumer group of a lane that may take nothing.

@@ -80,4 +80,7 @@ pub trait TaskSource: Send {
 
     /// What was polled and is not settled.
     fn window(&self) -> Window;
+
+    /// The same of each partition assigned: when its oldest unsettled record was polled, Unix milliseconds.
+    fn oldest(&self) -> Vec<(u32, Option<u64>)>;
 }

@@ -62,6 +62,11 @@ pub struct Connection {
 /// Silence allowed until the server has told its heartbeat.
 const SILENCE: Duration = Duration::from_secs(60);
 
+/// Whether anybody listens there.
+pub fn listens(address: &str) -> bool {
+    connect(address).is_ok()
+}
+
 impl Connection {
     /// Connects and upgrades. A refusal carries the server's reason.
     pub fn open(target: &Target<'_>) -> Result<Self, Failure> {

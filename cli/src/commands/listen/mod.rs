@@ -68,8 +68,15 @@ impl ListenCommand {
     /// Listens until it has what it was asked for.
     pub fn run(self) -> Result<(), Failure> {
         let deadline = self.timeout.map(|span| Instant::now() + values::duration(span));
-        let mut listener =
-            Listener { command: &self, printed: 0, greeted: false, resume: None, moved: None, seen: Seen::default() };
+        let mut listener = Listener {
+            command: &self,
+            printed: 0,
+            greeted: false,
+            resume: None,
+            moved: None,
+            seen: Seen::default(),
+            started: Instant::now(),
+        };
         let mut pause_ms = limits::RECONNECT_MS_MIN;
         loop {
             pause_ms = match listener.listen_once(deadline)? {
@@ -110,6 +117,7 @@ struct Listener<'a> {
     /// Where the server said that the user lives.
     moved: Option<(String, bool)>,
     seen: Seen,
+    started: Instant,
 }
 
 impl Listener<'_> {
@@ -118,6 +126,8 @@ impl Listener<'_> {
         let (address, mut connection) = match self.connect() {
             Ok(connected) => connected,
             Err(failure) if self.greeted => return Ok(Next::Again { greeted: false, why: failure.what }),
+            // Started together with its server it may come first.
+            Err(failure) if self.may_come() => return Ok(Next::Again { greeted: false, why: failure.what }),
             Err(failure) => return Err(failure),
         };
         let mut greeted = false;
@@ -166,6 +176,12 @@ impl Listener<'_> {
                 _ => {}
             }
         }
+    }
+
+    /// Whether the server is known, does not listen yet, and is waited for.
+    fn may_come(&self) -> bool {
+        let waited = self.started.elapsed() >= Duration::from_millis(limits::FIRST_CONNECT_MS);
+        !waited && self.command.server.find().is_ok_and(|server| !connection::listens(&server.clients))
     }
 
     fn connect(&mut self) -> Result<(String, Connection), Failure> {

@@ -24,6 +24,7 @@ struct Script {
     /// Offsets of partitions that are not assigned any more.
     revoked: Vec<u64>,
     app_in_flight_max: Option<usize>,
+    oldest: Vec<(u32, Option<u64>)>,
 }
 
 #[derive(Clone, Default)]
@@ -70,6 +71,10 @@ impl TaskSource for FakeSource {
         Ok(())
     }
 
+    fn oldest(&self) -> Vec<(u32, Option<u64>)> {
+        self.with(|s| s.oldest.clone())
+    }
+
     fn window(&self) -> Window {
         Window { unsettled: 1, room: self.with(|s| s.room.unwrap_or(usize::MAX)), oldest_ms: None }
     }
@@ -83,6 +88,7 @@ struct Lane1 {
     stop: Arc<AtomicBool>,
     health: Arc<Health>,
     thread: LaneThread,
+    metrics: LaneMetrics,
 }
 
 impl Lane1 {
@@ -98,6 +104,7 @@ impl Lane1 {
         let (settled, settlements) = channel();
         let (stop, health) = (Arc::new(AtomicBool::new(false)), Health::new());
         let origins = ["high", "normal", "low"].map(String::from);
+        let metrics = Metrics::register(&mut Registry::default()).lane(Lane::High);
         let thread = LaneThread::start(LaneParts {
             lane: Lane::High,
             source: Box::new(source.clone()),
@@ -110,9 +117,9 @@ impl Lane1 {
             app_in_flight_max: script_app_max,
             stop: Arc::clone(&stop),
             health: Arc::clone(&health),
-            metrics: Metrics::register(&mut Registry::default()).lane(Lane::High),
+            metrics: metrics.clone(),
         });
-        Self { source, inboxes, finished: ended, settled, stop, health, thread: thread.unwrap() }
+        Self { metrics, source, inboxes, finished: ended, settled, stop, health, thread: thread.unwrap() }
     }
 
     fn end(self) -> Script {
@@ -274,5 +281,21 @@ fn records_of_a_partition_that_is_another_consumers_by_now_are_left_out() {
     let mut lane = Lane1::start_with(1, Script { records, revoked, ..Script::default() });
     let batch = lane.inboxes[0].deliveries[0].blocking_recv().unwrap();
     assert_eq!(batch.iter().map(|d| d.id.as_str()).collect::<Vec<_>>(), ["a-49"]);
+    lane.end();
+}
+
+#[test]
+fn the_age_of_each_partition_is_shown_and_forgotten_with_it() {
+    let an_hour_ago = clock::unix_ms() - 3_600_000;
+    let lane = Lane1::start_with(1, Script { oldest: vec![(0, Some(an_hour_ago)), (4, None)], ..Script::default() });
+    lane.source.until(|s| s.commits > 0);
+    // The ages are shown after the commit of the same turn.
+    lane.source.until(|s| s.commits > 1);
+    let age = |partition| lane.metrics.partitions.age_s(partition);
+    assert!(age(0).is_some_and(|age_s| age_s >= 3_600.0) && age(4) == Some(0.0));
+    lane.source.with(|s| s.oldest = vec![(4, None)]);
+    let commits = lane.source.with(|s| s.commits);
+    lane.source.until(|s| s.commits > commits + 1);
+    assert_eq!((age(0), age(4)), (None, Some(0.0)));
     lane.end();
 }
