@@ -55,13 +55,25 @@ struct PartitionLabel {
 }
 
 impl PartitionAges {
+    /// Shows the partitions of now, each with when its oldest record was polled, and forgets those of `shown` that are gone.
+    pub fn show_all(&self, shown: &mut Vec<u32>, now: &[(u32, Option<u64>)], now_ms: u64) {
+        for gone in shown.drain(..).filter(|n| now.iter().all(|(still, _)| still != n)) {
+            self.forget(gone);
+        }
+        for &(partition, oldest_ms) in now {
+            let age_ms = oldest_ms.map_or(0, |oldest| now_ms.saturating_sub(oldest));
+            self.show(partition, age_ms as f64 / 1_000.0);
+            shown.push(partition);
+        }
+    }
+
     /// It is so many seconds.
-    pub fn show(&self, partition: u32, age_s: f64) {
+    fn show(&self, partition: u32, age_s: f64) {
         self.ages.get_or_create(&PartitionLabel { lane: self.lane, partition }).set(age_s);
     }
 
     /// The partition is not ours any more.
-    pub fn forget(&self, partition: u32) {
+    fn forget(&self, partition: u32) {
         self.ages.remove(&PartitionLabel { lane: self.lane, partition });
     }
 

@@ -196,14 +196,7 @@ impl LaneLoop {
         metrics.oldest.set(age_ms as f64 / 1_000.0);
         let now_ms = clock::unix_ms();
         let oldest = self.parts.source.oldest();
-        for gone in self.shown.drain(..).filter(|n| oldest.iter().all(|(still, _)| still != n)) {
-            metrics.partitions.forget(gone);
-        }
-        for (partition, oldest_ms) in oldest {
-            let age_ms = oldest_ms.map_or(0, |oldest| now_ms.saturating_sub(oldest));
-            metrics.partitions.show(partition, age_ms as f64 / 1_000.0);
-            self.shown.push(partition);
-        }
+        metrics.partitions.show_all(&mut self.shown, &oldest, now_ms);
     }
 
     /// Waits a moment for a settlement; serves the consumer group of a lane that may take nothing.

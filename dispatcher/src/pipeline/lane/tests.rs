@@ -1,5 +1,7 @@
 //! A lane between its source and its workers: settlement, full workers, bounded parts.
 
+mod malformed;
+
 use std::{
     collections::HashMap,
     sync::{Mutex, mpsc::channel},
