@@ -94,6 +94,8 @@ pub struct ScheduleMetrics {
     pub missed: Counter,
     /// Tasks that cannot be sent.
     pub failed: Counter,
+    /// Tasks passed over because they cannot be read.
+    pub unreadable: Counter,
     /// Claims whose lease ended before they were settled.
     pub lost: Counter,
     /// Turns that failed.
@@ -117,6 +119,7 @@ impl ScheduleMetrics {
             fired: counter("occurrences_sent", "Occurrences of tasks sent to their lanes"),
             missed: counter("tasks_missed", "Tasks of which times were passed over, as their misfire says"),
             failed: counter("tasks_failed", "Tasks that could not be sent"),
+            unreadable: counter("tasks_unreadable", "Tasks passed over because they cannot be read"),
             lost: counter("task_leases_lost", "Claims of tasks whose lease ended before they were settled"),
             retries: counter("schedule_retries", "Turns of the schedule that a store or log failed"),
             lateness,

@@ -20,6 +20,8 @@ mod redis_server;
 mod schedule_clock;
 #[path = "stores/schedule_crash.rs"]
 mod schedule_crash;
+#[path = "stores/schedule_damage.rs"]
+mod schedule_damage;
 #[path = "stores/schedule_facts.rs"]
 mod schedule_facts;
 #[path = "stores/scoped.rs"]

@@ -101,7 +101,7 @@ pub(super) async fn accept(
                 Kind::Record(record) => appending.push(record),
                 Kind::Task(task) => scheduling.push((*task, *at)),
             }
-            confirming.push(message.id);
+            confirming.push((*at, message.id));
         }
     }
     if !appending.is_empty() {
@@ -111,7 +111,10 @@ pub(super) async fn accept(
         // The id names a task that stands since before the time in which ids are remembered.
         reserved[at] = Reservation::Conflict;
     }
+    // An id that is refused stays unconfirmed: the same request sent again is refused again, not told that it was accepted.
+    confirming.retain(|(at, _)| reserved[*at] != Reservation::Conflict);
     if !confirming.is_empty() {
+        let confirming = confirming.into_iter().map(|(_, id)| id).collect();
         // The messages are durable. An id that stays unconfirmed costs a repeated request a second record, whose
         // deliveries are dropped as duplicates.
         if let Err(error) = in_time(api, api.given.messages.confirm(app.clone(), confirming)).await {

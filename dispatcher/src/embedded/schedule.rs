@@ -90,7 +90,7 @@ impl EmbeddedSchedule {
                 next_ms = Some(next_ms.map_or(first_ms, |next: u64| next.min(first_ms)));
             }
         }
-        Ok(Some(Claimed { now_ms, claims: Vec::new(), next_ms }))
+        Ok(Some(Claimed { now_ms, next_ms, ..Claimed::default() }))
     }
 }
 
@@ -204,8 +204,13 @@ impl Tables {
             }
             let at = row.key().map_err(|e| unavailable(&e))?;
             let key = &at[10..];
-            let task_key = key_of(key).ok_or_else(|| damaged("a task's name cannot be read".into()))?;
-            let row = self.row(key)?.ok_or_else(|| damaged("a task that is due has no row".into()))?;
+            let value = self.tasks.get(key).map_err(|e| unavailable(&e))?;
+            let read = value.as_deref().and_then(Row::decode).and_then(|row| Some((key_of(key)?, row)));
+            let Some((task_key, row)) = read else {
+                (taken, claimed.unreadable) = (taken + 1, claimed.unreadable + 1);
+                self.set_aside(shard, at, value, lease_ms, &mut writes);
+                continue;
+            };
             let task = Task { key: task_key, head: row.head.clone(), body: self.body(key)? };
             let place = Place { kind: Kind::Leased, time_ms: lease_ms };
             writes.push(Write::put(&self.at, at_key(shard, place, key), []));
@@ -221,6 +226,20 @@ impl Tables {
             claimed.next_ms = [claimed.next_ms, first].into_iter().flatten().min();
         }
         Ok(())
+    }
+
+    /// Lets a task that cannot be read be due no more; what a later version wrote comes again when a lease is over.
+    fn set_aside(&self, shard: u16, at: Slice, value: Option<Slice>, lease_ms: u64, writes: &mut Vec<Write>) {
+        let key = &at[10..];
+        match value.as_deref().and_then(|value| value.get(9..)) {
+            Some(head) if head::is_later(head) => {
+                let place = Place { kind: Kind::Leased, time_ms: lease_ms };
+                writes.push(Write::put(&self.at, at_key(shard, place, key), []));
+                writes.push(Write::put(&self.tasks, key.to_vec(), [&place.encode()[..], head].concat()));
+            }
+            _ => tracing::error!(shard, task = %key.escape_ascii(), "a task is damaged and will not be sent"),
+        }
+        writes.push(Write::delete(&self.at, at));
     }
 
     fn settle(&self, turn: &Turn<'_>, s: Settlement, now_ms: u64) -> Result<Settled, StoreError> {
@@ -314,12 +333,17 @@ impl Tables {
     }
 }
 
+impl Place {
+    fn encode(self) -> [u8; 9] {
+        let mut out = [self.kind as u8; 9];
+        out[1..].copy_from_slice(&self.time_ms.to_be_bytes());
+        out
+    }
+}
+
 impl Row {
     fn encode(&self) -> Vec<u8> {
-        let mut out = vec![self.place.kind as u8];
-        out.extend_from_slice(&self.place.time_ms.to_be_bytes());
-        out.extend_from_slice(&head::encode(&self.head));
-        out
+        [&self.place.encode()[..], &head::encode(&self.head)].concat()
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {

@@ -8,7 +8,7 @@ use super::{
     stream_state::StreamState,
     streams::{
         Tables, collapse_key, damaged, decode_push, decode_seen, decode_state, entry_key, expiry_key, index_key,
-        position_of, seen_key, state_key, user_prefix,
+        is_everyones, position_of, seen_key, state_key, user_prefix,
     },
 };
 use crate::{
@@ -117,8 +117,9 @@ impl<'a> Change<'a> {
                 self.remove(position, value.len(), &push)?;
                 self.writes.push(self.tables.set_mark(&self.prefix, push.key, Mark::Ended));
                 left.push(push);
+            } else {
+                self.writes.push(Write::delete(&self.tables.streams, row.to_vec()));
             }
-            self.writes.push(Write::delete(&self.tables.streams, row.to_vec()));
         }
         if !left.is_empty() {
             self.put_state(now_ms);
@@ -208,7 +209,11 @@ impl<'a> Change<'a> {
             self.tables.streams.range(expiry_key(&self.prefix, 0, 0)..=expiry_key(&self.prefix, now_ms, u64::MAX))
         {
             let row = row.key().map_err(|e| unavailable(&e))?;
-            self.writes.push(Write::delete(&self.tables.streams, row.to_vec()));
+            let entry = entry_key(&self.prefix, position_of(&row)?);
+            // Of an entry that this change removes the row is deleted with it, and no key may be written twice.
+            if self.tables.streams.get(entry).map_err(|e| unavailable(&e))?.is_none() {
+                self.writes.push(Write::delete(&self.tables.streams, row.to_vec()));
+            }
         }
         if until_ms == 0 {
             self.writes.push(Write::delete(&self.tables.streams, state_key(&self.prefix)));
@@ -267,7 +272,7 @@ impl<'a> Change<'a> {
         };
         let push = decode_push(&value)?;
         // The collapse key itself stays: the entry that takes its place writes it in the same batch.
-        self.remove_entry(position, value.len(), push.key);
+        self.remove_entry(position, value.len(), &push);
         self.writes.push(self.tables.set_mark(&self.prefix, push.key, Mark::Ended));
         left.push(push);
         Ok(Some(position))
@@ -321,14 +326,17 @@ impl<'a> Change<'a> {
                 self.writes.push(Write::delete(streams, key));
             }
         }
-        self.remove_entry(position, bytes, push.key);
+        self.remove_entry(position, bytes, push);
         Ok(())
     }
 
-    fn remove_entry(&mut self, position: u64, bytes: usize, key: DeliveryKey) {
+    fn remove_entry(&mut self, position: u64, bytes: usize, push: &StoredPush) {
         let streams = &self.tables.streams;
         self.writes.push(Write::delete(streams, entry_key(&self.prefix, position)));
-        self.writes.push(Write::delete(streams, index_key(&self.prefix, key)));
+        self.writes.push(Write::delete(streams, index_key(&self.prefix, push.key)));
+        if is_everyones(&self.prefix) {
+            self.writes.push(Write::delete(streams, expiry_key(&self.prefix, push.expires_ms, position)));
+        }
         self.state.entries = self.state.entries.saturating_sub(1);
         self.state.bytes = self.state.bytes.saturating_sub(bytes as u64);
         if self.state.first == position {

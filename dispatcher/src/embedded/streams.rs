@@ -2,7 +2,7 @@
 //!
 //! Keys of keyspace `streams` start with `app 00 user 00` (ids hold no control characters), then: `01` state · `02`
 //! position: entry · `03` delivery key: position · `04` collapse key: position · `05` what the user has had of the messages to
-//! everyone, after the time until which it matters · `06` of messages to everyone: expiry, position; it may outlive its entry. Marks lie in two keyspaces, those of window
+//! everyone, after the time until which it matters · `06` of messages to everyone: expiry, position; it leaves with its entry. Marks lie in two keyspaces, those of window
 //! `n` in the one of `n mod 2`, which is cleared when the next window begins. All changes are made on the writer's
 //! thread, one user after another, so they need no lock and see each other before they are durable; reads see only
 //! what is durable.
@@ -14,6 +14,7 @@ use std::sync::{
 
 use bytes::Bytes;
 use fjall::{Keyspace, Readable, Slice};
+use pushgate_protocol::ids::UserId;
 
 use super::{
     EmbeddedStore,
@@ -242,6 +243,12 @@ pub(super) fn user_prefix(user: &UserKey, out: &mut Vec<u8>) {
     out.push(0);
     out.extend_from_slice(user.user.as_str().as_bytes());
     out.push(0);
+}
+
+/// Whether this is the prefix of the messages to everyone, which alone have rows by expiry.
+pub(super) fn is_everyones(prefix: &[u8]) -> bool {
+    let user = prefix.strip_suffix(&[0]).and_then(|prefix| prefix.rsplit(|byte| *byte == 0).next());
+    user == Some(UserId::EVERYONE.as_bytes())
 }
 
 pub(super) fn state_key(prefix: &[u8]) -> Vec<u8> {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use pushgate_protocol::ids::{AppId, MessageId};
 use redis::{Cmd, Value};
+use tracing::{error, warn};
 
 use super::{
     link::{RedisLink, damaged},
@@ -82,8 +83,9 @@ impl RedisSchedule {
             call.arg(limits::LEASE_DOUBT_MS).arg(limits::CLAIM_BYTES_MAX);
             (u64::from(*shard), call)
         };
-        let mut claimed = Claimed::default();
-        for answer in self.link.write(shards.iter().map(command).collect()).await? {
+        let (mut claimed, mut damage) = (Claimed::default(), Vec::new());
+        let answers = self.link.write(shards.iter().map(command).collect()).await?;
+        for (shard, answer) in shards.iter().zip(answers) {
             let mut parts = array(answer)?.into_iter();
             let head = (parts.next(), parts.next(), parts.next());
             let (Some(Value::Int(now)), Some(Value::Int(lease)), Some(Value::Int(next))) = head else {
@@ -93,11 +95,38 @@ impl RedisSchedule {
             let next = u64::try_from(next).ok();
             claimed.next_ms = [claimed.next_ms, next].into_iter().flatten().min();
             while let Some(name) = parts.next() {
-                let task = task_of(Some(name), parts.next(), parts.next())?;
-                claimed.claims.push(Claim { task, lease_ms: lease as u64 });
+                let (head, body) = (parts.next(), parts.next());
+                // What a later version wrote is for those of that version, when its lease is over.
+                let later = matches!(&head, Some(Value::BulkString(head)) if head::is_later(head));
+                match task_of(Some(&name), head, body) {
+                    Ok(task) => claimed.claims.push(Claim { task, lease_ms: lease as u64 }),
+                    Err(_) => {
+                        claimed.unreadable += 1;
+                        damage.extend((!later).then_some((*shard, name)));
+                    }
+                }
             }
         }
+        self.set_aside(damage).await;
         Ok(claimed)
+    }
+
+    /// Lets tasks that are damaged be due no more, so that they take no place in every claim. What there is of them stays.
+    async fn set_aside(&self, damage: Vec<(u16, Value)>) {
+        let mut commands = Vec::with_capacity(damage.len());
+        for (shard, name) in damage {
+            let Value::BulkString(name) = name else { continue };
+            error!(shard, task = %name.escape_ascii(), "a task is damaged and will not be sent");
+            let mut remove = redis::cmd("ZREM");
+            remove.arg(self.key(shard, "due")).arg(name);
+            commands.push((u64::from(shard), remove));
+        }
+        if commands.is_empty() {
+            return;
+        }
+        if let Err(error) = self.link.write(commands).await {
+            warn!(%error, "damaged tasks could not be set aside: they come again");
+        }
     }
 
     async fn settle_all(&self, settlements: Vec<Settlement>) -> Result<Vec<Settled>, StoreError> {
@@ -121,7 +150,7 @@ impl RedisSchedule {
                     Value::Array(parts) => {
                         let mut parts = parts.into_iter();
                         let name = Value::BulkString(name_of(&settlements[*place].key));
-                        Settled::Changed(Box::new(task_of(Some(name), parts.next(), parts.next())?))
+                        Settled::Changed(Box::new(task_of(Some(&name), parts.next(), parts.next())?))
                     }
                     other => return Err(strange(&Some(other))),
                 };
@@ -195,7 +224,8 @@ impl RedisSchedule {
                 if head == Value::Nil {
                     continue;
                 }
-                let task = task_of(Some(Value::BulkString(name_of(&names[*place]))), Some(head), Some(body))?;
+                let name = Value::BulkString(name_of(&names[*place]));
+                let task = task_of(Some(&name), Some(head), Some(body))?;
                 let score: Option<f64> = redis::from_redis_value(score).map_err(|e| damaged(e.to_string()))?;
                 seen[*place] = Some(Seen { task, claimed: score.is_some_and(|score| score.fract() != 0.0) });
             }
@@ -258,14 +288,14 @@ fn key_of(name: &Value) -> Option<TaskKey> {
     Some(TaskKey { app: AppId::parse(app).ok()?, id: MessageId::parse(id).ok()? })
 }
 
-fn task_of(name: Option<Value>, head: Option<Value>, body: Option<Value>) -> Result<Task, StoreError> {
+fn task_of(name: Option<&Value>, head: Option<Value>, body: Option<Value>) -> Result<Task, StoreError> {
     let unreadable = || damaged("a task cannot be read".into());
     let Some(Value::BulkString(head)) = head else { return Err(unreadable()) };
     let body = match body {
         Some(Value::BulkString(body)) => Bytes::from(body),
         _ => Bytes::new(),
     };
-    let key = name.as_ref().and_then(key_of).ok_or_else(unreadable)?;
+    let key = name.and_then(key_of).ok_or_else(unreadable)?;
     Ok(Task { key, head: head::decode(&head).ok_or_else(unreadable)?, body })
 }
 

@@ -66,7 +66,7 @@ impl RedisStreams {
                 let deferred = if let StreamOp::Append { deferred, .. } = op { *deferred } else { None };
                 let to_everyone = matches!(op, StreamOp::Publish { .. });
                 let last = match to_everyone {
-                    true => Some(key(&keys.prefix, "x")),
+                    true => Some(keys.expiries()),
                     false => deferred.map(|tag| keys.episode(tag.episode)),
                 };
                 let mut call = scripts::APPEND.call(&keys.with(last.as_deref()));
@@ -80,7 +80,8 @@ impl RedisStreams {
                 call
             }
             StreamOp::Settle { key, mark, .. } => {
-                let mut call = scripts::SETTLE.call(&keys.with(None));
+                let mut call =
+                    scripts::SETTLE.call(&keys.with(user.user.is_everyone().then(|| keys.expiries()).as_deref()));
                 call.arg(&key.0).arg(*mark as u8).arg(mark_keep_ms);
                 call
             }
@@ -205,6 +206,10 @@ impl Streams for RedisStreams {
 impl UserKeys {
     fn seen(&self) -> Vec<u8> {
         key(&self.prefix, "g")
+    }
+
+    fn expiries(&self) -> Vec<u8> {
+        key(&self.prefix, "x")
     }
 
     fn episode(&self, episode: u64) -> Vec<u8> {

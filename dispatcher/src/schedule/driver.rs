@@ -89,11 +89,15 @@ impl ScheduleLoop {
     pub async fn turn(&mut self) -> u64 {
         self.parts.wakers.awake(self.number);
         let ScheduleParts { store, lease_ms, .. } = &self.parts;
-        let Claimed { now_ms, claims, next_ms } =
+        let Claimed { now_ms, claims, next_ms, unreadable } =
             match store.claim(self.shards.clone(), limits::CLAIM_TASKS_MAX, *lease_ms).await {
                 Ok(claimed) => claimed,
                 Err(error) => return self.failed("claim tasks", &error),
             };
+        if unreadable > 0 {
+            warn!(tasks = unreadable, "tasks that are due cannot be read and are passed over");
+            self.parts.metrics.unreadable.inc_by(unreadable as u64);
+        }
         if !claims.is_empty() {
             return match self.fire(claims, now_ms).await {
                 Ok(()) => self.well(),

@@ -10,6 +10,8 @@ use pushgate_protocol::link::Lane;
 use crate::seams::{Fired, Phase, TaskHead};
 
 const VERSION: u8 = 1;
+/// The latest version that is thought possible.
+const LATEST: u8 = VERSION + 15;
 const NONE: u64 = u64::MAX;
 
 /// Encodes a head.
@@ -64,6 +66,11 @@ pub fn decode(bytes: &[u8]) -> Option<TaskHead> {
         reason: Some(reason).filter(|text| !text.is_empty()).map(Arc::from),
     };
     (version == VERSION).then_some(head)
+}
+
+/// Whether these bytes may be of a later version: one of the next few, what begins otherwise is damaged.
+pub fn is_later(bytes: &[u8]) -> bool {
+    bytes.first().is_some_and(|version| (VERSION + 1..=LATEST).contains(version))
 }
 
 fn number(bytes: &[u8]) -> Option<(u64, &[u8])> {

@@ -127,6 +127,9 @@ pub struct Claimed {
     pub claims: Vec<Claim>,
     /// When to come again: the earliest time of a task or end of a lease in these shards.
     pub next_ms: Option<u64>,
+    /// Tasks passed over because they cannot be read. What is damaged is not due any more; what a later version wrote comes
+    /// again after a lease.
+    pub unreadable: usize,
 }
 
 /// Where a task stands from now on.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use pushgate_dispatcher::{
     embedded::{EmbeddedMessages, EmbeddedStore, EmbeddedStreams},
-    seams::{DeferredTag, MessageStore, Reservation, StateChange, StreamOp, Streams},
+    seams::{DeferredTag, Mark, MessageStore, Reservation, StateChange, StoredPush, StreamOp, Streams},
     states::MessageBounds,
     stored::StreamBounds,
 };
@@ -14,7 +14,10 @@ use pushgate_protocol::{
     result::{Recipient, State},
 };
 
-use crate::stream_facts::{NOW, append, numbers, push, user};
+use crate::{
+    everyone_facts::{everyone, publish},
+    stream_facts::{NOW, append, numbers, push, settle, user},
+};
 
 const HOUR_MS: u64 = 3_600_000;
 
@@ -47,6 +50,27 @@ fn an_abandoned_stream_is_swept_once_all_has_expired() {
         assert_eq!(numbers(&*streams, &user("bob"), NOW + 10 * HOUR_MS).await, [3, 4]);
     });
     assert_eq!(rows(&store, "streams_due", ""), 1, "bob's");
+}
+
+#[test]
+fn what_leaves_the_messages_to_everyone_leaves_no_row_of_its_expiry() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(dir.path()).unwrap();
+    let bounds = StreamBounds { entries: 3, ..StreamBounds::default() };
+    let streams = EmbeddedStreams::new(store.clone(), bounds).unwrap();
+    let rows = || rows(&store, "streams", "shop\0*\0\x06");
+    block_on(async {
+        let collapsed = |n| StoredPush { collapse: Some("c".into()), ..push(n) };
+        streams.apply((1..=100).map(|n| publish(collapsed(n))).collect(), NOW).await.unwrap();
+        assert_eq!(rows(), 1, "collapsed");
+        streams.apply((200..=300).map(|n| publish(push(n))).collect(), NOW).await.unwrap();
+        assert_eq!(rows(), 3, "evicted");
+        streams.apply(vec![settle(&everyone(), 299, Mark::Ended)], NOW).await.unwrap();
+        assert_eq!(rows(), 2, "taken back");
+        streams.apply(vec![append(&user("bob"), push(1))], NOW + 48 * HOUR_MS).await.unwrap();
+    });
+    assert_eq!(rows(), 0, "swept");
+    assert_eq!(self::rows(&store, "streams", "shop\0*\0"), 0);
 }
 
 #[test]

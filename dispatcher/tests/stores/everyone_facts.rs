@@ -38,11 +38,11 @@ facts!(
     what_a_client_says_of_a_message_it_never_had_is_not_kept,
 );
 
-fn everyone() -> UserKey {
+pub fn everyone() -> UserKey {
     UserKey::everyone(AppId::parse("shop").unwrap())
 }
 
-fn publish(push: StoredPush) -> StreamOp {
+pub fn publish(push: StoredPush) -> StreamOp {
     StreamOp::Publish { user: everyone(), push: Box::new(push) }
 }
 

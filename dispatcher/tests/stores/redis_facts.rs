@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use pushgate_dispatcher::{
     redis::{RedisLink, RedisMessages, RedisStreams},
-    seams::{DeferredTag, Mark, MessageStore, StateChange, StoreError, StreamOp, Streams},
+    seams::{DeferredTag, Mark, MessageStore, StateChange, StoreError, StoredPush, StreamOp, Streams},
     states::MessageBounds,
     stored::StreamBounds,
 };
@@ -15,6 +15,7 @@ use pushgate_protocol::{
 };
 
 use crate::{
+    everyone_facts::{everyone, publish},
     redis_server::Server,
     stream_facts::{NOW, append, mark, numbers, push, settle, user},
 };
@@ -110,6 +111,24 @@ fn every_key_expires() {
         assert!(ttl > 0, "{key} has ttl {ttl}");
         assert!(!key.contains("alice}:z") || ttl <= 3_601, "{key} lives {ttl} s");
     }
+}
+
+#[test]
+fn what_leaves_the_messages_to_everyone_leaves_no_row_of_its_expiry() {
+    let server = Server::private();
+    let link = RedisLink::new(server.url(), 0).unwrap();
+    let mut connection = server.connection();
+    let mut rows = || -> usize { redis::cmd("ZCARD").arg("pushgate:s:{shop:*}:x").query(&mut connection).unwrap() };
+    block_on(async {
+        let small = RedisStreams::new(link.clone(), StreamBounds { entries: 3, ..StreamBounds::default() });
+        let collapsed = |n| StoredPush { collapse: Some("c".into()), ..push(n) };
+        small.apply((1..=100).map(|n| publish(collapsed(n))).collect(), NOW).await.unwrap();
+        assert_eq!(rows(), 1, "collapsed");
+        small.apply((200..=300).map(|n| publish(push(n))).collect(), NOW).await.unwrap();
+        assert_eq!(rows(), 3, "evicted");
+        small.apply(vec![settle(&everyone(), 299, Mark::Ended)], NOW).await.unwrap();
+        assert_eq!(rows(), 2, "taken back");
+    });
 }
 
 #[test]

@@ -1,10 +1,13 @@
 //! What is scheduled, and changes of it.
 
-use pushgate_protocol::result::State;
+use pushgate_protocol::{message, result::State};
 use serde_json::{Value, json};
 
 use super::{doubles::Did, *};
-use crate::seams::{ScheduleStore, Settlement, Standing};
+use crate::{
+    schedule::entry,
+    seams::{ScheduleStore, Settlement, Standing},
+};
 
 fn scheduled(id: &str, schedule: Value) -> Value {
     let mut message = with_id(id);
@@ -51,6 +54,27 @@ async fn a_scheduled_message_goes_into_the_schedule_and_not_into_its_lane() {
     assert_eq!(api.send(&forged).await.problem(), (422, "not_supported", Some("/occurrence")));
     let past = json!({"cron": "0 9 * * *", "until": "2020-01-01T00:00:00Z"});
     assert_eq!(api.send(&scheduled("n", past)).await.problem(), (422, "invalid_value", Some("/schedule")));
+}
+
+#[tokio::test]
+async fn an_id_of_a_task_that_stands_is_refused_as_often_as_it_is_sent() {
+    let api = Fixture::new();
+    // Added so long ago that its id is not remembered as one.
+    let message = message::decode(scheduled("x", json!({"every": "1d"})).to_string().as_bytes()).unwrap();
+    let (app, id) = (AppId::parse("shop").unwrap(), message.id.clone().unwrap());
+    let task = entry::task(app, id, &message, Lane::Normal, NOW_MS - 7 * 86_400_000).unwrap();
+    api.schedule.add(vec![task]).await.unwrap();
+    for _ in 0..3 {
+        let answer = api.send(&scheduled("x", json!({"delay": "5m"}))).await;
+        assert_eq!(answer.problem(), (409, "id_used", Some("/id")));
+    }
+    let both = json!({"messages": [scheduled("x", json!({"delay": "5m"})), scheduled("y", json!({"delay": "5m"}))]});
+    for _ in 0..2 {
+        let answer = api.post("/v1/messages/batch", both.to_string()).await;
+        let status = |n: usize| answer.body["items"][n]["status"].as_str().unwrap();
+        assert_eq!((status(0), status(1)), ("conflict", "accepted"), "{}", answer.text);
+    }
+    assert_eq!(api.memory.confirmed(), ["y"]);
 }
 
 #[tokio::test]

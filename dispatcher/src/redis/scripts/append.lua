@@ -26,6 +26,7 @@ end
 local left = {}
 local function leave(other, its_push)
   remove(other, its_push)
+  if expiries then redis.call('ZREM', expiries, other) end
   set_mark(other, '3', mark_keep_ms)
   left[#left + 1] = its_push
 end
