@@ -27,7 +27,7 @@ pub struct DispatcherConfig {
     /// Records of one lane that workers may have taken and not settled. Default 20000.
     pub in_flight_max: usize,
     /// Deliveries of one app over one channel that may be under way in a lane; at the bound the app waits and others go on.
-    /// Default 15000.
+    /// Nor does an app have more than is left of `in_flight_max`: half of it if alone, a quarter as the next. Default 15000.
     pub app_in_flight_max: usize,
     /// App of a Kafka record that names none. Without it such a record goes to the dead letters.
     pub default_app: Option<String>,

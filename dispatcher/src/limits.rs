@@ -34,8 +34,9 @@ pub const STORE_JOURNAL_BYTES: u64 = 256 << 20;
 pub const STORE_WORKERS: usize = 2;
 
 /// Records of one lane that may stand between the oldest unsettled one of each partition and the newest, all partitions
-/// together. At the bound the source polls no more: one slow record holds back at most this many behind it.
-pub const LEDGER_RECORDS_MAX: usize = 1 << 17;
+/// together, 24 bytes each. At the bound the source polls no more: one slow record holds back at most this many behind it.
+/// That is 50,000 a second while one waits for its acknowledgement (10 s).
+pub const LEDGER_RECORDS_MAX: usize = 1 << 19;
 
 /// Most marks read in one request of a worker.
 pub const MARKS_BATCH_MAX: usize = 512;

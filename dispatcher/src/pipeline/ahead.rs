@@ -14,10 +14,10 @@ use crate::{
 pub(super) struct Ahead(FairQueue<Record>);
 
 impl Ahead {
-    /// Nothing is read; of one app so many deliveries may be under way.
-    pub(super) fn new(app_in_flight_max: usize) -> Self {
+    /// Nothing is read; of one app so many deliveries may be under way, and all share so many.
+    pub(super) fn new(app_in_flight_max: usize, in_flight_max: usize) -> Self {
         let budget = Budget { deliveries: app_in_flight_max, bytes: limits::LANE_APP_BYTES_MAX };
-        Self(FairQueue::new(budget, limits::LANE_APP_TURN))
+        Self(FairQueue::new(budget, in_flight_max, limits::LANE_APP_TURN))
     }
 
     /// How many more may be read.

@@ -117,7 +117,7 @@ impl LaneLoop {
         let lane = parts.lane.as_str();
         Self {
             shares: Shares::default(),
-            ahead: Ahead::new(parts.app_in_flight_max),
+            ahead: Ahead::new(parts.app_in_flight_max, parts.in_flight_max),
             records: Vec::with_capacity(limits::LANE_POLL_RECORDS),
             batches,
             waiting: 0,
@@ -138,7 +138,7 @@ impl LaneLoop {
             self.serve();
             let full = self.bury_held();
             let polled = self.read_ahead();
-            let taken = if full { 0 } else { self.take() };
+            let taken = self.take();
             match self.send() {
                 Sending::Ended => break,
                 // What waits goes on when something settles, or a worker takes something.
@@ -251,10 +251,10 @@ impl LaneLoop {
 
     /// Takes records whose turn it is and makes them deliveries, a bounded part at a time. Answers how many it took.
     fn take(&mut self) -> usize {
-        let (unsettled, waiting) = (self.parts.source.window().unsettled, self.ahead.len());
-        let room = self.parts.in_flight_max.saturating_sub(unsettled.saturating_sub(waiting));
+        // Not the source's room: what was read has its place there, and what stands first may be among it.
+        let room = self.parts.in_flight_max.saturating_sub(self.shares.len());
         let mut taken = 0;
-        while taken < room && self.waiting < limits::LANE_BATCH_DELIVERIES {
+        while taken < room && !self.aside_full() && self.waiting < limits::LANE_BATCH_DELIVERIES {
             let Some((flow, record)) = self.ahead.next(&*self.parts.source) else { break };
             self.decode(flow, &record);
             taken += 1;
@@ -323,13 +323,10 @@ impl LaneLoop {
     }
 
     /// Buries held records whose time has come and, if the lane has no room, the oldest: held records never stop a lane.
-    /// Answers whether the lane may take nothing now.
+    /// Answers whether something must settle before the lane may take or read more.
     fn bury_held(&mut self) -> bool {
-        let window = self.parts.source.window();
-        let under_way = window.unsettled.saturating_sub(self.ahead.len());
-        let full = under_way >= self.parts.in_flight_max || window.room == 0;
-        // While dead letters and tasks cannot be written, no more are made.
-        if self.parts.aside_bytes.load(Ordering::Relaxed) > limits::LANE_ASIDE_BYTES_MAX {
+        let full = self.shares.len() >= self.parts.in_flight_max || self.parts.source.window().room == 0;
+        if self.aside_full() {
             return true;
         }
         let now_ms = clock::unix_ms();
@@ -339,6 +336,11 @@ impl LaneLoop {
             self.bury(record, token);
         }
         full
+    }
+
+    /// While dead letters and tasks cannot be written, no more are made.
+    fn aside_full(&self) -> bool {
+        self.parts.aside_bytes.load(Ordering::Relaxed) > limits::LANE_ASIDE_BYTES_MAX
     }
 
     fn bury(&mut self, record: DeadRecord, token: Token) {

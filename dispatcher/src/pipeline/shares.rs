@@ -5,7 +5,7 @@ use crate::{
     seams::Position,
 };
 
-/// Records polled and not settled, by the slot their tokens name.
+/// Records taken and not settled, by the slot their tokens name.
 #[derive(Debug, Default)]
 pub(super) struct Shares {
     slots: Vec<Share>,
@@ -53,6 +53,11 @@ impl Shares {
         Token(u64::from(lane) << 56 | u64::from(slot))
     }
 
+    /// Records open: what the lane took and nobody settled, of partitions that are another's by now too.
+    pub(super) fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
     /// One delivery of the record settled; `None` if there was none left.
     pub(super) fn settle(&mut self, token: Token) -> Option<Settled> {
         let slot = token.0 as u32;
@@ -83,9 +88,11 @@ mod tests {
         let b = shares.open(2, position(6), 1, None);
         let settled = |position| Some(Settled { owner: None, position });
         assert_eq!(lane_of(a), 2);
+        assert_eq!(shares.len(), 2);
         assert_eq!(shares.settle(a), settled(None));
         assert_eq!(shares.settle(b), settled(Some(position(6))));
         assert_eq!(shares.settle(a), settled(Some(position(5))));
+        assert_eq!(shares.len(), 0);
         assert_eq!(shares.settle(a), None, "settling once more changes nothing");
         shares.open(2, position(7), 1, None);
         assert_eq!(shares.slots.len(), 2);

@@ -1,6 +1,7 @@
 //! A lane between its source and its workers: settlement, full workers, bounded parts.
 
 mod malformed;
+mod turns;
 
 use std::{
     collections::HashMap,
@@ -12,7 +13,7 @@ use prometheus_client::registry::Registry;
 use pushgate_protocol::ids::AppId;
 
 use super::*;
-use crate::{metrics::Metrics, pipeline::mailbox::Inbox, seams::Window};
+use crate::{core::ledger::Ledger, metrics::Metrics, pipeline::mailbox::Inbox, seams::Window};
 
 /// What a test sees and steers of a fake source.
 #[derive(Default)]
@@ -20,6 +21,8 @@ struct Script {
     records: Vec<Record>,
     settled: Vec<u64>,
     served: u64,
+    /// Polls that found nothing.
+    idle: u64,
     commits: u64,
     fatal: bool,
     room: Option<usize>,
@@ -27,6 +30,16 @@ struct Script {
     revoked: Vec<u64>,
     app_in_flight_max: Option<usize>,
     oldest: Vec<(u32, Option<u64>)>,
+    in_flight_max: Option<usize>,
+    /// A ledger with room for so many records, for partition 0.
+    ledger: Option<(Ledger, usize)>,
+}
+
+impl Script {
+    fn room(&self) -> usize {
+        let of_ledger = self.ledger.as_ref().map(|(l, max)| max.saturating_sub(limits::LEDGER_RECORDS_MAX - l.room()));
+        of_ledger.or(self.room).unwrap_or(usize::MAX)
+    }
 }
 
 #[derive(Clone, Default)]
@@ -54,8 +67,14 @@ impl TaskSource for FakeSource {
             if max == 0 {
                 s.served += 1;
             }
-            let count = max.min(s.records.len());
+            let room = if s.ledger.is_some() { s.room() } else { usize::MAX };
+            let count = max.min(room).min(s.records.len());
+            s.idle += u64::from(count == 0);
+            let from = out.len();
             out.extend(s.records.drain(..count));
+            if let Some((ledger, _)) = &mut s.ledger {
+                out[from..].iter_mut().for_each(|r| r.position = ledger.track(0, r.position.offset, 0));
+            }
             Ok(())
         })
     }
@@ -65,7 +84,12 @@ impl TaskSource for FakeSource {
     }
 
     fn settle(&mut self, positions: &[Position]) {
-        self.with(|s| s.settled.extend(positions.iter().map(|p| p.offset)));
+        self.with(|s| {
+            s.settled.extend(positions.iter().map(|p| p.offset));
+            if let Some((ledger, _)) = &mut s.ledger {
+                positions.iter().for_each(|p| assert!(ledger.settle(*p)));
+            }
+        });
     }
 
     fn commit(&mut self) -> Result<(), SourceError> {
@@ -78,7 +102,9 @@ impl TaskSource for FakeSource {
     }
 
     fn window(&self) -> Window {
-        Window { unsettled: 1, room: self.with(|s| s.room.unwrap_or(usize::MAX)), oldest_ms: None }
+        let (unsettled, room) =
+            self.with(|s| (s.ledger.as_ref().map_or(1, |(ledger, _)| ledger.unsettled()), s.room()));
+        Window { unsettled, room, oldest_ms: None }
     }
 }
 
@@ -100,6 +126,7 @@ impl Lane1 {
 
     fn start_with(workers: u8, script: Script) -> Self {
         let script_app_max = script.app_in_flight_max.unwrap_or(1 << 20);
+        let in_flight_max = script.in_flight_max.unwrap_or(1_000);
         let source = FakeSource(Arc::new(Mutex::new(script)));
         let (mailboxes, inboxes) = Mailboxes::new(workers);
         let (finished, ended) = mpsc::unbounded_channel();
@@ -115,7 +142,7 @@ impl Lane1 {
             finished,
             aside_bytes: Arc::default(),
             settled: settlements,
-            in_flight_max: 1_000,
+            in_flight_max,
             app_in_flight_max: script_app_max,
             stop: Arc::clone(&stop),
             health: Arc::clone(&health),
@@ -162,7 +189,7 @@ fn a_lane_with_a_full_worker_serves_its_group_and_the_other_workers_and_ends_whe
     let users: Vec<String> = (0..40).map(|n| format!("u{n}")).collect();
     let records = (0..20_000).map(|n| to_users(n, &[&users[n as usize % 40]])).collect();
     // Nobody takes from the workers' mailboxes.
-    let lane = Lane1::start(2, records);
+    let lane = Lane1::start_with(2, Script { records, in_flight_max: Some(1 << 20), ..Script::default() });
     lane.source.until(|s| s.served > 20);
     let waiting = lane.inboxes.iter().map(|i| i.deliveries[0].len()).max();
     assert_eq!(waiting, Some(limits::WORKER_BATCHES));
@@ -178,7 +205,8 @@ fn a_lane_with_a_full_worker_serves_its_group_and_the_other_workers_and_ends_whe
 fn large_messages_to_many_are_handed_over_in_bounded_parts() {
     let users: Vec<String> = (0..1_000).map(|n| format!("u{n}")).collect();
     let users: Vec<&str> = users.iter().map(String::as_str).collect();
-    let mut lane = Lane1::start(1, (0..16).map(|n| to_users(n, &users)).collect());
+    let records = (0..16).map(|n| to_users(n, &users)).collect();
+    let mut lane = Lane1::start_with(1, Script { records, in_flight_max: Some(1 << 20), ..Script::default() });
     let mut taken: HashMap<u64, usize> = HashMap::new();
     while taken.values().sum::<usize>() < 16_000 {
         let batch = lane.inboxes[0].deliveries[0].blocking_recv().unwrap();
