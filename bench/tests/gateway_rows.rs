@@ -71,7 +71,7 @@ fn echo() {
 fn accepts() {
     let told = row("accepts");
     assert_done(&told["contenders"]);
-    assert_eq!(told["connections_failed"], serde_json::json!([0, 0]));
+    assert_eq!(told["connections_failed"], serde_json::json!([0, 0, 0]));
 }
 
 #[test]

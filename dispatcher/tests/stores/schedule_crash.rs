@@ -5,8 +5,11 @@ use std::{
     fs::{File, OpenOptions},
     io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
-    process::{Child, ChildStderr, Command, Stdio},
-    sync::{Arc, Mutex},
+    process::{Child, Command, Stdio},
+    sync::{
+        Arc, Mutex,
+        mpsc::{Receiver, Sender, channel},
+    },
 };
 
 use pushgate_dispatcher::{
@@ -85,40 +88,53 @@ fn dispatcher() {
 
 struct Dispatcher {
     process: Child,
-    told: std::io::Lines<BufReader<ChildStderr>>,
 }
 
-impl Dispatcher {
-    fn start(place: &str, log: &Path, hangs: bool) -> Self {
+/// What all dispatchers of a test tell, and what they have to send.
+struct Watched<'a> {
+    told: Receiver<String>,
+    tell: Sender<String>,
+    log: &'a Path,
+    expected: &'a [String],
+}
+
+impl<'a> Watched<'a> {
+    fn new(log: &'a Path, expected: &'a [String]) -> Self {
+        let (tell, told) = channel();
+        Self { told, tell, log, expected }
+    }
+
+    fn start(&self, place: &str, hangs: bool) -> Dispatcher {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", "schedule_crash::dispatcher", "--ignored", "--nocapture", "--test-threads=1"]);
-        command.env(STORE, place).env(LOG, log).stdout(Stdio::null()).stderr(Stdio::piped());
+        command.env(STORE, place).env(LOG, self.log).stdout(Stdio::null()).stderr(Stdio::piped());
         if hangs {
             command.env(HANGS, "1");
         }
         let mut process = command.spawn().unwrap();
-        let told = BufReader::new(process.stderr.take().unwrap()).lines();
-        Self { process, told }
+        let (lines, tell) = (BufReader::new(process.stderr.take().unwrap()).lines(), self.tell.clone());
+        std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| drop(tell.send(line))));
+        Dispatcher { process }
     }
 
-    /// Lets it run until everything was sent.
-    fn until_sent(&mut self, log: &Path, expected: &[String]) {
-        let done = || {
-            let sent = sent(log);
-            assert!(sent.keys().all(|occurrence| expected.contains(occurrence)), "something else was sent");
-            sent.keys().eq(expected)
-        };
-        while !done() {
-            let line = self.told.next().expect("the child ended by itself").unwrap();
+    fn all_sent(&self) -> bool {
+        let sent = sent(self.log);
+        assert!(sent.keys().all(|occurrence| self.expected.contains(occurrence)), "something else was sent");
+        sent.keys().eq(self.expected)
+    }
+
+    /// Waits until the dispatchers that run have appended so many batches, or there is nothing more to append.
+    fn until_appended(&self, batches: usize) {
+        let mut left = batches;
+        while left > 0 && !self.all_sent() {
+            let line = self.told.recv().unwrap();
             assert!(!line.contains("panicked"), "{line}");
+            left -= usize::from(line.starts_with("appended"));
         }
     }
 
-    /// Waits until so many batches were appended, then kills it.
-    fn kill_after(mut self, batches: usize) {
-        let appended = self.told.by_ref().map_while(Result::ok).filter(|line| line.starts_with("appended"));
-        assert_eq!(appended.take(batches).count(), batches, "the child ended by itself");
-        drop(self);
+    fn until_all_sent(&self) {
+        self.until_appended(usize::MAX);
     }
 }
 
@@ -173,14 +189,19 @@ fn a_dispatcher_killed_between_append_and_settlement_loses_nothing_on_disk() {
     let place = place.to_str().unwrap();
     let (tasks, expected) = tasks();
     add(place, tasks);
-    Dispatcher::start(place, &log, true).kill_after(1);
+    let watched = Watched::new(&log, &expected);
+    let hanging = watched.start(place, true);
+    watched.until_appended(1);
+    drop(hanging);
     let first = sent(&log);
     assert!(!first.is_empty());
     for batches in [3, 5] {
-        Dispatcher::start(place, &log, false).kill_after(batches);
+        let killed = watched.start(place, false);
+        watched.until_appended(batches);
+        drop(killed);
     }
-    let mut last = Dispatcher::start(place, &log, false);
-    last.until_sent(&log, &expected);
+    let last = watched.start(place, false);
+    watched.until_all_sent();
     drop(last);
     assert!(
         first.keys().all(|occurrence| sent(&log)[occurrence] > 1),
@@ -195,14 +216,18 @@ fn a_dispatcher_killed_beside_another_loses_nothing_in_redis() {
     let place = format!("{} {}", server.url(), Scoped::<()>::fresh());
     let (tasks, expected) = tasks();
     add(&place, tasks);
-    let killed = Dispatcher::start(&place, &log, true);
-    killed.kill_after(1);
+    let watched = Watched::new(&log, &expected);
+    let hanging = watched.start(&place, true);
+    watched.until_appended(1);
+    drop(hanging);
     let held = sent(&log);
-    let mut other = Dispatcher::start(&place, &log, false);
+    let other = watched.start(&place, false);
     for batches in [2, 4] {
-        Dispatcher::start(&place, &log, false).kill_after(batches);
+        let killed = watched.start(&place, false);
+        watched.until_appended(batches);
+        drop(killed);
     }
-    other.until_sent(&log, &expected);
+    watched.until_all_sent();
     drop(other);
     let all = sent(&log);
     assert!(held.keys().all(|occurrence| all[occurrence] > 1), "the other sent what the first held");
