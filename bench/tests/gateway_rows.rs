@@ -39,6 +39,11 @@ fn idle_tls() {
     let told = row("idle-tls");
     assert_eq!((&told["connections_lost"], &told["pushes_lost"]), (&0.into(), &0.into()), "{told}");
     assert_eq!(told["setup"]["tls"], true);
+    let configuration = told["configuration"].as_str().unwrap();
+    assert!(
+        configuration.contains("\"target/bench-gateway/"),
+        "a record tells nothing of the machine: {configuration}"
+    );
 }
 
 #[test]

@@ -76,6 +76,8 @@ impl Server {
         );
         let file = directory.path().join("pushgate.toml");
         fs::write(&file, &configuration)?;
+        // Records tell nothing of the machine's directories.
+        let configuration = configuration.replace(&format!("{}/", root().display()), "");
         let log = fs::File::create(directory.path().join("log"))?;
         let this = std::env::current_exe()?;
         let (program, role): (&Path, &[&str]) =
