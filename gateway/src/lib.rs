@@ -5,6 +5,7 @@
 //! | [`admin`] | metrics, health, sessions of a user |
 //! | [`admission`] | how many connections an address and an app have |
 //! | [`boot`] | starting and stopping a gateway |
+//! | [`chunked`] | tables that give memory back when they empty |
 //! | [`config`] | `[gateway]` of the configuration, checked |
 //! | [`core`] | sessions, sans-I/O |
 //! | [`crowd`] | established sockets, io_uring or epoll |
@@ -23,6 +24,7 @@
 mod admin;
 mod admission;
 pub mod boot;
+mod chunked;
 pub mod config;
 pub mod core;
 pub mod crowd;

@@ -121,10 +121,17 @@ pub const ALL_BYTES_PER_TURN: usize = 4 << 20;
 pub const ALL_WALK_RECORDS_MAX: usize = 64;
 /// Pushes to everyone that wait for their walk, bytes; past it they are left to the stream, and everyone is replayed.
 pub const ALL_QUEUE_BYTES_MAX: usize = 8 << 20;
+/// The same of one app.
+pub const ALL_QUEUE_BYTES_PER_APP_MAX: usize = 4 << 20;
 /// Messages taken back that are remembered; past it the oldest is forgotten.
 pub const RECALLED_MAX: usize = 1_024;
-/// Recalls that wait to be brought to the sessions of a shard; past it, sessions keep what they hold.
+/// Recalls that wait to be brought to all sessions of a shard, and as many for those that hold the message; past it, sessions
+/// keep what they hold.
 pub const RECALL_WALKS_MAX: usize = 1_024;
+/// The same of one app.
+pub const RECALL_WALKS_PER_APP_MAX: usize = 256;
+/// Sessions with something under way that are asked in one turn whether they hold what was taken back.
+pub const RECALL_VISITS_PER_TURN: u32 = 2_048;
 /// How long a message taken back is remembered, milliseconds: longer than a push is under way.
 pub const RECALLED_KEEP_MS: u64 = 30_000;
 /// Bytes taken of one session in a tick; past it nothing is received from it until the next (one read may pass it).
@@ -141,6 +148,9 @@ pub const PARKED_BYTES_MAX: usize = 1 << 20;
 /// A link whose peer leaves more than this unread is to be closed, bytes.
 pub const LINK_OUTPUT_BYTES_MAX: usize = 64 << 20;
 
+const _: () = assert!(2 * ALL_QUEUE_BYTES_PER_APP_MAX <= ALL_QUEUE_BYTES_MAX, "one app leaves room for another");
+const _: () = assert!(2 * RECALL_WALKS_PER_APP_MAX <= RECALL_WALKS_MAX, "one app leaves room for another");
+const _: () = assert!(ALL_QUEUE_BYTES_PER_APP_MAX > LINK_FRAME_BYTES_MAX, "the largest push to everyone may wait");
 const _: () =
     assert!(ECHO_BYTES_MAX >= 3 * ECHO_MESSAGE_BYTES_MAX, "the largest message is read, echoed and half sent");
 const _: () = assert!(DEFLATE_BYTES_MAX >= TAIL_BYTES_MAX, "every push may be deflated");

@@ -51,6 +51,7 @@ impl Shard {
         self.tell_unheld(out);
         self.look_at_watched(now, out);
         self.walk_to_all(now, out);
+        self.walk_to_holders(now, out);
         let passed_ms = now.mono_ms.saturating_sub(self.beat.last_ms);
         if passed_ms >= TICK_MS {
             self.beat.last_ms = now.mono_ms;
@@ -116,6 +117,7 @@ impl Shard {
             let Some(slot) = self.beat.wheel.next_soon() else {
                 break;
             };
+            self.meet_holder(now, slot, out);
             self.look_at_clock(now, slot, out);
             self.close_if_stalled(now, slot, out);
             let again = self.slots.session(slot).is_some_and(|s| s.outbox.is_some());

@@ -1,9 +1,9 @@
 //! Pushes to everyone: one record of a link for all users of an app on this shard, and messages taken back from all of them.
 //!
-//! A record waits in a queue and is carried to the users on a walk over their table, a bounded part of it in each turn, so
-//! that it never holds up the shard. A walk carries several records, and the next begins when it is done: a user gets them in
-//! the order they came. A record's credit is given back at the end of its walk, so a dispatcher sends no faster than
-//! users are reached.
+//! A record waits in its app's queue and is carried to the users on a walk over their table, a bounded part of it in each turn, so
+//! that it never holds up the shard. A walk carries several records, of each app in turn, and the next begins when it is done: a
+//! user gets them in the order they came, and no app waits for all that another has sent. A record's credit is given back
+//! as its walk goes on, so a dispatcher sends no faster than users are reached.
 //!
 //! Such a push is stored once, at a position of the app's stream, before it comes here. So it is never answered and
 //! never given back: a user who is being replayed, or whose clients have no room, gets it from the stream, and a client's
@@ -31,22 +31,32 @@ use super::{
 use crate::{
     crowd::Outgoing,
     limits::{
-        ALL_BYTES_PER_TURN, ALL_PUSHES_PER_TURN, ALL_QUEUE_BYTES_MAX, ALL_VISITS_PER_TURN, ALL_WALK_RECORDS_MAX,
-        RECALL_WALKS_MAX, WARMED_TOGETHER,
+        ALL_BYTES_PER_TURN, ALL_PUSHES_PER_TURN, ALL_QUEUE_BYTES_MAX, ALL_QUEUE_BYTES_PER_APP_MAX, ALL_VISITS_PER_TURN,
+        ALL_WALK_RECORDS_MAX, RECALL_WALKS_MAX, RECALL_WALKS_PER_APP_MAX, WARMED_TOGETHER,
     },
 };
 
 /// What waits to be carried to everyone.
 #[derive(Default)]
 pub(super) struct Everyone {
-    queue: VecDeque<Record>,
+    /// Apps of which something waits; the first is the next whose turn it is.
+    waiting: VecDeque<Queue>,
+    /// What the walk under way carries.
+    carried: Vec<Record>,
+    /// Of all that waits and is carried.
     bytes: usize,
-    /// Recalls in the queue.
+    /// Recalls that wait.
     recalls: usize,
-    /// How many of the first records the walk under way carries; 0: none is under way.
-    carried: usize,
     /// The user the walk comes to next.
     cursor: u32,
+}
+
+/// What waits of one app, in order.
+struct Queue {
+    app: Box<str>,
+    records: VecDeque<Record>,
+    bytes: usize,
+    recalls: usize,
 }
 
 /// A record of a link.
@@ -61,12 +71,76 @@ struct Record {
     what: What,
 }
 
+impl Everyone {
+    fn queue(&self, app: &str) -> Option<&Queue> {
+        self.waiting.iter().find(|queue| *queue.app == *app)
+    }
+
+    /// Whether a push of so many bytes has room, its app's and everyone's. One alone always has.
+    fn has_room(&self, app: &str, bytes: usize) -> bool {
+        let of_app = self.queue(app).map_or(0, |queue| queue.bytes);
+        let fits_app = of_app == 0 || of_app + bytes <= ALL_QUEUE_BYTES_PER_APP_MAX;
+        fits_app && (self.bytes == 0 || self.bytes + bytes <= ALL_QUEUE_BYTES_MAX)
+    }
+
+    fn add(&mut self, record: Record) {
+        let at = self.waiting.iter().position(|queue| queue.app == record.app).unwrap_or_else(|| {
+            let app = record.app.clone();
+            self.waiting.push_back(Queue { app, records: VecDeque::new(), bytes: 0, recalls: 0 });
+            self.waiting.len() - 1
+        });
+        let (queue, recalls) = (&mut self.waiting[at], usize::from(record.is_recall()));
+        queue.bytes += record.frame_bytes;
+        queue.recalls += recalls;
+        self.bytes += record.frame_bytes;
+        self.recalls += recalls;
+        queue.records.push_back(record);
+    }
+
+    /// Has pushes of this message, carried or not, come to nobody any more. Returns whether its recall waits or is carried already.
+    pub(super) fn take_back(&mut self, app: &str, id: &str) -> bool {
+        let waiting = self.waiting.iter_mut().find(|queue| *queue.app == *app);
+        let waiting = waiting.into_iter().flat_map(|queue| &mut queue.records);
+        let mut is_known = false;
+        for record in self.carried.iter_mut().filter(|record| *record.app == *app).chain(waiting) {
+            match &record.what {
+                What::Push(post) if *post.pushed.id == *id => record.what = What::Nothing,
+                What::Recall { id: other } => is_known |= **other == *id,
+                What::Push(_) | What::Nothing => {}
+            }
+        }
+        is_known
+    }
+
+    /// Begins the next walk: takes a record of each app in turn.
+    fn begin(&mut self) {
+        self.cursor = 0;
+        while self.carried.len() < ALL_WALK_RECORDS_MAX {
+            let Some(mut queue) = self.waiting.pop_front() else { return };
+            if let Some(record) = queue.records.pop_front() {
+                queue.bytes -= record.frame_bytes;
+                queue.recalls -= usize::from(record.is_recall());
+                self.recalls -= usize::from(record.is_recall());
+                self.carried.push(record);
+            }
+            if !queue.records.is_empty() {
+                self.waiting.push_back(queue);
+            }
+        }
+    }
+}
+
+impl Record {
+    fn is_recall(&self) -> bool {
+        matches!(self.what, What::Recall { .. })
+    }
+}
+
 enum What {
     Push(Box<Post>),
+    /// Every session is told.
     Recall {
         id: Box<str>,
-        /// Every session is told; else only those that hold it.
-        tell: bool,
     },
     /// A push that was taken back before its walk.
     Nothing,
@@ -100,13 +174,13 @@ impl Budget {
 }
 
 impl Shard {
-    /// Takes a push to everyone. Past the bound of the queue it is left to the stream, and everyone is replayed.
+    /// Takes a push to everyone. Past the bounds of the queue it is left to the stream, and everyone is replayed.
     pub(super) fn push_all(&mut self, link: LinkId, all: &All<'_>, frame_bytes: usize) {
         self.metrics.pushes_to_all += 1;
         if self.recalled.holds(all.app, all.id) {
             return self.links.read(link, all.lane, frame_bytes);
         }
-        if self.everyone.bytes + frame_bytes > ALL_QUEUE_BYTES_MAX && !self.everyone.queue.is_empty() {
+        if !self.everyone.has_room(all.app, frame_bytes) {
             self.metrics.outbox_drops += 1;
             self.links.read(link, all.lane, frame_bytes);
             if all.place.is_some() {
@@ -135,65 +209,60 @@ impl Shard {
             exclude: all.exclude.iter().map(|&user| Box::from(user)).collect(),
             tails: Tails::owned(all.tail),
         };
-        self.queue_for_all(link, all.lane, frame_bytes, all.app, What::Push(Box::new(post)));
+        let (app, what) = (Box::from(all.app), What::Push(Box::new(post)));
+        self.everyone.add(Record { link, lane: all.lane, frame_bytes, paid: 0, app, what });
     }
 
     /// Takes a message back from everyone. One that waits or is carried already is not carried twice: what comes of the
-    /// message meanwhile is refused. Past the bound of those that wait, sessions keep what they hold.
-    pub(super) fn recall_all(&mut self, link: LinkId, app: &str, id: &str, tell: bool) {
-        for record in self.everyone.queue.iter_mut().filter(|r| *r.app == *app) {
-            match &record.what {
-                What::Push(post) if *post.pushed.id == *id => record.what = What::Nothing,
-                What::Recall { id: other, tell: told } if **other == *id && *told >= tell => return,
-                What::Push(_) | What::Recall { .. } | What::Nothing => {}
-            }
+    /// message meanwhile is refused. Past the bounds of those that wait, sessions keep what they hold.
+    pub(super) fn recall_from_everyone(&mut self, link: LinkId, app: &str, id: &str) {
+        if self.everyone.take_back(app, id) {
+            return;
         }
-        if self.everyone.recalls >= RECALL_WALKS_MAX {
+        let of_app = self.everyone.queue(app).map_or(0, |queue| queue.recalls);
+        if of_app >= RECALL_WALKS_PER_APP_MAX || self.everyone.recalls >= RECALL_WALKS_MAX {
             self.metrics.recalls_left_out += 1;
             return;
         }
-        self.everyone.recalls += 1;
-        self.queue_for_all(link, Lane::High, 0, app, What::Recall { id: id.into(), tell });
-    }
-
-    fn queue_for_all(&mut self, link: LinkId, lane: Lane, frame_bytes: usize, app: &str, what: What) {
-        self.everyone.bytes += frame_bytes;
-        self.everyone.queue.push_back(Record { link, lane, frame_bytes, paid: 0, app: app.into(), what });
+        let (app, what) = (Box::from(app), What::Recall { id: id.into() });
+        self.everyone.add(Record { link, lane: Lane::High, frame_bytes: 0, paid: 0, app, what });
     }
 
     /// Whether a walk is under way that goes on in the next turn.
     pub fn is_walking(&self) -> bool {
-        !self.everyone.queue.is_empty()
+        let Everyone { waiting, carried, .. } = &self.everyone;
+        !(waiting.is_empty() && carried.is_empty() && self.holders.is_empty())
     }
 
     /// Goes on with the walk, as far as a turn may.
     pub(super) fn walk_to_all(&mut self, now: Now, out: &mut dyn Outgoing) {
+        if self.everyone.carried.is_empty() && self.everyone.waiting.is_empty() {
+            return;
+        }
         let mut walk = std::mem::take(&mut self.everyone);
         let mut budget = Budget { visits: ALL_VISITS_PER_TURN, pushes: ALL_PUSHES_PER_TURN, bytes: ALL_BYTES_PER_TURN };
         while !budget.is_spent() {
-            if walk.carried == 0 {
-                walk.carried = walk.queue.len().min(ALL_WALK_RECORDS_MAX);
-                walk.cursor = 0;
+            if walk.carried.is_empty() {
+                walk.begin();
+                if walk.carried.is_empty() {
+                    break;
+                }
             }
-            if walk.carried == 0 {
-                break;
-            }
+            walk.cursor = self.users.next_standing(walk.cursor);
             if walk.cursor >= self.users.places() {
-                for record in walk.queue.drain(..walk.carried) {
+                for record in walk.carried.drain(..) {
                     walk.bytes -= record.frame_bytes;
-                    walk.recalls -= usize::from(matches!(record.what, What::Recall { .. }));
                     self.links.read(record.link, record.lane, record.frame_bytes - record.paid);
                 }
-                walk.carried = 0;
                 continue;
             }
             // Each record looks at each user.
-            budget.visits = budget.visits.saturating_sub(walk.carried as u32);
+            budget.visits = budget.visits.saturating_sub(walk.carried.len() as u32);
             if (walk.cursor as usize).is_multiple_of(WARMED_TOGETHER) {
                 self.warm_users(walk.cursor, out);
             }
             if self.users.user(walk.cursor).is_some() {
-                for record in walk.queue.iter_mut().take(walk.carried) {
+                for record in &mut walk.carried {
                     self.visit(now, walk.cursor, record, &mut budget, out);
                 }
             }
@@ -207,7 +276,7 @@ impl Shard {
     /// stalled.
     fn pay_back(&mut self, walk: &mut Everyone) {
         let (cursor, places) = (u64::from(walk.cursor), u64::from(self.users.places().max(1)));
-        for record in walk.queue.iter_mut().take(walk.carried) {
+        for record in &mut walk.carried {
             let due = (record.frame_bytes as u64 * cursor / places) as usize;
             if due > record.paid {
                 self.links.read(record.link, record.lane, due - record.paid);
@@ -234,8 +303,8 @@ impl Shard {
                 }
                 (post, position)
             }
-            What::Recall { id, tell } => {
-                let told = self.recall_from(now, user, id, *tell, out);
+            What::Recall { id } => {
+                let told = self.recall_from(now, user, id, out);
                 return (0..told).for_each(|_| budget.push(id.len()));
             }
             What::Nothing => return,

@@ -66,7 +66,8 @@ impl Shard {
                 let forgot = self.recalled.note(now.mono_ms, app, id);
                 self.metrics.recalls_forgotten += u64::from(forgot);
                 match user {
-                    None => self.recall_all(link, app, id, tell),
+                    None if tell => self.recall_from_everyone(link, app, id),
+                    None => self.recall_from_holders(app, id),
                     Some(user) => self.recall(now, (app, user), id, out),
                 }
             }

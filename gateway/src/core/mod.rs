@@ -12,6 +12,7 @@
 //! | `warm` | fetching what a batch of pushes needs |
 //! | `everyone` | pushes to everyone |
 //! | `recalled` | messages taken back |
+//! | `holders` | taking them back from whoever holds them |
 //! | `recheck` | sessions whose token was revoked |
 //! | `inbound` | what a session may send |
 //! | `replay` | episodes, rounds, sweeps |
@@ -22,7 +23,7 @@
 //! | `wheel` | when each slot is looked at next |
 //! | `echo` | connections that get their messages back |
 //! | `provenance` | what connections brought along |
-//! | `slots`, `users`, `links`, `outbox`, `tails`, `targets` | the tables, and what stands in them |
+//! | `slots`, `users`, `index`, `links`, `outbox`, `tails`, `targets` | the tables, and what stands in them |
 //! | `metrics` | counters |
 //!
 //! Invariants: every push a link brings ends in exactly one answer, or is held by a session (or its answer is taken over by
@@ -31,13 +32,14 @@
 
 mod beat;
 mod client;
-mod column;
 mod deflating;
 mod drain;
 mod echo;
 mod everyone;
 mod frames;
+mod holders;
 mod inbound;
+mod index;
 mod links;
 mod metrics;
 mod outbox;

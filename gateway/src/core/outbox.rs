@@ -3,7 +3,7 @@
 
 use std::{
     cell::Cell,
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     rc::Rc,
 };
 
@@ -163,6 +163,14 @@ impl Outbox {
             return None;
         }
         self.pushes().find(|p| p.key == key && p.is(id, device, to_session))
+    }
+
+    /// Whether some push has one of these keys.
+    pub(super) fn has_any(&self, wanted: &HashSet<u64>) -> bool {
+        match &self.keys {
+            Some(keys) => wanted.iter().any(|key| keys.contains_key(key)),
+            None => self.pushes().any(|p| wanted.contains(&p.key)),
+        }
     }
 
     pub(super) fn contains(&self, pushed: &Rc<Pushed>) -> bool {

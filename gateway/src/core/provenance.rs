@@ -4,8 +4,8 @@
 use pushgate_protocol::auth::ClientClaims;
 use ring::digest;
 
-use super::{Shard, column::Column, recheck::Recheck};
-use crate::crowd::ConnId;
+use super::{Shard, recheck::Recheck};
+use crate::{chunked::Sheet, crowd::ConnId};
 
 /// What is kept of a token, so that the session ends when the token is revoked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -34,9 +34,9 @@ impl TokenMark {
 /// Provenances by slot: 4 bytes for a ticket, 4 for when a token was issued, 8 for its id, each only where a session has one.
 #[derive(Debug, Default)]
 pub(super) struct Provenances {
-    tickets: Column<u32>,
-    issued_s: Column<u32>,
-    token_ids: Column<u64>,
+    tickets: Sheet<u32>,
+    issued_s: Sheet<u32>,
+    token_ids: Sheet<u64>,
     pub(super) recheck: Recheck,
 }
 
@@ -53,12 +53,15 @@ impl Provenances {
     }
 
     pub(super) fn token(&self, slot: u32) -> TokenMark {
-        TokenMark { issued_s: self.issued_s.read(slot), id: self.token_ids.read(slot) }
+        TokenMark {
+            issued_s: self.issued_s.get(slot).copied().unwrap_or_default(),
+            id: self.token_ids.get(slot).copied().unwrap_or_default(),
+        }
     }
 
     pub(super) fn set_token(&mut self, slot: u32, token: TokenMark) {
-        self.issued_s.set(slot, token.issued_s);
-        self.token_ids.set(slot, token.id);
+        self.issued_s.replace(slot, token.issued_s);
+        self.token_ids.replace(slot, token.id);
     }
 }
 
@@ -67,7 +70,7 @@ impl Shard {
     /// is none.
     pub fn remember(&mut self, conn: ConnId, ticket: u32) {
         if self.slots.holds(conn) {
-            self.provenances.tickets.set(conn.slot, ticket);
+            self.provenances.tickets.replace(conn.slot, ticket);
         } else {
             // What it sent early ended it; its app was answered for then.
             (self.settings.left)(ticket, None);

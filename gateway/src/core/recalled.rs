@@ -84,7 +84,7 @@ impl Shard {
     /// the user.
     pub(super) fn recall(&mut self, now: Now, (app, user): (&str, &str), id: &str, out: &mut dyn Outgoing) {
         if let Some(user) = self.users.find(self.users.hash(app, user), app, user) {
-            self.recall_from(now, user, id, true, out);
+            self.recall_from(now, user, id, out);
         }
         if let Some(slot) = SessionId::parse(user).ok().and_then(|session| self.standing(session))
             && let Some(owner) = self.slots.session(slot).and_then(|s| self.users.user(s.user))
@@ -94,15 +94,15 @@ impl Shard {
         }
     }
 
-    /// A message is taken back from one user: what of it was not acknowledged is forgotten, and sessions are told, those that
-    /// held it or, with `tell`, all. Returns how many were.
-    pub(super) fn recall_from(&mut self, now: Now, user: u32, id: &str, tell: bool, out: &mut dyn Outgoing) -> u32 {
-        let has_outbox = |slot: &u32| tell || self.slots.session(*slot).is_some_and(|s| s.outbox.is_some());
-        let slots: Targets = self.slots_of(user).filter(has_outbox).collect();
-        slots.as_slice().iter().map(|&slot| u32::from(self.recall_at(now, slot, id, tell, out))).sum()
+    /// A message is taken back from one user, all of whose sessions are told. Returns how many were.
+    pub(super) fn recall_from(&mut self, now: Now, user: u32, id: &str, out: &mut dyn Outgoing) -> u32 {
+        let slots: Targets = self.slots_of(user).collect();
+        slots.as_slice().iter().map(|&slot| u32::from(self.recall_at(now, slot, id, true, out))).sum()
     }
 
-    fn recall_at(&mut self, now: Now, slot: u32, id: &str, tell: bool, out: &mut dyn Outgoing) -> bool {
+    /// A message is taken back from one session: what of it was not acknowledged is forgotten, and the session is told if it held it
+    /// or, with `tell`, in any case. Returns whether it was.
+    pub(super) fn recall_at(&mut self, now: Now, slot: u32, id: &str, tell: bool, out: &mut dyn Outgoing) -> bool {
         let outbox = self.slots.session_mut(slot).and_then(|s| s.outbox.as_deref_mut());
         let gone = outbox.map(|o| o.recall(id)).unwrap_or_default();
         let told = tell || !gone.is_empty();

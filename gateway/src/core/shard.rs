@@ -15,6 +15,7 @@ use super::{
     deflating::Deflating,
     drain::Drain,
     everyone::Everyone,
+    holders::Holders,
     inbound::Inbound,
     links::Links,
     provenance::Provenances,
@@ -44,6 +45,7 @@ pub struct Shard {
     /// What all echoes hold, bytes.
     pub(super) echo_bytes: usize,
     pub(super) everyone: Everyone,
+    pub(super) holders: Holders,
     pub(super) recalled: Recalled,
     pub(super) inbound: Inbound,
     pub(super) deflating: Deflating,
@@ -72,6 +74,7 @@ impl Shard {
             sweep: Sweep::default(),
             echo_bytes: 0,
             everyone: Everyone::default(),
+            holders: Holders::default(),
             recalled: Recalled::default(),
             inbound: Inbound::default(),
             deflating: Deflating::default(),

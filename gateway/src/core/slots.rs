@@ -1,13 +1,14 @@
-//! Connections of a shard by the crowd's slot, in chunks that never move.
+//! Connections of a shard by the crowd's slot, in chunks that exist only where a connection is.
 
 use pushgate_protocol::platform::Platform;
 use pushgate_protocol::wire::WireForm;
 use pushgate_protocol::ws::{Decoder, Deflate};
 
 use super::outbox::Outbox;
-use crate::crowd::ConnId;
-
-const CHUNK: usize = 256;
+use crate::{
+    chunked::{Blank, Sheet},
+    crowd::ConnId,
+};
 
 /// The end of a list of slots.
 pub(super) const NO_SLOT: u32 = u32::MAX;
@@ -80,47 +81,43 @@ pub(super) enum Entry {
     Echo(Echo),
 }
 
-/// The table.
-#[derive(Debug, Default)]
-pub(super) struct Slots {
-    chunks: Vec<Box<[Entry]>>,
+impl Blank for Entry {
+    fn is_blank(&self) -> bool {
+        matches!(self, Self::Vacant)
+    }
 }
 
+/// The table.
+#[derive(Debug, Default)]
+pub(super) struct Slots(Sheet<Entry>);
+
 impl Slots {
-    /// How many slots there are, vacant ones included.
+    /// Every slot that holds a connection, or ever did, is below this.
     pub(super) fn len(&self) -> u32 {
-        (self.chunks.len() * CHUNK) as u32
+        self.0.end()
     }
 
     /// Bytes held, without what entries own.
     pub(super) fn bytes(&self) -> usize {
-        self.chunks.len() * CHUNK * size_of::<Entry>()
+        self.0.bytes()
     }
 
     pub(super) fn entry(&self, slot: u32) -> &Entry {
-        let slot = slot as usize;
-        self.chunks.get(slot / CHUNK).map_or(&Entry::Vacant, |c| &c[slot % CHUNK])
+        self.0.get(slot).unwrap_or(&Entry::Vacant)
     }
 
     pub(super) fn entry_mut(&mut self, slot: u32) -> Option<&mut Entry> {
-        let slot = slot as usize;
-        self.chunks.get_mut(slot / CHUNK).map(|c| &mut c[slot % CHUNK])
+        self.0.get_mut(slot)
     }
 
     /// Puts an entry into a slot; returns what was there.
     pub(super) fn put(&mut self, slot: u32, entry: Entry) -> Entry {
-        while slot >= self.len() {
-            self.chunks.push((0..CHUNK).map(|_| Entry::Vacant).collect());
-        }
-        match self.entry_mut(slot) {
-            Some(place) => std::mem::replace(place, entry),
-            None => Entry::Vacant,
-        }
+        self.0.replace(slot, entry)
     }
 
     /// Empties a slot; returns what was there.
     pub(super) fn take(&mut self, slot: u32) -> Entry {
-        self.entry_mut(slot).map(std::mem::take).unwrap_or_default()
+        self.0.take(slot)
     }
 
     pub(super) fn session(&self, slot: u32) -> Option<&Session> {
@@ -157,5 +154,27 @@ impl Slots {
     /// Whether this very connection is in its slot, not an earlier or later one.
     pub(super) fn holds(&self, conn: ConnId) -> bool {
         self.conn(conn.slot) == Some(conn)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn echo(generation: u32) -> Entry {
+        let decoder = Decoder::default();
+        Entry::Echo(Echo { generation, heard_ds: 0, decoder, deflate: None, paused: false, held_bytes: 0 })
+    }
+
+    #[test]
+    fn an_old_name_of_a_slot_whose_chunk_went_finds_nobody() {
+        let mut slots = Slots::default();
+        let [old, new] = [1, 2].map(|generation| ConnId { slot: 700, generation });
+        slots.put(700, echo(1));
+        assert!(slots.holds(old));
+        slots.take(700);
+        assert!(slots.0.get(700).is_none() && !slots.holds(old), "its chunk went");
+        slots.put(700, echo(2));
+        assert!(slots.holds(new) && !slots.holds(old));
     }
 }

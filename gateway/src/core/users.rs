@@ -2,12 +2,17 @@
 
 use std::{collections::HashSet, rc::Rc};
 
-use hashbrown::HashTable;
 use pushgate_protocol::ids::{AppId, SessionId, UserId};
 
-use super::{links::LinkId, slots::NO_SLOT};
-
-const CHUNK: usize = 256;
+use super::{
+    index::{Chained, Index, Link},
+    links::LinkId,
+    slots::NO_SLOT,
+};
+use crate::{
+    chunked::{self, Pool},
+    limits::CROWD_SOCKETS_MAX,
+};
 
 /// A user.
 #[derive(Debug)]
@@ -18,6 +23,8 @@ pub(super) struct User {
     pub(super) id: Box<str>,
     /// Slot of the first of its sessions.
     pub(super) first: u32,
+    /// The next user whose hash has the same bucket.
+    next: Link,
     /// Up to which position of the app's stream of messages to everyone it was replayed.
     pub(super) all_at: u64,
     /// `None`: live.
@@ -45,25 +52,77 @@ pub(super) struct Replaying {
 #[derive(Debug)]
 enum Place {
     Full(User),
-    /// The next free place, or [`NO_SLOT`].
-    Free(u32),
+    /// The next free place of its chunk.
+    Free(u16),
+}
+
+impl chunked::Place for Place {
+    fn free(next: u16) -> Self {
+        Self::Free(next)
+    }
+
+    fn next_free(&self) -> u16 {
+        match self {
+            Self::Free(next) => *next,
+            Self::Full(_) => unreachable!("only free places are listed"),
+        }
+    }
 }
 
 /// The table.
 #[derive(Debug)]
 pub(super) struct Users {
-    index: HashTable<u32>,
-    chunks: Vec<Box<[Place]>>,
-    free: u32,
+    index: Index,
+    table: Table,
     /// One copy of each app's id.
     apps: HashSet<Rc<AppId>>,
+}
+
+/// The users by number.
+#[derive(Debug)]
+struct Table {
+    places: Pool<Place>,
     seed: u64,
     hasher: fn(u64, &str, &str) -> u64,
 }
 
+impl Table {
+    fn user(&self, index: u32) -> Option<&User> {
+        match self.places.place(index)? {
+            Place::Full(user) => Some(user),
+            Place::Free(_) => None,
+        }
+    }
+
+    fn user_mut(&mut self, index: u32) -> Option<&mut User> {
+        match self.places.place_mut(index)? {
+            Place::Full(user) => Some(user),
+            Place::Free(_) => None,
+        }
+    }
+}
+
+impl Chained for Table {
+    fn next(&self, index: u32) -> Link {
+        self.user(index).map_or(Link::END, |user| user.next)
+    }
+
+    fn set_next(&mut self, index: u32, next: Link) {
+        if let Some(user) = self.user_mut(index) {
+            user.next = next;
+        }
+    }
+
+    fn hash(&self, index: u32) -> u64 {
+        self.user(index).map_or(0, |user| (self.hasher)(self.seed, user.app.as_str(), &user.id))
+    }
+}
+
 impl Users {
     pub(super) fn new(seed: u64, hasher: fn(u64, &str, &str) -> u64) -> Self {
-        Self { index: HashTable::new(), chunks: Vec::new(), free: NO_SLOT, apps: HashSet::new(), seed, hasher }
+        // A user has a session at least.
+        let places = Pool::with_capacity(CROWD_SOCKETS_MAX);
+        Self { index: Index::default(), table: Table { places, seed, hasher }, apps: HashSet::new() }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -72,48 +131,53 @@ impl Users {
 
     /// Bytes held, without the users' ids.
     pub(super) fn bytes(&self) -> usize {
-        self.chunks.len() * CHUNK * size_of::<Place>() + self.index.allocation_size()
+        self.table.places.bytes() + self.index.bytes()
     }
 
-    /// How many places there are, free ones included.
+    /// Every user's index is, and ever was, below this.
     pub(super) fn places(&self) -> u32 {
-        (self.chunks.len() * CHUNK) as u32
+        self.table.places.end()
+    }
+
+    /// The first index from this on at which a user may be; [`Self::places`] if there is none.
+    pub(super) fn next_standing(&self, index: u32) -> u32 {
+        self.table.places.next_standing(index)
     }
 
     pub(super) fn hash(&self, app: &str, user: &str) -> u64 {
-        (self.hasher)(self.seed, app, user)
+        (self.table.hasher)(self.table.seed, app, user)
     }
 
     pub(super) fn hash_of(&self, index: u32) -> u64 {
-        self.user(index).map_or(0, |u| self.hash(u.app.as_str(), &u.id))
+        self.table.hash(index)
     }
 
     pub(super) fn find(&self, hash: u64, app: &str, user: &str) -> Option<u32> {
-        self.index.find(hash, |&i| self.user(i).is_some_and(|u| *u.id == *user && u.app.as_str() == app)).copied()
+        let is = |index| self.user(index).is_some_and(|u| *u.id == *user && u.app.as_str() == app);
+        self.index.find(&self.table, hash, is)
     }
 
     /// Some user whose hash resembles this one, most likely the only one that has it: to have it fetched, not to be believed.
     pub(super) fn likely(&self, hash: u64) -> Option<u32> {
-        self.index.find(hash, |_| true).copied()
+        self.index.find(&self.table, hash, |_| true)
     }
 
     /// All users with this hash.
     pub(super) fn with_hash(&self, hash: u64) -> Vec<u32> {
-        self.index.iter_hash(hash).copied().filter(|&i| self.hash_of(i) == hash).collect()
+        let mut all = Vec::new();
+        self.index.find(&self.table, hash, |index| {
+            all.extend((self.hash_of(index) == hash).then_some(index));
+            false
+        });
+        all
     }
 
     pub(super) fn user(&self, index: u32) -> Option<&User> {
-        match self.chunks.get(index as usize / CHUNK)?.get(index as usize % CHUNK)? {
-            Place::Full(user) => Some(user),
-            Place::Free(_) => None,
-        }
+        self.table.user(index)
     }
 
     pub(super) fn user_mut(&mut self, index: u32) -> Option<&mut User> {
-        match self.place_mut(index)? {
-            Place::Full(user) => Some(user),
-            Place::Free(_) => None,
-        }
+        self.table.user_mut(index)
     }
 
     /// The user's index; it is added, without sessions, if it was not there.
@@ -129,43 +193,21 @@ impl Users {
                 app
             }
         };
-        if self.free == NO_SLOT {
-            let start = self.places();
-            let end = start + CHUNK as u32;
-            let next = |i: u32| if i + 1 == end { NO_SLOT } else { i + 1 };
-            self.chunks.push((start..end).map(|i| Place::Free(next(i))).collect());
-            self.free = start;
-        }
-        let index = self.free;
-        let user = User { app, id: id.as_str().into(), first: NO_SLOT, all_at: 0, replaying: None };
-        if let Some(place) = self.place_mut(index)
-            && let Place::Free(next) = std::mem::replace(place, Place::Full(user))
-        {
-            self.free = next;
-        }
-        let (seed, hasher, chunks) = (self.seed, self.hasher, &self.chunks);
-        self.index.insert_unique(hash, index, |&i| match &chunks[i as usize / CHUNK][i as usize % CHUNK] {
-            Place::Full(user) => hasher(seed, user.app.as_str(), &user.id),
-            Place::Free(_) => 0,
-        });
+        let user = User { app, id: id.as_str().into(), first: NO_SLOT, next: Link::END, all_at: 0, replaying: None };
+        let Ok(index) = self.table.places.put(Place::Full(user)) else {
+            unreachable!("there are no more users than connections of a crowd");
+        };
+        self.index.insert(&mut self.table, hash, index);
         index
     }
 
     /// Removes a user that has no session left.
     pub(super) fn remove(&mut self, index: u32) {
-        let hash = self.hash_of(index);
-        if let Ok(entry) = self.index.find_entry(hash, |&i| i == index) {
-            entry.remove();
+        if self.user(index).is_some() {
+            let hash = self.hash_of(index);
+            self.index.remove(&mut self.table, hash, index);
+            self.table.places.release(index);
         }
-        let free = self.free;
-        if let Some(place) = self.place_mut(index) {
-            *place = Place::Free(free);
-            self.free = index;
-        }
-    }
-
-    fn place_mut(&mut self, index: u32) -> Option<&mut Place> {
-        self.chunks.get_mut(index as usize / CHUNK)?.get_mut(index as usize % CHUNK)
     }
 }
 
@@ -191,5 +233,21 @@ mod tests {
         assert_eq!(users.find(42, "a", "u7"), None);
         assert_eq!(users.find(42, "b", "u7"), Some(other_app));
         assert_eq!(add(&mut users, "a", "new"), all[7], "a free place is used again");
+    }
+
+    #[test]
+    fn a_user_costs_no_more_than_its_fields_and_a_table_that_emptied_next_to_nothing() {
+        assert_eq!(size_of::<Place>(), 48);
+        let mut users = Users::new(1, pushgate_protocol::placement::user_hash);
+        let empty = users.bytes();
+        let all: Vec<u32> = (0..5_000).map(|n| add(&mut users, "a", &format!("u{n}"))).collect();
+        let full = users.bytes();
+        all[1..].iter().for_each(|&index| users.remove(index));
+        assert!(users.bytes() < full / 10, "{} of {full}", users.bytes());
+        assert_eq!(users.find(users.hash("a", "u0"), "a", "u0"), Some(all[0]));
+        users.remove(all[0]);
+        assert!(users.bytes() < empty + full / 40, "{} of {full}", users.bytes());
+        assert_eq!((users.find(users.hash("a", "u0"), "a", "u0"), users.user(all[0]).is_some()), (None, false));
+        assert_eq!(users.next_standing(0), users.places());
     }
 }

@@ -8,11 +8,13 @@
 
 use std::collections::VecDeque;
 
-use crate::limits::{HEARTBEAT_PASS_MS, TICK_MS, WHEEL_GRAIN_MS_MAX};
+use crate::{
+    chunked::Sheet,
+    limits::{HEARTBEAT_PASS_MS, TICK_MS, WHEEL_GRAIN_MS_MAX},
+};
 
 /// Buckets; the wheel spans a heartbeat, after which every session is to be looked at anyway.
 const BUCKETS: u64 = 64;
-const CHUNK: usize = 256;
 /// Room that `soon` keeps.
 const SOON_KEPT: usize = 4_096;
 
@@ -31,7 +33,7 @@ pub(super) struct Wheel {
     at: u64,
     /// By number, modulo [`BUCKETS`]: the first slot, as in a slot's place.
     heads: [u32; BUCKETS as usize],
-    places: Vec<Box<[u32]>>,
+    places: Sheet<u32>,
     soon: VecDeque<u32>,
     /// Thousandths of a look that `soon` is owed.
     owed: u64,
@@ -44,7 +46,7 @@ impl Wheel {
             grain_ms: (heartbeat_ms / BUCKETS).clamp(TICK_MS, WHEEL_GRAIN_MS_MAX),
             at: 0,
             heads: [LAST; BUCKETS as usize],
-            places: Vec::new(),
+            places: Sheet::default(),
             soon: VecDeque::new(),
             owed: 0,
         }
@@ -54,7 +56,7 @@ impl Wheel {
     /// that stands in a bucket already is left there, or queued in `soon` if that is too late.
     pub(super) fn plan(&mut self, slot: u32, due_ms: u64) {
         let place = self.place(slot);
-        if *place & !SOON != UNLINKED {
+        if place & !SOON != UNLINKED {
             if due_ms < self.reach_ms() {
                 self.plan_soon(slot);
             }
@@ -63,17 +65,21 @@ impl Wheel {
         let due = due_ms.div_ceil(self.grain_ms).clamp(self.at + 1, self.at + BUCKETS - 1);
         let head = &mut self.heads[(due % BUCKETS) as usize];
         let next = std::mem::replace(head, slot + FIRST);
-        let place = self.place(slot);
-        *place = (*place & SOON) | next;
+        self.places.replace(slot, (place & SOON) | next);
     }
 
     /// Has `slot` looked at again and again, until [`Self::seen_soon`] ends it.
     pub(super) fn plan_soon(&mut self, slot: u32) {
         let place = self.place(slot);
-        if *place & SOON == 0 {
-            *place |= SOON;
+        if place & SOON == 0 {
+            self.places.replace(slot, place | SOON);
             self.soon.push_back(slot);
         }
+    }
+
+    /// The slots that are looked at again and again, the next first: who has something under way is among them.
+    pub(super) fn soon(&self) -> &VecDeque<u32> {
+        &self.soon
     }
 
     /// The next slot whose bucket has come; it stands in none then.
@@ -88,8 +94,8 @@ impl Wheel {
             if self.heads[head] != LAST {
                 let slot = self.heads[head] - FIRST;
                 let place = self.place(slot);
-                let next = std::mem::replace(place, *place & SOON) & !SOON;
-                self.heads[head] = next;
+                self.places.replace(slot, place & SOON);
+                self.heads[head] = place & !SOON;
                 return Some(slot);
             }
             if self.at >= now {
@@ -118,7 +124,7 @@ impl Wheel {
             self.soon.push_back(slot);
             return;
         }
-        *self.place(slot) &= !SOON;
+        self.places.replace(slot, self.place(slot) & !SOON);
         if self.soon.capacity() > SOON_KEPT && self.soon.len() < self.soon.capacity() / 4 {
             self.soon.shrink_to(self.soon.len() * 2);
         }
@@ -126,8 +132,7 @@ impl Wheel {
 
     /// Whether a slot is looked at again and again.
     pub(super) fn is_soon(&self, slot: u32) -> bool {
-        let slot = slot as usize;
-        self.places.get(slot / CHUNK).is_some_and(|chunk| chunk[slot % CHUNK] & SOON != 0)
+        self.place(slot) & SOON != 0
     }
 
     /// By when every slot in a bucket is looked at.
@@ -137,15 +142,11 @@ impl Wheel {
 
     /// Bytes held.
     pub(super) fn bytes(&self) -> usize {
-        self.places.len() * CHUNK * size_of::<u32>() + self.soon.capacity() * size_of::<u32>()
+        self.places.bytes() + self.soon.capacity() * size_of::<u32>()
     }
 
-    fn place(&mut self, slot: u32) -> &mut u32 {
-        let slot = slot as usize;
-        while self.places.len() <= slot / CHUNK {
-            self.places.push(vec![UNLINKED; CHUNK].into());
-        }
-        &mut self.places[slot / CHUNK][slot % CHUNK]
+    fn place(&self, slot: u32) -> u32 {
+        self.places.get(slot).copied().unwrap_or(UNLINKED)
     }
 }
 
@@ -172,7 +173,10 @@ mod tests {
         assert!(due(&mut wheel, 999).is_empty());
         assert_eq!(due(&mut wheel, 1_000), [7, 300]);
         assert!(due(&mut wheel, 100_000).is_empty());
-        assert_eq!(wheel.bytes(), 2 * CHUNK * 4 + wheel.soon.capacity() * 4);
+        assert_eq!(wheel.next_soon(), Some(7));
+        assert!(wheel.bytes() > 1_024);
+        wheel.seen_soon(7, false);
+        assert!(wheel.bytes() < 512, "what is looked at at no time costs nothing: {}", wheel.bytes());
     }
 
     #[test]

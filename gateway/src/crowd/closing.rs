@@ -4,6 +4,9 @@ use std::collections::VecDeque;
 
 use super::ConnId;
 
+/// Room for this many connections is kept.
+const KEPT: usize = 1_024;
+
 /// Connections that are closing, in order of their deadline.
 #[derive(Debug)]
 pub(super) struct Closing {
@@ -27,6 +30,16 @@ impl Closing {
     pub(super) fn stamp(&mut self, now_ms: u64) {
         let deadline = now_ms.saturating_add(self.drain_ms);
         self.deadlines.extend(self.fresh.drain(..).map(|conn| (deadline, conn)));
+    }
+
+    /// Gives back the memory that a wave of closings needed.
+    pub(super) fn shrink(&mut self) {
+        if self.fresh.is_empty() && self.fresh.capacity() > KEPT {
+            self.fresh = Vec::new();
+        }
+        if self.deadlines.capacity() > KEPT && self.deadlines.len() < self.deadlines.capacity() / 4 {
+            self.deadlines.shrink_to(2 * self.deadlines.len());
+        }
     }
 
     /// The next one whose time is over. It may long be gone.

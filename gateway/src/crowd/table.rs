@@ -1,11 +1,10 @@
-//! The table of connections: slots with generations, in chunks that are never moved, so that growth copies nothing.
+//! The table of connections: slots with generations, in chunks that are never moved and go when they are empty.
 //!
 //! A slot is 12 bytes plus what the engine keeps of its own. The table knows nothing of sockets.
 
 use super::ConnId;
+use crate::chunked::{Place, Pool};
 
-/// Slots allocated at a time.
-const CHUNK: usize = 512;
 /// "No entry", in [`Entry::link`].
 pub(super) const NONE: u32 = u32::MAX;
 
@@ -26,98 +25,69 @@ pub(super) struct Entry<X> {
 /// Slots by number.
 #[derive(Debug)]
 pub(super) struct Table<X> {
-    chunks: Vec<Box<[Entry<X>]>>,
-    /// Slots handed out at least once.
-    used: u32,
-    /// Slots that may be handed out.
-    capacity: u32,
-    free: u32,
-    len: u32,
+    entries: Pool<Entry<X>>,
+    /// The newest generation. One count for all slots: it outlives those whose chunk went, so who is there never has
+    /// the name of who was.
+    generation: u32,
 }
 
 impl<X: Default> Table<X> {
     pub(super) fn with_capacity(capacity: u32) -> Self {
-        Self { chunks: Vec::new(), used: 0, capacity, free: NONE, len: 0 }
+        Self { entries: Pool::with_capacity(capacity), generation: 0 }
     }
 
     /// Allows `more` slots.
     pub(super) fn grow(&mut self, more: u32) {
-        self.capacity += more;
+        self.entries.grow(more);
     }
 
     pub(super) fn len(&self) -> usize {
-        self.len as usize
+        self.entries.len()
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.free == NONE && self.used == self.capacity
+        self.entries.is_full()
     }
 
     /// Takes a free slot and sets its flags, which must not be 0. `None` when the table is full.
     pub(super) fn take(&mut self, flags: u16, own: X) -> Option<ConnId> {
         debug_assert_ne!(flags, 0, "0 marks a free slot");
-        let slot = if self.free != NONE {
-            self.free
-        } else if self.used < self.capacity {
-            if self.used as usize == self.chunks.len() * CHUNK {
-                self.chunks.push((0..CHUNK).map(|_| Entry::free()).collect());
-            }
-            self.used += 1;
-            self.used - 1
-        } else {
-            return None;
-        };
-        let was_free = self.free == slot;
-        let entry = self.entry_mut(slot);
-        let next = entry.link;
-        entry.link = NONE;
-        entry.flags = flags;
-        entry.errno = 0;
-        entry.own = own;
-        let generation = entry.generation;
-        if was_free {
-            self.free = next;
-        }
-        self.len += 1;
+        let generation = self.generation.wrapping_add(1);
+        let slot = self.entries.put(Entry { generation, link: NONE, flags, errno: 0, own }).ok()?;
+        self.generation = generation;
         Some(ConnId { slot, generation })
     }
 
     /// Frees a slot; its next owner has another generation. Returns what the engine kept.
     pub(super) fn release(&mut self, slot: u32) -> X {
-        let free = self.free;
-        let entry = self.entry_mut(slot);
-        debug_assert_ne!(entry.flags, 0, "slot {slot} is released twice");
-        entry.generation = entry.generation.wrapping_add(1);
-        entry.flags = 0;
-        entry.link = free;
-        let own = std::mem::take(&mut entry.own);
-        self.free = slot;
-        self.len -= 1;
-        own
+        debug_assert!(self.entries.place(slot).is_some_and(|entry| entry.flags != 0), "slot {slot} is released twice");
+        self.entries.release(slot).map(|entry| entry.own).unwrap_or_default()
     }
 
     /// The entry of a connection that still holds its slot.
     pub(super) fn find(&self, conn: ConnId) -> Option<&Entry<X>> {
-        let entry = self.chunks.get(conn.slot as usize / CHUNK)?.get(conn.slot as usize % CHUNK)?;
+        let entry = self.entries.place(conn.slot)?;
         (entry.flags != 0 && entry.generation == conn.generation).then_some(entry)
     }
 
     /// As [`Self::find`].
     pub(super) fn find_mut(&mut self, conn: ConnId) -> Option<&mut Entry<X>> {
-        let entry = self.chunks.get_mut(conn.slot as usize / CHUNK)?.get_mut(conn.slot as usize % CHUNK)?;
+        let entry = self.entries.place_mut(conn.slot)?;
         (entry.flags != 0 && entry.generation == conn.generation).then_some(entry)
-    }
-
-    fn entry_mut(&mut self, slot: u32) -> &mut Entry<X> {
-        &mut self.chunks[slot as usize / CHUNK][slot as usize % CHUNK]
     }
 }
 
-impl<X: Default> Entry<X> {
-    fn free() -> Self {
-        Self { generation: 0, link: NONE, flags: 0, errno: 0, own: X::default() }
+impl<X: Default> Place for Entry<X> {
+    fn free(next: u16) -> Self {
+        Self { generation: 0, link: next.into(), flags: 0, errno: 0, own: X::default() }
     }
 
+    fn next_free(&self) -> u16 {
+        self.link as u16
+    }
+}
+
+impl<X> Entry<X> {
     pub(super) fn has(&self, flags: u16) -> bool {
         self.flags & flags != 0
     }
@@ -154,15 +124,26 @@ mod tests {
     }
 
     #[test]
-    fn slots_stay_dense_over_chunks() {
-        let mut table = Table::<()>::with_capacity(2 * CHUNK as u32 + 1);
-        let conns: Vec<_> = (0..=2 * CHUNK).map(|_| table.take(1, ()).unwrap()).collect();
-        assert!(table.is_full());
-        assert_eq!(conns.last().unwrap().slot as usize, 2 * CHUNK);
-        table.release(7);
+    fn an_old_name_of_a_slot_whose_chunk_went_finds_nobody() {
+        let mut table = Table::<()>::with_capacity(1_000);
+        let old: Vec<_> = (0..1_000).map(|_| table.take(1, ()).unwrap()).collect();
+        old.iter().for_each(|conn| table.release(conn.slot));
+        assert!(old.iter().all(|&conn| table.find(conn).is_none()));
+        let new: Vec<_> = (0..1_000).map(|_| table.take(1, ()).unwrap()).collect();
+        assert_eq!(new.last().map(|conn| conn.slot), Some(999), "slots are dense");
+        assert!(old.iter().all(|&conn| table.find(conn).is_none() && table.find_mut(conn).is_none()));
+        assert!(new.iter().all(|&conn| table.find(conn).is_some()));
+    }
+
+    #[test]
+    fn a_table_is_full_at_its_capacity_until_it_grows() {
+        let mut table = Table::<()>::with_capacity(513);
+        let conns: Vec<_> = (0..513).map(|_| table.take(1, ()).unwrap()).collect();
+        assert!(table.is_full() && table.take(1, ()).is_none());
+        table.release(conns[7].slot);
         assert_eq!(table.take(1, ()).unwrap().slot, 7);
         table.grow(1);
-        assert_eq!(table.take(1, ()).unwrap().slot as usize, 2 * CHUNK + 1);
-        assert_eq!(table.len(), 2 * CHUNK + 2);
+        assert_eq!(table.take(1, ()).unwrap().slot, 513);
+        assert_eq!(table.len(), 514);
     }
 }

@@ -18,9 +18,10 @@ use super::{
     partial::Partials,
     records::{Event, Records},
 };
-use crate::crowd::{ConnId, Crowd, CrowdCounts, Gone, Handler, Outgoing};
-
-const CHUNK: usize = 256;
+use crate::{
+    chunked::Sheet,
+    crowd::{ConnId, Crowd, CrowdCounts, Gone, Handler, Outgoing},
+};
 
 /// Plaintext stands in the connection's staging buffer.
 const OPEN: u8 = 1 << 0;
@@ -51,7 +52,7 @@ pub struct TlsCounts {
 /// The records of all connections that have some, by slot.
 #[derive(Default)]
 struct Veils {
-    chunks: Vec<Box<[Option<Records>]>>,
+    records: Sheet<Option<Records>>,
     /// Connections with plaintext staged, and where their next record begins.
     open: Vec<(ConnId, usize)>,
     spare: Partials,
@@ -228,23 +229,16 @@ impl Veils {
     }
 
     fn records_and_spare(&mut self, slot: u32) -> Option<(&mut Records, &mut Partials)> {
-        let slot = slot as usize;
-        let records = self.chunks.get_mut(slot / CHUNK)?[slot % CHUNK].as_mut()?;
-        Some((records, &mut self.spare))
+        Some((self.records.get_mut(slot)?.as_mut()?, &mut self.spare))
     }
 
     fn put(&mut self, slot: u32, records: Records) {
-        let slot = slot as usize;
-        while slot >= self.chunks.len() * CHUNK {
-            self.chunks.push((0..CHUNK).map(|_| None).collect());
-        }
-        self.chunks[slot / CHUNK][slot % CHUNK] = Some(records);
+        self.records.replace(slot, Some(records));
         self.counts.sessions += 1;
     }
 
     fn take(&mut self, slot: u32) -> Option<Records> {
-        let slot = slot as usize;
-        let records = self.chunks.get_mut(slot / CHUNK)?[slot % CHUNK].take()?;
+        let records = self.records.take(slot)?;
         self.counts.sessions -= 1;
         Some(records)
     }
@@ -252,8 +246,7 @@ impl Veils {
     /// The engine's staging buffer, made ready for plaintext.
     fn staging<'a>(&mut self, engine: &'a mut dyn Outgoing, conn: ConnId) -> Option<&'a mut Vec<u8>> {
         let buffer = engine.staging(conn)?;
-        let slot = conn.slot as usize;
-        if let Some(records) = self.chunks.get_mut(slot / CHUNK).and_then(|chunk| chunk[slot % CHUNK].as_mut())
+        if let Some(records) = self.records.get_mut(conn.slot).and_then(Option::as_mut)
             && records.mark & OPEN == 0
         {
             records.mark |= OPEN;

@@ -10,8 +10,9 @@ use super::world::{EXPIRES_MS, World, frames, masked, tail, to};
 use crate::{
     core::LinkId,
     limits::{
-        ALL_BYTES_PER_TURN, ALL_QUEUE_BYTES_MAX, ALL_VISITS_PER_TURN, ALL_WALK_RECORDS_MAX, CLIENT_MESSAGES_BURST_MAX,
-        HEARTBEAT_S, SWEEP_VISITS_PER_TICK, VISITS_PER_TICK_MAX, WATCHED_PER_TURN_MAX,
+        ALL_BYTES_PER_TURN, ALL_QUEUE_BYTES_MAX, ALL_QUEUE_BYTES_PER_APP_MAX, ALL_VISITS_PER_TURN,
+        ALL_WALK_RECORDS_MAX, CLIENT_MESSAGES_BURST_MAX, HEARTBEAT_S, SWEEP_VISITS_PER_TICK, VISITS_PER_TICK_MAX,
+        WATCHED_PER_TURN_MAX,
     },
 };
 
@@ -145,15 +146,25 @@ fn what_finds_the_queue_for_everyone_full_is_left_to_the_stream() {
     let link = w.link(1);
     w.live(link, 0, "alice");
     let long = vec![b'x'; 500_000];
-    let fit = ALL_QUEUE_BYTES_MAX / (long.len() + 100);
-    for n in 1..=fit as u64 + 1 {
+    let fit = (ALL_QUEUE_BYTES_PER_APP_MAX / (long.len() + 100)) as u64;
+    for n in 1..=fit + 1 {
         w.frame(link, all(n, Platform::Ios.bit(), &format!("m{n}"), &long));
     }
-    assert_eq!(w.shard.metrics().outbox_drops, 1);
+    assert_eq!(w.shard.metrics().outbox_drops, 1, "its app's part is full");
+    let mut left_out = 0;
+    for (n, app) in ["a", "b", "c"].into_iter().flat_map(|app| (1..=fit).map(move |n| (n, app))) {
+        let id = format!("m{n}");
+        let ToGateway::All(of_shop) = all(n, Platform::Ios.bit(), &id, &long) else { unreachable!() };
+        w.frame(link, ToGateway::All(All { app, ..of_shop }));
+        left_out += usize::from(app != "a");
+    }
+    let room = (ALL_QUEUE_BYTES_MAX / (long.len() + 100)) as u64 - 2 * fit;
+    let dropped = w.shard.metrics().outbox_drops;
+    assert_eq!(dropped, 1 + left_out as u64 - room, "another app's has room until all is full");
     w.pass(100);
     assert_eq!(online(&mut w, link).len(), 1, "everyone is replayed");
     w.frame(link, all(99, 0, "m99", &tail("m99")));
-    assert_eq!(w.shard.metrics().outbox_drops, 1, "there is room again");
+    assert_eq!(w.shard.metrics().outbox_drops, dropped, "there is room again");
 }
 
 #[test]

@@ -1,12 +1,19 @@
 //! Messages taken back, pushes replaced by newer ones, receipts, and what a flooding client costs.
 
 use pushgate_protocol::{
+    ids::AppId,
     link::{All, Lane, OutboxPolicy, Place, Push, Target, ToDispatcher, ToGateway},
     wire::ReceiptEvent,
 };
 
 use super::world::{EXPIRES_MS, World, pushed, say, tail, to};
-use crate::limits::{ALL_VISITS_PER_TURN, ALL_WALK_RECORDS_MAX, INBOUND_BYTES_PER_TICK, RECALL_WALKS_MAX};
+use crate::{
+    core::SessionOpen,
+    limits::{
+        ALL_WALK_RECORDS_MAX, INBOUND_BYTES_PER_TICK, RECALL_VISITS_PER_TURN, RECALL_WALKS_MAX,
+        RECALL_WALKS_PER_APP_MAX,
+    },
+};
 
 const RECALL_M1: &str = r#"{"type":"recall","id":"m1"}"#;
 
@@ -116,7 +123,7 @@ fn whoever_holds_a_message_that_is_taken_back_is_told_and_nobody_else() {
     w.frame(link, ToGateway::Recall { app: "shop", user: None, tell: false, id: "m1" });
     w.tick();
     assert_eq!([0, 1, 2].map(|slot| w.heard(slot)), [vec![RECALL_M1.to_owned()], vec![], vec![RECALL_M1.to_owned()]]);
-    assert_eq!(w.told(link), [1, 3].map(|reference| say(ToDispatcher::Recalled { reference })));
+    assert_eq!(w.told(link), [3, 1].map(|reference| say(ToDispatcher::Recalled { reference })));
     w.push(link, to("bob", 4, "m1", &tail("m1")));
     assert_eq!(w.told(link), [say(ToDispatcher::Recalled { reference: 4 })]);
 }
@@ -148,34 +155,142 @@ fn a_recall_that_waits_is_not_carried_twice_and_so_many_wait() {
     }
     w.tick();
     assert_eq!(w.heard(0), [RECALL_M1]);
-    let ids: Vec<String> = (0..RECALL_WALKS_MAX + 3).map(|n| format!("n{n}")).collect();
+    let ids: Vec<String> = (0..RECALL_WALKS_PER_APP_MAX + 3).map(|n| format!("n{n}")).collect();
     ids.iter().for_each(|id| w.frame(link, recall(id, true)));
     assert_eq!(w.shard.metrics().recalls_left_out, 3);
     while w.shard.is_walking() {
         w.tick();
     }
-    assert_eq!(w.heard(0).len(), RECALL_WALKS_MAX);
-    assert_eq!(w.shard.metrics().recalls_forgotten as usize, 4, "the room for what is refused is bounded too");
+    assert_eq!(w.heard(0).len(), RECALL_WALKS_PER_APP_MAX);
     w.frame(link, recall("m1", true));
     w.tick();
     assert_eq!(w.heard(0), [RECALL_M1], "once carried, it may be asked again");
 }
 
 #[test]
-fn recalls_pass_a_bounded_number_of_users_in_a_turn() {
+fn so_many_recalls_wait_of_one_app_and_of_all() {
+    for tell in [true, false] {
+        let mut w = World::new();
+        let link = w.link(1);
+        let apps: Vec<String> =
+            (0..RECALL_WALKS_MAX / RECALL_WALKS_PER_APP_MAX + 1).map(|n| format!("app{n}")).collect();
+        let ids: Vec<String> = (0..RECALL_WALKS_PER_APP_MAX + 1).map(|n| format!("n{n}")).collect();
+        let mut left_out = Vec::new();
+        for app in &apps {
+            ids.iter().for_each(|id| w.frame(link, ToGateway::Recall { app, user: None, tell, id }));
+            left_out.push(w.shard.metrics().recalls_left_out as usize);
+        }
+        let all = RECALL_WALKS_PER_APP_MAX + 1;
+        assert_eq!(left_out, [1, 2, 3, 4, 4 + all], "tell: {tell}");
+        assert!(w.shard.metrics().recalls_forgotten > 0, "the room for what is refused is bounded too");
+    }
+}
+
+#[test]
+fn a_recall_asks_a_bounded_number_of_sessions_in_a_turn_and_the_next_turn_the_rest() {
     let mut w = World::new();
     let link = w.link(1);
-    let ids: Vec<String> = (0..ALL_WALK_RECORDS_MAX).map(|n| format!("m{n}")).collect();
-    let users = (2 * ALL_VISITS_PER_TURN as usize).div_ceil(ALL_WALK_RECORDS_MAX);
-    for slot in 0..users as u32 {
+    let holders = RECALL_VISITS_PER_TURN + 100;
+    let users: Vec<String> = (0..holders).map(|n| format!("u{n}")).collect();
+    for (slot, user) in (0..).zip(&users) {
+        w.connect(slot, user);
+        let push = Push { replay: true, ..to(user, slot.into(), if slot % 2 == 0 { "m1" } else { "m2" }, b"}") };
+        w.push(link, push);
+        w.heard(slot);
+    }
+    w.tick();
+    w.frame(link, ToGateway::Recall { app: "shop", user: None, tell: false, id: "m1" });
+    w.frame(link, ToGateway::Recall { app: "other", user: None, tell: false, id: "m2" });
+    let told = |w: &World| w.out.peers.values().filter(|peer| peer.has_staged()).count() as u32;
+    w.tick();
+    assert_eq!((told(&w), w.shard.is_walking()), (RECALL_VISITS_PER_TURN / 2, true));
+    w.tick();
+    assert_eq!((told(&w), w.shard.is_walking()), (holders / 2, false), "and nobody whose message is another app's");
+}
+
+#[test]
+fn a_recall_passes_by_sessions_that_hold_nothing() {
+    let mut w = World::new();
+    let link = w.link(1);
+    for slot in 0..2 * RECALL_VISITS_PER_TURN {
         w.connect(slot, &format!("u{slot}"));
     }
-    ids.iter().for_each(|id| w.frame(link, ToGateway::Recall { app: "shop", user: None, tell: false, id }));
-    w.tick();
-    assert!(w.shard.is_walking(), "a turn is bounded in users times records");
-    w.tick();
+    w.live(link, 2 * RECALL_VISITS_PER_TURN, "last");
+    w.push(link, to("last", 1, "m1", &tail("m1")));
+    w.frame(link, ToGateway::Recall { app: "shop", user: None, tell: false, id: "m1" });
     w.tick();
     assert!(!w.shard.is_walking());
+    assert_eq!(w.heard(2 * RECALL_VISITS_PER_TURN).last().map(String::as_str), Some(RECALL_M1));
+}
+
+#[test]
+fn whoever_holds_it_is_told_also_while_others_acknowledge() {
+    let mut w = World::new();
+    let link = w.link(1);
+    let holders = 3 * RECALL_VISITS_PER_TURN;
+    for slot in 0..holders {
+        let user = format!("u{slot}");
+        w.connect(slot, &user);
+        w.push(link, Push { replay: true, ..to(&user, slot.into(), "m1", b"}") });
+        w.heard(slot);
+    }
+    w.frame(link, ToGateway::Recall { app: "shop", user: None, tell: false, id: "m1" });
+    // The wheel lets go of those that acknowledged, among those that the walk has passed and those that it has not.
+    let mut step = 0;
+    while w.shard.is_walking() {
+        for slot in (step..holders).step_by(7) {
+            w.acks(slot, 1);
+        }
+        step += 1;
+        w.pass(100);
+    }
+    let others = (0..holders).filter(|slot| (0..step).all(|from| *slot < from || !(slot - from).is_multiple_of(7)));
+    for slot in others {
+        assert_eq!(w.heard(slot), [RECALL_M1], "slot {slot}");
+    }
+}
+
+#[test]
+fn recalls_of_one_app_do_not_hold_up_what_another_sends_to_everyone() {
+    let mut w = World::new();
+    let link = w.link(1);
+    w.live(link, 0, "alice");
+    let bank = SessionOpen { app: AppId::parse("bank").unwrap(), ..World::open("bob") };
+    w.attach(1, bank);
+    w.heard(1);
+    for slot in 2..100 {
+        w.connect(slot, &format!("u{slot}"));
+    }
+    let ids: Vec<String> = (0..3 * ALL_WALK_RECORDS_MAX).map(|n| format!("n{n}")).collect();
+    ids.iter().for_each(|id| w.frame(link, ToGateway::Recall { app: "shop", user: None, tell: true, id }));
+    let place = Place::NONE;
+    let news = tail("news");
+    w.frame(
+        link,
+        ToGateway::All(All {
+            lane: Lane::Normal,
+            ack: false,
+            policy: OutboxPolicy::Close,
+            collapse: None,
+            platforms: 0,
+            expires_ms: EXPIRES_MS,
+            place,
+            app: "bank",
+            id: "news",
+            exclude: Vec::new(),
+            tail: &news,
+        }),
+    );
+    w.tick();
+    assert!(w.shard.is_walking(), "a turn is not long enough for all of it");
+    assert_eq!(w.heard(1), [pushed(1, false, "news")]);
+    let mut told = w.heard(0).len();
+    assert_eq!(told, ALL_WALK_RECORDS_MAX - 1, "it came in the first walk");
+    while w.shard.is_walking() {
+        w.tick();
+        told += w.heard(0).len();
+    }
+    assert_eq!(told, ids.len());
 }
 
 #[test]

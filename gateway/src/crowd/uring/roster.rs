@@ -115,6 +115,7 @@ impl Roster {
     /// Gives back the memory of queues that a burst has grown.
     pub(super) fn shrink(&mut self) {
         self.lanes.iter_mut().for_each(Lane::shrink);
+        self.closing.shrink();
     }
 
     /// Gives up closing connections whose time is over.
