@@ -1,21 +1,27 @@
 //! From a record of a lane to deliveries: who exactly receives it, and the bytes that they receive; or to a task.
 
+mod parcels;
+
 use std::{borrow::Cow, collections::HashSet, sync::Arc};
 
 use bytes::Bytes;
 use pushgate_protocol::{
     ids::{AppId, MessageId, UserId},
     link::{Lane, OutboxPolicy},
-    message::{self, Message, MessageError, Problem},
+    message::{self, Channel, Message, MessageError, Problem},
     result::{Class, ResultInfo},
     wire::v1,
 };
 use serde::{Deserialize, de::IgnoredAny};
 use xxhash_rust::xxh3::xxh3_128;
 
+pub(crate) use self::parcels::addresses;
 use crate::{
     classes::Classes,
-    core::worker::{Delivery, DeliveryTarget, Token},
+    core::{
+        account::Parcel,
+        worker::{Delivery, DeliveryTarget, Token},
+    },
     limits::NEWER_VERSION_HOLD_MS,
     schedule::entry,
     seams::{DeadRecord, Record, Task, UserKey},
@@ -33,8 +39,8 @@ pub struct Decoder {
 /// What a record asks for.
 #[derive(Debug, Clone)]
 pub enum Decoded {
-    /// To be delivered now: at least one.
-    Deliveries(Vec<Delivery>),
+    /// To be delivered now: to sessions, and to addresses.
+    Deliveries(Vec<Delivery>, Vec<Parcel>),
     /// To be kept for later.
     Scheduled(Box<Scheduled>),
 }
@@ -78,13 +84,20 @@ impl Decoder {
         Self { classes, ..self }
     }
 
-    /// Whose a record is, and for how many recipients, without reading it in full; no name for what no message is made of.
+    /// Whose queue a record stands in, and for how many recipients it is, without reading it in full; no name for what no message is made of.
     pub fn glance<'a>(&'a self, value: &'a [u8]) -> (Cow<'a, str>, usize) {
         let Ok(seen) = serde_json::from_slice::<Glance<'_>>(value) else { return (Cow::Borrowed(""), 1) };
         let default_app = || self.default_app.as_ref().map_or(Cow::Borrowed(""), |app| Cow::Borrowed(app.as_str()));
-        let To { users, devices, sessions } = seen.to;
-        let recipients = users.len() + devices.len() + sessions.len();
-        (seen.app.unwrap_or_else(default_app), recipients.max(1))
+        let To { users, devices, sessions, emails, phones } = seen.to;
+        let sessions = users.len() + devices.len() + sessions.len();
+        let app = seen.app.unwrap_or_else(default_app);
+        // What goes to addresses alone is in a queue of its own: pushes of the app do not wait for it.
+        let queue = match (emails.len(), phones.len()) {
+            (1.., _) if sessions == 0 => Cow::Owned(format!("{app}\0email")),
+            (_, 1..) if sessions == 0 => Cow::Owned(format!("{app}\0sms")),
+            _ => app,
+        };
+        (queue, (sessions + emails.len() + phones.len()).max(1))
     }
 
     /// What one record asks for: a delivery for each user, device and session, without those excluded or named twice, or a task. A
@@ -96,7 +109,10 @@ impl Decoder {
                 return self.scheduled(app, message, lane, record);
             }
             let policy = self.classes.outbox(message.class);
-            Ok(Decoded::Deliveries(expand(app, message, lane, record, policy)))
+            let parcels = parcels::of(&app, &message, lane, record, self);
+            let sessions = message.channels.contains(&Channel::Websocket);
+            let deliveries = if sessions { expand(app, message, lane, record, policy) } else { Vec::new() };
+            Ok(Decoded::Deliveries(deliveries, parcels))
         });
         read.map_err(|error| Box::new(self.undecodable(lane, record, &error)))
     }
@@ -135,8 +151,12 @@ impl Decoder {
             value: without_secrets(&self.classes, &record.value),
             reason,
             attempts: 1,
-            origin: format!("{}/{}/{}", self.origins[lane as usize], record.position.partition, record.position.offset),
+            origin: self.origin(lane, record),
         }
+    }
+
+    fn origin(&self, lane: Lane, record: &Record) -> String {
+        format!("{}/{}/{}", self.origins[lane as usize], record.position.partition, record.position.offset)
     }
 }
 
@@ -155,6 +175,8 @@ struct To {
     users: Vec<IgnoredAny>,
     devices: Vec<IgnoredAny>,
     sessions: Vec<IgnoredAny>,
+    emails: Vec<IgnoredAny>,
+    phones: Vec<IgnoredAny>,
 }
 
 fn expand(app: AppId, message: Message, lane: Lane, record: &Record, policy: OutboxPolicy) -> Vec<Delivery> {
@@ -171,15 +193,7 @@ fn expand(app: AppId, message: Message, lane: Lane, record: &Record, policy: Out
         message.content.body.as_deref(),
         data.as_ref().map(|data| data.raw()),
     ));
-    let info = ResultInfo {
-        occurrence: message.occurrence.as_ref().map(|occurrence| occurrence.to_string().into()),
-        lane,
-        class: message.class,
-        accepted_ms,
-        bytes: u32::try_from(tail.len()).unwrap_or(u32::MAX),
-        meta: message.meta.as_ref().map(|meta| Arc::from(meta.as_str())),
-        trace: message.traceparent.clone(),
-    };
+    let info = info(&message, lane, accepted_ms, tail.len());
     let platforms = message.to.platform_bits();
     recipients(&message)
         .into_iter()
@@ -202,9 +216,25 @@ fn expand(app: AppId, message: Message, lane: Lane, record: &Record, policy: Out
         .collect()
 }
 
+/// What results repeat of the message.
+fn info(message: &Message, lane: Lane, accepted_ms: u64, bytes: usize) -> ResultInfo {
+    ResultInfo {
+        occurrence: message.occurrence.as_ref().map(|occurrence| occurrence.to_string().into()),
+        lane,
+        class: message.class,
+        accepted_ms,
+        bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
+        meta: message.meta.as_ref().map(|meta| Arc::from(meta.as_str())),
+        trace: message.traceparent.clone(),
+    }
+}
+
 /// Who receives the message, in the order named. A device of a user who is addressed as a whole is reached by that.
 pub(crate) fn recipients(message: &Message) -> Vec<(UserId, DeliveryTarget)> {
     let to = &message.to;
+    if !message.channels.contains(&Channel::Websocket) {
+        return Vec::new();
+    }
     if to.all {
         return vec![(UserId::everyone(), DeliveryTarget::Everyone(to.exclude.clone().into()))];
     }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`api`] | REST, health and metrics |
 //! | [`boot`] | starting and stopping a dispatcher |
+//! | [`channels`] | mail and text messages: accounts and their providers |
 //! | [`classes`] | what is laid down for each class of messages |
 //! | [`clock`] | the wall clock |
 //! | [`config`] | the keys of `[dispatcher]`, `[store]`, `[redis]`, `[links]`, `[[members]]` |
@@ -27,6 +28,7 @@
 
 pub mod api;
 pub mod boot;
+pub mod channels;
 pub mod classes;
 pub mod clock;
 pub mod config;

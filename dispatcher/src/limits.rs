@@ -59,6 +59,29 @@ pub const RECALL_RETELL_MS: u64 = 60_000;
 /// Times a push is routed again after `Moved` before it is stored.
 pub const MOVES_MAX: u8 = 2;
 
+/// Of a provider's words, what results and dead letters repeat, bytes.
+pub const ANSWER_DETAIL_BYTES_MAX: usize = 512;
+/// Shortest time that a message waits for which a channel's account has no room, milliseconds.
+pub const PARK_MS_MIN: u64 = 1_000;
+/// Longest such time, milliseconds.
+pub const PARK_MS_MAX: u64 = 5 * 60 * 1_000;
+/// Batches of parcels of one lane waiting for an account, which takes all that is there in each turn.
+pub const ACCOUNT_BATCHES: usize = 4;
+/// Most attempts for one recipient that may be configured.
+pub const ATTEMPTS_MAX: u32 = 100;
+/// Longest pause between attempts that may be configured, milliseconds.
+pub const BACKOFF_MS_MAX: u64 = 24 * 60 * 60 * 1_000;
+/// Shortest deadline of an account that may be configured, milliseconds.
+pub const ACCOUNT_DEADLINE_MS_MIN: u64 = 100;
+/// Longest such deadline, milliseconds: for so long a record may be unsettled.
+pub const ACCOUNT_DEADLINE_MS_MAX: u64 = 5 * 60 * 1_000;
+/// Most attempts under way in an account that may be configured.
+pub const ACCOUNT_CONCURRENCY_MAX: usize = 1_000;
+/// Most parcels of a lane waiting in an account that may be configured.
+pub const ACCOUNT_QUEUE_MAX: usize = 100_000;
+/// Messages a second that an account is thought able to send at least.
+pub const PARK_RATE_MIN: u64 = 2;
+
 /// Stream reads a worker has under way.
 pub const READS_MAX: usize = 32;
 /// Entries asked for in one stream read.

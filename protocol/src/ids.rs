@@ -136,6 +136,16 @@ text_id!(
     NodeId, "node", limits::NODE_ID_BYTES_MAX
 );
 
+impl AppId {
+    /// The name that no app may have.
+    pub const RESERVED: &str = "*";
+
+    /// [`Self::RESERVED`].
+    pub fn reserved() -> Self {
+        Self(Arc::from(Self::RESERVED))
+    }
+}
+
 impl UserId {
     /// Stands for every user of an app where a user is named: no client and no message may use it.
     pub const EVERYONE: &str = "*";

@@ -13,6 +13,14 @@ pub const NODE_ID_BYTES_MAX: usize = 64;
 
 /// Largest message accepted by REST or from a lane, bytes of JSON.
 pub const MESSAGE_BYTES_MAX: usize = 1 << 20;
+/// By how much a message may grow beyond that by what a dispatcher notes in it.
+pub const MESSAGE_NOTES_BYTES_MAX: usize = 4 * 1024;
+/// Longest mail address (RFC 5321), bytes.
+pub const EMAIL_BYTES_MAX: usize = 254;
+/// Fewest digits of a telephone number.
+pub const PHONE_DIGITS_MIN: usize = 7;
+/// Most digits of a telephone number (E.164).
+pub const PHONE_DIGITS_MAX: usize = 15;
 /// Largest push tail (the encoded part of a push that sessions share), bytes.
 pub const TAIL_BYTES_MAX: usize = 512 * 1024;
 /// Most recipients (users, devices and sessions together) named by one message.

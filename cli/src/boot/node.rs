@@ -95,6 +95,9 @@ pub(super) fn dispatcher_parts(config: &Config, apps: SharedApps) -> Result<disp
         redis: config.redis.clone(),
         members: config.members.clone(),
         classes: config.classes.clone(),
+        email: config.email.clone(),
+        sms: config.sms.clone(),
+        channels: config.channels,
         link_key: config.link_key().map_err(Failure::usage)?.into_bytes().into(),
         apps,
     })

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeSet, fs};
 
-use pushgate_dispatcher::config::{SourceKind, StoreKind};
+use pushgate_dispatcher::{
+    channels::{config::check_accounts, email, sms},
+    config::{SourceKind, StoreKind},
+};
 use pushgate_gateway::{
     config::{ConfigError, GatewayConfig, Settings},
     tls::{config::TlsConfig, identity::Identity},
@@ -181,6 +184,10 @@ impl Config {
         if self.store.kind == StoreKind::Redis {
             self.check_redis(texts);
         }
+        texts.extend(check_accounts("email", &self.email, email::open));
+        texts.extend(check_accounts("sms", &self.sms, sms::open));
+        texts.extend(self.channels.email.check("channels.email"));
+        texts.extend(self.channels.sms.check("channels.sms"));
         self.check_members(role, texts);
     }
 

@@ -18,6 +18,7 @@ mod schema;
 use std::path::{Path, PathBuf};
 
 use pushgate_dispatcher::{
+    channels::config::{AccountConfig, ChannelsConfig},
     classes::ClassConfig,
     config::{DispatcherConfig, LinkConfig, MemberConfig, RedisConfig, StoreConfig},
     kafka::KafkaConfig,
@@ -57,6 +58,14 @@ pub struct Config {
     /// The apps: tenants, their callers' secrets and the keys of their tokens.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub apps: Vec<AppConfig>,
+    /// Accounts that send mail.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub email: Vec<AccountConfig>,
+    /// Accounts that send text messages.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sms: Vec<AccountConfig>,
+    /// How mail and text messages are sent.
+    pub channels: ChannelsConfig,
     /// What is laid down for each class of messages.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub classes: Vec<ClassConfig>,

@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::program::{command, ended, run};
 
 /// A running `dev` on ports of its own. Dropped, it is killed.
-struct Dev {
+pub struct Dev {
     child: Child,
     /// What the banner says, line by line.
     banner: Vec<String>,
@@ -22,8 +22,17 @@ struct Dev {
 }
 
 impl Dev {
-    fn start(data: &Path) -> Self {
-        let mut child = dev(data).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("dev starts");
+    pub fn start(data: &Path) -> Self {
+        Self::spawn(&mut dev(data))
+    }
+
+    /// With a configuration file.
+    pub fn start_with(data: &Path, config: &Path) -> Self {
+        Self::spawn(dev(data).arg("--config").arg(config))
+    }
+
+    fn spawn(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("dev starts");
         let mut out = BufReader::new(child.stdout.take().expect("piped"));
         let mut banner = Vec::new();
         // The curl line is the last one.
@@ -41,7 +50,7 @@ impl Dev {
         found.unwrap_or_else(|| panic!("{command} is missing in {:?}", self.banner))
     }
 
-    fn signal(&mut self, name: &str) -> Option<i32> {
+    pub fn signal(&mut self, name: &str) -> Option<i32> {
         let sent = Command::new("kill").args([name, &self.child.id().to_string()]).status().expect("kill runs");
         assert!(sent.success());
         self.child.wait().expect("it ends").code()

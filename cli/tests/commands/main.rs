@@ -1,5 +1,6 @@
 //! The command line from outside: what it prints, where, and its exit codes.
 
+mod channels;
 mod configuration;
 mod descriptors;
 mod dev;

@@ -47,8 +47,12 @@ pub(super) fn ready(
     mut message: Message,
     (app, lane): (&AppId, Lane),
     trace: Option<&TraceParent>,
-    now_ms: u64,
+    api: &Api,
 ) -> Result<Ready, MessageError> {
+    let refused = |pointer: &str, detail: String| {
+        let problem = message::Problem::NotSupported;
+        Err(MessageError { problem, pointer: pointer.into(), detail })
+    };
     match &message.app {
         Some(given) if given != app => {
             return Err(MessageError {
@@ -61,8 +65,13 @@ pub(super) fn ready(
     }
     let id = message.id.get_or_insert_with(new_id).clone();
     if message.occurrence.is_some() {
-        let detail = "occurrence is set by the schedule alone".into();
-        return Err(MessageError { problem: message::Problem::NotSupported, pointer: "/occurrence".into(), detail });
+        return refused("/occurrence", "occurrence is set by the schedule alone".into());
+    }
+    if message.retry.is_some() {
+        return refused("/retry", "retry is set by dispatchers alone".into());
+    }
+    if let Some((at, detail)) = api.given.accounts.missing(&message) {
+        return refused(&format!("/channels/{at}"), detail);
     }
     // The encoding has one order of fields, so the same message written differently has the same hash. What is repeated may
     // belong to another trace.
@@ -74,7 +83,7 @@ pub(super) fn ready(
         value = message.encode();
     }
     let kind = if message.schedule.is_some() {
-        let task = entry::task(app.clone(), id.clone(), &message, lane, now_ms)?;
+        let task = entry::task(app.clone(), id.clone(), &message, lane, (api.given.wall)())?;
         Kind::Task(Box::new((task, message)))
     } else {
         Kind::Record(NewRecord { key: entry::ordering_key(&message, &id), value: value.into() })

@@ -242,12 +242,18 @@ async fn send_again(api: &Api, caller: &Caller, id: &str, headers: &HeaderMap) -
         return Err(Problem::new(409, "content_not_kept", "the content of this letter was not kept"));
     }
     let mut message = message::decode(&letter.record.value)?;
-    message.id.get_or_insert_with(|| id_of(&letter.record.origin));
+    match (message.retry.take(), &message.id) {
+        // What one recipient did not get is sent as a message of its own: what remains of the old one says that it is over.
+        (Some(_), Some(old)) => message.id = Some(id_of(&format!("{old} {id} {}", letter.record.origin))),
+        _ => {
+            message.id.get_or_insert_with(|| id_of(&letter.record.origin));
+        }
+    }
     // An occurrence that is sent once more is a message like any other.
     message.occurrence = None;
     let lane = lane_of(&letter.record.origin);
     let trace = request::trace(headers);
-    let ready = accept::ready(message, (&caller.app, lane), trace.as_ref(), (api.given.wall)())?;
+    let ready = accept::ready(message, (&caller.app, lane), trace.as_ref(), api)?;
     let id = ready.id.clone();
     let accepted = accept::accept(api, &caller.app, lane, vec![ready]).await;
     let lane = accepted.map_err(|e| Problem::store(&e).with_id(&id))?[0].lane(&id)?;

@@ -37,6 +37,7 @@ use tower_http::cors::CorsLayer;
 pub use self::{key_metrics::KeyMetrics, metrics::ApiMetrics};
 use self::{openapi::Operation, problem::Problem, rates::Rates};
 use crate::{
+    channels::Accounts,
     classes::Classes,
     health::Health,
     limits::{REST_BODY_KIB_MAX, REST_BODY_TIMEOUT_MS, REST_STORE_TIMEOUT_MS},
@@ -66,6 +67,8 @@ pub struct ApiState {
     pub dead: Arc<dyn DeadLetters>,
     /// What is sent later.
     pub schedule: Arc<dyn ScheduleStore>,
+    /// Which accounts of channels there are.
+    pub accounts: Accounts,
     /// Told of what is due soon.
     pub wakers: Wakers,
     /// Where it is told what is sent later, or never.

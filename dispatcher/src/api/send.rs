@@ -95,8 +95,7 @@ async fn one(State(api): State<Api>, query: Asked, headers: HeaderMap, body: Bod
         let lane = lane(query)?;
         let body = body::read(&api, &headers, body, MESSAGE_BYTES_MAX).await?;
         let trace = request::trace(&headers);
-        let message =
-            accept::ready(message::decode(&body.bytes)?, (&caller.app, lane), trace.as_ref(), (api.given.wall)())?;
+        let message = accept::ready(message::decode(&body.bytes)?, (&caller.app, lane), trace.as_ref(), &api)?;
         let id = message.id.clone();
         let accepted = accept::accept(&api, &caller.app, lane, vec![message]).await;
         let lane = accepted.map_err(|e| Problem::store(&e).with_id(&id))?[0].lane(&id)?;
@@ -160,14 +159,13 @@ async fn batch(State(api): State<Api>, query: Asked, headers: HeaderMap, body: B
         let lane = lane(query)?;
         let body = body::read(&api, &headers, body, REST_BATCH_BYTES_MAX).await?;
         let trace = request::trace(&headers);
-        let now_ms = (api.given.wall)();
         let messages = messages(&body.bytes)?;
         caller::charge(&api, &caller, messages.len() - 1)?;
         let read: Vec<Result<Ready, Problem>> = messages
             .iter()
             .map(|json| {
                 let message = message::decode(json.get().as_bytes())?;
-                Ok(accept::ready(message, (&caller.app, lane), trace.as_ref(), now_ms)?)
+                Ok(accept::ready(message, (&caller.app, lane), trace.as_ref(), &api)?)
             })
             .collect();
         let mut ids = Vec::with_capacity(read.len());

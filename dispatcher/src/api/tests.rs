@@ -95,6 +95,7 @@ impl Fixture {
             results: memory.clone(),
             dead: memory.clone(),
             schedule: schedule.clone(),
+            accounts: crate::channels::Accounts::closed(),
             wakers: Wakers::new(),
             announcer: Announcer { messages: memory.clone(), results: memory.clone() },
             classes: Classes::default(),
@@ -265,9 +266,14 @@ async fn a_wrong_field_is_pointed_at() {
         (json!({"to": {"groups": ["g"]}, "content": {"title": "t"}}), "not_supported", "/to/groups"),
         (json!({"to": {"users": ["u"]}, "content": {"title": "t"}, "plan": []}), "not_supported", "/plan"),
         (
-            json!({"to": {"users": ["u"]}, "content": {"title": "t"}, "channels": ["sms"]}),
+            json!({"to": {"phones": ["+8613800000000"]}, "content": {"title": "t"}, "channels": ["sms"]}),
             "not_supported",
             "/channels/0",
+        ),
+        (
+            json!({"to": {"users": ["u"]}, "content": {"title": "t"}, "retry": "1/0@5 normal/0/7"}),
+            "not_supported",
+            "/retry",
         ),
         (json!({"to": {"users": ["u"]}, "content": {"title": "t"}, "app": "bank"}), "invalid_value", "/app"),
         (json!({"to": {"users": ["u"]}, "content": {"title": "t"}, "v": 2}), "newer_version", "/v"),

@@ -1,6 +1,7 @@
 //! Starting and stopping a dispatcher: config → backends → pipeline → links → REST.
 
 mod backends;
+mod channels;
 mod pipeline;
 mod readiness;
 mod schedule;
@@ -31,11 +32,16 @@ use tracing::{error, info};
 
 use self::{
     backends::Backends,
+    channels::Channels,
     pipeline::{Pipeline, PipelineParts},
     schedule::Schedule,
 };
 use crate::{
     api::{ApiMetrics, ApiState, KeyMetrics, router},
+    channels::{
+        ChannelMetrics,
+        config::{AccountConfig, ChannelsConfig},
+    },
     classes::{ClassConfig, Classes},
     clock::{self, SteadyClock},
     config::{DispatcherConfig, MemberConfig, RedisConfig, StoreConfig},
@@ -65,6 +71,12 @@ pub struct DispatcherParts {
     pub members: Vec<MemberConfig>,
     /// `[[classes]]`
     pub classes: Vec<ClassConfig>,
+    /// `[[email]]`
+    pub email: Vec<AccountConfig>,
+    /// `[[sms]]`
+    pub sms: Vec<AccountConfig>,
+    /// `[channels]`
+    pub channels: ChannelsConfig,
     /// The key of node links.
     pub link_key: Arc<[u8]>,
     /// Tenants.
@@ -94,6 +106,16 @@ pub enum BootError {
     /// An origin is not one.
     #[error("dispatcher.cors_origins: {0:?} is not an origin such as https://admin.example")]
     Origin(String),
+    /// An account of a channel is configured wrongly.
+    #[error("{channel} account {name}: {problem}")]
+    Account {
+        /// The channel.
+        channel: &'static str,
+        /// The account.
+        name: String,
+        /// What is wrong.
+        problem: String,
+    },
     /// The address of REST cannot be had.
     #[error("dispatcher.listen: cannot listen on {address}: {error}")]
     Listen {
@@ -147,6 +169,7 @@ pub async fn start(parts: DispatcherParts) -> Result<RunningDispatcher, BootErro
     let (health, clock) = (Health::new(), Arc::new(SteadyClock::new()));
     let mut registry = Registry::with_prefix("pushgate_dispatcher");
     let metrics = Metrics::register(&mut registry);
+    let channels = Channels::open(&parts, ChannelMetrics::register(&mut registry))?;
     let workers = workers(parts.config.workers);
     let (wakers, classes) = (Wakers::new(), Classes::new(&parts.classes));
     let announcer = Announcer { messages: Arc::clone(&backends.messages), results: Arc::clone(&backends.results) };
@@ -171,6 +194,7 @@ pub async fn start(parts: DispatcherParts) -> Result<RunningDispatcher, BootErro
         messages: Arc::clone(&backends.messages),
         results: Arc::clone(&backends.results),
         schedule: Arc::clone(&backends.schedule),
+        channels,
         wakers: wakers.clone(),
         clock: Arc::clone(&clock),
         health: Arc::clone(&health),
@@ -189,6 +213,7 @@ pub async fn start(parts: DispatcherParts) -> Result<RunningDispatcher, BootErro
         results: backends.results,
         dead: backends.dead,
         schedule: backends.schedule,
+        accounts: pipeline.accounts.clone(),
         wakers,
         announcer,
         classes,

@@ -17,10 +17,18 @@ use tokio::{
 };
 use tracing::warn;
 
+use super::{channels::Channels, random};
 use crate::{
+    channels::{
+        Accounts, Outlets,
+        running::{AccountParts, RunningAccount},
+    },
     clock::SteadyClock,
     config::DispatcherConfig,
-    core::worker::{Token, Worker, WorkerSettings},
+    core::{
+        account::Account,
+        worker::{Token, Worker, WorkerSettings},
+    },
     decode::Decoder,
     health::Health,
     limits,
@@ -44,6 +52,7 @@ pub(super) struct PipelineParts<'a> {
     pub(super) messages: Arc<dyn MessageStore>,
     pub(super) results: Arc<dyn ResultSink>,
     pub(super) schedule: Arc<dyn ScheduleStore>,
+    pub(super) channels: Channels,
     pub(super) wakers: Wakers,
     pub(super) clock: Arc<SteadyClock>,
     pub(super) health: Arc<Health>,
@@ -53,6 +62,7 @@ pub(super) struct PipelineParts<'a> {
 /// The pipeline at work.
 pub(super) struct Pipeline {
     pub(super) mailboxes: Mailboxes,
+    pub(super) accounts: Accounts,
     lanes_stop: Arc<AtomicBool>,
     workers_stop: watch::Sender<bool>,
     in_flight: Vec<Arc<AtomicUsize>>,
@@ -66,7 +76,9 @@ impl Pipeline {
         let (mailboxes, inboxes) = Mailboxes::new(parts.workers);
         let (workers_stop, _) = watch::channel(false);
         let (lanes_stop, lanes) = (Arc::new(AtomicBool::new(false)), Vec::new());
-        let mut new = Self { mailboxes, lanes_stop, workers_stop, in_flight: Vec::new(), lanes, tasks: Vec::new() };
+        let (accounts, outlets) = parts.channels.accounts();
+        let (in_flight, tasks) = (Vec::new(), Vec::new());
+        let mut new = Self { mailboxes, accounts, lanes_stop, workers_stop, in_flight, lanes, tasks };
         let [high, normal, low]: [(Sender<Token>, Receiver<Token>); 3] = Lane::ALL.map(|_| channel());
         let settled = [high.0, normal.0, low.0];
         let aside_bytes = Arc::new(AtomicUsize::new(0));
@@ -75,7 +87,7 @@ impl Pipeline {
             let finished = new.start_worker(&parts, index, inbox, &settled, &aside_bytes);
             of_lanes.get_or_insert(finished);
         }
-        drop(settled);
+        new.start_accounts(&parts, outlets, settled, &aside_bytes)?;
         let finished = of_lanes.expect("there is at least one worker");
         new.start_lanes(parts, [high.1, normal.1, low.1], &finished, &aside_bytes)?;
         Ok(new)
@@ -117,7 +129,7 @@ impl Pipeline {
         };
         self.tasks.push(tokio::spawn(Driver::new(driver).run()));
         let finisher = FinisherParts {
-            worker: index,
+            name: format!("worker {index}"),
             finished: ended,
             messages: Arc::clone(&parts.messages),
             streams: Arc::clone(&parts.streams),
@@ -135,6 +147,57 @@ impl Pipeline {
         finished
     }
 
+    /// Starts the accounts of all channels, with one finisher.
+    fn start_accounts(
+        &mut self,
+        parts: &PipelineParts<'_>,
+        outlets: Vec<Outlets>,
+        settled: [Sender<Token>; 3],
+        aside_bytes: &Arc<AtomicUsize>,
+    ) -> io::Result<()> {
+        let (finished, ended) = mpsc::unbounded_channel();
+        let backlog = Arc::new(AtomicUsize::new(0));
+        for (outlets, opened) in outlets.into_iter().zip(parts.channels.opened()) {
+            let open = Arc::new(AtomicUsize::new(0));
+            self.in_flight.push(Arc::clone(&open));
+            let clock = Arc::clone(&parts.clock);
+            let account = RunningAccount::new(AccountParts {
+                account: Account::new(opened.settings, random()?),
+                metrics: parts.channels.metrics.account(opened.channel, &opened.name),
+                name: format!("{} {}", opened.channel, opened.name),
+                provider: opened.provider,
+                outlets,
+                streams: Arc::clone(&parts.streams),
+                messages: Arc::clone(&parts.messages),
+                finished: finished.clone(),
+                backlog: Arc::clone(&backlog),
+                aside_bytes: Arc::clone(aside_bytes),
+                open,
+                clock: Arc::new(move || clock.unix_ms()),
+                stop: self.workers_stop.subscribe(),
+                health: Arc::clone(&parts.health),
+            });
+            self.tasks.push(tokio::spawn(account.run()));
+        }
+        let finisher = FinisherParts {
+            name: "channels".into(),
+            finished: ended,
+            messages: Arc::clone(&parts.messages),
+            streams: Arc::clone(&parts.streams),
+            recalls: Arc::new(self.mailboxes.clone()),
+            results: Arc::clone(&parts.results),
+            schedule: Arc::clone(&parts.schedule),
+            wakers: parts.wakers.clone(),
+            backlog,
+            aside_bytes: Arc::clone(aside_bytes),
+            settled,
+            health: Arc::clone(&parts.health),
+            metrics: parts.metrics.clone(),
+        };
+        self.tasks.push(tokio::spawn(Finisher::new(finisher).run()));
+        Ok(())
+    }
+
     fn start_lanes(
         &mut self,
         parts: PipelineParts<'_>,
@@ -149,6 +212,7 @@ impl Pipeline {
                 source,
                 decoder: Arc::clone(&decoder),
                 mailboxes: self.mailboxes.clone(),
+                accounts: self.accounts.clone(),
                 finished: finished.clone(),
                 aside_bytes: Arc::clone(aside_bytes),
                 settled,
@@ -176,7 +240,7 @@ impl Pipeline {
             tokio::time::sleep(Duration::from_millis(limits::WORKER_TICK_MS)).await;
         }
         self.workers_stop.send_replace(true);
-        drop(self.mailboxes);
+        drop((self.mailboxes, self.accounts));
         let patience = Duration::from_millis(limits::SHUTDOWN_FINISH_MS);
         let until = tokio::time::Instant::now() + patience;
         for mut task in self.tasks {

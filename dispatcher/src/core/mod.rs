@@ -2,10 +2,14 @@
 //!
 //! | module | owns |
 //! |---|---|
+//! | [`account`] | an account of a channel: what is tried when, and what follows an answer |
 //! | [`fair`] | turns between tenants |
 //! | [`ledger`] | which offsets of a partition are settled, and up to where it may be committed |
+//! | [`random`] | randomness from a seed |
 //! | [`worker`] | the pipeline: marks, pushes, acknowledgements, streams, replays |
 
+pub mod account;
 pub mod fair;
 pub mod ledger;
+pub mod random;
 pub mod worker;

@@ -23,7 +23,7 @@ fn decoder() -> Decoder {
 
 fn read(decoder: &Decoder, lane: Lane, record: &Record) -> Vec<Delivery> {
     match decoder.read(lane, record).unwrap() {
-        Decoded::Deliveries(deliveries) => deliveries,
+        Decoded::Deliveries(deliveries, _) => deliveries,
         Decoded::Scheduled(_) => panic!("it is scheduled"),
     }
 }

@@ -284,10 +284,20 @@ impl Tables {
         now_ms: u64,
     ) -> Result<(), StoreError> {
         let shard = task.shard();
+        let more = |kind| usize::from(kind == Kind::Ended);
         let place = match standing {
             Standing::Due(time_ms) => Place { kind: Kind::Due, time_ms },
             Standing::Idle => Place { kind: Kind::Idle, time_ms: 0 },
             Standing::Ended { .. } => Place { kind: Kind::Ended, time_ms: now_ms },
+            Standing::Gone => {
+                let mut writes =
+                    vec![Write::delete(&self.tasks, key.to_vec()), Write::delete(&self.bodies, key.to_vec())];
+                if from.kind != Kind::Idle {
+                    writes.push(Write::delete(&self.at, at_key(shard, from, key)));
+                }
+                turn.write(writes)?;
+                return self.trim(turn, shard, 0, more(from.kind), now_ms);
+            }
         };
         let mut writes = Vec::with_capacity(4);
         if from != place {
@@ -305,7 +315,6 @@ impl Tables {
         }
         writes.push(Write::put(&self.tasks, key.to_vec(), Row { place, head }.encode()));
         turn.write(writes)?;
-        let more = |kind| usize::from(kind == Kind::Ended);
         self.trim(turn, shard, more(place.kind), more(from.kind), now_ms)
     }
 

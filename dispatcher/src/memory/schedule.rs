@@ -82,6 +82,9 @@ impl MemorySchedule {
         row.task.head = settlement.head;
         self.put(row, settlement.standing);
         let shard = settlement.key.shard();
+        if settlement.standing == Standing::Gone {
+            rows.remove(&settlement.key);
+        }
         self.trim(rows, shard);
         Settled::Done
     }
@@ -89,7 +92,7 @@ impl MemorySchedule {
     fn put(&self, row: &mut Row, standing: Standing) {
         row.place = match standing {
             Standing::Due(ms) => Place::Due(ms),
-            Standing::Idle => Place::Idle,
+            Standing::Idle | Standing::Gone => Place::Idle,
             Standing::Ended { body } => {
                 if !body {
                     row.task.body.clear();
@@ -156,6 +159,9 @@ impl ScheduleStore for MemorySchedule {
                 }
                 if !matches!(row.place, Place::Leased(_)) {
                     self.put(row, change.standing);
+                    if change.standing == Standing::Gone {
+                        rows.remove(&change.key);
+                    }
                 }
                 Changed::Done
             }

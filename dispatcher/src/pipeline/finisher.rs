@@ -4,6 +4,8 @@
 //! Invariant: nothing holds it for ever. What a store refuses for good is found, told and given up, alone; the rest of
 //! its batch is written.
 
+mod laters;
+
 use std::{
     collections::HashSet,
     sync::{
@@ -20,7 +22,10 @@ use tracing::error;
 use super::shares::lane_of;
 use crate::{
     clock,
-    core::worker::{self, Token},
+    core::{
+        account::{Later, Over},
+        worker::{self, Token},
+    },
     decode::Scheduled,
     health::Health,
     limits,
@@ -28,8 +33,8 @@ use crate::{
     recall::{self, End, Known},
     schedule::{announce, wakers::Wakers},
     seams::{
-        Added, BoxFuture, Count, DeadRecord, MessageKey, MessageStore, Recalls, ResultSink, ScheduleStore, StateChange,
-        StoreError, StreamOutcome, Streams, Task,
+        Added, BoxFuture, Count, DeadRecord, Mark, MessageKey, MessageStore, Recalls, ResultSink, ScheduleStore,
+        StateChange, StoreError, StreamOp, StreamOutcome, Streams, Task,
     },
     states::is_end,
 };
@@ -48,6 +53,10 @@ pub enum Finished {
         /// Its only share.
         token: Token,
     },
+    /// A parcel that is over.
+    Over(Box<Over>),
+    /// A parcel that is to come again.
+    Later(Box<Later>),
     /// A record that cannot be processed.
     Dead {
         /// The dead letter.
@@ -59,8 +68,8 @@ pub enum Finished {
 
 /// What a finisher works with.
 pub struct FinisherParts {
-    /// The number of its worker.
-    pub worker: u8,
+    /// Whose it is, in words.
+    pub name: String,
     /// Where it learns what ended.
     pub finished: mpsc::UnboundedReceiver<Finished>,
     /// Where states are kept.
@@ -109,7 +118,7 @@ impl Finisher {
     async fn finish(&self, batch: &mut Vec<Finished>) {
         let (mut changes, mut records) = (Vec::new(), Vec::new());
         let (mut dead, mut tokens, mut counts) = (Vec::new(), Vec::new(), Vec::new());
-        let mut scheduled = Vec::new();
+        let (mut scheduled, mut marks, mut laters) = (Vec::new(), Vec::new(), Vec::new());
         for finished in batch.drain(..) {
             match finished {
                 Finished::State(state) => {
@@ -126,10 +135,33 @@ impl Finisher {
                     scheduled.push(*more);
                     tokens.push(token);
                 }
+                Finished::Over(over) => {
+                    let Over { mark, state, dead: last } = *over;
+                    marks.push(mark);
+                    changes.push(change(&state));
+                    records.push(state.record);
+                    tokens.extend(state.token);
+                    dead.extend(last);
+                }
+                Finished::Later(later) => {
+                    tokens.push(later.token);
+                    laters.push(*later);
+                }
             }
         }
-        let ended = records.len();
-        let aside_bytes = dead.iter().map(|d| d.value.len()).chain(scheduled.iter().map(Scheduled::bytes)).sum();
+        let ended = records.len() + laters.len();
+        let aside = dead.iter().map(|d| d.value.len()).chain(scheduled.iter().map(Scheduled::bytes));
+        let aside_bytes = aside.chain(laters.iter().map(|later| later.task.body.len())).sum();
+        let of_mark = |op: &StreamOp| format!("the mark of a delivery to {}", op.user().user);
+        let apply = |all| self.parts.streams.apply(all, clock::unix_ms());
+        // What was sent is remembered first, so that it is not sent again; any other end last, so that it is not repeated as less than it is.
+        let sent = |op: &StreamOp| matches!(op, StreamOp::Settle { mark: Mark::Delivered, .. });
+        let (sent, ended_otherwise): (Vec<_>, Vec<_>) = marks.into_iter().partition(sent);
+        self.write("mark deliveries", &sent, of_mark, apply).await;
+        for state in self.again(laters, &mut dead).await {
+            changes.push(change(&state));
+            records.push(state.record);
+        }
         for kept in self.schedule(scheduled, &mut dead).await {
             let told = announce::results(&kept.task, &kept.message, State::Scheduled, None, clock::unix_ms());
             changes.extend(told.iter().map(announce::change));
@@ -149,6 +181,7 @@ impl Finisher {
         }
         let of_dead = |d: &DeadRecord| format!("the dead letter of {}", d.origin);
         self.write("write dead letters", &dead, of_dead, |all| results.bury(all)).await;
+        self.write("mark deliveries", &ended_otherwise, of_mark, apply).await;
         self.parts.aside_bytes.fetch_sub(aside_bytes, Ordering::Relaxed);
         for token in tokens {
             if let Some(lane) = self.parts.settled.get(lane_of(token)) {
@@ -163,7 +196,9 @@ impl Finisher {
     /// their records settle. Who acknowledged meanwhile is told as well.
     async fn take_back(&self, changes: &[StateChange], recalled: &HashSet<MessageKey>) {
         let FinisherParts { messages, streams, recalls, results, .. } = &self.parts;
-        for change in changes.iter().filter(|c| !is_end(c.state) || c.state == State::Delivered) {
+        let open = |c: &&StateChange| !is_end(c.state) || c.state == State::Delivered;
+        // What goes to addresses is in no stream; what is to come again is found when it comes.
+        for change in changes.iter().filter(open).filter(|c| c.channel == worker::CHANNEL) {
             let message = MessageKey { app: change.app.clone(), id: change.message.clone() };
             if !recalled.contains(&message) {
                 continue;
@@ -268,7 +303,7 @@ impl Finisher {
             let answer = attempt().await;
             match &answer {
                 Err(error) if error.retryable() => {
-                    let what = failing.get_or_insert_with(|| format!("{operation} (worker {})", self.parts.worker));
+                    let what = failing.get_or_insert_with(|| format!("{operation} ({})", self.parts.name));
                     self.parts.health.failed(what, &error.to_string(), clock::unix_ms());
                     self.parts.metrics.retried(operation);
                     tokio::time::sleep(Duration::from_millis(wait_ms)).await;

@@ -14,7 +14,7 @@ use std::{
 };
 
 use pushgate_protocol::link::Lane;
-use tokio::sync::mpsc::{self, error::TrySendError};
+use tokio::sync::mpsc;
 use tracing::{error, warn};
 
 use super::{
@@ -23,14 +23,13 @@ use super::{
     finisher::Finished,
     held::Held,
     mailbox::Mailboxes,
+    outgoing::{Outgoing, Sending},
     shares::{Owner, Settled, Shares},
 };
 use crate::{
+    channels::Accounts,
     clock,
-    core::{
-        fair::FlowId,
-        worker::{Delivery, Token},
-    },
+    core::{account::Parcel, fair::FlowId, worker::Token},
     decode::{Decoded, Decoder, Undecodable},
     health::Health,
     limits,
@@ -48,6 +47,8 @@ pub struct LaneParts {
     pub decoder: Arc<Decoder>,
     /// Where deliveries go.
     pub mailboxes: Mailboxes,
+    /// Where parcels go.
+    pub accounts: Accounts,
     /// Where dead records and scheduled messages go.
     pub finished: mpsc::UnboundedSender<Finished>,
     /// Bytes of those on their way there.
@@ -96,9 +97,7 @@ struct LaneLoop {
     shares: Shares,
     ahead: Ahead,
     records: Vec<Record>,
-    /// Deliveries not yet handed over, by worker, and how many they are.
-    batches: Vec<Vec<Delivery>>,
-    waiting: usize,
+    outgoing: Outgoing,
     held: Held,
     positions: Vec<Position>,
     /// Records to ask for: fewer when they are large.
@@ -113,14 +112,12 @@ struct LaneLoop {
 
 impl LaneLoop {
     fn new(parts: LaneParts) -> Self {
-        let batches = (0..parts.mailboxes.len()).map(|_| Vec::new()).collect();
         let lane = parts.lane.as_str();
         Self {
             shares: Shares::default(),
             ahead: Ahead::new(parts.app_in_flight_max, parts.in_flight_max),
             records: Vec::with_capacity(limits::LANE_POLL_RECORDS),
-            batches,
-            waiting: 0,
+            outgoing: Outgoing::new(parts.mailboxes.clone(), parts.accounts.clone()),
             held: Held::default(),
             positions: Vec::new(),
             poll_max: limits::LANE_POLL_RECORDS_FIRST,
@@ -139,7 +136,7 @@ impl LaneLoop {
             let full = self.bury_held();
             let polled = self.read_ahead();
             let taken = self.take();
-            match self.send() {
+            match self.outgoing.send(self.parts.lane) {
                 Sending::Ended => break,
                 // What waits goes on when something settles, or a worker takes something.
                 sending if polled + taken == 0 && (full || sending == Sending::Full || !self.ahead.is_empty()) => {
@@ -228,7 +225,7 @@ impl LaneLoop {
     /// Reads a bounded part, as far as it may. Answers how many records came.
     fn poll(&mut self) -> usize {
         let max = self.poll_max.min(self.ahead.room());
-        let nothing_waits = self.ahead.is_empty() && self.waiting == 0;
+        let nothing_waits = self.ahead.is_empty() && self.outgoing.len() == 0;
         let wait = match (nothing_waits, self.parts.source.window().unsettled) {
             (false, _) => Duration::ZERO,
             (true, 0) => Duration::from_millis(limits::LANE_IDLE_MS),
@@ -254,7 +251,7 @@ impl LaneLoop {
         // Not the source's room: what was read has its place there, and what stands first may be among it.
         let room = self.parts.in_flight_max.saturating_sub(self.shares.len());
         let mut taken = 0;
-        while taken < room && !self.aside_full() && self.waiting < limits::LANE_BATCH_DELIVERIES {
+        while taken < room && !self.aside_full() && self.outgoing.len() < limits::LANE_BATCH_DELIVERIES {
             let Some((flow, record)) = self.ahead.next(&*self.parts.source) else { break };
             self.decode(flow, &record);
             taken += 1;
@@ -267,7 +264,7 @@ impl LaneLoop {
         let lane = self.parts.lane;
         let mut owner = Owner { flow, bytes: 0 };
         match self.parts.decoder.read(lane, record) {
-            Ok(Decoded::Deliveries(deliveries)) if deliveries.is_empty() => {
+            Ok(Decoded::Deliveries(deliveries, parcels)) if deliveries.is_empty() && parcels.is_empty() => {
                 self.ahead.under_way(owner, 0);
                 self.positions.push(record.position);
             }
@@ -278,17 +275,13 @@ impl LaneLoop {
                 // As with a burial.
                 let _ = self.parts.finished.send(Finished::Scheduled { scheduled, token });
             }
-            Ok(Decoded::Deliveries(deliveries)) => {
-                owner.bytes = deliveries[0].tail.len();
-                self.ahead.under_way(owner, deliveries.len());
-                let token = self.shares.open(lane as u8, record.position, deliveries.len() as u32, Some(owner));
-                self.waiting += deliveries.len();
-                for mut delivery in deliveries {
-                    delivery.token = token;
-                    let user = &delivery.user;
-                    let worker = self.parts.mailboxes.of_user(user.app.as_str(), user.user.as_str());
-                    self.batches[worker].push(delivery);
-                }
+            Ok(Decoded::Deliveries(deliveries, parcels)) => {
+                let tail = deliveries.first().map(|delivery| delivery.tail.len());
+                owner.bytes = tail.or(parcels.first().map(Parcel::bytes)).unwrap_or(0);
+                let count = deliveries.len() + parcels.len();
+                self.ahead.under_way(owner, count);
+                let token = self.shares.open(lane as u8, record.position, count as u32, Some(owner));
+                self.outgoing.push(token, deliveries, parcels);
             }
             Err(undecodable) => {
                 self.ahead.under_way(owner, 0);
@@ -300,26 +293,6 @@ impl LaneLoop {
                 }
             }
         }
-    }
-
-    /// Hands the batches over to workers that have room; what is for others waits.
-    fn send(&mut self) -> Sending {
-        let mut left = 0;
-        for (batch, mailbox) in self.batches.iter_mut().zip(self.parts.mailboxes.iter()) {
-            if batch.is_empty() {
-                continue;
-            }
-            match mailbox.deliveries[self.parts.lane as usize].try_send(std::mem::take(batch)) {
-                Ok(()) => {}
-                Err(TrySendError::Full(back)) => {
-                    left += back.len();
-                    *batch = back;
-                }
-                Err(TrySendError::Closed(_)) => return Sending::Ended,
-            }
-        }
-        self.waiting = left;
-        if left == 0 { Sending::Done } else { Sending::Full }
     }
 
     /// Buries held records whose time has come and, if the lane has no room, the oldest: held records never stop a lane.
@@ -353,8 +326,8 @@ impl LaneLoop {
 
     /// At the end: lets go of workers and finishers, takes what settles until they are gone, then commits.
     fn drain(self) {
-        let LaneParts { lane, mut source, settled, mailboxes, finished, .. } = self.parts;
-        drop((mailboxes, finished));
+        let LaneParts { lane, mut source, settled, mailboxes, accounts, finished, .. } = self.parts;
+        drop((mailboxes, accounts, finished, self.outgoing));
         let mut shares = self.shares;
         let mut positions = self.positions;
         while let Ok(token) = settled.recv() {
@@ -365,16 +338,6 @@ impl LaneLoop {
             warn!(lane = lane.as_str(), %error, "last settlements not committed: their records come again");
         }
     }
-}
-
-/// What became of the batches that were to be handed over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Sending {
-    Done,
-    /// A worker has no room.
-    Full,
-    /// A worker is gone: the lane is to end.
-    Ended,
 }
 
 /// Something of the source that works or fails; said once when it changes, and to `/readyz`.

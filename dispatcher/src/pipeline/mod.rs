@@ -1,6 +1,6 @@
 //! The running pipeline: lane threads poll and decode, workers deliver, finishers record and settle.
 //!
-//! Data flows one way: lane → worker → finisher → lane (settlements). Nothing is spawned per message.
+//! Data flows one way: lane → worker, or account of a channel → finisher → lane (settlements). Nothing is spawned per message.
 
 mod ahead;
 mod burials;
@@ -9,6 +9,7 @@ mod finisher;
 mod held;
 mod lane;
 pub mod mailbox;
+mod outgoing;
 mod shares;
 
 pub use self::{

@@ -275,6 +275,7 @@ fn standing_of(standing: Standing) -> (&'static str, u64) {
         Standing::Idle => ("i", 0),
         Standing::Ended { body: true } => ("k", 0),
         Standing::Ended { body: false } => ("e", 0),
+        Standing::Gone => ("g", 0),
     }
 }
 

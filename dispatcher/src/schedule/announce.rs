@@ -60,14 +60,15 @@ pub fn results(task: &Task, message: &Message, state: State, reason: Option<&str
         meta: message.meta.as_ref().map(|meta| Arc::from(meta.as_str())),
         trace: message.traceparent.clone(),
     };
-    let result = |(user, target)| ResultRecord {
-        message: task.key.id.clone(),
-        app: task.key.app.clone(),
-        recipient: Recipient {
-            user,
-            device: if let DeliveryTarget::Device(device) = target { Some(device) } else { None },
-        },
-        channel: CHANNEL,
+    // What is tried again is a part of a message that has a name of its own.
+    let again = message.retry.is_some();
+    let id = message.id.clone().filter(|_| again).unwrap_or_else(|| task.key.id.clone());
+    let app = message.app.clone().filter(|_| again).unwrap_or_else(|| task.key.app.clone());
+    let result = |(recipient, channel)| ResultRecord {
+        message: id.clone(),
+        app: app.clone(),
+        recipient,
+        channel,
         account: None,
         provider_id: None,
         state,
@@ -76,7 +77,13 @@ pub fn results(task: &Task, message: &Message, state: State, reason: Option<&str
         time_ms: now_ms,
         info: Some(info.clone()),
     };
-    decode::recipients(message).into_iter().map(result).collect()
+    let sessions = decode::recipients(message).into_iter().map(|(user, target)| {
+        let device = if let DeliveryTarget::Device(device) = target { Some(device) } else { None };
+        (Recipient { user, device }, CHANNEL)
+    });
+    let addresses = decode::addresses(message).into_iter();
+    let addresses = addresses.map(|(channel, user)| (Recipient { user, device: None }, channel.as_str()));
+    sessions.chain(addresses).map(result).collect()
 }
 
 fn repeats_not(schedule: &Schedule) -> bool {

@@ -4,7 +4,7 @@
 //! a task that does not repeat keeps the message's id.
 
 use pushgate_protocol::{
-    ids::MessageId,
+    ids::{AppId, MessageId},
     message::{self, Message, Misfire, Occurrence},
 };
 
@@ -35,6 +35,8 @@ pub struct Firing {
     failed: Option<String>,
     /// Its body may be kept at the end.
     keeps_body: bool,
+    /// Nothing of it is kept.
+    again: bool,
 }
 
 /// Decides what is due of a task. `redacts` tells whether a message's content must not be kept after its end.
@@ -51,6 +53,7 @@ pub fn decide(task: &Task, now_ms: u64, redacts: impl Fn(&Message) -> bool) -> F
         skipped: false,
         failed: None,
         keeps_body: false,
+        again: task.key.app.as_str() == AppId::RESERVED,
     };
     let message = match message::decode(&task.body) {
         Ok(message) => message,
@@ -111,7 +114,10 @@ impl Firing {
                 None => head.phase = Phase::Completed,
             }
         }
-        let standing = standing(&head, self.keeps_body);
+        let standing = match standing(&head, self.keeps_body) {
+            Standing::Ended { .. } if self.again => Standing::Gone,
+            standing => standing,
+        };
         (head, standing)
     }
 }
@@ -127,6 +133,10 @@ pub fn standing(head: &TaskHead, keeps_body: bool) -> Standing {
 }
 
 fn record(task: &Task, message: &Message, due_ms: u64, own_id: bool) -> NewRecord {
+    if let (Some(id), Some(_)) = (&message.id, &message.retry) {
+        // The same message goes on.
+        return NewRecord { key: entry::ordering_key(message, id), value: task.body.clone() };
+    }
     let occurrence = Occurrence { task: task.key.id.clone(), due_ms };
     let id: MessageId = if own_id { occurrence.id() } else { task.key.id.clone() };
     let key = entry::ordering_key(message, &id);

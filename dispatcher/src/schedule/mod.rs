@@ -6,6 +6,7 @@
 //! | [`entry`] | how a message becomes a task |
 //! | [`firing`] | what a claim leads to: records for the lane, and where the task stands then |
 //! | [`changes`] | what somebody may ask of a task |
+//! | [`again`] | tasks of what is tried again |
 //! | [`head`] | the encoding of a task's head |
 //! | [`driver`] | the running loops: claim, send, settle, sleep |
 //! | [`wakers`] | who is told of a task that is earlier than what it sleeps for |
@@ -18,6 +19,7 @@
 //!   sent again, under the same occurrence id.
 //! - Who settles holds the lease and knows the latest revision: no change is overwritten, no occurrence forgotten.
 
+pub mod again;
 pub mod announce;
 pub mod changes;
 pub mod driver;

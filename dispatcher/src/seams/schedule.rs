@@ -144,6 +144,8 @@ pub enum Standing {
         /// Whether its body is kept with it.
         body: bool,
     },
+    /// Nothing of it is left.
+    Gone,
 }
 
 /// What follows a claim.

@@ -47,6 +47,7 @@ facts!(
     a_claim_is_bounded_and_the_rest_follows,
     tasks_are_seen_in_order_and_by_app,
     what_has_ended_is_bounded_and_its_body_kept_or_not,
+    of_what_is_gone_nothing_is_left_and_its_name_is_free,
     whatever_fails_each_occurrence_is_sent_under_its_one_name,
 );
 
@@ -297,6 +298,21 @@ async fn what_has_ended_is_bounded_and_its_body_kept_or_not(backend: Backend) {
     assert_eq!(with_body, 250 - 5, "the oldest left, bodies are those of the first claim");
     let next = names.next().unwrap();
     assert_eq!(store.add(vec![task(&next, LONG_AGO), tasks[0].clone()]).await.unwrap(), [Added::New; 2]);
+}
+
+async fn of_what_is_gone_nothing_is_left_and_its_name_is_free(backend: Backend) {
+    let store = backend.schedule();
+    store.add(vec![task("a", LONG_AGO), task("b", LONG_AGO)]).await.unwrap();
+    let claims = claim(&*store).await;
+    let gone = || vec![settlement(&claims[0], Phase::Completed, Standing::Gone)];
+    assert_eq!(store.settle(gone()).await.unwrap(), [Settled::Done]);
+    assert_eq!(store.settle(gone()).await.unwrap(), [Settled::Lost]);
+    let query = |id| TaskQuery { app: app("shop"), after: None, id, limit: 10 };
+    let names = |seen: Vec<Seen>| seen.into_iter().map(|seen| seen.task.key.id.to_string()).collect::<Vec<_>>();
+    assert_eq!(names(store.tasks(query(None)).await.unwrap()), ["b"]);
+    assert!(store.tasks(query(Some(id("a")))).await.unwrap().is_empty());
+    assert_eq!(store.add(vec![task("a", LONG_AGO)]).await.unwrap(), [Added::New]);
+    assert_eq!(claim(&*store).await.len(), 1, "b is claimed already");
 }
 
 /// Lanes and results that remember.

@@ -181,6 +181,9 @@ impl AppConfig {
             let app = self.id.clone();
             move |problem: String| AppsError::Entry { app, entry, problem }
         };
+        if self.id.as_str() == AppId::RESERVED {
+            return Err(AppsError::Reserved { app: self.id.clone() });
+        }
         if !self.secrets.is_empty() && self.id.as_str().contains(':') {
             return Err(AppsError::Colon { app: self.id.clone() });
         }

@@ -89,6 +89,12 @@ pub enum AppsError {
         /// The app.
         app: AppId,
     },
+    /// The name stands for what is no app's.
+    #[error("app {app}: this name is reserved")]
+    Reserved {
+        /// The app.
+        app: AppId,
+    },
     /// More keys or secrets than are tried.
     #[error("app {app} has {count} {what}, at most {max} are allowed")]
     TooMany {

@@ -4,12 +4,14 @@
 //! error that points at the field. Decoding parses straight into the types, which is fast and reports errors badly; only
 //! when that fails, a second pass over the JSON finds out where and why.
 
+mod channels;
 mod content;
 mod error;
 mod form;
 mod json;
 mod pointer;
 mod recipients;
+mod retry;
 mod schedule;
 mod shape;
 mod span;
@@ -24,12 +26,13 @@ pub use self::{
     error::{MessageError, Problem},
     json::JsonObject,
     recipients::{DeviceAddress, SessionAddress, To},
+    retry::Retry,
     schedule::{Instant, Misfire, Occurrence, Schedule},
     span::{Span, SpanError, SpanUnit},
 };
 use crate::{
     ids::{AppId, MessageId},
-    limits::MESSAGE_BYTES_MAX,
+    limits::{MESSAGE_BYTES_MAX, MESSAGE_NOTES_BYTES_MAX},
     result::Class,
     trace::TraceParent,
 };
@@ -72,6 +75,10 @@ pub struct Message {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(skip)]
     pub occurrence: Option<Occurrence>,
+    /// What is left to do for its one recipient. Dispatchers alone set it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(skip)]
+    pub retry: Option<Retry>,
     /// How long it is worth sending, from its acceptance on, or from when it was due; 1 s to 1 y.
     #[serde(default = "one_day")]
     pub ttl: Span,
@@ -127,11 +134,16 @@ form::word!(Channel, "websocket, email, sms");
 
 /// Parses and checks a message.
 pub fn decode(json: &[u8]) -> Result<Message, MessageError> {
-    if json.len() > MESSAGE_BYTES_MAX {
+    let too_large = || {
         let detail = format!("the message has {} bytes, at most {MESSAGE_BYTES_MAX} are allowed", json.len());
-        return Err(MessageError::new(Problem::TooLarge, "", detail));
+        Err(MessageError::new(Problem::TooLarge, "", detail))
+    };
+    // What was accepted may have grown by what a dispatcher notes in it.
+    if json.len() > MESSAGE_BYTES_MAX + MESSAGE_NOTES_BYTES_MAX {
+        return too_large();
     }
     match serde_json::from_slice::<Message>(json) {
+        Ok(message) if message.retry.is_none() && json.len() > MESSAGE_BYTES_MAX => too_large(),
         Ok(message) if message.v == VERSION => {
             validate::check(&message)?;
             Ok(message)

@@ -7,6 +7,7 @@ use super::{
     error::{MessageError, Problem},
     pointer::Pointer,
     recipients::SessionAddress,
+    retry::Retry,
     schedule::Occurrence,
 };
 use crate::{
@@ -101,6 +102,7 @@ static MESSAGE: Shape = Object(
         field("overrides", Optional, OVERRIDES),
         field("schedule", Optional, SCHEDULE),
         field("occurrence", Optional, Text(|t| word(Occurrence::parse(t), "the occurrences of a schedule"))),
+        field("retry", Optional, Text(|t| word(Retry::parse(t), "the retries of a dispatcher"))),
         field("ttl", Defaulted, SPAN),
         field("collapse", Optional, ANY_TEXT),
         field("ack", Defaulted, Flag),

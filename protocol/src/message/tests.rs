@@ -14,7 +14,7 @@ fn smallest() -> Value {
     json!({"to": {"users": ["u1"]}, "content": {"title": "Hi"}})
 }
 
-/// Every field of today; refused at the end, because some are not supported yet.
+/// Every field of today.
 fn fullest() -> Value {
     json!({
         "v": 1, "id": "m1", "app": "shop", "class": "otp",
@@ -35,7 +35,7 @@ fn fullest() -> Value {
     })
 }
 
-/// `fullest` without what is not supported yet.
+/// `fullest` for one channel.
 fn supported() -> Value {
     let mut value = fullest();
     for gone in ["/overrides", "/to/emails", "/to/phones"] {
@@ -56,7 +56,7 @@ fn defaults_are_those_of_the_contract() {
 
 #[test]
 fn a_message_survives_its_encoding() {
-    for value in [smallest(), supported()] {
+    for value in [smallest(), supported(), fullest()] {
         let message = decode_value(&value).unwrap();
         assert_eq!(decode(&message.encode()).unwrap(), message);
     }
@@ -139,19 +139,31 @@ fn reserved_and_unknown_fields_are_told_apart() {
 }
 
 #[test]
-fn what_has_no_channel_yet_is_refused_and_not_ignored() {
+fn each_channel_has_recipients_and_each_recipient_a_channel() {
     for (pointer, value) in [
         ("/channels/1", json!({"channels": ["websocket", "email"]})),
-        ("/channels/0", json!({"channels": ["sms"], "to": {"phones": ["+861"]}})),
+        ("/channels/0", json!({"channels": ["websocket", "sms"], "to": {"phones": ["+8613800000000"]}})),
+        ("/to/users", json!({"channels": ["sms"], "to": {"users": ["u"], "phones": ["+8613800000000"]}})),
+        ("/to/all", json!({"channels": ["sms"], "to": {"all": true}})),
         ("/to/emails", json!({"to": {"emails": ["a@example.org"]}})),
-        ("/to/phones", json!({"to": {"users": ["u"], "phones": ["+861"]}})),
+        ("/to/phones", json!({"to": {"users": ["u"], "phones": ["+8613800000000"]}})),
         ("/overrides/sms", json!({"overrides": {"sms": {"text": "x"}}})),
+        ("/to/emails/1", json!({"channels": ["email"], "to": {"emails": ["a@b.c", "a b@c.d"]}})),
+        ("/to/emails/0", json!({"channels": ["email"], "to": {"emails": ["A <a@b.c>"]}})),
+        ("/to/emails/0", json!({"channels": ["email"], "to": {"emails": ["a@b.c\r\nRCPT TO:<x@y.z>"]}})),
+        ("/to/phones/0", json!({"channels": ["sms"], "to": {"phones": ["13800000000"]}})),
+        ("/to/phones/0", json!({"channels": ["sms"], "to": {"phones": ["+86 138"]}})),
     ] {
         let mut message = smallest();
         message.as_object_mut().unwrap().append(&mut value.as_object().unwrap().clone());
         let error = decode_value(&message).unwrap_err();
-        assert_eq!((error.code(), error.pointer.as_str()), ("not_supported", pointer));
-        assert!(error.detail.ends_with("not supported by this build"), "{error}");
+        assert_eq!((error.code(), error.pointer.as_str()), ("invalid_value", pointer), "{error}");
+    }
+    for (field, value) in [("subject", json!("a\nBcc: x@y.z")), ("cc", json!(["x"])), ("reply_to", json!("x"))] {
+        let mut message = fullest();
+        message["overrides"]["email"][field] = value;
+        let error = decode_value(&message).unwrap_err();
+        assert!(error.pointer.starts_with(&format!("/overrides/email/{field}")), "{error}");
     }
 }
 

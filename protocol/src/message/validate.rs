@@ -1,9 +1,9 @@
-//! What types cannot say: bounds, and fields that depend on one another; then what this build does not act on.
+//! What types cannot say: bounds, and fields that depend on one another.
 
 use std::collections::HashSet;
 
 use super::{
-    Channel, Message, Schedule, To,
+    Message, Schedule, To, channels,
     error::{MessageError, Problem},
 };
 use crate::{
@@ -49,7 +49,10 @@ pub(super) fn check(message: &Message) -> Result<(), MessageError> {
             return invalid("/occurrence", "an occurrence has no schedule of its own");
         }
     }
-    check_supported(message)
+    if message.retry.is_some() && message.schedule.is_some() {
+        return invalid("/retry", "a retry has no schedule of its own");
+    }
+    channels::check(message)
 }
 
 fn check_recipients(message: &Message) -> Result<(), MessageError> {
@@ -150,30 +153,6 @@ fn check_cron(s: &Schedule) -> Result<(), MessageError> {
         Err(CalendarError::Zone) => invalid("/schedule/zone", format!("zone {}", CalendarError::Zone)),
         Err(error) => invalid("/schedule/cron", format!("cron: {error}")),
     }
-}
-
-/// Fields of the contract behind which nothing stands yet are refused, never ignored.
-fn check_supported(message: &Message) -> Result<(), MessageError> {
-    let refuse = |pointer: &str, what: &str| {
-        Err(MessageError::new(Problem::NotSupported, pointer, format!("{what} not supported by this build")))
-    };
-    if let Some(n) = message.channels.iter().position(|c| *c != Channel::Websocket) {
-        return refuse(&format!("/channels/{n}"), &format!("the channel {} is", message.channels[n].as_str()));
-    }
-    let to = &message.to;
-    for (field, given) in [("emails", !to.emails.is_empty()), ("phones", !to.phones.is_empty())] {
-        if given {
-            return refuse(&format!("/to/{field}"), &format!("the recipients {field} are"));
-        }
-    }
-    if let Some(overrides) = &message.overrides {
-        for (channel, given) in [("email", overrides.email.is_some()), ("sms", overrides.sms.is_some())] {
-            if given {
-                return refuse(&format!("/overrides/{channel}"), &format!("overrides for {channel} are"));
-            }
-        }
-    }
-    Ok(())
 }
 
 fn invalid(pointer: &str, detail: impl Into<String>) -> Result<(), MessageError> {

@@ -43,7 +43,7 @@ pub(in crate::api) const PROBLEMS: &[Known] = &[
     known(422, "wrong_type", "a field is of another type"),
     known(422, "invalid_value", "a field is out of its range or form"),
     known(422, "newer_version", "the message is of a later version"),
-    known(422, "not_supported", "a field that is reserved, or behind which nothing stands in this build"),
+    known(422, "not_supported", "a field that is reserved, or a channel without an account"),
     known(429, "rate_limited", "the app calls faster than its rest_rate allows; Retry-After says when to come again"),
     known(500, "internal", "stored data cannot be read"),
     known(503, "unavailable", "a store or log is down or slow; Retry-After says when to come again"),

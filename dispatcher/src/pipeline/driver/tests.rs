@@ -67,7 +67,7 @@ impl Rig {
         );
         let position = Position { partition: 0, generation: 1, offset: 0 };
         let record = Record { position, key: None, value: Bytes::from(value), time_ms: unix_ms() };
-        let Decoded::Deliveries(mut deliveries) = decoder.read(lane, &record).unwrap() else {
+        let Decoded::Deliveries(mut deliveries, _) = decoder.read(lane, &record).unwrap() else {
             panic!("it is scheduled")
         };
         deliveries[0].token = Token(5);

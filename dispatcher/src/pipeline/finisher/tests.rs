@@ -118,7 +118,7 @@ async fn finish_with(
     drop(finished);
     let health = Health::new();
     let parts = FinisherParts {
-        worker: 0,
+        name: "worker 0".into(),
         finished: ended,
         messages,
         streams,

@@ -139,6 +139,7 @@ impl Lane1 {
             source: Box::new(source.clone()),
             decoder: Arc::new(Decoder::new(Some(AppId::parse("a").unwrap()), origins)),
             mailboxes,
+            accounts: Accounts::closed(),
             finished,
             aside_bytes: Arc::default(),
             settled: settlements,

@@ -1,5 +1,5 @@
 -- Where tasks stand. KEYS: due, heads, bodies, ended (sorted set: name by the time of its end), names.
--- A standing is 'd' (due at a time), 'i' (idle), 'k' (ended, body kept) or 'e' (ended, body gone).
+-- A standing is 'd' (due at a time), 'i' (idle), 'k' (ended, body kept), 'e' (ended, body gone) or 'g' (all of it gone).
 local due, heads, bodies, ended, names = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -10,7 +10,12 @@ local function place(name, standing, at, was_ended)
   else
     redis.call('ZREM', due, name)
   end
-  if standing == 'k' or standing == 'e' then
+  if standing == 'g' then
+    redis.call('ZREM', ended, name)
+    redis.call('ZREM', names, name)
+    redis.call('HDEL', heads, name)
+    redis.call('HDEL', bodies, name)
+  elseif standing == 'k' or standing == 'e' then
     redis.call('ZADD', ended, now, name)
     if standing == 'e' then redis.call('HDEL', bodies, name) end
   elseif was_ended then

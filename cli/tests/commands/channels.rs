@@ -1,0 +1,122 @@
+//! Mail and text messages through a whole `dev`, with stubs for providers.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use serde_json::{Value, json};
+
+use crate::{
+    dev::Dev,
+    program::{ended, run},
+};
+
+struct Server {
+    _folder: tempfile::TempDir,
+    data: PathBuf,
+    config: PathBuf,
+    dev: Dev,
+}
+
+impl Server {
+    fn start(config: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (data, file) = (folder.path().join("data"), folder.path().join("dev.toml"));
+        fs::write(&file, config).expect("the file is written");
+        let dev = Dev::start_with(&data, &file);
+        Self { _folder: folder, data, config: file, dev }
+    }
+
+    fn path(&self) -> &str {
+        self.data.to_str().expect("UTF-8")
+    }
+
+    fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Value {
+        let runtime = fs::read(Path::new(self.path()).join("runtime.json")).expect("it runs");
+        let runtime: Value = serde_json::from_slice(&runtime).expect("JSON");
+        let text = |value: &Value| value.as_str().expect("a text").to_owned();
+        let user = format!("{}:{}", text(&runtime["apps"][0]["id"]), text(&runtime["apps"][0]["secrets"][0]["secret"]));
+        let url = format!("http://{}{path}", text(&runtime["addresses"]["rest"]));
+        let mut curl = Command::new("curl");
+        curl.args(["-sS", "-X", method, "-u", &user, &url]);
+        if let Some(body) = body {
+            curl.args(["-H", "Content-Type: application/json", "-d", &body.to_string()]);
+        }
+        let answer = ended(curl.output().expect("curl runs"));
+        serde_json::from_str(&answer.out).unwrap_or_else(|_| panic!("{} {}", answer.out, answer.err))
+    }
+
+    fn send(&self, message: Value) {
+        let answer = self.call("POST", "/v1/messages", Some(&message));
+        assert!(answer["id"].is_string(), "{answer}");
+    }
+
+    /// Asks until the message has so many recipients in a state.
+    fn until(&self, id: &str, state: &str, count: u64) -> Value {
+        for _ in 0..2_000 {
+            let view = self.call("GET", &format!("/v1/messages/{id}"), None);
+            if view["summary"][state] == count {
+                return view;
+            }
+        }
+        panic!("{}", self.call("GET", &format!("/v1/messages/{id}"), None));
+    }
+}
+
+const RETRIES: &str = r#"
+    [channels.email]
+    attempts_max = 3
+    backoff_base_ms = 20
+    deadline_ms = 400
+"#;
+
+#[test]
+fn a_mail_is_tried_again_from_the_schedule_until_it_is_sent_beside_the_push() {
+    let account = r#"[[email]]
+        name = "relay"
+        kind = "stub"
+        url = "stub:unavailable,never,sent""#;
+    let server = Server::start(&format!("{account}\n{RETRIES}"));
+    server.send(json!({"id": "m1", "to": {"users": ["alice"], "emails": ["a@example.org"]},
+        "channels": ["websocket", "email"], "content": {"title": "Hi"}}));
+    let view = server.until("m1", "sent", 1);
+    assert_eq!(view["summary"], json!({"sent": 1, "stored": 1}));
+    let mail = view["recipients"].as_array().expect("recipients").iter().find(|r| r["channel"] == "email");
+    let mail = mail.expect("the mail's");
+    assert_eq!(mail["recipient"]["user"], "a@example.org");
+    let states: Vec<_> = mail["history"].as_array().expect("a history").iter().map(|entry| &entry["state"]).collect();
+    assert_eq!(states, ["scheduled", "sent"]);
+    assert_eq!(server.call("GET", "/v1/tasks", None)["tasks"], json!([]), "what is tried again is nobody's task");
+}
+
+#[test]
+fn what_cannot_be_sent_is_a_dead_letter_that_can_be_replayed_and_survives_a_kill() {
+    let account = |url: &str| format!("[[email]]\nname = \"relay\"\nkind = \"stub\"\nurl = \"{url}\"\n{RETRIES}");
+    let mut server = Server::start(&account("stub:unavailable"));
+    server.send(json!({"id": "m1", "to": {"emails": ["a@example.org", "b@example.org"]}, "channels": ["email"],
+        "content": {"title": "Hi"}}));
+    let view = server.until("m1", "failed", 2);
+    assert_eq!(view["recipients"][0]["reason"], "the stub says so");
+    server.dev.signal("-KILL");
+    fs::write(&server.config, account("stub:sent")).expect("the file is written");
+    server.dev = Dev::start_with(&server.data, &server.config);
+    let letters = server.call("GET", "/v1/dead?content=true", None);
+    let letters = letters["letters"].as_array().expect("letters").clone();
+    assert_eq!(letters.len(), 2, "{letters:?}");
+    assert_eq!((&letters[0]["attempts"], &letters[0]["content"]["id"]), (&json!(3), &json!("m1")));
+    assert!(letters[0]["origin"].as_str().is_some_and(|origin| origin.starts_with("normal/0/")), "{letters:?}");
+    let ids: Vec<&str> = letters.iter().filter_map(|letter| letter["id"].as_str()).collect();
+    let replayed = run(&["dead", "replay", "--data", server.path(), ids[0], ids[1]]);
+    assert_eq!(replayed.code, 0, "{}", replayed.err);
+    let answer = server.call("POST", "/v1/dead/replay", Some(&json!({"ids": ids})));
+    let again: Vec<&str> =
+        answer["items"].as_array().expect("items").iter().filter_map(|item| item["message"].as_str()).collect();
+    assert_eq!(again.len(), 2, "{answer}");
+    assert_ne!(again[0], again[1]);
+    for id in again {
+        server.until(id, "sent", 1);
+    }
+    assert_eq!(server.call("GET", "/v1/messages/m1", None)["summary"], json!({"failed": 2}));
+}

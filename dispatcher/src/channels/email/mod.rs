@@ -1,0 +1,3 @@
+//! Mail: each provider in a file of its own, named here.
+
+super::providers! { stub }

@@ -1,0 +1,120 @@
+//! What the accounts count, for `/metrics`.
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::{Registry, Unit},
+};
+
+use crate::core::account::Counts;
+
+/// Everything that is counted; clones count into the same numbers.
+#[derive(Debug, Clone)]
+pub struct ChannelMetrics {
+    attempts: Family<AnswerLabel, Counter>,
+    waits: Family<WaitLabel, Counter>,
+    dead: Family<AccountLabel, Counter>,
+    waiting: Family<AccountLabel, Gauge>,
+    under_way: Family<AccountLabel, Gauge>,
+    duration: Family<AccountLabel, Histogram, fn() -> Histogram>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AccountLabel {
+    channel: &'static str,
+    account: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AnswerLabel {
+    channel: &'static str,
+    account: String,
+    answer: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WaitLabel {
+    channel: &'static str,
+    account: String,
+    why: &'static str,
+}
+
+/// What one account counts.
+#[derive(Debug, Clone)]
+pub struct AccountMetrics {
+    label: AccountLabel,
+    attempts: Family<AnswerLabel, Counter>,
+    given_up: Counter,
+    retried: Counter,
+    parked: Counter,
+    dead: Counter,
+    waiting: Gauge,
+    under_way: Gauge,
+    duration: Histogram,
+}
+
+impl ChannelMetrics {
+    /// Registers everything.
+    pub fn register(registry: &mut Registry) -> Self {
+        let histogram: fn() -> Histogram =
+            || Histogram::new([0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0]);
+        let new = Self {
+            attempts: Family::default(),
+            waits: Family::default(),
+            dead: Family::default(),
+            waiting: Family::default(),
+            under_way: Family::default(),
+            duration: Family::new_with_constructor(histogram),
+        };
+        let help = "Attempts to send through an account, by what its provider answered";
+        registry.register("channel_attempts", help, new.attempts.clone());
+        let help = "Recipients that wait in the schedule, because an attempt failed or there was no room to try";
+        registry.register("channel_waits", help, new.waits.clone());
+        registry.register("channel_dead_letters", "Recipients given up after the last attempt", new.dead.clone());
+        registry.register("channel_recipients", "Recipients in an account", new.waiting.clone());
+        registry.register("channel_under_way", "Attempts under way", new.under_way.clone());
+        let help = "How long providers took to answer";
+        registry.register_with_unit("channel_attempt", help, Unit::Seconds, new.duration.clone());
+        new
+    }
+
+    /// The numbers of one account.
+    pub fn account(&self, channel: &'static str, account: &str) -> AccountMetrics {
+        let label = AccountLabel { channel, account: account.to_owned() };
+        let waits = |why| {
+            let label = WaitLabel { channel, account: account.to_owned(), why };
+            self.waits.get_or_create(&label).clone()
+        };
+        let none = AnswerLabel { channel, account: account.to_owned(), answer: "none" };
+        AccountMetrics {
+            attempts: self.attempts.clone(),
+            given_up: self.attempts.get_or_create(&none).clone(),
+            retried: waits("retry"),
+            parked: waits("no_room"),
+            dead: self.dead.get_or_create(&label).clone(),
+            waiting: self.waiting.get_or_create(&label).clone(),
+            under_way: self.under_way.get_or_create(&label).clone(),
+            duration: self.duration.get_or_create(&label).clone(),
+            label,
+        }
+    }
+}
+
+impl AccountMetrics {
+    /// An attempt was answered after so many seconds.
+    pub fn answered(&self, answer: &'static str, seconds: f64) {
+        let AccountLabel { channel, account } = self.label.clone();
+        self.attempts.get_or_create(&AnswerLabel { channel, account, answer }).inc();
+        self.duration.observe(seconds);
+    }
+
+    /// What was counted, and what is there.
+    pub fn show(&self, counts: Counts, here: usize, under_way: usize) {
+        self.retried.inc_by(counts.retried);
+        self.parked.inc_by(counts.parked);
+        self.given_up.inc_by(counts.given_up);
+        self.dead.inc_by(counts.dead);
+        self.waiting.set(here as i64);
+        self.under_way.set(under_way as i64);
+    }
+}

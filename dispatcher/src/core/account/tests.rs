@@ -1,0 +1,206 @@
+//! An account between lanes, stores and a provider.
+
+use pushgate_protocol::{
+    ids::{AppId, MessageId, UserId},
+    link::Lane,
+    message::{self, Channel},
+    result::{Class, ResultInfo},
+};
+use serde_json::json;
+
+use super::*;
+use crate::core::worker::Token;
+
+const NOW: u64 = 1_800_000_000_000;
+
+fn settings() -> AccountSettings {
+    AccountSettings {
+        name: Some("relay".into()),
+        policy: RetryPolicy { attempts_max: 3, base_ms: 1_000, cap_ms: 60_000, retry_unknown: true },
+        concurrency: 2,
+        reserved_high: 1,
+        queue_max: 3,
+        deadline_ms: 10_000,
+    }
+}
+
+fn parcel(id: &str, token: u64, lane: Lane) -> Parcel {
+    let json = json!({"to": {"emails": ["a@b.c", "d@e.f"]}, "channels": ["email"], "content": {"title": id}});
+    let info = ResultInfo {
+        occurrence: None,
+        lane,
+        class: Class::Transactional,
+        accepted_ms: NOW,
+        bytes: 10,
+        meta: None,
+        trace: None,
+    };
+    Parcel {
+        token: Token(token),
+        app: AppId::parse("shop").unwrap(),
+        id: MessageId::parse(id).unwrap(),
+        channel: Channel::Email,
+        address: UserId::parse("a@b.c").unwrap(),
+        lane,
+        expires_ms: NOW + 86_400_000,
+        retry: Retry { attempts: 0, parked: 0, accepted_ms: NOW, origin: "normal/0/7".into() },
+        redacted: false,
+        info,
+        message: Arc::new(message::decode(json.to_string().as_bytes()).unwrap()),
+    }
+}
+
+/// Lets the stores answer that nothing is known of what is asked.
+fn check(account: &mut Account, now_ms: u64) {
+    while let Some(query) = account.take_past() {
+        let past = Past { marks: vec![None; query.marks.len()], recalled: vec![false; query.messages.len()] };
+        account.past(now_ms, Ok(past));
+    }
+}
+
+fn begun(account: &mut Account, now_ms: u64) -> Vec<Attempt> {
+    check(account, now_ms);
+    account.take_attempts(now_ms)
+}
+
+fn over(account: &mut Account) -> Vec<(State, Option<String>, bool)> {
+    let ended = account.take_ended().into_iter().filter_map(|ended| match ended {
+        Ended::Over(over) => Some((over.state.record.state, over.state.record.reason, over.dead.is_some())),
+        Ended::Later(_) => None,
+    });
+    ended.collect()
+}
+
+fn later(account: &mut Account) -> Vec<Later> {
+    let ended = account.take_ended().into_iter();
+    ended.filter_map(|ended| if let Ended::Later(later) = ended { Some(later) } else { None }).collect()
+}
+
+fn retry_of(later: &Later) -> Retry {
+    message::decode(&later.task.body).unwrap().retry.unwrap()
+}
+
+#[test]
+fn what_was_sent_is_told_with_the_providers_name_for_it_and_marked() {
+    let mut account = Account::new(settings(), 1);
+    account.take(NOW, vec![parcel("m", 5, Lane::Normal)]);
+    let attempts = begun(&mut account, NOW);
+    account.answered(NOW + 40, attempts[0].id, Answer::Sent { provider_id: Some("p9".into()) });
+    let [Ended::Over(over)] = &account.take_ended()[..] else { panic!() };
+    let record = &over.state.record;
+    assert_eq!((record.state, record.provider_id.as_deref(), record.attempt), (State::Sent, Some("p9"), 1));
+    assert_eq!((record.account.as_deref(), record.channel), (Some("relay"), "email"));
+    assert_eq!(over.state.token, Some(Token(5)));
+    assert!(matches!(over.mark, crate::seams::StreamOp::Settle { mark: Mark::Delivered, .. }));
+    assert!(account.is_empty());
+}
+
+#[test]
+fn a_failed_attempt_waits_in_the_schedule_as_a_message_to_its_recipient_alone() {
+    let mut account = Account::new(settings(), 1);
+    account.take(NOW, vec![parcel("m", 5, Lane::Low)]);
+    let attempts = begun(&mut account, NOW);
+    let busy = Answer::RetryAfter { after_ms: Some(30_000), detail: "421 busy".into() };
+    account.answered(NOW, attempts[0].id, busy);
+    let [later] = &later(&mut account)[..] else { panic!() };
+    let message = message::decode(&later.task.body).unwrap();
+    assert_eq!((message.to.emails, message.id.as_ref().map(MessageId::as_str)), (vec!["a@b.c".to_owned()], Some("m")));
+    assert_eq!((message.retry.map(|r| r.attempts), later.task.head.lane), (Some(1), Lane::Low));
+    assert!((NOW + 30_000..=NOW + 31_000).contains(&later.task.head.due_ms));
+    let state = later.state.as_ref().map(|s| (s.record.state, s.record.reason.clone(), s.token));
+    assert_eq!(state, Some((State::Scheduled, Some("421 busy".into()), None)));
+    assert_eq!(later.token, Token(5));
+}
+
+#[test]
+fn after_the_last_attempt_it_is_a_dead_letter_with_reason_attempts_and_origin() {
+    let mut account = Account::new(settings(), 1);
+    let last = Parcel { retry: Retry { attempts: 2, ..parcel("m", 5, Lane::Low).retry }, ..parcel("m", 5, Lane::Low) };
+    let secret = Parcel { redacted: true, address: UserId::parse("d@e.f").unwrap(), ..last.clone() };
+    account.take(NOW, vec![last, secret]);
+    for _ in 0..2 {
+        let attempts = begun(&mut account, NOW);
+        account.answered(NOW, attempts[0].id, Answer::unavailable("refused"));
+    }
+    let dead: Vec<_> =
+        account.take_ended().into_iter().filter_map(|e| if let Ended::Over(o) = e { o.dead } else { None }).collect();
+    assert_eq!(dead.len(), 2);
+    assert_eq!((dead[0].reason.as_str(), dead[0].attempts, dead[0].origin.as_str()), ("refused", 3, "normal/0/7"));
+    assert_eq!(message::decode(&dead[0].value).unwrap().to.emails, ["a@b.c"]);
+    assert!(dead[1].value.is_empty(), "what is redacted is in no dead letter");
+}
+
+#[test]
+fn a_provider_that_answers_nothing_holds_no_parcel_past_its_deadline() {
+    let mut account = Account::new(settings(), 1);
+    account.take(NOW, (0..20).map(|n| parcel(&format!("m{n}"), n, Lane::Normal)).collect());
+    let mut settled = later(&mut account).len();
+    let attempts = begun(&mut account, NOW);
+    settled += later(&mut account).len();
+    assert_eq!(
+        (attempts.len(), settled),
+        (1, 17),
+        "one worker of two is for lane high, three wait, the others are away"
+    );
+    let due_ms = account.tick(NOW).unwrap();
+    assert_eq!(due_ms, NOW + 5_000);
+    account.tick(due_ms);
+    settled += later(&mut account).len();
+    assert_eq!(settled, 19, "what waits for a worker is away at half of the deadline");
+    account.tick(NOW + 10_000);
+    let [late] = &later(&mut account)[..] else { panic!() };
+    assert_eq!((retry_of(late).attempts, account.take_given_up()), (1, vec![attempts[0].id]));
+    assert!(account.is_empty());
+    account.answered(NOW + 10_001, attempts[0].id, Answer::Sent { provider_id: None });
+    assert!(account.take_ended().is_empty(), "nobody listens any more");
+}
+
+#[test]
+fn what_there_is_no_room_for_is_not_counted_as_tried() {
+    let mut account = Account::new(settings(), 1);
+    account.take(NOW, (0..5).map(|n| parcel(&format!("m{n}"), n, Lane::Normal)).collect());
+    let away = later(&mut account);
+    assert_eq!(away.iter().map(|l| (retry_of(l).attempts, retry_of(l).parked)).collect::<Vec<_>>(), [(0, 1), (0, 1)]);
+    let names: std::collections::HashSet<_> = away.iter().map(|l| l.task.key.clone()).collect();
+    assert_eq!(names.len(), 2);
+    assert_eq!(away[0].state.as_ref().map(|s| s.record.reason.as_deref()), Some(Some("no room")));
+}
+
+#[test]
+fn lane_high_has_workers_of_its_own_and_goes_first() {
+    let mut account = Account::new(AccountSettings { concurrency: 3, queue_max: 10, ..settings() }, 1);
+    account.take(NOW, (0..9).map(|n| parcel(&format!("low{n}"), n, Lane::Low)).collect());
+    assert_eq!(begun(&mut account, NOW).len(), 2);
+    account.take(NOW, vec![parcel("code", 99, Lane::High)]);
+    let begun = begun(&mut account, NOW);
+    assert_eq!(begun.iter().map(|a| a.parcel.id.as_str()).collect::<Vec<_>>(), ["code"]);
+}
+
+#[test]
+fn what_is_over_or_taken_back_or_expired_is_not_tried() {
+    let mut account = Account::new(settings(), 1);
+    let expired = Parcel { expires_ms: NOW, ..parcel("d", 4, Lane::Normal) };
+    let all = ["a", "b", "c"].map(|id| parcel(id, 1, Lane::Normal)).into_iter().chain([expired]);
+    let mut account_of_four = Account::new(AccountSettings { queue_max: 10, ..settings() }, 1);
+    std::mem::swap(&mut account, &mut account_of_four);
+    account.take(NOW, all.collect());
+    let query = account.take_past().unwrap();
+    assert_eq!((query.marks.len(), query.messages.len()), (4, 4));
+    let marks = vec![Some(Mark::Delivered), Some(Mark::Ended), None, None];
+    account.past(NOW, Ok(Past { marks, recalled: vec![false, false, true, false] }));
+    assert!(account.take_attempts(NOW).is_empty());
+    let states: Vec<State> = over(&mut account).into_iter().map(|(state, ..)| state).collect();
+    assert_eq!(states, [State::Sent, State::Skipped, State::Recalled, State::Expired]);
+}
+
+#[test]
+fn nothing_is_tried_before_the_stores_have_answered() {
+    let mut account = Account::new(settings(), 1);
+    account.take(NOW, vec![parcel("m", 5, Lane::High)]);
+    assert!(account.take_past().is_some() && account.take_attempts(NOW).is_empty());
+    account.past(NOW, Err(StoreError::Unavailable { what: "fake", detail: "gone".into() }));
+    assert!(account.take_past().is_none(), "there is a pause");
+    let again_ms = account.tick(NOW).unwrap();
+    account.tick(again_ms);
+    assert_eq!(begun(&mut account, again_ms).len(), 1);
+}

@@ -1,0 +1,93 @@
+//! What channels need: recipients of their kind, addresses of the right form.
+
+use super::{
+    Channel, Message,
+    error::{MessageError, Problem},
+};
+use crate::limits::{EMAIL_BYTES_MAX, PHONE_DIGITS_MAX, PHONE_DIGITS_MIN};
+
+/// Each channel has recipients, and each recipient and override a channel.
+pub(super) fn check(message: &Message) -> Result<(), MessageError> {
+    let to = &message.to;
+    let sessions = to.users.len() + to.devices.len() + to.sessions.len() + usize::from(to.all);
+    let first = [("users", !to.users.is_empty()), ("devices", !to.devices.is_empty()), ("sessions", true)];
+    let first = if to.all { "all" } else { first.iter().find(|(_, given)| *given).map_or("users", |(name, _)| name) };
+    let kinds = [
+        (Channel::Websocket, sessions, first, "users, devices, sessions or all"),
+        (Channel::Email, to.emails.len(), "emails", "emails"),
+        (Channel::Sms, to.phones.len(), "phones", "phones"),
+    ];
+    for (channel, count, field, _) in kinds {
+        if count > 0 && !message.channels.contains(&channel) {
+            let detail = format!("{field} is for the channel {}, which channels does not name", channel.as_str());
+            return invalid(&format!("/to/{field}"), detail);
+        }
+    }
+    for (channel, count, _, fields) in kinds {
+        if let Some(at) = message.channels.iter().position(|c| *c == channel && count == 0) {
+            let detail = format!("the channel {} has no recipient: name {fields} in to", channel.as_str());
+            return invalid(&format!("/channels/{at}"), detail);
+        }
+    }
+    for (n, address) in to.emails.iter().enumerate() {
+        email(&format!("/to/emails/{n}"), address)?;
+    }
+    for (n, number) in to.phones.iter().enumerate() {
+        phone(&format!("/to/phones/{n}"), number)?;
+    }
+    overrides(message)
+}
+
+fn overrides(message: &Message) -> Result<(), MessageError> {
+    let Some(overrides) = &message.overrides else { return Ok(()) };
+    for (channel, given) in [(Channel::Email, overrides.email.is_some()), (Channel::Sms, overrides.sms.is_some())] {
+        if given && !message.channels.contains(&channel) {
+            let name = channel.as_str();
+            let detail = format!("is for the channel {name}, which channels does not name");
+            return invalid(&format!("/overrides/{name}"), detail);
+        }
+    }
+    let Some(mail) = &overrides.email else { return Ok(()) };
+    for (field, addresses) in [("cc", &mail.cc), ("bcc", &mail.bcc)] {
+        for (n, address) in addresses.iter().enumerate() {
+            email(&format!("/overrides/email/{field}/{n}"), address)?;
+        }
+    }
+    if let Some(address) = &mail.reply_to {
+        email("/overrides/email/reply_to", address)?;
+    }
+    match &mail.subject {
+        Some(subject) if subject.chars().any(char::is_control) => {
+            invalid("/overrides/email/subject", "must be one line, without control characters".into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The bare form of RFC 5321, without a name beside it. What a server thinks of it shows when it is sent.
+fn email(pointer: &str, address: &str) -> Result<(), MessageError> {
+    let bad = |c: char| c.is_control() || c.is_whitespace() || matches!(c, ',' | ';' | '<' | '>' | '"' | '\\');
+    let sound = address.rsplit_once('@').is_some_and(|(local, domain)| {
+        !local.is_empty() && !local.contains('@') && !domain.is_empty() && !address.contains(bad)
+    });
+    match address.len() {
+        bytes if bytes > EMAIL_BYTES_MAX => {
+            invalid(pointer, format!("has {bytes} bytes, at most {EMAIL_BYTES_MAX} are allowed"))
+        }
+        _ if !sound => invalid(pointer, "is not a mail address like a@example.org".into()),
+        _ => Ok(()),
+    }
+}
+
+fn phone(pointer: &str, number: &str) -> Result<(), MessageError> {
+    let digits = number.strip_prefix('+').unwrap_or_default();
+    let sound = digits.bytes().all(|b| b.is_ascii_digit()) && !digits.starts_with('0');
+    match digits.len() {
+        PHONE_DIGITS_MIN..=PHONE_DIGITS_MAX if sound => Ok(()),
+        _ => invalid(pointer, "is not a number in E.164 like +8613800000000".into()),
+    }
+}
+
+fn invalid(pointer: &str, detail: String) -> Result<(), MessageError> {
+    Err(MessageError::new(Problem::Invalid, pointer, detail))
+}
