@@ -68,6 +68,9 @@ pub struct StoreConfig {
     pub kind: StoreKind,
     /// How long a settled delivery is remembered so that a repeated one is dropped, milliseconds. Default 600000.
     pub dedupe_window_ms: u64,
+    /// What these memories may take, bytes, at least 1 MiB; past it the oldest leave before their time. Reckoned with 200 bytes and the names of app and user for
+    /// each. With `redis`, for each dispatcher: of what it writes. Default 1073741824 (1 GiB).
+    pub dedupe_bytes_max: u64,
     /// How long a dispatcher holds a task that is due, milliseconds, from 500 to 5000. If it dies meanwhile, another sends the task after
     /// that; if sending takes longer, another sends it too, with the same id. Default 5000.
     pub task_lease_ms: u64,
@@ -80,6 +83,7 @@ impl Default for StoreConfig {
         Self {
             kind: StoreKind::Embedded,
             dedupe_window_ms: 600_000,
+            dedupe_bytes_max: 1 << 30,
             task_lease_ms: 5_000,
             message_ttl_ms: 7 * 24 * 3_600_000,
         }

@@ -15,6 +15,7 @@
 //! | [`kafka`] | lanes, results and dead letters as Kafka topics |
 //! | [`limits`] | every bound of this crate |
 //! | [`links`] | links to gateways |
+//! | [`marks`] | what marks take, and how long they can be kept |
 //! | [`memory`] | stores in memory for simulations and tests |
 //! | [`metrics`] | what the pipeline and the links count |
 //! | [`recall`] | taking a message back |
@@ -25,6 +26,7 @@
 //! | [`seen`] | what a user has had of the messages to everyone |
 //! | [`states`] | which state of a recipient may follow which |
 //! | [`stored`] | the encoding of a stored push, bounds of streams |
+//! | [`webhooks`] | results posted to apps |
 
 pub mod api;
 pub mod boot;
@@ -39,6 +41,7 @@ pub mod health;
 pub mod kafka;
 pub mod limits;
 pub mod links;
+pub mod marks;
 pub mod memory;
 pub mod metrics;
 pub mod pipeline;
@@ -49,3 +52,4 @@ pub mod seams;
 pub mod seen;
 pub mod states;
 pub mod stored;
+pub mod webhooks;

@@ -82,6 +82,29 @@ pub const ACCOUNT_QUEUE_MAX: usize = 100_000;
 /// Messages a second that an account is thought able to send at least.
 pub const PARK_RATE_MIN: u64 = 2;
 
+/// Results in one post to a webhook.
+pub const WEBHOOK_BATCH_RESULTS: usize = 500;
+/// The same in bytes; one result may pass it.
+pub const WEBHOOK_BATCH_BYTES: usize = 1 << 20;
+/// Results of an app that wait for its webhook; past it the oldest are dropped.
+pub const WEBHOOK_QUEUE_RESULTS: usize = 20_000;
+/// The same in bytes.
+pub const WEBHOOK_QUEUE_BYTES: usize = 32 << 20;
+/// Posts of one batch; then it is given up.
+pub const WEBHOOK_ATTEMPTS_MAX: u32 = 20;
+/// Half of the bound of the first pause before a batch is posted again, milliseconds; it doubles.
+pub const WEBHOOK_BACKOFF_BASE_MS: u64 = 500;
+/// Longest such pause, milliseconds.
+pub const WEBHOOK_BACKOFF_CAP_MS: u64 = 60_000;
+/// Longest time that a receiver may ask for, milliseconds.
+pub const WEBHOOK_RETRY_AFTER_MS_MAX: u64 = 5 * 60 * 1_000;
+/// How long a webhook may take to be connected to, milliseconds.
+pub const WEBHOOK_CONNECT_MS: u64 = 5_000;
+/// How long a post may take in all, milliseconds.
+pub const WEBHOOK_POST_MS: u64 = 10_000;
+/// Posts under way at once, of all apps; each has a thread.
+pub const WEBHOOK_POSTS_MAX: usize = 64;
+
 /// Stream reads a worker has under way.
 pub const READS_MAX: usize = 32;
 /// Entries asked for in one stream read.
@@ -120,6 +143,10 @@ pub const EXPIRED_PER_PUBLISH: usize = 64;
 pub const SEEN_RUNS_MAX: usize = 256;
 /// Length of a window of marks: a mark is remembered for one to two of them.
 pub const MARK_WINDOW_MS: u64 = 10 * 60 * 1_000;
+/// What a mark is reckoned to take beyond the names of its user, bytes: a key of its own in Redis, an entry on disk.
+pub const MARK_BYTES: u64 = 200;
+/// What marks may take, unless configured, bytes.
+pub const MARK_BYTES_MAX: u64 = 1 << 30;
 /// Replay episodes of one user whose deferred pushes are counted at the same time; the oldest is forgotten.
 pub const STREAM_EPISODES_MAX: usize = 4;
 /// How long the count of an episode is kept after its last push.
@@ -235,6 +262,8 @@ pub const LANE_POLL_MS: u64 = 20;
 pub const SHUTDOWN_DRAIN_MS: u64 = 3_000;
 /// How long a shutdown then waits for results to be published, and as long for the last commits, milliseconds.
 pub const SHUTDOWN_FINISH_MS: u64 = 2_000;
+/// How long a shutdown waits for webhooks to take what waits for them, milliseconds.
+pub const SHUTDOWN_HOOKS_MS: u64 = 1_000;
 /// How long a shutdown waits for REST requests under way, milliseconds.
 pub const SHUTDOWN_REST_MS: u64 = 1_000;
 /// How long an address in use is tried again at start, milliseconds.

@@ -41,6 +41,8 @@ pub struct StreamBounds {
     pub bytes: usize,
     /// Length of a window of marks, milliseconds, at least 1.
     pub mark_window_ms: u64,
+    /// What all marks may take, bytes as reckoned by [`marks::bytes_of`](crate::marks::bytes_of); past it the oldest leave before their time.
+    pub mark_bytes: u64,
 }
 
 impl Default for StreamBounds {
@@ -49,6 +51,7 @@ impl Default for StreamBounds {
             entries: limits::STREAM_ENTRIES_MAX,
             bytes: limits::STREAM_BYTES_MAX,
             mark_window_ms: limits::MARK_WINDOW_MS,
+            mark_bytes: limits::MARK_BYTES_MAX,
         }
     }
 }

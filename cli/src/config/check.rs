@@ -171,6 +171,7 @@ impl Config {
         range(texts, "dispatcher.in_flight_max", dispatcher.in_flight_max as u64, 1, limits::IN_FLIGHT_MAX);
         range(texts, "dispatcher.app_in_flight_max", dispatcher.app_in_flight_max as u64, 1, limits::IN_FLIGHT_MAX);
         range(texts, "store.dedupe_window_ms", self.store.dedupe_window_ms, 1_000, limits::DAY_MS);
+        range(texts, "store.dedupe_bytes_max", self.store.dedupe_bytes_max, 1 << 20, 1 << 50);
         range(texts, "store.message_ttl_ms", self.store.message_ttl_ms, 60_000, 366 * limits::DAY_MS);
         if let Some(app) = &dispatcher.default_app {
             let known = AppId::parse(app).is_ok() && self.apps.iter().any(|a| a.id.as_str() == app);

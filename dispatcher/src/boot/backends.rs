@@ -10,6 +10,7 @@ use crate::{
     config::{SourceKind, StoreKind},
     embedded::{EmbeddedLog, EmbeddedMessages, EmbeddedResults, EmbeddedSchedule, EmbeddedStore, EmbeddedStreams},
     kafka::{KafkaDead, KafkaHealth, KafkaIntake, KafkaProducer, KafkaResults, KafkaSource},
+    marks::MarkMetrics,
     redis::{RedisLink, RedisMessages, RedisSchedule, RedisStreams},
     seams::{DeadLetters, Intake, MessageStore, ResultSink, ScheduleStore, Streams, TaskSource},
     states::MessageBounds,
@@ -33,10 +34,10 @@ pub(super) struct Backends {
 }
 
 impl Backends {
-    pub(super) async fn open(parts: &DispatcherParts) -> Result<Self, BootError> {
+    pub(super) async fn open(parts: &DispatcherParts, marks: MarkMetrics) -> Result<Self, BootError> {
         let embedded = parts.config.source == SourceKind::Embedded || parts.store.kind == StoreKind::Embedded;
         let store = if embedded { Some(EmbeddedStore::open(&parts.config.data)?) } else { None };
-        let (streams, messages, schedule, redis) = stores(parts, store.as_ref()).await?;
+        let (streams, messages, schedule, redis) = stores(parts, store.as_ref(), marks).await?;
         match &store {
             Some(store) if parts.config.source == SourceKind::Embedded => {
                 let log = EmbeddedLog::open(Arc::clone(store))?;
@@ -80,12 +81,20 @@ impl Backends {
 
 type Stores = (Arc<dyn Streams>, Arc<dyn MessageStore>, Arc<dyn ScheduleStore>, Option<Arc<RedisLink>>);
 
-async fn stores(parts: &DispatcherParts, store: Option<&Arc<EmbeddedStore>>) -> Result<Stores, BootError> {
-    let streams = StreamBounds { mark_window_ms: parts.store.dedupe_window_ms, ..StreamBounds::default() };
+async fn stores(
+    parts: &DispatcherParts,
+    store: Option<&Arc<EmbeddedStore>>,
+    marks: MarkMetrics,
+) -> Result<Stores, BootError> {
+    let streams = StreamBounds {
+        mark_window_ms: parts.store.dedupe_window_ms,
+        mark_bytes: parts.store.dedupe_bytes_max,
+        ..StreamBounds::default()
+    };
     let messages = MessageBounds { keep_ms: parts.store.message_ttl_ms, ..MessageBounds::default() };
     match store {
         Some(store) if parts.store.kind == StoreKind::Embedded => Ok((
-            Arc::new(EmbeddedStreams::new(Arc::clone(store), streams)?),
+            Arc::new(EmbeddedStreams::new(Arc::clone(store), streams)?.with_metrics(marks)),
             Arc::new(EmbeddedMessages::new(Arc::clone(store), messages)?),
             Arc::new(EmbeddedSchedule::new(Arc::clone(store), Arc::new(clock::unix_ms))?),
             None,
@@ -93,7 +102,7 @@ async fn stores(parts: &DispatcherParts, store: Option<&Arc<EmbeddedStore>>) -> 
         _ => {
             let link = RedisLink::new(&parts.redis.url, parts.redis.replicas())?;
             Ok((
-                Arc::new(RedisStreams::new(Arc::clone(&link), streams)),
+                Arc::new(RedisStreams::new(Arc::clone(&link), streams).with_metrics(marks)),
                 Arc::new(RedisMessages::new(Arc::clone(&link), messages)),
                 Arc::new(RedisSchedule::new(Arc::clone(&link))),
                 Some(link),

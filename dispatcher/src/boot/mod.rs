@@ -5,6 +5,7 @@ mod channels;
 mod pipeline;
 mod readiness;
 mod schedule;
+mod webhooks;
 
 use std::{
     future::IntoFuture,
@@ -35,6 +36,7 @@ use self::{
     channels::Channels,
     pipeline::{Pipeline, PipelineParts},
     schedule::Schedule,
+    webhooks::Hooks,
 };
 use crate::{
     api::{ApiMetrics, ApiState, KeyMetrics, router},
@@ -51,9 +53,11 @@ use crate::{
     kafka::KafkaConfig,
     limits,
     links::{Identity, Links},
+    marks::MarkMetrics,
     metrics::{Metrics, ScheduleMetrics},
     schedule::{announce::Announcer, driver::ScheduleParts, wakers::Wakers},
     seams::{SourceError, StoreError},
+    webhooks::WebhookMetrics,
 };
 
 /// What a dispatcher is started with; checked before.
@@ -135,6 +139,7 @@ pub struct RunningDispatcher {
     pipeline: Pipeline,
     schedule: Schedule,
     rest: Rest,
+    hooks: Hooks,
     links: Links,
 }
 
@@ -165,10 +170,12 @@ pub async fn start(parts: DispatcherParts) -> Result<RunningDispatcher, BootErro
     let listener = listen(&parts.config.listen).await?;
     let address = listener.local_addr()?;
 
-    let backends = Backends::open(&parts).await?;
-    let (health, clock) = (Health::new(), Arc::new(SteadyClock::new()));
     let mut registry = Registry::with_prefix("pushgate_dispatcher");
+    let mut backends = Backends::open(&parts, MarkMetrics::register(&mut registry)).await?;
+    let (health, clock) = (Health::new(), Arc::new(SteadyClock::new()));
     let metrics = Metrics::register(&mut registry);
+    let hooks = Hooks::start(&parts.apps, WebhookMetrics::register(&mut registry), random()?);
+    backends.results = hooks.around(backends.results);
     let channels = Channels::open(&parts, ChannelMetrics::register(&mut registry))?;
     let workers = workers(parts.config.workers);
     let (wakers, classes) = (Wakers::new(), Classes::new(&parts.classes));
@@ -226,7 +233,7 @@ pub async fn start(parts: DispatcherParts) -> Result<RunningDispatcher, BootErro
     };
     let rest = serve(listener, state);
     info!(rest = %address, workers, members = routing.members().len(), "dispatcher up");
-    Ok(RunningDispatcher { address, pipeline, schedule, rest, links })
+    Ok(RunningDispatcher { address, pipeline, schedule, rest, hooks, links })
 }
 
 impl RunningDispatcher {
@@ -238,18 +245,19 @@ impl RunningDispatcher {
     /// Whether a part of it ended by itself: then it does not do its work any more, and the process had better be
     /// started anew.
     pub fn failed(&self) -> bool {
-        self.rest.task.is_finished() || self.schedule.failed() || self.pipeline.failed()
+        self.rest.task.is_finished() || self.schedule.failed() || self.hooks.failed() || self.pipeline.failed()
     }
 
     /// Ends REST, stops polling, waits a bounded time for what is in flight, makes settlements durable.
     pub async fn shut_down(self) {
-        let Self { pipeline, schedule, rest: Rest { mut task, stop }, links, .. } = self;
+        let Self { pipeline, schedule, rest: Rest { mut task, stop }, hooks, links, .. } = self;
         let _ = stop.send(());
         if timeout(Duration::from_millis(limits::SHUTDOWN_REST_MS), &mut task).await.is_err() {
             task.abort();
         }
         schedule.shut_down().await;
         pipeline.shut_down().await;
+        hooks.shut_down().await;
         drop(links);
         info!("dispatcher down");
     }

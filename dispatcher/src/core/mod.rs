@@ -6,10 +6,12 @@
 //! | [`fair`] | turns between tenants |
 //! | [`ledger`] | which offsets of a partition are settled, and up to where it may be committed |
 //! | [`random`] | randomness from a seed |
+//! | [`webhook`] | the results of an app that wait to be posted |
 //! | [`worker`] | the pipeline: marks, pushes, acknowledgements, streams, replays |
 
 pub mod account;
 pub mod fair;
 pub mod ledger;
 pub mod random;
+pub mod webhook;
 pub mod worker;

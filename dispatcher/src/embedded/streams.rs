@@ -3,7 +3,7 @@
 //! Keys of keyspace `streams` start with `app 00 user 00` (ids hold no control characters), then: `01` state · `02`
 //! position: entry · `03` delivery key: position · `04` collapse key: position · `05` what the user has had of the messages to
 //! everyone, after the time until which it matters · `06` of messages to everyone: expiry, position; it leaves with its entry. Marks lie in two keyspaces, those of window
-//! `n` in the one of `n mod 2`, which is cleared when the next window begins. All changes are made on the writer's
+//! `n` in the one of `n mod 2`, which is cleared when the next window begins, or when the other is full before that: then they change places. All changes are made on the writer's
 //! thread, one user after another, so they need no lock and see each other before they are durable; reads see only
 //! what is durable.
 
@@ -23,6 +23,8 @@ use super::{
     stream_state::StreamState,
 };
 use crate::{
+    limits,
+    marks::MarkMetrics,
     seams::{
         BoxFuture, DeliveryKey, Mark, MarkQuery, StoreError, StoredPush, StreamOp, StreamOutcome, StreamPage, Streams,
         UserKey,
@@ -47,28 +49,55 @@ pub(super) struct Tables {
     marks: [Keyspace; 2],
     pub(super) due: Due,
     pub(super) bounds: StreamBounds,
-    window: AtomicU64,
+    /// The current window, see [`Epoch`].
+    epoch: AtomicU64,
+    /// Bytes of the marks of the current keyspace, as they are reckoned.
+    mark_bytes: AtomicU64,
+    /// When that began to be filled; 0 if that is not known.
+    began_ms: AtomicU64,
+    metrics: MarkMetrics,
+}
+
+/// Which window is current, and in which keyspace: they change places with each window, and once more when one is full before its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Epoch {
+    window: u64,
+    turned: bool,
 }
 
 impl EmbeddedStreams {
     /// The streams of this store. One instance per store: it remembers the current window of marks.
     pub fn new(store: Arc<EmbeddedStore>, bounds: StreamBounds) -> Result<Self, StoreError> {
         let streams = store.keyspace("streams")?;
-        let window = streams.get(WINDOW_KEY).map_err(|e| unavailable(&e))?;
-        let window = window.as_deref().and_then(|v| v.try_into().ok()).map_or(NO_WINDOW, u64::from_be_bytes);
+        let epoch = streams.get(WINDOW_KEY).map_err(|e| unavailable(&e))?;
+        let epoch = epoch.as_deref().and_then(Epoch::decode);
+        let marks = [store.keyspace("marks0")?, store.keyspace("marks1")?];
+        let there = epoch.map_or(0, |epoch| marks[epoch.keyspace(0)].approximate_len() as u64);
         let tables = Tables {
             streams,
-            marks: [store.keyspace("marks0")?, store.keyspace("marks1")?],
+            marks,
             due: Due::new(store.keyspace("streams_due")?),
             bounds,
-            window: AtomicU64::new(window),
+            epoch: AtomicU64::new(epoch.map_or(NO_WINDOW, Epoch::pack)),
+            mark_bytes: AtomicU64::new(there * 2 * limits::MARK_BYTES),
+            began_ms: AtomicU64::new(0),
+            metrics: MarkMetrics::default(),
         };
         Ok(Self { store, tables: Arc::new(tables) })
     }
 
+    /// The same, which tells when marks leave before their window is over. To be called before it is used.
+    pub fn with_metrics(mut self, metrics: MarkMetrics) -> Self {
+        if let Some(tables) = Arc::get_mut(&mut self.tables) {
+            metrics.show(tables.bounds.mark_window_ms);
+            tables.metrics = metrics;
+        }
+        self
+    }
+
     fn read_marks(&self, queries: &[MarkQuery], now_ms: u64) -> Result<Vec<Option<Mark>>, StoreError> {
         let view = self.store.durable();
-        let stored = self.tables.window.load(Ordering::Acquire);
+        let stored = self.tables.epoch(Ordering::Acquire);
         let mut marks = Vec::with_capacity(queries.len());
         let mut prefix = Vec::new();
         for query in queries {
@@ -157,54 +186,106 @@ impl Tables {
     /// Begins the window of `now_ms`, if it has not begun. Time that runs backwards changes nothing.
     fn rotate(&self, turn: &Turn<'_>, now_ms: u64) -> Result<(), StoreError> {
         let window = self.window_of(now_ms);
-        let stored = self.window.load(Ordering::Relaxed);
-        if stored != NO_WINDOW && window <= stored {
+        let Some(stored) = self.epoch(Ordering::Relaxed) else {
+            return self.begin(turn, Epoch { window, turned: false }, now_ms);
+        };
+        if window <= stored.window {
+            return self.relieve(turn, stored, now_ms);
+        }
+        let next = Epoch { window, ..stored };
+        turn.clear(&self.marks[next.keyspace(0)])?;
+        if window > stored.window + 1 {
+            turn.clear(&self.marks[next.keyspace(1)])?;
+        }
+        self.begin(turn, next, now_ms)
+    }
+
+    /// Lets the older marks go before their time, if half of what marks may take is taken by those of the current keyspace.
+    fn relieve(&self, turn: &Turn<'_>, stored: Epoch, now_ms: u64) -> Result<(), StoreError> {
+        if self.mark_bytes.load(Ordering::Relaxed) <= self.bounds.mark_bytes / 2 {
             return Ok(());
         }
-        if stored != NO_WINDOW {
-            turn.clear(&self.marks[(window % 2) as usize])?;
-            if window > stored + 1 {
-                turn.clear(&self.marks[(stored % 2) as usize])?;
-            }
-        }
-        turn.write(vec![Write::put(&self.streams, WINDOW_KEY, window.to_be_bytes())])?;
-        self.window.store(window, Ordering::Release);
+        let next = Epoch { turned: !stored.turned, ..stored };
+        turn.clear(&self.marks[next.keyspace(0)])?;
+        self.metrics.shortened.inc();
+        let began_ms = self.began_ms.load(Ordering::Relaxed);
+        self.metrics.show(now_ms.saturating_sub(began_ms).min(self.bounds.mark_window_ms));
+        self.begin(turn, next, now_ms)
+    }
+
+    fn begin(&self, turn: &Turn<'_>, epoch: Epoch, now_ms: u64) -> Result<(), StoreError> {
+        turn.write(vec![Write::put(&self.streams, WINDOW_KEY, epoch.encode())])?;
+        self.mark_bytes.store(0, Ordering::Relaxed);
+        self.began_ms.store(now_ms, Ordering::Relaxed);
+        self.epoch.store(epoch.pack(), Ordering::Release);
         Ok(())
+    }
+
+    fn epoch(&self, order: Ordering) -> Option<Epoch> {
+        Epoch::unpack(self.epoch.load(order))
     }
 
     /// The mark as the writer sees it.
     pub(super) fn mark(&self, prefix: &[u8], key: DeliveryKey) -> Result<Option<Mark>, StoreError> {
-        let window = self.window.load(Ordering::Relaxed);
-        self.mark_with(|keyspace, key| keyspace.get(key), prefix, key, window, window)
+        let stored = self.epoch(Ordering::Relaxed);
+        let now = stored.map_or(NO_WINDOW, |epoch| epoch.window);
+        self.mark_with(|keyspace, key| keyspace.get(key), prefix, key, now, stored)
     }
 
     /// The change that sets a mark in the current window.
     pub(super) fn set_mark(&self, prefix: &[u8], key: DeliveryKey, mark: Mark) -> Write {
-        let window = self.window.load(Ordering::Relaxed);
-        Write::put(&self.marks[(window % 2) as usize], [prefix, &key.0].concat(), [mark as u8])
+        // A window has begun: changes are made after that.
+        let keyspace = self.epoch(Ordering::Relaxed).map_or(0, |epoch| epoch.keyspace(0));
+        self.mark_bytes.fetch_add(limits::MARK_BYTES + prefix.len() as u64, Ordering::Relaxed);
+        Write::put(&self.marks[keyspace], [prefix, &key.0].concat(), [mark as u8])
     }
 
-    /// The mark at window `now`, the keyspaces holding the windows `stored` and `stored − 1`.
+    /// The mark at window `now`, the keyspaces holding the window of `stored` and what was before.
     fn mark_with(
         &self,
         get: impl Fn(&Keyspace, &[u8]) -> fjall::Result<Option<Slice>>,
         prefix: &[u8],
         key: DeliveryKey,
         now: u64,
-        stored: u64,
+        stored: Option<Epoch>,
     ) -> Result<Option<Mark>, StoreError> {
-        if stored == NO_WINDOW || now > stored + 1 {
-            return Ok(None);
-        }
+        let Some(stored) = stored.filter(|stored| now <= stored.window + 1) else { return Ok(None) };
         let key = [prefix, &key.0].concat();
-        let windows = if now == stored + 1 { &[0][..] } else { &[0, 1] };
+        let windows = if now == stored.window + 1 { &[0][..] } else { &[0, 1] };
         for back in windows {
-            let keyspace = &self.marks[(stored.wrapping_sub(*back) % 2) as usize];
+            let keyspace = &self.marks[stored.keyspace(*back)];
             if let Some(value) = get(keyspace, &key).map_err(|e| unavailable(&e))? {
                 return decode_mark(&value).map(Some);
             }
         }
         Ok(None)
+    }
+}
+
+impl Epoch {
+    /// The keyspace of the current window, or of what was `back` before it.
+    fn keyspace(self, back: u64) -> usize {
+        ((self.window + u64::from(self.turned) + back) % 2) as usize
+    }
+
+    fn pack(self) -> u64 {
+        self.window * 2 + u64::from(self.turned)
+    }
+
+    fn unpack(packed: u64) -> Option<Self> {
+        (packed != NO_WINDOW).then_some(Self { window: packed / 2, turned: packed % 2 == 1 })
+    }
+
+    fn encode(self) -> [u8; 9] {
+        let mut out = [u8::from(self.turned); 9];
+        out[..8].copy_from_slice(&self.window.to_be_bytes());
+        out
+    }
+
+    /// Of a store of before: without the last byte.
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let (window, rest) = bytes.split_first_chunk::<8>()?;
+        Some(Self { window: u64::from_be_bytes(*window), turned: rest.first() == Some(&1) })
     }
 }
 

@@ -2,13 +2,17 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use pushgate_protocol::link::Place;
 
 use crate::{
     limits::EXPIRED_PER_PUBLISH,
+    marks,
     seams::{
         BoxFuture, DeliveryKey, Mark, MarkQuery, StoreError, StoredPush, StreamOp, StreamOutcome, StreamPage, Streams,
         UserKey,
@@ -16,6 +20,9 @@ use crate::{
     seen::SeenRuns,
     stored::{self, StreamBounds},
 };
+
+/// The order of marks.
+static NEXT: AtomicU64 = AtomicU64::new(0);
 
 /// [`Streams`] in memory. Episodes and empty streams are kept for ever: simulations are short.
 pub struct MemoryStreams {
@@ -27,7 +34,8 @@ pub struct MemoryStreams {
 struct User {
     last: u64,
     entries: BTreeMap<u64, StoredPush>,
-    marks: HashMap<(u64, DeliveryKey), Mark>,
+    /// With the order in which they were set.
+    marks: HashMap<(u64, DeliveryKey), (Mark, u64)>,
     deferred: HashMap<u64, BTreeSet<u64>>,
     seen: SeenRuns,
 }
@@ -36,6 +44,23 @@ impl MemoryStreams {
     /// Empty streams.
     pub fn new(bounds: StreamBounds) -> Self {
         Self { bounds, users: Mutex::default() }
+    }
+
+    /// Past the bound the oldest marks leave.
+    fn relieve(&self) {
+        let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = |users: &HashMap<UserKey, User>| -> u64 {
+            users.iter().map(|(name, user)| marks::bytes_of(name) * user.marks.len() as u64).sum()
+        };
+        while taken(&users) > self.bounds.mark_bytes {
+            let of = |(name, user): (&UserKey, &User)| {
+                user.marks.iter().map(|(key, (_, set))| (*set, name.clone(), *key)).min_by_key(|(set, ..)| *set)
+            };
+            let Some((_, name, key)) = users.iter().filter_map(of).min_by_key(|(set, ..)| *set) else { return };
+            if let Some(user) = users.get_mut(&name) {
+                user.marks.remove(&key);
+            }
+        }
     }
 
     fn with<T>(&self, user: &UserKey, f: impl FnOnce(&mut User) -> T) -> T {
@@ -63,7 +88,7 @@ impl Streams for MemoryStreams {
                 let window = now_ms / self.bounds.mark_window_ms;
                 let was = user.mark(window, key);
                 let mark = if was == Some(Mark::Delivered) { Mark::Delivered } else { mark };
-                user.marks.insert((window, key), mark);
+                user.set_mark(window, key, mark);
                 let entry = user.position(key).and_then(|p| user.entries.remove(&p)).map(Box::new);
                 StreamOutcome::Settled { entry, was }
             }),
@@ -88,6 +113,7 @@ impl Streams for MemoryStreams {
             StreamOp::Seen { user, place, .. } => self.with(&user, |user| StreamOutcome::Seen(user.seen.add(place))),
         };
         let outcomes = ops.into_iter().map(apply).collect();
+        self.relieve();
         Box::pin(async { Ok(outcomes) })
     }
 
@@ -124,9 +150,13 @@ impl Streams for MemoryStreams {
 }
 
 impl User {
+    fn set_mark(&mut self, window: u64, key: DeliveryKey, mark: Mark) {
+        self.marks.insert((window, key), (mark, NEXT.fetch_add(1, Ordering::Relaxed)));
+    }
+
     fn mark(&self, window: u64, key: DeliveryKey) -> Option<Mark> {
         let windows = [Some(window), window.checked_sub(1)];
-        windows.into_iter().flatten().find_map(|w| self.marks.get(&(w, key)).copied())
+        windows.into_iter().flatten().find_map(|w| self.marks.get(&(w, key)).map(|(mark, _)| *mark))
     }
 
     fn position(&self, key: DeliveryKey) -> Option<u64> {
@@ -138,7 +168,7 @@ impl User {
         if let Some(mark @ (Mark::Delivered | Mark::Ended)) = self.mark(window, push.key) {
             return StreamOutcome::AlreadyEnded(mark);
         }
-        self.marks.insert((window, push.key), Mark::Stored);
+        self.set_mark(window, push.key, Mark::Stored);
         if let Some(position) = self.position(push.key) {
             if let Some(entry) = self.entries.get_mut(&position) {
                 entry.returned = push.returned.or(entry.returned);
@@ -153,7 +183,7 @@ impl User {
         while self.entries.len() > 1 && self.oldest_leaves(now_ms, bounds) {
             evicted.extend(self.entries.pop_first().map(|(_, push)| push));
         }
-        self.marks.extend(evicted.iter().map(|push| ((window, push.key), Mark::Ended)));
+        evicted.iter().for_each(|push| self.set_mark(window, push.key, Mark::Ended));
         StreamOutcome::Appended { evicted }
     }
 
@@ -165,7 +195,7 @@ impl User {
         let expired = expired.into_iter().take(EXPIRED_PER_PUBLISH);
         let left: Vec<StoredPush> = expired.filter_map(|(_, position)| self.entries.remove(&position)).collect();
         let window = now_ms / bounds.mark_window_ms;
-        self.marks.extend(left.iter().map(|push| ((window, push.key), Mark::Ended)));
+        left.iter().for_each(|push| self.set_mark(window, push.key, Mark::Ended));
         left
     }
 

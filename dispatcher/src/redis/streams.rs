@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     limits,
+    marks::{self, MarkMetrics, MarkRate},
     seams::{
         BoxFuture, Mark, MarkQuery, StoreError, StoredPush, StreamOp, StreamOutcome, StreamPage, Streams, UserKey,
     },
@@ -27,6 +28,7 @@ use crate::{
 pub struct RedisStreams {
     link: Arc<RedisLink>,
     bounds: StreamBounds,
+    rate: Arc<MarkRate>,
 }
 
 /// The keys of one user, in the order the scripts expect.
@@ -38,7 +40,14 @@ struct UserKeys {
 impl RedisStreams {
     /// The streams of this server.
     pub fn new(link: Arc<RedisLink>, bounds: StreamBounds) -> Self {
-        Self { link, bounds }
+        let rate = MarkRate::new(bounds.mark_bytes, MarkMetrics::default());
+        Self { link, bounds, rate }
+    }
+
+    /// The same, which tells when marks are kept for less than their window.
+    pub fn with_metrics(self, metrics: MarkMetrics) -> Self {
+        metrics.show(self.bounds.mark_window_ms);
+        Self { rate: MarkRate::new(self.bounds.mark_bytes, metrics), ..self }
     }
 
     fn keys(&self, user: &UserKey, now_ms: u64) -> UserKeys {
@@ -60,7 +69,10 @@ impl RedisStreams {
     fn command(&self, op: &StreamOp, now_ms: u64) -> (u64, Cmd) {
         let user = op.user();
         let keys = self.keys(user, now_ms);
-        let mark_keep_ms = self.bounds.mark_window_ms.saturating_mul(2).saturating_add(limits::STREAM_EPISODE_KEEP_MS);
+        let window_ms = self.bounds.mark_window_ms;
+        let full_ms = window_ms.saturating_mul(2).saturating_add(limits::STREAM_EPISODE_KEEP_MS);
+        let bytes = if matches!(op, StreamOp::Seen { .. } | StreamOp::Tag { .. }) { 0 } else { marks::bytes_of(user) };
+        let mark_keep_ms = self.rate.keep_ms(now_ms, bytes, window_ms, full_ms);
         let command = match op {
             StreamOp::Append { push, .. } | StreamOp::Publish { push, .. } => {
                 let deferred = if let StreamOp::Append { deferred, .. } = op { *deferred } else { None };

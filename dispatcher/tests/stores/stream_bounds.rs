@@ -1,6 +1,7 @@
 //! What every `Streams` does at its bounds.
 
 use pushgate_dispatcher::{
+    marks,
     seams::{Mark, StoredPush, StreamOutcome},
     stored::{self, StreamBounds},
 };
@@ -16,6 +17,7 @@ facts!(
     an_expired_oldest_entry_leaves_at_the_next_append,
     a_newer_entry_takes_the_place_of_an_older_with_its_collapse_key,
     the_bounds_hold_after_settling_out_of_order,
+    marks_within_their_bound_are_kept_and_the_newest_always,
 );
 
 fn evicted(outcome: &StreamOutcome) -> Vec<u64> {
@@ -91,4 +93,21 @@ async fn the_bounds_hold_after_settling_out_of_order(backend: Backend) {
     let outcomes = streams.apply((4..8).map(|n| append(&alice, push(n))).collect(), NOW).await.unwrap();
     assert_eq!(outcomes.iter().map(evicted).collect::<Vec<_>>(), [vec![], vec![], vec![1], vec![3]]);
     assert_eq!(numbers(&*streams, &alice, NOW).await, [4, 5, 6, 7]);
+}
+
+async fn marks_within_their_bound_are_kept_and_the_newest_always(backend: Backend) {
+    let alice = user("alice");
+    let one = marks::bytes_of(&alice);
+    let streams = backend.streams(StreamBounds { mark_bytes: 40 * one, ..StreamBounds::default() });
+    for n in 0..15 {
+        streams.apply(vec![settle(&alice, n, Mark::Delivered)], NOW).await.unwrap();
+    }
+    for n in 0..15 {
+        assert_eq!(mark(&*streams, &alice, n, NOW).await, Some(Mark::Delivered), "{n}");
+    }
+    for n in 15..300 {
+        streams.apply(vec![settle(&alice, n, Mark::Ended)], NOW).await.unwrap();
+        assert_eq!(mark(&*streams, &alice, n, NOW).await, Some(Mark::Ended), "{n}");
+        assert!(mark(&*streams, &alice, n - 10, NOW).await.is_some(), "{n}");
+    }
 }

@@ -5,7 +5,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{App, AppsError, CallerSecret, Key, RateConfig, Secret, SecretDigest};
+use super::{App, AppsError, CallerSecret, Key, RateConfig, Secret, SecretDigest, Webhook, WebhookConfig};
 use crate::{ids::AppId, limits, timestamp};
 
 /// `[[apps]]`: a tenant, its callers' secrets and the keys of its tokens.
@@ -24,6 +24,9 @@ pub struct AppConfig {
     /// How fast it may call REST; without it, as fast as it can.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rest_rate: Option<RateConfig>,
+    /// Where its results are posted; without it, nowhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<WebhookConfig>,
 }
 
 /// One secret. Exactly one of `secret` and `secret_file` is given.
@@ -154,7 +157,7 @@ impl AppConfig {
             kid: Some("first".into()),
             not_after: None,
         };
-        Ok(Self { id, secrets: vec![secret], keys: vec![key], rest_rate: None })
+        Ok(Self { id, secrets: vec![secret], keys: vec![key], rest_rate: None, webhook: None })
     }
 
     /// The configuration as JSON *with* its secrets in it, for a file that only its owner may read. It parses as an
@@ -170,6 +173,9 @@ impl AppConfig {
             if let Some(key) = &entry.key {
                 json["keys"][n]["key"] = key.expose().into();
             }
+        }
+        if let Some(secret) = self.webhook.as_ref().and_then(|hook| hook.secret.as_ref()) {
+            json["webhook"]["secret"] = secret.expose().into();
         }
         json
     }
@@ -203,18 +209,34 @@ impl AppConfig {
             }
         }
         let rate = self.rest_rate.map(RateConfig::resolve).transpose().map_err(entry("rest_rate".into()))?;
-        Ok(App { id: self.id.clone(), secrets, keys, rate })
+        let webhook =
+            self.webhook.as_ref().map(|hook| hook_of(hook, read)).transpose().map_err(entry("webhook".into()))?;
+        Ok(App { id: self.id.clone(), secrets, keys, rate, webhook })
     }
+}
+
+/// A secret, wherever it stands.
+fn secret_of(
+    secret: Option<&Secret>,
+    file: Option<&String>,
+    read: &mut dyn FnMut(&str) -> Result<String, String>,
+) -> Result<String, String> {
+    let text = match (secret, file) {
+        (Some(secret), None) => secret.expose().to_owned(),
+        (None, Some(path)) => without_line_end(read(path)?),
+        _ => return Err("give exactly one of secret and secret_file".into()),
+    };
+    long_enough("secret", &text)?;
+    Ok(text)
+}
+
+fn hook_of(hook: &WebhookConfig, read: &mut dyn FnMut(&str) -> Result<String, String>) -> Result<Webhook, String> {
+    hook.resolve(&secret_of(hook.secret.as_ref(), hook.secret_file.as_ref(), read)?)
 }
 
 impl AppSecretConfig {
     fn resolve(&self, read: &mut dyn FnMut(&str) -> Result<String, String>) -> Result<CallerSecret, String> {
-        let text = match (&self.secret, &self.secret_file) {
-            (Some(secret), None) => secret.expose().to_owned(),
-            (None, Some(path)) => without_line_end(read(path)?),
-            _ => return Err("give exactly one of secret and secret_file".into()),
-        };
-        long_enough("secret", &text)?;
+        let text = secret_of(self.secret.as_ref(), self.secret_file.as_ref(), read)?;
         Ok(CallerSecret {
             digest: SecretDigest::of(&text),
             scopes: self.scopes.clone(),

@@ -8,6 +8,7 @@ mod config;
 mod key;
 mod rate;
 mod secret;
+mod webhook;
 
 use ring::hmac;
 
@@ -16,6 +17,7 @@ pub use self::{
     key::Key,
     rate::{Rate, RateConfig},
     secret::Secret,
+    webhook::{Webhook, WebhookConfig},
 };
 use crate::ids::AppId;
 
@@ -26,6 +28,7 @@ pub struct App {
     pub(crate) secrets: Vec<CallerSecret>,
     pub(crate) keys: Vec<Key>,
     pub(crate) rate: Option<Rate>,
+    pub(crate) webhook: Option<Webhook>,
 }
 
 impl App {

@@ -19,7 +19,7 @@ pub use self::{
     serving::{AppsReader, SharedApps, StaleKeys},
 };
 use crate::{
-    apps::{App, AppsError, Rate, Scope},
+    apps::{App, AppsError, Rate, Scope, Webhook},
     ids::{AppId, DeviceId, IdError, UserId},
     platform::Platform,
 };
@@ -99,6 +99,11 @@ impl Apps {
     /// How fast the app may call.
     pub fn rate(&self, app: &AppId) -> Option<Rate> {
         self.find(app.as_str())?.rate
+    }
+
+    /// Where the results of the app are posted.
+    pub fn webhook(&self, app: &AppId) -> Option<&Webhook> {
+        self.find(app.as_str())?.webhook.as_ref()
     }
 
     /// Whether this app is configured.
