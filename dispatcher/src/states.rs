@@ -1,7 +1,7 @@
 //! Which state of a recipient may follow which, the same for every message store, and the bounds of a message's states.
 //!
 //! A state entered once is not entered again, so a repeated or late report changes nothing. `accepted` starts a history
-//! and never follows. An end is not undone: only evidence of arrival (`delivered`, `read`, `clicked`, in this order) follows it, and any
+//! and never follows; `scheduled` follows nothing else, for what was sent may be told of later than an earlier attempt that failed. An end is not undone: only evidence of arrival (`delivered`, `read`, `clicked`, in this order) follows it, and any
 //! end follows `unknown`.
 
 use pushgate_protocol::result::State;
@@ -49,7 +49,7 @@ pub fn may_follow(from: State, to: State) -> bool {
         State::Clicked => 3,
         _ => 0,
     };
-    if from == to || to == State::Accepted {
+    if from == to || to == State::Accepted || to == State::Scheduled && from != State::Accepted {
         return false;
     }
     if !is_end(from) || from == State::Unknown && is_end(to) {
@@ -73,6 +73,14 @@ mod tests {
             for to in [State::Accepted, State::Scheduled, State::Sent, State::Stored] {
                 assert!(!may_follow(from, to), "{from:?} {to:?}");
             }
+        }
+    }
+
+    #[test]
+    fn what_was_sent_or_stored_is_not_scheduled_again() {
+        assert!(may_follow(State::Accepted, State::Scheduled) && may_follow(State::Scheduled, State::Sent));
+        for from in [State::Sent, State::Stored] {
+            assert!(!may_follow(from, State::Scheduled), "{from:?}");
         }
     }
 

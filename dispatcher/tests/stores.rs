@@ -24,6 +24,8 @@ mod schedule_crash;
 mod schedule_damage;
 #[path = "stores/schedule_facts.rs"]
 mod schedule_facts;
+#[path = "stores/schedule_gone.rs"]
+mod schedule_gone;
 #[path = "stores/scoped.rs"]
 mod scoped;
 #[path = "stores/stream_bounds.rs"]

@@ -10,7 +10,6 @@ mod dispatcher;
 mod gateway;
 mod judge;
 mod log;
-mod random;
 mod recall;
 mod store;
 mod world;

@@ -6,6 +6,7 @@ use std::{
     sync::Arc,
 };
 
+use pushgate_dispatcher::core::random::Random;
 use pushgate_gateway::{core::LinkId, crowd::Gone};
 use pushgate_protocol::{
     link::{Lane, OutboxPolicy},
@@ -18,7 +19,6 @@ use crate::{
     dispatcher::{Answer, Dispatcher, Request},
     gateway::{Gateway, SHARDS},
     log::{Log, Message},
-    random::Random,
     recall::{Caller, Done, Step, Taken},
     store::Store,
 };

@@ -270,11 +270,6 @@ async fn a_wrong_field_is_pointed_at() {
             "not_supported",
             "/channels/0",
         ),
-        (
-            json!({"to": {"users": ["u"]}, "content": {"title": "t"}, "retry": "1/0@5 normal/0/7"}),
-            "not_supported",
-            "/retry",
-        ),
         (json!({"to": {"users": ["u"]}, "content": {"title": "t"}, "app": "bank"}), "invalid_value", "/app"),
         (json!({"to": {"users": ["u"]}, "content": {"title": "t"}, "v": 2}), "newer_version", "/v"),
         (json!([]), "wrong_type", ""),

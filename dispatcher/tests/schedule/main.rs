@@ -7,7 +7,6 @@
 #![allow(clippy::unwrap_used)]
 
 mod judge;
-mod random;
 mod world;
 
 use world::{Plan, Plant, World};

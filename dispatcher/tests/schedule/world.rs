@@ -25,7 +25,7 @@ use pushgate_protocol::{
 };
 use serde_json::{Value, json};
 
-use crate::random::Random;
+use pushgate_dispatcher::core::random::Random;
 
 const START_MS: u64 = 1_800_000_000_000;
 /// How long things go wrong.

@@ -47,7 +47,6 @@ facts!(
     a_claim_is_bounded_and_the_rest_follows,
     tasks_are_seen_in_order_and_by_app,
     what_has_ended_is_bounded_and_its_body_kept_or_not,
-    of_what_is_gone_nothing_is_left_and_its_name_is_free,
     whatever_fails_each_occurrence_is_sent_under_its_one_name,
 );
 
@@ -55,7 +54,7 @@ pub const LONG_AGO: u64 = 1_600_000_000_000;
 pub const IN_A_LONG_TIME: u64 = 2_500_000_000_000;
 const LEASE_MS: u64 = 5_000;
 
-fn app(name: &str) -> AppId {
+pub fn app(name: &str) -> AppId {
     AppId::parse(name).unwrap()
 }
 
@@ -90,7 +89,7 @@ pub async fn see(store: &dyn ScheduleStore, name: &str) -> Seen {
     store.tasks(query).await.unwrap().remove(0)
 }
 
-fn settlement(claim: &Claim, phase: Phase, standing: Standing) -> Settlement {
+pub fn settlement(claim: &Claim, phase: Phase, standing: Standing) -> Settlement {
     let due_ms = if let Standing::Due(at) = standing { at } else { claim.task.head.due_ms };
     let head = TaskHead { phase, due_ms, fired: claim.task.head.fired + 1, ..claim.task.head.clone() };
     Settlement { key: claim.task.key.clone(), lease_ms: claim.lease_ms, head, standing }
@@ -298,21 +297,6 @@ async fn what_has_ended_is_bounded_and_its_body_kept_or_not(backend: Backend) {
     assert_eq!(with_body, 250 - 5, "the oldest left, bodies are those of the first claim");
     let next = names.next().unwrap();
     assert_eq!(store.add(vec![task(&next, LONG_AGO), tasks[0].clone()]).await.unwrap(), [Added::New; 2]);
-}
-
-async fn of_what_is_gone_nothing_is_left_and_its_name_is_free(backend: Backend) {
-    let store = backend.schedule();
-    store.add(vec![task("a", LONG_AGO), task("b", LONG_AGO)]).await.unwrap();
-    let claims = claim(&*store).await;
-    let gone = || vec![settlement(&claims[0], Phase::Completed, Standing::Gone)];
-    assert_eq!(store.settle(gone()).await.unwrap(), [Settled::Done]);
-    assert_eq!(store.settle(gone()).await.unwrap(), [Settled::Lost]);
-    let query = |id| TaskQuery { app: app("shop"), after: None, id, limit: 10 };
-    let names = |seen: Vec<Seen>| seen.into_iter().map(|seen| seen.task.key.id.to_string()).collect::<Vec<_>>();
-    assert_eq!(names(store.tasks(query(None)).await.unwrap()), ["b"]);
-    assert!(store.tasks(query(Some(id("a")))).await.unwrap().is_empty());
-    assert_eq!(store.add(vec![task("a", LONG_AGO)]).await.unwrap(), [Added::New]);
-    assert_eq!(claim(&*store).await.len(), 1, "b is claimed already");
 }
 
 /// Lanes and results that remember.

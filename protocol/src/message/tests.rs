@@ -35,7 +35,6 @@ fn fullest() -> Value {
     })
 }
 
-/// `fullest` for one channel.
 fn supported() -> Value {
     let mut value = fullest();
     for gone in ["/overrides", "/to/emails", "/to/phones"] {

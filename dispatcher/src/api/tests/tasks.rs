@@ -52,6 +52,8 @@ async fn a_scheduled_message_goes_into_the_schedule_and_not_into_its_lane() {
     let mut forged = with_id("n");
     forged["occurrence"] = "m@1".into();
     assert_eq!(api.send(&forged).await.problem(), (422, "not_supported", Some("/occurrence")));
+    let forged = json!({"to": {"users": ["u1"]}, "content": {"title": "t"}, "retry": "1/0@5 normal/0/7"});
+    assert_eq!(api.send(&forged).await.problem(), (422, "not_supported", Some("/retry")));
     let past = json!({"cron": "0 9 * * *", "until": "2020-01-01T00:00:00Z"});
     assert_eq!(api.send(&scheduled("n", past)).await.problem(), (422, "invalid_value", Some("/schedule")));
 }

@@ -66,11 +66,11 @@ mod tests {
     #[test]
     fn what_finds_no_room_comes_again_as_fast_as_others_were_done() {
         let (mut parking, mut random) = (Parking::new(1), Random::new(1));
-        for now_ms in 1_000..31_000 {
+        (1_000..31_000).for_each(|now_ms| {
             // 2,000 a second.
             parking.ended(now_ms);
             parking.ended(now_ms);
-        }
+        });
         let times: Vec<u64> = (0..5_000).map(|_| parking.next_ms(31_000, &mut random)).collect();
         let span_ms = times[4_999] - times[0];
         assert!((1_500..=2_500).contains(&span_ms), "{span_ms}");

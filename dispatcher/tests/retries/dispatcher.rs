@@ -1,0 +1,265 @@
+//! A dispatcher: reads its partition, tries, remembers, fires what is due. Dropped at any step, it has died.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use pushgate_dispatcher::{
+    core::{
+        account::{Account, AccountSettings, Answer, AttemptId, Ended, Later, Over},
+        worker::{self, Past, PastQuery, Token},
+    },
+    decode::Decoded,
+    limits,
+    schedule::firing::{Firing, decide},
+    seams::{
+        Claim, Mark, MessageStore, Position, Record, ScheduleStore, Settlement, StateChange, StoreError, StreamOp,
+        Streams,
+    },
+};
+use pushgate_protocol::{link::Lane, message};
+
+use crate::world::{DISPATCHERS, POLICY, Plant, Seen, Shared, now};
+
+const LEASE_MS: u64 = 5_000;
+
+pub struct Dispatcher {
+    number: usize,
+    account: Account,
+    /// The next record to read; set to what is committed when it begins.
+    position: Option<usize>,
+    /// Open parcels of each record read.
+    open: BTreeMap<usize, usize>,
+    past: Option<PastQuery>,
+    answers: Vec<(u64, AttemptId, Answer)>,
+    ending: VecDeque<(Ended, u8)>,
+    firing: Option<Fire>,
+}
+
+/// What is done of claimed tasks.
+struct Fire {
+    claims: Vec<(Claim, Firing)>,
+    now_ms: u64,
+    sent: bool,
+}
+
+impl Dispatcher {
+    pub fn new(number: usize, seed: u64) -> Self {
+        let settings = AccountSettings {
+            name: Some("relay".into()),
+            policy: POLICY,
+            concurrency: 3,
+            reserved_high: 1,
+            queue_max: 4,
+            deadline_ms: 3_000,
+        };
+        Self {
+            number,
+            account: Account::new(settings, seed),
+            position: None,
+            open: BTreeMap::new(),
+            past: None,
+            answers: Vec::new(),
+            ending: VecDeque::new(),
+            firing: None,
+        }
+    }
+
+    pub fn is_idle(&self) -> bool {
+        self.account.is_empty() && self.ending.is_empty() && self.firing.is_none() && self.open.is_empty()
+    }
+
+    pub fn step(&mut self, shared: &mut Shared, faults: bool) {
+        match shared.random.below(7) {
+            0 => self.read(shared),
+            1 => self.ask(shared, faults),
+            2 => self.begin(shared),
+            3 => self.answer(shared),
+            4 => self.end(shared, faults),
+            5 => self.fire(shared, faults),
+            _ => self.commit(shared),
+        }
+        self.account.tick(shared.now_ms());
+        for id in self.account.take_given_up() {
+            self.answers.retain(|(_, late, _)| *late != id);
+        }
+        self.ending.extend(self.account.take_ended().into_iter().map(|ended| (ended, 0)));
+    }
+
+    fn read(&mut self, shared: &mut Shared) {
+        let log = &shared.logs[self.number];
+        let at = *self.position.get_or_insert(log.committed);
+        let Some((time_ms, value)) = log.records.get(at).cloned() else { return };
+        self.position = Some(at + 1);
+        let position = Position { partition: self.number as u32, generation: 0, offset: at as u64 };
+        let record = Record { position, key: None, value, time_ms };
+        let Ok(Decoded::Deliveries(_, mut parcels)) = shared.decoder.read(Lane::Normal, &record) else { panic!() };
+        for parcel in &mut parcels {
+            parcel.token = Token(at as u64);
+            match shared.plan.plant {
+                Some(Plant::NoExpiry) => parcel.expires_ms += 3_600_000,
+                Some(Plant::FreshAttempts) => parcel.retry.attempts = 0,
+                _ => {}
+            }
+        }
+        self.open.insert(at, parcels.len());
+        let settle_first = shared.plan.plant == Some(Plant::SettleFirst);
+        let tokens: Vec<_> = parcels.iter().map(|parcel| parcel.token).collect();
+        self.account.take(shared.now_ms(), parcels);
+        if settle_first {
+            tokens.into_iter().for_each(|token| self.settle(token));
+        }
+    }
+
+    fn ask(&mut self, shared: &mut Shared, faults: bool) {
+        let now_ms = shared.now_ms();
+        match self.past.take() {
+            None => self.past = self.account.take_past(),
+            Some(_) if faults && shared.random.one_in(10) => {
+                self.account.past(now_ms, Err(StoreError::Unavailable { what: "simulated", detail: "gone".into() }));
+            }
+            Some(PastQuery { marks, messages }) => {
+                let marks = now(shared.streams.marks(marks, now_ms)).unwrap();
+                let recalled = now(shared.messages.recalled(messages)).unwrap();
+                self.account.past(now_ms, Ok(Past { marks, recalled }));
+            }
+        }
+    }
+
+    fn begin(&mut self, shared: &mut Shared) {
+        for attempt in self.account.take_attempts(shared.now_ms()) {
+            let parcel = &attempt.parcel;
+            let (taken, answer) = shared.provide();
+            let number = parcel.attempt();
+            shared.say(format!("{} to {}: attempt {number}, {taken}, {answer:?}", parcel.id, parcel.address));
+            let expires_ms = parcel.retry.accepted_ms + parcel.message.ttl.as_ms();
+            let seen = Seen {
+                at_ms: shared.now_ms(),
+                number,
+                expires_ms,
+                taken,
+                answer: answer.as_ref().map(|(_, answer)| answer.clone()),
+            };
+            shared.seen.entry((parcel.id.to_string(), parcel.address.to_string())).or_default().push(seen);
+            if let Some((after_ms, answer)) = answer {
+                self.answers.push((shared.now_ms() + after_ms, attempt.id, answer));
+            }
+        }
+    }
+
+    fn answer(&mut self, shared: &mut Shared) {
+        let now_ms = shared.now_ms();
+        let (due, later) = std::mem::take(&mut self.answers).into_iter().partition(|(at_ms, ..)| *at_ms <= now_ms);
+        self.answers = later;
+        for (_, id, answer) in due {
+            self.account.answered(now_ms, id, answer);
+        }
+    }
+
+    /// One step of what the finisher does with one parcel.
+    fn end(&mut self, shared: &mut Shared, faults: bool) {
+        let Some((ended, step)) = self.ending.pop_front() else { return };
+        if faults && shared.random.one_in(15) {
+            // The store fails: the same step again.
+            return self.ending.push_front((ended, step));
+        }
+        let last = match &ended {
+            Ended::Over(over) => self.over(shared, over, step),
+            Ended::Later(later) => self.later(shared, later, step),
+        };
+        if !last {
+            self.ending.push_front((ended, step + 1));
+        }
+    }
+
+    fn over(&mut self, shared: &mut Shared, over: &Over, step: u8) -> bool {
+        let sent = matches!(over.mark, StreamOp::Settle { mark: Mark::Delivered, .. });
+        match (step, sent) {
+            (0, true) | (3, false) => {
+                drop(now(shared.streams.apply(vec![over.mark.clone()], shared.now_ms())).unwrap())
+            }
+            (1, _) => record(shared, &over.state),
+            (2, _) => shared.dead.extend(over.dead.clone()),
+            (4, _) => {
+                over.state.token.into_iter().for_each(|token| self.settle(token));
+                return true;
+            }
+            _ => {}
+        }
+        false
+    }
+
+    fn later(&mut self, shared: &mut Shared, later: &Later, step: u8) -> bool {
+        match step {
+            0 => drop(now(shared.schedule.add(vec![later.task.clone()])).unwrap()),
+            1 => later.state.iter().for_each(|state| record(shared, state)),
+            _ => {
+                self.settle(later.token);
+                return true;
+            }
+        }
+        false
+    }
+
+    fn settle(&mut self, token: Token) {
+        let at = token.0 as usize;
+        if let Some(open) = self.open.get_mut(&at) {
+            *open -= 1;
+            if *open == 0 {
+                self.open.remove(&at);
+            }
+        }
+    }
+
+    fn commit(&mut self, shared: &mut Shared) {
+        if let Some(read) = self.position {
+            shared.logs[self.number].committed = self.open.first_key_value().map_or(read, |(first, _)| *first);
+        }
+    }
+
+    fn fire(&mut self, shared: &mut Shared, faults: bool) {
+        let Some(fire) = self.firing.take() else {
+            let claimed = now(shared.schedule.claim((0..limits::SCHEDULE_SHARDS).collect(), 8, LEASE_MS)).unwrap();
+            let now_ms = claimed.now_ms;
+            let claims: Vec<_> =
+                claimed.claims.into_iter().map(|c| (c.clone(), decide(&c.task, now_ms, |_| false))).collect();
+            if !claims.is_empty() {
+                self.firing = Some(Fire { claims, now_ms, sent: false });
+            }
+            return;
+        };
+        if faults && shared.random.one_in(10) {
+            // The log or store fails: the leases end.
+            return;
+        }
+        if fire.sent {
+            let settlement = |(claim, firing): &(Claim, Firing)| {
+                let (head, standing) = firing.apply(&claim.task.head, fire.now_ms);
+                Settlement { key: claim.task.key.clone(), lease_ms: claim.lease_ms, head, standing }
+            };
+            now(shared.schedule.settle(fire.claims.iter().map(settlement).collect())).unwrap();
+            return;
+        }
+        for record in fire.claims.iter().flat_map(|(_, firing)| &firing.records) {
+            let log = shared.random.below(DISPATCHERS as u64) as usize;
+            let message = message::decode(&record.value).unwrap();
+            shared.say(format!("{:?} to {:?} comes again: {:?}", message.id, message.to.emails, message.retry));
+            let now_ms = shared.now_ms();
+            shared.logs[log].records.push((now_ms, record.value.clone()));
+        }
+        self.firing = Some(Fire { sent: true, ..fire });
+    }
+}
+
+fn record(shared: &mut Shared, state: &worker::Finished) {
+    let record = &state.record;
+    let change = StateChange {
+        app: record.app.clone(),
+        message: record.message.clone(),
+        recipient: state.recipient.clone(),
+        channel: record.channel,
+        state: record.state,
+        reason: record.reason.clone(),
+        time_ms: record.time_ms,
+    };
+    shared.say(format!("{} to {} is {:?} {:?}", record.message, record.recipient.user, record.state, record.reason));
+    now(shared.messages.record(vec![change])).unwrap();
+}
