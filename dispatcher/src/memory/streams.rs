@@ -28,6 +28,8 @@ static NEXT: AtomicU64 = AtomicU64::new(0);
 pub struct MemoryStreams {
     bounds: StreamBounds,
     users: Mutex<HashMap<UserKey, User>>,
+    /// What marks take at most: changes since they were last reckoned up count as marks.
+    reckoned: AtomicU64,
 }
 
 #[derive(Default)]
@@ -43,7 +45,7 @@ struct User {
 impl MemoryStreams {
     /// Empty streams.
     pub fn new(bounds: StreamBounds) -> Self {
-        Self { bounds, users: Mutex::default() }
+        Self { bounds, users: Mutex::default(), reckoned: AtomicU64::new(0) }
     }
 
     /// Past the bound the oldest marks leave.
@@ -61,6 +63,7 @@ impl MemoryStreams {
                 user.marks.remove(&key);
             }
         }
+        self.reckoned.store(taken(&users), Ordering::Relaxed);
     }
 
     fn with<T>(&self, user: &UserKey, f: impl FnOnce(&mut User) -> T) -> T {
@@ -112,8 +115,11 @@ impl Streams for MemoryStreams {
             }),
             StreamOp::Seen { user, place, .. } => self.with(&user, |user| StreamOutcome::Seen(user.seen.add(place))),
         };
+        let more: u64 = ops.iter().map(|op| marks::bytes_of(op.user())).sum();
         let outcomes = ops.into_iter().map(apply).collect();
-        self.relieve();
+        if self.reckoned.fetch_add(more, Ordering::Relaxed) + more > self.bounds.mark_bytes {
+            self.relieve();
+        }
         Box::pin(async { Ok(outcomes) })
     }
 
