@@ -174,6 +174,8 @@ fn check(kind: &'static str, text: &str, max: usize) -> Result<(), IdError> {
     }
 }
 
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
 /// A WebSocket session: the gateway's boot (a random number drawn at start) and a serial that holds the shard.
 ///
 /// Text form: 32 hexadecimal digits, boot first.
@@ -186,6 +188,16 @@ pub struct SessionId {
 }
 
 impl SessionId {
+    /// Its text form.
+    pub fn to_digits(self) -> [u8; 32] {
+        let (bytes, mut digits) = ((u128::from(self.boot.0) << 64 | u128::from(self.serial)).to_be_bytes(), [0; 32]);
+        for (byte, two) in bytes.iter().zip(digits.chunks_exact_mut(2)) {
+            two[0] = HEX[usize::from(byte >> 4)];
+            two[1] = HEX[usize::from(byte & 15)];
+        }
+        digits
+    }
+
     /// The session number `counter` of `shard`.
     pub fn new(boot: BootId, shard: ShardId, counter: u64) -> Self {
         Self { boot, serial: u64::from(shard.0) << 48 | (counter & 0xffff_ffff_ffff) }
@@ -209,7 +221,8 @@ impl SessionId {
 
 impl fmt::Display for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}{:016x}", self.boot.0, self.serial)
+        let digits = self.to_digits();
+        f.write_str(std::str::from_utf8(&digits).map_err(|_| fmt::Error)?)
     }
 }
 

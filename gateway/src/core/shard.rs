@@ -6,7 +6,7 @@ use pushgate_protocol::{
     close::CloseCode,
     ids::{DeviceId, Epoch, SessionId},
     wire::{ServerFrame, Wire},
-    ws,
+    ws::{self, Opcode},
 };
 
 use super::{
@@ -89,8 +89,9 @@ impl Shard {
         self.forget(now, conn.slot, out);
         let resumed = open.resume.is_some_and(|(id, seq)| self.resume(now, &open, id, seq, out));
         let hash = self.users.hash(open.app.as_str(), open.user.as_str());
-        self.make_room(now, hash, &open, out);
-        let user = self.users.find_or_add(hash, open.app, open.user);
+        let user = self.users.find(hash, open.app.as_str(), open.user.as_str());
+        let user = user.filter(|&user| !self.make_room(now, user, out));
+        let user = user.unwrap_or_else(|| self.users.find_or_add(hash, open.app, open.user));
         self.sessions_opened += 1;
         let opened = (self.sessions_opened % OPENED_WRAP) as u32;
         let next = self.users.user_mut(user).map_or(NO_SLOT, |u| std::mem::replace(&mut u.first, conn.slot));
@@ -121,7 +122,7 @@ impl Shard {
         self.metrics.users = self.users.len() as u64;
         self.plan(now, conn.slot);
         self.stage(conn, out, |buffer| buffer.extend_from_slice(&open.preface));
-        self.say_hello(now, conn.slot, id, resumed, out);
+        self.say_hello(now, conn, id, resumed, out);
         self.start_replay(user, open.resume);
         let mut early = open.early;
         if !early.is_empty() {
@@ -151,35 +152,32 @@ impl Shard {
     }
 
     /// A user with as many sessions as may be loses the oldest: it may be one that nobody is at the end of any more, and who is
-    /// new is somebody.
-    fn make_room(&mut self, now: Now, hash: u64, open: &SessionOpen, out: &mut dyn Outgoing) {
+    /// new is somebody. Whether one was lost: if it was the only one, the user went with it.
+    fn make_room(&mut self, now: Now, user: u32, out: &mut dyn Outgoing) -> bool {
         let (mut count, mut oldest) = (0, None);
-        let user = self.users.find(hash, open.app.as_str(), open.user.as_str());
-        for slot in user.into_iter().flat_map(|user| self.slots_of(user)) {
+        for slot in self.slots_of(user) {
             (count, oldest) = (count + 1, Some(slot));
         }
-        if let Some(oldest) = oldest.filter(|_| count >= self.settings.sessions_per_user_max) {
+        let oldest = oldest.filter(|_| count >= self.settings.sessions_per_user_max);
+        if let Some(oldest) = oldest {
             self.metrics.crowded_closes += 1;
             let why = "newer sessions of the user took its place";
             self.end(now, oldest, Some((CloseCode::CROWDED_OUT, why)), out);
         }
+        oldest.is_some()
     }
 
-    fn say_hello(&mut self, now: Now, slot: u32, session: SessionId, resumed: bool, out: &mut dyn Outgoing) {
-        let Some((user, expires_ms)) =
-            self.slots.session(slot).and_then(|s| Some((self.users.user(s.user)?.id.clone(), s.expires_ms())))
-        else {
-            return;
-        };
-        let hello = ServerFrame::Hello {
-            session,
-            user: &user,
-            time_ms: now.unix_ms,
-            expires_ms,
-            heartbeat_s: self.settings.heartbeat_s,
-            resumed,
-        };
-        self.say(slot, &hello, out);
+    fn say_hello(&mut self, now: Now, conn: ConnId, session: SessionId, resumed: bool, out: &mut dyn Outgoing) {
+        let Some(entry) = self.slots.session(conn.slot) else { return };
+        let (wire, expires_ms) = (self.wire_of(entry), entry.expires_ms());
+        let Some(user) = self.users.user(entry.user) else { return };
+        let mut message = std::mem::take(&mut self.scratch);
+        message.clear();
+        let (user, heartbeat_s) = (&user.id, self.settings.heartbeat_s);
+        let hello = ServerFrame::Hello { session, user, time_ms: now.unix_ms, expires_ms, heartbeat_s, resumed };
+        wire.encode(&hello, &mut message);
+        self.stage(conn, out, |buffer| ws::write::frame(buffer, Opcode::Text, &message));
+        self.scratch = message;
     }
 
     /// A connection ended by itself, or its close is done. Its user's pushes that it held are returned.

@@ -1,6 +1,6 @@
 //! A client's request head: parsed once, held as offsets into the bytes that arrived.
 
-use std::ops::Range;
+use std::{mem::MaybeUninit, ops::Range};
 
 use crate::limits;
 
@@ -34,10 +34,11 @@ pub(crate) enum RequestError {
 impl Request {
     /// Parses `bytes` if they hold a whole head of at most `head_bytes_max` bytes; gives them back if more are needed.
     pub(crate) fn parse(bytes: Vec<u8>, head_bytes_max: usize) -> Result<Result<Self, Vec<u8>>, RequestError> {
-        let mut lines = [httparse::EMPTY_HEADER; limits::REQUEST_HEADERS_MAX];
-        let mut request = httparse::Request::new(&mut lines);
+        let mut lines = [const { MaybeUninit::uninit() }; limits::REQUEST_HEADERS_MAX];
+        let mut request = httparse::Request::new(&mut []);
         // Nothing behind the bound is looked at, so the answer does not depend on how much of it came at once.
-        let head_bytes = match request.parse(&bytes[..bytes.len().min(head_bytes_max)]) {
+        let head_bytes = match request.parse_with_uninit_headers(&bytes[..bytes.len().min(head_bytes_max)], &mut lines)
+        {
             Ok(httparse::Status::Complete(n)) => n,
             Ok(httparse::Status::Partial) if bytes.len() < head_bytes_max => return Ok(Err(bytes)),
             Ok(httparse::Status::Partial) => return Err(RequestError::TooLarge(head_bytes_max)),

@@ -1,5 +1,7 @@
 //! What a request gets: routed by path, checked in full, and its token read, before anything is answered.
 
+use std::borrow::Cow;
+
 use httparse::Header;
 use pushgate_protocol::{
     auth::Apps,
@@ -119,13 +121,14 @@ fn session(request: &Request, upgrade: &Upgrade<'_>, apps: &Apps, now_s: u64) ->
 }
 
 /// The token, from the first place that has one: the header, the query, the subprotocols.
-fn token(request: &Request, upgrade: &Upgrade<'_>) -> Option<String> {
+fn token<'a>(request: &'a Request, upgrade: &Upgrade<'a>) -> Option<Cow<'a, str>> {
     let header = request.header_values("authorization").find_map(|value| {
         let (scheme, token) = value.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
+        scheme.eq_ignore_ascii_case("bearer").then(|| Cow::Borrowed(token.trim()))
     });
-    let protocol = || upgrade.protocols.iter().find_map(|p| p.strip_prefix(BEARER_PROTOCOL)).map(str::to_owned);
-    header.or_else(|| request.query("token")).or_else(protocol).filter(|t| !t.is_empty())
+    let query = || request.query("token").map(Cow::Owned);
+    let protocol = || upgrade.protocols.iter().find_map(|p| p.strip_prefix(BEARER_PROTOCOL)).map(Cow::Borrowed);
+    header.or_else(query).or_else(protocol).filter(|t| !t.is_empty())
 }
 
 /// Where a client that was connected before goes on: `?resume=<session>&seq=<last received>`.

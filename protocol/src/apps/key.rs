@@ -2,7 +2,9 @@
 
 use std::fmt;
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{DecodingKey, EncodingKey, crypto, jwk::AlgorithmParameters};
+use ring::{digest::SHA256_OUTPUT_LEN, hmac};
 use serde::Deserialize;
 
 use super::Algorithm;
@@ -13,9 +15,25 @@ pub struct Key {
     alg: Algorithm,
     kid: Option<String>,
     not_after_ms: Option<u64>,
-    verifier: DecodingKey,
+    verifier: Verifier,
     /// Present for HS256 alone: a public key signs nothing.
     signer: Option<EncodingKey>,
+}
+
+/// What checks a signature.
+#[derive(Clone)]
+enum Verifier {
+    /// HS256, with the key's share of the work done: a token is checked for each connection, and half of what it takes would be
+    /// that.
+    Secret(hmac::Key),
+    /// RS256 and EdDSA.
+    Public(DecodingKey),
+}
+
+impl Verifier {
+    fn secret(secret: &[u8]) -> Self {
+        Self::Secret(hmac::Key::new(hmac::HMAC_SHA256, secret))
+    }
 }
 
 impl Key {
@@ -35,13 +53,13 @@ impl Key {
                 if text.contains("-----BEGIN") {
                     return Err("key is in PEM, which is not a secret for HS256; set alg to RS256 or EdDSA".into());
                 }
-                (DecodingKey::from_secret(text.as_bytes()), Some(EncodingKey::from_secret(text.as_bytes())))
+                (Verifier::secret(text.as_bytes()), Some(EncodingKey::from_secret(text.as_bytes())))
             }
             Algorithm::RS256 | Algorithm::EdDSA if text.contains("PRIVATE KEY") => {
                 return Err("key is a private key; give the public one".into());
             }
-            Algorithm::RS256 => (DecodingKey::from_rsa_pem(text.as_bytes()).map_err(pem)?, None),
-            Algorithm::EdDSA => (DecodingKey::from_ed_pem(text.as_bytes()).map_err(pem)?, None),
+            Algorithm::RS256 => (Verifier::Public(DecodingKey::from_rsa_pem(text.as_bytes()).map_err(pem)?), None),
+            Algorithm::EdDSA => (Verifier::Public(DecodingKey::from_ed_pem(text.as_bytes()).map_err(pem)?), None),
         };
         Ok(Self { alg, kid, not_after_ms, verifier, signer })
     }
@@ -70,17 +88,16 @@ impl Key {
             (AlgorithmParameters::OctetKey(_), Algorithm::HS256) => true,
             _ => false,
         };
-        let verifier = fits.then(|| DecodingKey::from_jwk(&jwk).ok()).flatten()?;
-        let signer = match &jwk.algorithm {
+        let (verifier, signer) = match &jwk.algorithm {
+            _ if !fits => return None,
             AlgorithmParameters::OctetKey(p) => {
-                use base64::Engine;
-                let secret = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(&p.value).ok()?;
+                let secret = URL_SAFE_NO_PAD.decode(&p.value).ok()?;
                 if secret.len() < crate::limits::SECRET_BYTES_MIN {
                     return None;
                 }
-                Some(EncodingKey::from_secret(&secret))
+                (Verifier::secret(&secret), Some(EncodingKey::from_secret(&secret)))
             }
-            _ => None,
+            _ => (Verifier::Public(DecodingKey::from_jwk(&jwk).ok()?), None),
         };
         Some(Self { alg, kid: jwk.common.key_id, not_after_ms, verifier, signer })
     }
@@ -101,7 +118,17 @@ impl Key {
 
     /// Whether `signature` (base64url) is this key's of `signed`.
     pub(crate) fn verifies(&self, signature: &str, signed: &str) -> bool {
-        crypto::verify(signature, signed.as_bytes(), &self.verifier, self.jwt_algorithm()).unwrap_or(false)
+        match &self.verifier {
+            Verifier::Public(key) => {
+                crypto::verify(signature, signed.as_bytes(), key, self.jwt_algorithm()).unwrap_or(false)
+            }
+            Verifier::Secret(key) => {
+                // A decoder may want room for more than there can be.
+                let mut tag = [0; SHA256_OUTPUT_LEN + 4];
+                let decoded = URL_SAFE_NO_PAD.decode_slice(signature, &mut tag);
+                decoded.is_ok_and(|bytes| hmac::verify(key, signed.as_bytes(), &tag[..bytes]).is_ok())
+            }
+        }
     }
 
     /// A token with these claims; `None` for keys that cannot sign.

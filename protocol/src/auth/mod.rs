@@ -118,7 +118,8 @@ impl Apps {
 
     /// Checks a client's token, as presented on `/v1/ws`, at `now_s` (Unix seconds).
     pub fn client(&self, token: &str, now_s: u64) -> Result<ClientClaims, AuthError> {
-        let (app, claims) = self.verified(token, now_s)?;
+        let mut decoded = Vec::new();
+        let (app, claims) = self.verified(token, &mut decoded, now_s)?;
         if claims.aud.contains(CALLER_AUDIENCE) {
             return Err(AuthError::CallerToken);
         }
@@ -141,7 +142,7 @@ impl Apps {
             platform,
             expires_ms: claims.expires_ms(),
             issued_s: claims.issued_s(),
-            token_id: claims.jti,
+            token_id: claims.jti.as_deref().map(str::to_owned),
         })
     }
 
@@ -156,7 +157,8 @@ impl Apps {
         if !scheme.eq_ignore_ascii_case("bearer") {
             return Err(AuthError::Scheme);
         }
-        let (app, claims) = self.verified(value, now_s)?;
+        let mut decoded = Vec::new();
+        let (app, claims) = self.verified(value, &mut decoded, now_s)?;
         if !claims.aud.contains(CALLER_AUDIENCE) {
             return Err(AuthError::ClientToken);
         }
@@ -184,9 +186,9 @@ impl Apps {
         Ok(Caller { app: app.id.clone(), scopes: secret.scopes.clone() })
     }
 
-    /// The app whose key signed the token, and the token's claims, their times checked.
-    fn verified(&self, text: &str, now_s: u64) -> Result<(&App, Claims), AuthError> {
-        let token = Token::parse(text)?;
+    /// The app whose key signed the token, and the token's claims, their times checked; they lie in `decoded`.
+    fn verified<'b>(&self, text: &str, decoded: &'b mut Vec<u8>, now_s: u64) -> Result<(&App, Claims<'b>), AuthError> {
+        let token = Token::parse(text, decoded)?;
         let app = match &token.claims.app {
             Some(id) => self.find(id).ok_or(AuthError::UnknownApp)?,
             None => self.only_app().ok_or(AuthError::Claim { claim: "app", problem: "is missing".into() })?,

@@ -1,7 +1,9 @@
 //! A token taken apart (RFC 7515 compact form), and its claims (RFC 7519).
 
+use std::{borrow::Cow, ops::Deref};
+
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::Deserialize;
 
 use super::AuthError;
 use crate::{
@@ -9,29 +11,48 @@ use crate::{
     limits::{TOKEN_BYTES_MAX, TOKEN_LEEWAY_S},
 };
 
-/// A token whose parts were read and nothing of which is trusted before [`Token::verify`].
-pub(super) struct Token<'a> {
+/// A token whose parts were read and nothing of which is trusted before [`Token::verify`]. What it says lies in the buffer it was
+/// decoded into.
+pub(super) struct Token<'a, 'b> {
     signed: &'a str,
     signature: &'a str,
-    header: Header,
-    pub(super) claims: Claims,
+    header: Header<'b>,
+    pub(super) claims: Claims<'b>,
+}
+
+/// A text that is copied only where it is escaped.
+#[derive(Deserialize)]
+pub(super) struct Text<'b>(#[serde(borrow)] Cow<'b, str>);
+
+impl Deref for Text<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
 }
 
 #[derive(Deserialize)]
-struct Header {
-    alg: String,
-    kid: Option<String>,
+struct Header<'b> {
+    #[serde(borrow)]
+    alg: Text<'b>,
+    #[serde(borrow)]
+    kid: Option<Text<'b>>,
     /// Extensions that must be understood (RFC 7515 section 4.1.11); none is.
     crit: Option<serde::de::IgnoredAny>,
 }
 
 /// The claims that mean something here; others are ignored.
 #[derive(Deserialize)]
-pub(super) struct Claims {
-    pub(super) app: Option<String>,
-    pub(super) sub: Option<String>,
-    pub(super) dev: Option<String>,
-    pub(super) plat: Option<String>,
+pub(super) struct Claims<'b> {
+    #[serde(borrow)]
+    pub(super) app: Option<Text<'b>>,
+    #[serde(borrow)]
+    pub(super) sub: Option<Text<'b>>,
+    #[serde(borrow)]
+    pub(super) dev: Option<Text<'b>>,
+    #[serde(borrow)]
+    pub(super) plat: Option<Text<'b>>,
     #[serde(default)]
     pub(super) aud: Texts,
     #[serde(default)]
@@ -40,7 +61,8 @@ pub(super) struct Claims {
     exp: Option<f64>,
     nbf: Option<f64>,
     iat: Option<f64>,
-    pub(super) jti: Option<String>,
+    #[serde(borrow)]
+    pub(super) jti: Option<Text<'b>>,
 }
 
 /// One text or a list of them: `aud` (RFC 7519 section 4.1.3); `scope` is one text of words (RFC 8693 section 4.2) or,
@@ -77,8 +99,9 @@ impl Texts {
     }
 }
 
-impl<'a> Token<'a> {
-    pub(super) fn parse(text: &'a str) -> Result<Self, AuthError> {
+impl<'a, 'b> Token<'a, 'b> {
+    /// Takes a token apart; `decoded` is cleared, and holds what it says.
+    pub(super) fn parse(text: &'a str, decoded: &'b mut Vec<u8>) -> Result<Self, AuthError> {
         if text.is_empty() {
             return Err(AuthError::Missing);
         }
@@ -91,17 +114,30 @@ impl<'a> Token<'a> {
         if claims.contains('.') {
             return Err(malformed("it has not three parts"));
         }
-        let header: Header = part(header).ok_or(malformed("its header cannot be read"))?;
+        decoded.clear();
+        decoded.reserve(text.len());
+        let in_header = malformed("its header cannot be read");
+        if URL_SAFE_NO_PAD.decode_vec(header, decoded).is_err() {
+            return Err(in_header);
+        }
+        let header_bytes = decoded.len();
+        let claims_decode = URL_SAFE_NO_PAD.decode_vec(claims, decoded);
+        let (header, claims) = decoded.split_at(header_bytes);
+        let header: Header<'b> = serde_json::from_slice(header).map_err(|_| in_header)?;
         if header.crit.is_some() {
             return Err(malformed("its header asks for an extension that is not known"));
         }
-        let claims = part(claims).ok_or(malformed("its claims cannot be read"))?;
+        let in_claims = malformed("its claims cannot be read");
+        if claims_decode.is_err() {
+            return Err(in_claims);
+        }
+        let claims = serde_json::from_slice(claims).map_err(|_| in_claims)?;
         Ok(Self { signed, signature, header, claims })
     }
 
     /// Checks the signature with those of `keys` that fit the header and are in use.
     pub(super) fn verify(&self, keys: &[Key], now_s: u64) -> Result<(), AuthError> {
-        let (alg, kid) = (self.header.alg.as_str(), self.header.kid.as_deref());
+        let (alg, kid) = (&*self.header.alg, self.header.kid.as_deref());
         if !keys.iter().any(|key| key.fits(alg, None)) {
             return Err(AuthError::Algorithm);
         }
@@ -121,7 +157,7 @@ impl<'a> Token<'a> {
     }
 }
 
-impl Claims {
+impl Claims<'_> {
     pub(super) fn check_times(&self, now_s: u64) -> Result<(), AuthError> {
         let missing = || AuthError::Claim { claim: "exp", problem: "is missing".into() };
         let expires_s = self.exp.ok_or_else(missing)? as u64;
@@ -143,8 +179,4 @@ impl Claims {
     pub(super) fn expires_ms(&self) -> u64 {
         (self.exp.unwrap_or(0.0) * 1_000.0) as u64
     }
-}
-
-fn part<T: DeserializeOwned>(text: &str) -> Option<T> {
-    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(text).ok()?).ok()
 }

@@ -47,10 +47,21 @@ impl Wire for V1 {
     fn encode(&self, frame: &ServerFrame<'_>, out: &mut Vec<u8>) {
         match *frame {
             ServerFrame::Hello { session, user, time_ms, expires_ms, heartbeat_s, resumed } => {
-                put(out, format_args!(r#"{{"type":"hello","session":"{session}","user":"#));
+                // Once for each connection, and many come at once: as with pushes.
+                let id = session.to_digits();
+                out.extend_from_slice(br#"{"type":"hello","session":""#);
+                out.extend_from_slice(&id);
+                out.extend_from_slice(br#"","user":"#);
                 put_str(out, user);
-                put(out, format_args!(r#","time_ms":{time_ms},"expires_ms":{expires_ms},"heartbeat_s":{heartbeat_s}"#));
-                put(out, format_args!(r#","resume":"{session}","resumed":{resumed}}}"#));
+                out.extend_from_slice(br#","time_ms":"#);
+                put_number(out, time_ms);
+                out.extend_from_slice(br#","expires_ms":"#);
+                put_number(out, expires_ms);
+                out.extend_from_slice(br#","heartbeat_s":"#);
+                put_number(out, heartbeat_s.into());
+                out.extend_from_slice(br#","resume":""#);
+                out.extend_from_slice(&id);
+                out.extend_from_slice(if resumed { br#"","resumed":true}"# } else { br#"","resumed":false}"# });
             }
             ServerFrame::Gap { from, to } => put(out, format_args!(r#"{{"type":"gap","from":{from},"to":{to}}}"#)),
             ServerFrame::Recall { id } => {

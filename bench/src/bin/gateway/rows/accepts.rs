@@ -25,7 +25,7 @@ const WAVE: u32 = 125;
 
 /// Measures.
 pub fn run(options: &Options) -> Result<Value, Box<dyn Error>> {
-    let clients = options.scaled(5_000, 20);
+    let clients = options.scaled(20_000, 20);
     let linked = Stage::open(options, Setup::ONE_SHARD, Naming::USUAL, clients, |_| {})?;
     let with = Stage::open_unlinked(options, Setup::ONE_SHARD, Naming::USUAL, clients, |_| {})?;
     let without = Stage::open_unlinked(options, Setup::ONE_SHARD, Naming::USUAL, clients, |fleet| {
