@@ -76,9 +76,10 @@ pub struct StartOptions {
     pub page: Option<Vec<u8>>,
     /// Generation of the member list.
     pub epoch: Epoch,
-    /// Gives memory that the program's allocator keeps for the calling thread, and does not need, back to the system. Each
-    /// shard calls it every [`limits::GIVE_BACK_MS`], so it must be cheap when there is nothing to give.
-    pub give_back: Option<fn()>,
+    /// Gives memory that the program's allocator keeps for the calling thread, and does not need, back to the system; with `true`
+    /// all of it, and at once. Each shard calls it every [`limits::GIVE_BACK_MS`], so it must be cheap when there is nothing
+    /// to give; with `true` it does so once a crowd has left.
+    pub give_back: Option<fn(bool)>,
 }
 
 /// A gateway at work. Dropped, it shuts down.

@@ -24,7 +24,7 @@ pub(crate) struct Site {
     /// What `GET /` answers.
     pub(crate) page: Option<Vec<u8>>,
     /// Gives a thread's unneeded memory back to the system.
-    pub(crate) give_back: Option<fn()>,
+    pub(crate) give_back: Option<fn(bool)>,
     /// The shards' mailboxes, by shard.
     pub(crate) mail: Vec<MailSender<Mail>>,
     /// The shards' counters, by shard.

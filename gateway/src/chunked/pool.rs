@@ -173,9 +173,9 @@ impl<P: Place> Pool<P> {
 }
 
 /// A chunk, made in place.
-pub(super) fn chunk_of<T>(value: impl FnMut(usize) -> T) -> Box<[T; CHUNK]> {
-    let values: Box<[T]> = (0..CHUNK).map(value).collect();
-    let Ok(values) = values.try_into() else { unreachable!("a chunk was made of {CHUNK} values") };
+pub(super) fn chunk_of<T, const N: usize>(value: impl FnMut(usize) -> T) -> Box<[T; N]> {
+    let values: Box<[T]> = (0..N).map(value).collect();
+    let Ok(values) = values.try_into() else { unreachable!("a chunk was made of {N} values") };
     values
 }
 

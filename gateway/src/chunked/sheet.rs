@@ -26,52 +26,52 @@ impl<T> Blank for Option<T> {
     }
 }
 
-/// The values.
+/// The values, in chunks of `N`.
 #[derive(Debug)]
-pub(crate) struct Sheet<T> {
-    chunks: Vec<Chunk<T>>,
+pub(crate) struct Sheet<T, const N: usize = CHUNK> {
+    chunks: Vec<Chunk<T, N>>,
 }
 
 #[derive(Debug)]
-struct Chunk<T> {
-    values: Option<Box<[T; CHUNK]>>,
+struct Chunk<T, const N: usize> {
+    values: Option<Box<[T; N]>>,
     /// How many are not blank.
     set: u32,
 }
 
-impl<T> Default for Sheet<T> {
+impl<T, const N: usize> Default for Sheet<T, N> {
     fn default() -> Self {
         Self { chunks: Vec::new() }
     }
 }
 
-impl<T: Blank> Sheet<T> {
+impl<T: Blank, const N: usize> Sheet<T, N> {
     /// Every number at which a value is, or ever was, is below this.
     pub(crate) fn end(&self) -> u32 {
-        (self.chunks.len() * CHUNK) as u32
+        (self.chunks.len() * N) as u32
     }
 
     /// Bytes held, without what values own.
     pub(crate) fn bytes(&self) -> usize {
         let chunks = self.chunks.iter().filter(|chunk| chunk.values.is_some()).count();
-        chunks * CHUNK * size_of::<T>() + self.chunks.capacity() * size_of::<Chunk<T>>()
+        chunks * N * size_of::<T>() + self.chunks.capacity() * size_of::<Chunk<T, N>>()
     }
 
     /// `None`: it is blank, and so are those around it.
     pub(crate) fn get(&self, number: u32) -> Option<&T> {
-        let values = self.chunks.get(number as usize / CHUNK)?.values.as_ref()?;
-        Some(&values[number as usize % CHUNK])
+        let values = self.chunks.get(number as usize / N)?.values.as_ref()?;
+        Some(&values[number as usize % N])
     }
 
     /// As [`Self::get`]. Whether a value is blank is for [`Self::replace`] to change.
     pub(crate) fn get_mut(&mut self, number: u32) -> Option<&mut T> {
-        let values = self.chunks.get_mut(number as usize / CHUNK)?.values.as_mut()?;
-        Some(&mut values[number as usize % CHUNK])
+        let values = self.chunks.get_mut(number as usize / N)?.values.as_mut()?;
+        Some(&mut values[number as usize % N])
     }
 
     /// Sets a value and returns what was there. A blank one makes no chunk, and the last that goes takes its chunk with it.
     pub(crate) fn replace(&mut self, number: u32, value: T) -> T {
-        let (index, at) = (number as usize / CHUNK, number as usize % CHUNK);
+        let (index, at) = (number as usize / N, number as usize % N);
         if self.chunks.len() <= index {
             if value.is_blank() {
                 return value;
@@ -135,7 +135,7 @@ mod tests {
         /// Against a map without its blanks.
         #[test]
         fn a_sheet_tells_what_a_map_tells(steps in prop::collection::vec((0u32..1_200, 0u32..3), 1..2_000)) {
-            let mut sheet = Sheet::default();
+            let mut sheet: Sheet<u32> = Sheet::default();
             let mut model = BTreeMap::new();
             for (number, value) in steps {
                 prop_assert_eq!(sheet.replace(number, value), model.insert(number, value).unwrap_or(0));

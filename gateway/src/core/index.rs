@@ -4,8 +4,8 @@
 //! stops the shard, and what a crowd needed comes back when it has left. A link to a user holds seven bits of its hash: who is
 //! not meant is passed by without its id being looked at.
 
-use crate::chunked::CHUNK;
-
+/// Buckets that come and go together.
+const CHUNK: usize = 512;
 /// More users than this for so many buckets, and a bucket is split in two.
 const SPLIT_AT: (usize, usize) = (2, 3);
 /// Fewer, and two become one.

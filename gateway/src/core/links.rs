@@ -8,6 +8,9 @@ use pushgate_protocol::{
 
 use crate::limits::PARKED_BYTES_MAX;
 
+/// Room that a link keeps for what it will say, bytes.
+const OUTPUT_KEPT_BYTES: usize = 64 * 1024;
+
 /// A link of a shard; never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LinkId(pub u32);
@@ -114,6 +117,13 @@ impl Links {
             for lane in Lane::ALL {
                 link.give_credit(lane);
             }
+        }
+    }
+
+    /// Gives back the room that a burst of frames needed.
+    pub(super) fn rest(&mut self) {
+        for link in self.up.iter_mut().filter(|link| link.out.is_empty() && link.out.capacity() > OUTPUT_KEPT_BYTES) {
+            link.out = Vec::new();
         }
     }
 

@@ -224,6 +224,11 @@ impl Shard {
         ShardMetrics { table_bytes: table_bytes as u64, ..self.metrics }
     }
 
+    /// Gives back the memory that nothing needs any more. To be called now and then.
+    pub fn rest(&mut self) {
+        self.links.rest();
+    }
+
     /// Closes every connection with 1012. The crowd should turn, and the links be written, until both are empty.
     pub fn shut_down(&mut self, now: Now, out: &mut dyn Outgoing) {
         for slot in 0..self.slots.len() {

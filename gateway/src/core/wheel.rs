@@ -15,6 +15,7 @@ use crate::{
 
 /// Buckets; the wheel spans a heartbeat, after which every session is to be looked at anyway.
 const BUCKETS: u64 = 64;
+const CHUNK: usize = 1_024;
 /// Room that `soon` keeps.
 const SOON_KEPT: usize = 4_096;
 
@@ -33,7 +34,9 @@ pub(super) struct Wheel {
     at: u64,
     /// By number, modulo [`BUCKETS`]: the first slot, as in a slot's place.
     heads: [u32; BUCKETS as usize],
-    places: Sheet<u32>,
+    /// In chunks of a size of their own: they go later than what else is kept of a connection, and an allocator that keeps blocks of
+    /// one size together would keep the others' room for them.
+    places: Sheet<u32, CHUNK>,
     soon: VecDeque<u32>,
     /// Thousandths of a look that `soon` is owed.
     owed: u64,
@@ -174,7 +177,7 @@ mod tests {
         assert_eq!(due(&mut wheel, 1_000), [7, 300]);
         assert!(due(&mut wheel, 100_000).is_empty());
         assert_eq!(wheel.next_soon(), Some(7));
-        assert!(wheel.bytes() > 1_024);
+        assert!(wheel.bytes() > 4_096);
         wheel.seen_soon(7, false);
         assert!(wheel.bytes() < 512, "what is looked at at no time costs nothing: {}", wheel.bytes());
     }

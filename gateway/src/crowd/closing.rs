@@ -2,10 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::ConnId;
-
-/// Room for this many connections is kept.
-const KEPT: usize = 1_024;
+use super::{ConnId, queue::KEPT};
 
 /// Connections that are closing, in order of their deadline.
 #[derive(Debug)]
@@ -42,6 +39,13 @@ impl Closing {
         }
     }
 
+    /// Forgets those that are gone before their time, as far as they stand first: mostly all do, for they go in the order they came.
+    pub(super) fn forget_gone(&mut self, is_gone: impl Fn(ConnId) -> bool) {
+        while self.deadlines.front().is_some_and(|(_, conn)| is_gone(*conn)) {
+            self.deadlines.pop_front();
+        }
+    }
+
     /// The next one whose time is over. It may long be gone.
     pub(super) fn pop_expired(&mut self, now_ms: u64) -> Option<ConnId> {
         let (deadline, conn) = *self.deadlines.front()?;
@@ -69,5 +73,19 @@ mod tests {
         assert_eq!(closing.pop_expired(1_100), Some(conn(1)));
         assert_eq!(closing.pop_expired(1_100), None);
         assert_eq!(closing.pop_expired(1_150), Some(conn(2)));
+    }
+
+    #[test]
+    fn whoever_goes_before_its_time_leaves_nothing_behind() {
+        let mut closing = Closing::new(100);
+        (0..10_000).for_each(|slot| closing.begin(ConnId { slot, generation: 0 }));
+        closing.stamp(1_000);
+        closing.forget_gone(|conn| conn.slot != 9_000);
+        closing.shrink();
+        assert_eq!((closing.deadlines.len(), closing.fresh.capacity()), (1_000, 0), "who stays keeps those behind it");
+        assert!(closing.deadlines.capacity() < 5_000);
+        closing.forget_gone(|_| true);
+        closing.shrink();
+        assert!(closing.deadlines.is_empty() && closing.deadlines.capacity() <= 2 * KEPT);
     }
 }

@@ -4,6 +4,8 @@
 //! Sockets are registered once, edge-triggered, in both directions; what an edge told is remembered until the socket
 //! would block.
 
+mod socket;
+
 use std::{
     collections::VecDeque,
     io::{self, Read},
@@ -12,13 +14,15 @@ use std::{
     time::Duration,
 };
 
-use mio::{Events, Interest, Poll, Registry, Token, event::Event, unix::SourceFd};
+use mio::{Events, Interest, Poll, Registry, event::Event, unix::SourceFd};
 use socket2::Socket;
 
+use self::socket::{conn, send, token};
 use super::{
     ConnId, Crowd, CrowdCounts, Gone, Handler, Outgoing, Settings,
     closing::Closing,
     outbound::Outbounds,
+    queue::shrink,
     table::{NONE, Table},
 };
 use crate::limits::{CROWD_SOCKETS_MAX, EPOLL_EVENTS, READ_BYTES_MAX, READS_PER_ROUND, TURN_ROUNDS_MAX};
@@ -124,6 +128,10 @@ impl Crowd for EpollCrowd {
 
     fn wake_fd(&self, index: usize) -> Option<BorrowedFd<'_>> {
         (index == 0).then(|| self.poll.registry().as_fd())
+    }
+
+    fn rest(&mut self) {
+        self.roster.rest();
     }
 
     fn counts(&self) -> CrowdCounts {
@@ -307,9 +315,19 @@ impl Roster {
 
     fn tick(&mut self, now_ms: u64) {
         self.closing.stamp(now_ms);
+        let table = &self.table;
+        self.closing.forget_gone(|conn| table.find(conn).is_none());
         while let Some(conn) = self.closing.pop_expired(now_ms) {
             self.end(conn);
         }
+    }
+
+    /// As [`Crowd::rest`].
+    fn rest(&mut self) {
+        shrink(&mut self.readable);
+        shrink(&mut self.listed);
+        self.closing.shrink();
+        self.outs.rest();
     }
 
     fn queue(&mut self, conn: ConnId) {
@@ -373,24 +391,4 @@ impl Outgoing for Roster {
             }
         }
     }
-}
-
-/// Sends from `from` on, which moves past what the socket took.
-fn send(socket: &Socket, bytes: &[u8], from: &mut usize) -> io::Result<()> {
-    while *from < bytes.len() {
-        match socket.send_with_flags(&bytes[*from..], libc::MSG_NOSIGNAL) {
-            Ok(taken) => *from += taken,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
-fn token(conn: ConnId) -> Token {
-    Token((conn.generation as usize) << 32 | conn.slot as usize)
-}
-
-fn conn(token: Token) -> ConnId {
-    ConnId { slot: token.0 as u32, generation: (token.0 >> 32) as u32 }
 }

@@ -11,6 +11,7 @@ pub mod engine;
 pub mod epoll;
 mod outbound;
 pub mod probe;
+mod queue;
 mod table;
 pub mod uring;
 pub mod wake;
@@ -142,6 +143,9 @@ pub trait Crowd: Outgoing {
     /// The descriptors whose readability means that a turn has something to do, by index from 0. More come when the
     /// engine opens another ring; those there are stay. [`wake`] waits for them.
     fn wake_fd(&self, index: usize) -> Option<BorrowedFd<'_>>;
+
+    /// Gives back the memory that nothing needed since this was called last. To be called now and then.
+    fn rest(&mut self);
 
     /// What was counted, and what buffers hold now.
     fn counts(&self) -> CrowdCounts;

@@ -1,11 +1,8 @@
 //! Outbound bytes, held only while a connection has some: what is staged for the next turn, and the rest the socket
 //! would not take yet. An idle connection has no buffer; emptied ones are kept for the next, up to a bound.
 
-use super::{CrowdCounts, table::NONE};
+use super::{CrowdCounts, queue::KEPT, table::NONE};
 use crate::limits::{SPARE_BUFFER_BYTES_MAX, SPARE_BYTES_MAX};
-
-/// Below this many, the list of buffers is not worth shrinking.
-const KEPT: usize = 1_024;
 
 /// The outbound bytes of one connection.
 #[derive(Debug)]
@@ -32,6 +29,8 @@ pub(super) struct Outbounds {
     free: Vec<u32>,
     spare: Vec<Vec<u8>>,
     spare_bytes: usize,
+    /// How few were spare since [`Self::rest`]: those at the bottom, which nobody needed.
+    spare_least: usize,
     /// Bytes of all `rest`.
     unsent_bytes: usize,
 }
@@ -130,9 +129,21 @@ impl Outbounds {
         self.spare.push(buffer);
     }
 
+    /// Frees the spare buffers that nobody needed since this was called last.
+    pub(super) fn rest(&mut self) {
+        for buffer in self.spare.drain(..self.spare_least) {
+            self.spare_bytes -= charge(&buffer);
+        }
+        if self.spare.capacity() > KEPT && self.spare.len() < self.spare.capacity() / 4 {
+            self.spare.shrink_to(2 * self.spare.len());
+        }
+        self.spare_least = self.spare.len();
+    }
+
     fn buffer(&mut self) -> Vec<u8> {
         let Some(buffer) = self.spare.pop() else { return Vec::new() };
         self.spare_bytes -= charge(&buffer);
+        self.spare_least = self.spare_least.min(self.spare.len());
         buffer
     }
 }
@@ -178,6 +189,19 @@ mod tests {
         assert!(outs.of(&mut link).staged.capacity() >= 4096);
         outs.release(&mut link);
         assert_eq!(link, NONE);
+    }
+
+    #[test]
+    fn spare_buffers_that_nobody_needs_for_a_while_are_freed() {
+        let mut outs = Outbounds::default();
+        (0..10).for_each(|_| outs.recycle(Vec::with_capacity(100)));
+        outs.rest();
+        let taken: Vec<Vec<u8>> = (0..3).map(|_| outs.buffer()).collect();
+        taken.into_iter().for_each(|buffer| outs.recycle(buffer));
+        outs.rest();
+        assert_eq!(outs.spare.len(), 3, "as many as were needed");
+        outs.rest();
+        assert_eq!((outs.spare.len(), outs.spare_bytes), (0, 0));
     }
 
     #[test]

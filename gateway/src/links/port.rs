@@ -83,6 +83,14 @@ impl Port {
         }
     }
 
+    /// Gives back the room that a burst of output needed.
+    pub(crate) fn rest(&self) {
+        let mut output = self.output.borrow_mut();
+        if output.is_empty() && output.capacity() > limits::LINK_READ_BYTES / 4 {
+            *output = Vec::new();
+        }
+    }
+
     /// Whether the peer or an error ended it.
     pub(crate) fn is_ended(&self) -> bool {
         self.ended.get()

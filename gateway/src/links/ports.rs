@@ -128,6 +128,11 @@ impl Ports {
         self.sweep(now, core);
     }
 
+    /// Gives back the room that bursts of output needed.
+    pub(crate) fn rest(&self) {
+        self.links.iter().for_each(|link| link.port.rest());
+    }
+
     /// Whether all output was handed to the kernel.
     pub(crate) fn are_flushed(&self, core: &Shard) -> bool {
         core.links_with_output().next().is_none() && self.links.iter().all(|l| l.port.is_flushed())

@@ -9,6 +9,7 @@ pub(crate) mod deadline;
 pub(crate) mod listen;
 pub(crate) mod signal;
 mod thread;
+mod tide;
 mod turn;
 
 use std::{cell::Cell, os::fd::OwnedFd, rc::Rc, sync::Arc};

@@ -14,7 +14,7 @@ use std::{
 
 use tracing::{error, info, warn};
 
-use super::{Desk, Mail, signal::Signal};
+use super::{Desk, Mail, signal::Signal, tide::Tide};
 use crate::{
     core::{
         Bearer, DrainOrder, Left, Now, Renewal, RevokedCheck, SessionOpen, Shard, ShardSettings, TokenMark, Verifier,
@@ -39,6 +39,7 @@ pub(super) struct Loop {
     ports: Ports,
     next_tick_ms: u64,
     next_give_back_ms: u64,
+    tide: Tide,
     /// Set when a shutdown began.
     drains_since_ms: Option<u64>,
     /// All sessions were ended.
@@ -81,6 +82,7 @@ impl Loop {
             ports,
             next_tick_ms: 0,
             next_give_back_ms: 0,
+            tide: Tide::default(),
             drains_since_ms: None,
             stopping: false,
             abandoned_ms: None,
@@ -141,11 +143,20 @@ impl Loop {
         metrics.publish(&self.core.metrics());
         metrics.crowd.publish(self.crowd.counts());
         metrics.tls.publish(self.crowd.tls_counts(), self.desk.turnstile.waiting());
-        if let Some(give_back) = self.desk.site.give_back
-            && now.mono_ms >= self.next_give_back_ms
-        {
+        if now.mono_ms >= self.next_give_back_ms {
             self.next_give_back_ms = now.mono_ms + limits::GIVE_BACK_MS;
-            give_back();
+            self.rest();
+        }
+    }
+
+    /// Gives back the memory that nothing needs any more.
+    fn rest(&mut self) {
+        self.crowd.rest();
+        self.core.rest();
+        self.ports.rest();
+        let ebbed = self.tide.has_ebbed(self.core.metrics().table_bytes);
+        if let Some(give_back) = self.desk.site.give_back {
+            give_back(ebbed);
         }
     }
 

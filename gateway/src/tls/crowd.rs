@@ -120,6 +120,13 @@ impl Crowd for TlsCrowd {
         self.engine.wake_fd(index)
     }
 
+    fn rest(&mut self) {
+        self.engine.rest();
+        if self.veils.open.is_empty() {
+            self.veils.open = Vec::new();
+        }
+    }
+
     fn counts(&self) -> CrowdCounts {
         self.engine.counts()
     }

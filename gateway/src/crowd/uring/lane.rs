@@ -3,10 +3,7 @@
 use std::collections::VecDeque;
 
 use super::tag::Op;
-use crate::crowd::ConnId;
-
-/// Room for this many connections is kept in an empty queue.
-const KEPT: usize = 1_024;
+use crate::crowd::{ConnId, queue::shrink};
 
 /// The queues of one ring.
 #[derive(Debug, Default)]
@@ -38,11 +35,5 @@ impl Lane {
         shrink(&mut self.listed);
         shrink(&mut self.starved);
         shrink(&mut self.fed);
-    }
-}
-
-fn shrink<T>(queue: &mut VecDeque<T>) {
-    if queue.is_empty() && queue.capacity() > KEPT {
-        *queue = VecDeque::new();
     }
 }

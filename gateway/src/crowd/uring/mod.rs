@@ -154,7 +154,6 @@ impl Crowd for UringCrowd {
         // What the last flush brought up is handled too: no receive buffer is kept beyond the turn.
         any |= self.take_events(handler);
         self.roster.tick(now_ms);
-        self.roster.shrink();
         Ok(any)
     }
 
@@ -164,6 +163,11 @@ impl Crowd for UringCrowd {
 
     fn wake_fd(&self, index: usize) -> Option<BorrowedFd<'_>> {
         self.rings.get(index).map(AsFd::as_fd)
+    }
+
+    fn rest(&mut self) {
+        self.roster.rest();
+        self.rings.iter_mut().for_each(SessionRing::rest);
     }
 
     fn counts(&self) -> CrowdCounts {

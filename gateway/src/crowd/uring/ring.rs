@@ -22,7 +22,10 @@ use super::{
     tag::{Op, pack, unpack},
 };
 use crate::{
-    crowd::{ConnId, Settings},
+    crowd::{
+        ConnId, Settings,
+        queue::{KEPT, shrink},
+    },
     limits::{RING_SUBMISSIONS, SUBMIT_REFUSALS_MAX},
 };
 
@@ -164,7 +167,7 @@ impl SessionRing {
                 Ok(_) => refusals = Refusals::default(),
                 Err(error) => {
                     refusals.bear(error)?;
-                    self.pending.extend(self.ring.completion());
+                    self.take_completions();
                 }
             }
         }
@@ -184,6 +187,11 @@ impl SessionRing {
     /// Bytes of its receive buffers.
     pub(super) fn buffer_bytes(&self) -> usize {
         self.buffers.bytes()
+    }
+
+    /// Gives back the room that a burst of completions needed.
+    pub(super) fn rest(&mut self) {
+        shrink(&mut self.pending);
     }
 
     /// Whether completions are waiting to be handled.
@@ -211,7 +219,7 @@ impl SessionRing {
     /// Takes all completions, including those the kernel keeps aside because the queue was full.
     pub(super) fn collect(&mut self) -> io::Result<()> {
         loop {
-            self.pending.extend(self.ring.completion());
+            self.take_completions();
             if !self.ring.submission().cq_overflow() {
                 return Ok(());
             }
@@ -221,6 +229,16 @@ impl SessionRing {
                 _ => {}
             }
         }
+    }
+
+    /// Room grows by what is needed, not to the double: all rings may need much at once.
+    fn take_completions(&mut self) {
+        let queue = self.ring.completion();
+        let wanted = self.pending.len() + queue.len();
+        if wanted > self.pending.capacity() {
+            self.pending.reserve_exact(wanted.next_multiple_of(KEPT) - self.pending.len());
+        }
+        self.pending.extend(queue);
     }
 
     /// # Safety

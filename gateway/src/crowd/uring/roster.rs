@@ -112,15 +112,18 @@ impl Roster {
         self.lanes.iter().any(|lane| !lane.is_empty())
     }
 
-    /// Gives back the memory of queues that a burst has grown.
-    pub(super) fn shrink(&mut self) {
+    /// Gives back the memory of queues that a burst has grown, and of buffers that nothing needed since this was called last.
+    pub(super) fn rest(&mut self) {
         self.lanes.iter_mut().for_each(Lane::shrink);
         self.closing.shrink();
+        self.outs.rest();
     }
 
     /// Gives up closing connections whose time is over.
     pub(super) fn tick(&mut self, now_ms: u64) {
         self.closing.stamp(now_ms);
+        let table = &self.table;
+        self.closing.forget_gone(|conn| table.find(conn).is_none());
         while let Some(conn) = self.closing.pop_expired(now_ms) {
             if let Some(entry) = self.table.find_mut(conn) {
                 entry.set(ENDING);

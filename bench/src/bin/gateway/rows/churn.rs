@@ -29,8 +29,8 @@ pub fn run(options: &Options) -> Result<Value, Box<dyn Error>> {
         let farewell = [Farewell::Frame, Farewell::Fin, Farewell::Vanish][round % 3];
         stage.fleet.leave(0..clients, farewell);
         stage.fleet.wait("all left", PATIENCE, |t| t.open == 0)?;
-        // The gateway gives memory back with its clock, not at once.
-        thread::sleep(Duration::from_millis(options.scaled(1_500, 10).into()));
+        // The gateway gives memory back once it sees that tables no longer shrink, up to three seconds after.
+        thread::sleep(Duration::from_millis(options.scaled(4_000, 10).into()));
         left.push(anonymous()?);
     }
     let (second, last) = (left[1.min(rounds - 1)] as f64, left[rounds - 1] as f64);
