@@ -46,6 +46,8 @@ pub const HEARTBEAT_S: u32 = 30;
 pub const IDLE_TIMEOUT_MS: u64 = 75_000;
 /// Bytes waiting for one client, by default.
 pub const OUTBOX_BYTES_MAX: usize = 1 << 20;
+/// Bytes waiting in the outboxes of all sessions of one shard; past it, a session whose socket is full counts as one whose outbox is.
+pub const OUTBOXES_BYTES_MAX: usize = 512 << 20;
 /// Pushes of one session waiting or unacknowledged, by default; each costs about 150 bytes.
 pub const UNACKED_MAX: usize = 8_192;
 /// A session with this part of its bounds under way is behind: pushes for users all of whose sessions are go to the stream.
@@ -154,6 +156,7 @@ const _: () = assert!(ALL_QUEUE_BYTES_PER_APP_MAX > LINK_FRAME_BYTES_MAX, "the l
 const _: () =
     assert!(ECHO_BYTES_MAX >= 3 * ECHO_MESSAGE_BYTES_MAX, "the largest message is read, echoed and half sent");
 const _: () = assert!(DEFLATE_BYTES_MAX >= TAIL_BYTES_MAX, "every push may be deflated");
+const _: () = assert!(OUTBOXES_BYTES_MAX > 64 * OUTBOX_BYTES_MAX, "many may be behind before all make room");
 const _: () = assert!(OUTBOX_BYTES_MAX > TAIL_BYTES_MAX, "the largest push fits an empty outbox");
 const _: () =
     assert!(UNACKED_MAX / BEHIND_SHARE + REPLAY_WINDOW <= UNACKED_MAX, "who is behind has room to be replayed");

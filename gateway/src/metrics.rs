@@ -207,6 +207,7 @@ const CORE: &[Series<core::ShardMetrics>] = &[
         .held_back),
     series!(Counter, "pushgate_pushes_expired", "Pushes that came too late", |m| m.expired),
     series!(Counter, "pushgate_pushes_dropped", "Pushes that found the outbox full", |m| m.outbox_drops),
+    series!(Gauge, "pushgate_outbox_waiting_bytes", "Bytes that wait in outboxes", |m| m.waiting_bytes),
     series!(Counter, "pushgate_pushes_returned", "Pushes given back at a session's end", |m| m.returned),
     series!(Counter, "pushgate_pushes_moved", "Pushes for users of another gateway", |m| m.moved),
     series!(Counter, "pushgate_pushes_crossed", "Pushes on the wrong shard; 0 in normal use", |m| m.crossed),

@@ -49,6 +49,8 @@ pub struct ShardMetrics {
     pub expired: u64,
     /// Pushes answered `Dropped`.
     pub outbox_drops: u64,
+    /// Bytes that wait in outboxes now.
+    pub waiting_bytes: u64,
     /// Sessions closed with 4002.
     pub outbox_closes: u64,
     /// Pushes answered `Returned`.

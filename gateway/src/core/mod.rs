@@ -23,7 +23,7 @@
 //! | `wheel` | when each slot is looked at next |
 //! | `echo` | connections that get their messages back |
 //! | `provenance` | what connections brought along |
-//! | `slots`, `users`, `index`, `links`, `outbox`, `tails`, `targets` | the tables, and what stands in them |
+//! | `slots`, `users`, `index`, `links`, `outbox`, `waited`, `tails`, `targets` | the tables, and what stands in them |
 //! | `metrics` | counters |
 //!
 //! Invariants: every push a link brings ends in exactly one answer, or is held by a session (or its answer is taken over by
@@ -57,6 +57,7 @@ mod tails;
 mod targets;
 mod unheld;
 mod users;
+mod waited;
 mod warm;
 mod wheel;
 

@@ -10,7 +10,11 @@ use std::{
 use pushgate_protocol::link::{Lane, OutboxPolicy, Place};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{links::LinkId, tails::Tail};
+use super::{
+    links::LinkId,
+    tails::Tail,
+    waited::{AllWaiting, Waited},
+};
 
 /// Up to this many pushes an outbox is searched one by one.
 const UNINDEXED_MAX: usize = 32;
@@ -88,7 +92,7 @@ pub(super) struct Outbox {
     waiting: VecDeque<Waiting>,
     /// How many of `waiting` are of the lane high, gaps in their place included.
     high: u32,
-    waiting_bytes: usize,
+    waited: Waited,
     /// How many of `held` end by being written.
     unwritten: usize,
     /// How many pushes have each key, once there are more than [`UNINDEXED_MAX`].
@@ -102,13 +106,13 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
-    /// An empty outbox of a connection that has `backlog` bytes waiting.
-    pub(super) fn new(backlog: usize) -> Self {
+    /// An empty outbox of a connection that has `backlog` bytes waiting, among `all` of its shard.
+    pub(super) fn new(backlog: usize, all: &AllWaiting) -> Self {
         Self {
             held: VecDeque::new(),
             waiting: VecDeque::new(),
             high: 0,
-            waiting_bytes: 0,
+            waited: Waited::nothing(all),
             unwritten: 0,
             keys: None,
             staged: backlog as u64,
@@ -127,7 +131,7 @@ impl Outbox {
     }
 
     pub(super) fn waiting_bytes(&self) -> usize {
-        self.waiting_bytes
+        self.waited.bytes()
     }
 
     pub(super) fn has_waiting(&self) -> bool {
@@ -194,7 +198,7 @@ impl Outbox {
     /// A push waits behind those of its lane; one of the lane high before those of the others.
     pub(super) fn wait(&mut self, lane: Lane, replay: bool, pushed: Rc<Pushed>, tail: Tail<Rc<[u8]>>) {
         self.enter(pushed.key);
-        self.waiting_bytes += tail.bytes.len();
+        self.waited.add(tail.bytes.len());
         let entry = Waiting::Push { replay, pushed, tail };
         if lane == Lane::High {
             self.waiting.insert(self.high as usize, entry);
@@ -215,7 +219,7 @@ impl Outbox {
     pub(super) fn next_waiting(&mut self) -> Option<Waiting> {
         let next = self.remove(0)?;
         if let Waiting::Push { pushed, tail, .. } = &next {
-            self.waiting_bytes -= tail.bytes.len();
+            self.waited.subtract(tail.bytes.len());
             let key = pushed.key;
             self.leave(key);
         }
@@ -238,7 +242,7 @@ impl Outbox {
         let Waiting::Push { pushed, tail, .. } = std::mem::replace(place, Waiting::Gap { count: 1 }) else {
             return None;
         };
-        self.waiting_bytes -= tail.bytes.len();
+        self.waited.subtract(tail.bytes.len());
         self.leave(pushed.key);
         self.join_gaps(at + 1);
         self.join_gaps(at);

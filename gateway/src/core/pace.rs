@@ -4,10 +4,10 @@
 
 use pushgate_protocol::close::CloseCode;
 
-use super::{Now, Shard};
+use super::{Now, Shard, outbox::Outbox};
 use crate::{
     crowd::Outgoing,
-    limits::{BEHIND_SHARE, CAUGHT_UP_SHARE},
+    limits::{BEHIND_SHARE, CAUGHT_UP_SHARE, STAGED_BYTES_MAX},
 };
 
 impl Shard {
@@ -70,7 +70,10 @@ impl Shard {
 
     /// Whether one more push of this size is too much for a session.
     pub(super) fn is_full(&self, slot: u32, out: &dyn Outgoing, bytes: usize) -> bool {
-        self.slots.conn(slot).is_none_or(|conn| self.is_full_with(slot, out.backlog(conn), bytes))
+        self.slots.conn(slot).is_none_or(|conn| {
+            let backlog = out.backlog(conn);
+            self.is_full_with(slot, backlog, bytes) || self.is_crowded(slot, backlog, bytes, self.waits_in(slot))
+        })
     }
 
     /// The same, for a session whose connection has `backlog` bytes waiting.
@@ -81,6 +84,22 @@ impl Shard {
         // A push larger than the whole outbox may go when nothing is before it.
         count >= self.settings.unacked_max
             || (bytes_before > 0 && bytes_before + bytes > self.settings.outbox_bytes_max)
+    }
+
+    /// Whether the outboxes of the shard hold too much for a push that would wait in this session's. If `before` waited in
+    /// it, as much may again: at the bound it gets room from its own.
+    pub(super) fn is_crowded(&self, slot: u32, backlog: usize, bytes: usize, before: usize) -> bool {
+        if self.waiting.bytes() + bytes <= self.settings.outboxes_bytes_max {
+            return false;
+        }
+        let outbox = self.slots.session(slot).and_then(|s| s.outbox.as_deref());
+        let waits = backlog >= STAGED_BYTES_MAX || outbox.is_some_and(Outbox::has_waiting);
+        waits && self.waits_in(slot) + bytes > before
+    }
+
+    /// Bytes that wait in a session's outbox.
+    pub(super) fn waits_in(&self, slot: u32) -> usize {
+        self.slots.session(slot).and_then(|s| s.outbox.as_deref()).map_or(0, Outbox::waiting_bytes)
     }
 
     /// Closes a session whose socket has taken nothing of what waits for it for too long. Called on each pass of the clocks.

@@ -213,7 +213,8 @@ impl Shard {
             }
         }
         let backlog = out.backlog(conn);
-        while self.is_full_with(slot, backlog, tails.len()) {
+        let before = self.waits_in(slot);
+        while self.is_full_with(slot, backlog, tails.len()) || self.is_crowded(slot, backlog, tails.len(), before) {
             // What is replayed comes again; it does not push out what came before it.
             let makes_room = offer.policy != OutboxPolicy::Close && !offer.replay;
             let outbox = self.slots.session_mut(slot).and_then(|s| s.outbox.as_deref_mut());
@@ -232,7 +233,7 @@ impl Shard {
         if session.outbox.is_none() {
             self.beat.wheel.plan_soon(slot);
         }
-        let outbox = session.outbox.get_or_insert_with(|| Box::new(Outbox::new(backlog)));
+        let outbox = session.outbox.get_or_insert_with(|| Box::new(Outbox::new(backlog, &self.waiting)));
         if backlog >= STAGED_BYTES_MAX || outbox.has_waiting() {
             let tail = blocks.map_or_else(|| Tail::plain(tails.later(form, wire)), Tail::deflated);
             outbox.wait(offer.lane, offer.replay, pushed.clone(), tail);
@@ -251,7 +252,7 @@ impl Shard {
     pub(super) fn leave_out(&mut self, now: Now, slot: u32, out: &mut dyn Outgoing) {
         let backlog = self.slots.conn(slot).map_or(0, |conn| out.backlog(conn));
         if let Some(session) = self.slots.session_mut(slot) {
-            session.outbox.get_or_insert_with(|| Box::new(Outbox::new(backlog))).skip();
+            session.outbox.get_or_insert_with(|| Box::new(Outbox::new(backlog, &self.waiting))).skip();
             self.beat.wheel.plan_soon(slot);
         }
         self.drain(now, slot, out);

@@ -89,6 +89,8 @@ pub struct ShardSettings {
     pub idle_timeout_ms: u64,
     /// Bytes waiting for one client, staged ones included.
     pub outbox_bytes_max: usize,
+    /// Bytes waiting in the outboxes of all sessions.
+    pub outboxes_bytes_max: usize,
     /// Pushes of one session that wait or are unacknowledged.
     pub unacked_max: usize,
     /// A session whose socket takes nothing of what waits for it this long is closed with 4002, milliseconds.
@@ -132,6 +134,7 @@ impl ShardSettings {
             heartbeat_s: limits::HEARTBEAT_S,
             idle_timeout_ms: limits::IDLE_TIMEOUT_MS,
             outbox_bytes_max: limits::OUTBOX_BYTES_MAX,
+            outboxes_bytes_max: limits::OUTBOXES_BYTES_MAX,
             unacked_max: limits::UNACKED_MAX,
             write_timeout_ms: limits::WRITE_TIMEOUT_MS,
             client_message_bytes_max: limits::CLIENT_MESSAGE_BYTES_MAX,

@@ -24,6 +24,7 @@ use super::{
     slots::{Entry, NO_SLOT, Session, Slots, whole_seconds},
     unheld::Unheld,
     users::Users,
+    waited::AllWaiting,
 };
 use crate::crowd::{ConnId, Gone, Outgoing};
 
@@ -48,6 +49,7 @@ pub struct Shard {
     pub(super) holders: Holders,
     pub(super) recalled: Recalled,
     pub(super) inbound: Inbound,
+    pub(super) waiting: AllWaiting,
     pub(super) deflating: Deflating,
     pub(super) sessions_opened: u64,
     pub(super) episodes: u64,
@@ -77,6 +79,7 @@ impl Shard {
             holders: Holders::default(),
             recalled: Recalled::default(),
             inbound: Inbound::default(),
+            waiting: AllWaiting::default(),
             deflating: Deflating::default(),
             sessions_opened: 0,
             scratch: Vec::new(),
@@ -221,7 +224,8 @@ impl Shard {
     /// The counters now.
     pub fn metrics(&self) -> ShardMetrics {
         let table_bytes = self.slots.bytes() + self.beat.wheel.bytes() + self.provenances.bytes() + self.users.bytes();
-        ShardMetrics { table_bytes: table_bytes as u64, ..self.metrics }
+        let waiting_bytes = self.waiting.bytes() as u64;
+        ShardMetrics { table_bytes: table_bytes as u64, waiting_bytes, ..self.metrics }
     }
 
     /// Gives back the memory that nothing needs any more. To be called now and then.

@@ -130,7 +130,7 @@ impl Shard {
         if session.outbox.is_none() {
             self.beat.wheel.plan_soon(conn.slot);
         }
-        let outbox = session.outbox.get_or_insert_with(|| Box::new(Outbox::new(backlog)));
+        let outbox = session.outbox.get_or_insert_with(|| Box::new(Outbox::new(backlog, &self.waiting)));
         let pushed = Rc::new(Pushed {
             origin: Cell::new((link, reference)),
             // A repetition of its message is another push.

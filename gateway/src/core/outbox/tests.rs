@@ -40,7 +40,7 @@ fn waiting(outbox: &Outbox) -> Vec<String> {
 
 #[test]
 fn dropped_pushes_leave_gaps_in_their_place_that_grow_together() {
-    let mut outbox = Outbox::new(0);
+    let mut outbox = Outbox::new(0, &AllWaiting::default());
     for id in ["a", "b", "c", "d", "e"] {
         let policy = if id == "b" { OutboxPolicy::Close } else { OutboxPolicy::DropOldest };
         outbox.wait(Lane::Normal, false, named(id, policy), tail());
@@ -59,7 +59,7 @@ fn dropped_pushes_leave_gaps_in_their_place_that_grow_together() {
 
 #[test]
 fn the_lane_high_waits_before_the_others_and_each_lane_in_its_order() {
-    let mut outbox = Outbox::new(0);
+    let mut outbox = Outbox::new(0, &AllWaiting::default());
     let lanes = [Lane::Low, Lane::High, Lane::Normal, Lane::High, Lane::Low, Lane::High];
     for (lane, id) in lanes.into_iter().zip(["l1", "h1", "n1", "h2", "l2", "h3"]) {
         outbox.wait(lane, false, named(id, OutboxPolicy::DropOldest), tail());
@@ -75,7 +75,7 @@ fn the_lane_high_waits_before_the_others_and_each_lane_in_its_order() {
 
 #[test]
 fn other_lanes_are_dropped_first_and_never_drop_one_of_the_lane_high() {
-    let mut outbox = Outbox::new(0);
+    let mut outbox = Outbox::new(0, &AllWaiting::default());
     for (lane, id) in [(Lane::Low, "l1"), (Lane::High, "h1"), (Lane::High, "h2"), (Lane::Normal, "n1")] {
         outbox.wait(lane, false, named(id, OutboxPolicy::DropOldest), tail());
     }
@@ -93,7 +93,7 @@ fn other_lanes_are_dropped_first_and_never_drop_one_of_the_lane_high() {
 
 #[test]
 fn an_acknowledgement_takes_only_what_was_staged() {
-    let mut outbox = Outbox::new(0);
+    let mut outbox = Outbox::new(0, &AllWaiting::default());
     outbox.hold(Held { seq: 1, until: None, pushed: pushed(OutboxPolicy::Close) });
     outbox.hold(Held { seq: 2, until: Some(90), pushed: pushed(OutboxPolicy::Close) });
     outbox.wait(Lane::Normal, false, pushed(OutboxPolicy::Close), tail());
@@ -105,7 +105,7 @@ fn an_acknowledgement_takes_only_what_was_staged() {
 
 #[test]
 fn a_push_is_found_by_its_id_in_a_small_and_a_large_outbox_until_it_ends() {
-    let mut outbox = Outbox::new(0);
+    let mut outbox = Outbox::new(0, &AllWaiting::default());
     let named = |n: u64| named(&format!("m{n}"), OutboxPolicy::DropOldest);
     for seq in 1..=100 {
         if seq <= 60 {

@@ -149,3 +149,41 @@ fn a_session_that_ends_gives_back_what_it_was_not_sent_under_numbers_it_has_not_
     let expected = [("m1", "1"), ("m2", "2"), ("m3", "3"), ("m5", "4"), ("m4", "5")];
     assert_eq!(returned, expected.map(|(id, seq)| (format!("{id}\""), seq.to_owned())));
 }
+
+#[test]
+fn at_the_bound_of_all_outboxes_a_full_socket_counts_as_a_full_outbox_and_others_are_served() {
+    let mut w = World::with(|s| s.outboxes_bytes_max = 100_000);
+    let link = w.link(1);
+    for (slot, user) in (0..).zip(["alice", "bob", "carol"]) {
+        w.live(link, slot, user);
+    }
+    let ids: Vec<String> = (1..=6).map(|n| format!("m{n}")).collect();
+    let newest = |user, n: usize, id| Push { policy: OutboxPolicy::DropOldest, ..to(user, n as u64, id, b"") };
+    // Three are staged for a socket that takes nothing, three wait: 90 kB.
+    for (n, id) in ids.iter().enumerate() {
+        w.push(link, Push { tail: &big(id), ..newest("alice", 1 + n, id) });
+    }
+    assert!(w.told(link).is_empty());
+    assert_eq!(w.shard.metrics().waiting_bytes / 30_000, 3);
+    for (n, id) in ids.iter().enumerate().take(4) {
+        w.push(link, Push { tail: &big(id), ..newest("bob", 11 + n, id) });
+    }
+    let dropped = |reference| say(ToDispatcher::Dropped { reference });
+    assert_eq!(w.told(link), [dropped(14)], "nothing of its own could make room");
+    w.push(link, Push { tail: &big("m7"), ..newest("alice", 7, "m7") });
+    assert_eq!(w.told(link), [dropped(4)], "the oldest of its own makes room");
+    w.push(link, to("carol", 21, "m1", &big("m1")));
+    w.acks(2, 1);
+    assert_eq!(w.told(link), [say(ToDispatcher::Acked { reference: 21, device: None })]);
+    for (n, id) in ids.iter().enumerate().take(4) {
+        w.push(link, Push { tail: &big(id), ..to("carol", 22 + n as u64, id, b"") });
+    }
+    let told = w.told(link);
+    assert!(told.iter().any(|t| t.starts_with("Deferred")), "what may wait in the stream waits there: {told:?}");
+    w.heard(0);
+    w.tick();
+    w.gone(0);
+    w.gone(1);
+    w.gone(2);
+    assert_eq!(w.shard.metrics().waiting_bytes, 0);
+}
