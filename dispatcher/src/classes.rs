@@ -17,6 +17,15 @@ pub struct ClassConfig {
     /// Whether its content is kept out of dead letters; always so for `otp`. Default false.
     #[serde(default)]
     pub redact: bool,
+    /// Whether results of its messages are published. With false, nothing at all is kept of those that are not to be acknowledged (`ack`
+    /// false, to named recipients): no state, no mark, so that one that is repeated is sent again, and one that is taken back may still be
+    /// sent. That is several times cheaper. Default true.
+    #[serde(default = "yes")]
+    pub results: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// What a full outbox does.
@@ -36,6 +45,7 @@ pub enum OutboxKind {
 pub struct Classes {
     outbox: [OutboxPolicy; Class::ALL.len()],
     redact: [bool; Class::ALL.len()],
+    results: [bool; Class::ALL.len()],
 }
 
 impl Classes {
@@ -52,6 +62,7 @@ impl Classes {
                 };
             }
             classes.redact[at] |= class.redact;
+            classes.results[at] = class.results;
         }
         classes
     }
@@ -59,6 +70,11 @@ impl Classes {
     /// What a full outbox does with pushes of this class.
     pub fn outbox(&self, class: Class) -> OutboxPolicy {
         self.outbox[class as usize - 1]
+    }
+
+    /// Whether results of this class are published.
+    pub fn publishes(&self, class: Class) -> bool {
+        self.results[class as usize - 1]
     }
 
     /// Whether content of this class stays out of dead letters.
@@ -74,7 +90,7 @@ impl Default for Classes {
             Class::Marketing => OutboxPolicy::DropOldest,
             Class::State => OutboxPolicy::Collapse,
         });
-        Self { outbox, redact: Class::ALL.map(|class| class == Class::Otp) }
+        Self { outbox, redact: Class::ALL.map(|class| class == Class::Otp), results: [true; Class::ALL.len()] }
     }
 }
 
@@ -84,7 +100,7 @@ mod tests {
 
     #[test]
     fn a_class_that_is_not_named_keeps_its_defaults_and_one_time_codes_stay_secret() {
-        let config = |name, outbox, redact| ClassConfig { name, outbox, redact };
+        let config = |name, outbox, redact| ClassConfig { name, outbox, redact, results: name != Class::State };
         let classes = Classes::new(&[
             config(Class::Marketing, Some(OutboxKind::Close), true),
             config(Class::Otp, Some(OutboxKind::Collapse), false),
@@ -94,5 +110,6 @@ mod tests {
         use OutboxPolicy::{Close, Collapse};
         assert_eq!(outboxes, [Collapse, Close, Close, Collapse]);
         assert_eq!(Class::ALL.map(|class| classes.redacts(class)), [true, false, true, false]);
+        assert_eq!(Class::ALL.map(|class| classes.publishes(class)), [true, true, true, false]);
     }
 }

@@ -40,7 +40,7 @@ pub struct Decoder {
 #[derive(Debug, Clone)]
 pub enum Decoded {
     /// To be delivered now: to sessions, and to addresses.
-    Deliveries(Vec<Delivery>, Vec<Parcel>),
+    Deliveries(Vec<Box<Delivery>>, Vec<Parcel>),
     /// To be kept for later.
     Scheduled(Box<Scheduled>),
 }
@@ -108,13 +108,60 @@ impl Decoder {
             if message.schedule.is_some() {
                 return self.scheduled(app, message, lane, record);
             }
-            let policy = self.classes.outbox(message.class);
+            let laid_down = self.laid_down(message.class, message.ack || message.to.all);
             let parcels = parcels::of(&app, &message, lane, record, self);
             let sessions = message.channels.contains(&Channel::Websocket);
-            let deliveries = if sessions { expand(app, message, lane, record, policy) } else { Vec::new() };
+            let deliveries = if sessions { expand(app, message, lane, record, laid_down) } else { Vec::new() };
             Ok(Decoded::Deliveries(deliveries, parcels))
         });
         read.map_err(|error| Box::new(self.undecodable(lane, record, &error)))
+    }
+
+    /// The one delivery of a message that is plain; what else a record may be, [`Self::read`] tells. Both make the same of one record.
+    pub fn plain(&self, lane: Lane, record: &Record) -> Option<Box<Delivery>> {
+        let message = message::plain(&record.value)?;
+        let app = match message.app {
+            Some(app) => AppId::parse(app).ok()?,
+            None => self.default_app.clone()?,
+        };
+        let user = UserId::parse(message.user).ok()?;
+        let id = match message.id {
+            Some(id) => MessageId::parse(id).ok()?,
+            None => id_of_position(lane, record),
+        };
+        let LaidDown { policy, untracked } = self.laid_down(message.class, message.ack);
+        let tail = v1::plain_tail(id.as_str(), record.time_ms, message.title, message.body, message.data);
+        Some(Box::new(Delivery {
+            token: Token(0),
+            key: DeliveryTarget::User.key(&id),
+            user: UserKey { app, user },
+            target: DeliveryTarget::User,
+            platforms: 0,
+            lane,
+            policy,
+            ack: message.ack,
+            untracked,
+            expires_ms: record.time_ms.saturating_add(message.ttl.as_ms()),
+            collapse: message.collapse.map(str::to_owned),
+            info: ResultInfo {
+                occurrence: None,
+                lane,
+                class: message.class,
+                accepted_ms: record.time_ms,
+                bytes: u32::try_from(tail.len()).unwrap_or(u32::MAX),
+                meta: None,
+                trace: None,
+            },
+            attempt: 1,
+            // Bytes of a boxed slice need no memory of their own beside it.
+            tail: Bytes::from(tail.into_boxed_slice()),
+            id,
+        }))
+    }
+
+    /// `tracked`: whatever its class.
+    fn laid_down(&self, class: Class, tracked: bool) -> LaidDown {
+        LaidDown { policy: self.classes.outbox(class), untracked: !tracked && !self.classes.publishes(class) }
     }
 
     fn scheduled(
@@ -179,7 +226,14 @@ struct To {
     phones: Vec<IgnoredAny>,
 }
 
-fn expand(app: AppId, message: Message, lane: Lane, record: &Record, policy: OutboxPolicy) -> Vec<Delivery> {
+/// What is laid down for the deliveries of a message.
+#[derive(Clone, Copy)]
+struct LaidDown {
+    policy: OutboxPolicy,
+    untracked: bool,
+}
+
+fn expand(app: AppId, message: Message, lane: Lane, record: &Record, laid_down: LaidDown) -> Vec<Box<Delivery>> {
     let id = message.id.clone().unwrap_or_else(|| id_of_position(lane, record));
     let accepted_ms = record.time_ms;
     // What was to be sent at a time is worth sending from that time on, however late its lane took it.
@@ -197,21 +251,24 @@ fn expand(app: AppId, message: Message, lane: Lane, record: &Record, policy: Out
     let platforms = message.to.platform_bits();
     recipients(&message)
         .into_iter()
-        .map(|(user, target)| Delivery {
-            token: Token(0),
-            key: target.key(&id),
-            user: UserKey { app: app.clone(), user },
-            id: id.clone(),
-            target,
-            platforms,
-            lane,
-            policy,
-            ack: message.ack,
-            expires_ms: worth_from_ms.saturating_add(message.ttl.as_ms()),
-            collapse: message.collapse.clone(),
-            info: info.clone(),
-            attempt: 1,
-            tail: tail.clone(),
+        .map(|(user, target)| {
+            Box::new(Delivery {
+                token: Token(0),
+                key: target.key(&id),
+                user: UserKey { app: app.clone(), user },
+                id: id.clone(),
+                target,
+                platforms,
+                lane,
+                policy: laid_down.policy,
+                ack: message.ack,
+                untracked: laid_down.untracked,
+                expires_ms: worth_from_ms.saturating_add(message.ttl.as_ms()),
+                collapse: message.collapse.clone(),
+                info: info.clone(),
+                attempt: 1,
+                tail: tail.clone(),
+            })
         })
         .collect()
 }

@@ -45,6 +45,7 @@ pub mod marks;
 pub mod memory;
 pub mod metrics;
 pub mod pipeline;
+pub mod published;
 pub mod recall;
 pub mod redis;
 pub mod schedule;

@@ -234,12 +234,16 @@ pub const LANE_POLL_BYTES: usize = 8 << 20;
 pub const LANE_BATCH_DELIVERIES: usize = 1_024;
 /// Records that a lane reads ahead of what its workers take, to find those of other apps behind a flood of one.
 pub const LANE_AHEAD_RECORDS: usize = 100_000;
+/// The same where one app alone is configured: enough for workers to go on.
+pub const LANE_AHEAD_ONE_APP: usize = 4_096;
 /// The same in bytes.
 pub const LANE_AHEAD_BYTES: usize = 48 << 20;
 /// Polls of a lane in which it reads ahead before it hands over again.
 pub const LANE_AHEAD_POLLS: u32 = 8;
 /// What a record read ahead takes beyond its key and value, bytes.
 pub const LANE_AHEAD_RECORD_BYTES: usize = 160;
+/// What a plain message read ahead takes beyond its push tail, bytes.
+pub const LANE_AHEAD_PLAIN_BYTES: usize = 400;
 /// Deliveries of one app that a lane takes in a turn before the next app has its turn.
 pub const LANE_APP_TURN: usize = 64;
 /// Bytes of deliveries of one app that may be under way in a lane: less than what a worker takes of any lane.

@@ -7,7 +7,7 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::{Registry, Unit},
 };
-use pushgate_protocol::link::Lane;
+use pushgate_protocol::{link::Lane, result::State};
 
 /// Everything that is counted; clones count into the same numbers.
 #[derive(Debug, Clone, Default)]
@@ -16,6 +16,7 @@ pub struct Metrics {
     in_flight: Family<WorkerLabel, Gauge>,
     /// Results that are durable.
     pub results: Counter,
+    untracked: Family<StateLabel, Counter>,
     retries: Family<OperationLabel, Counter>,
     refused: Family<OperationLabel, Counter>,
     /// Times that what a user has had of the messages to everyone was remembered less exactly.
@@ -159,6 +160,11 @@ struct LaneLabel {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StateLabel {
+    state: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct WorkerLabel {
     worker: u8,
 }
@@ -187,6 +193,8 @@ impl Metrics {
         registry.register_with_unit("partition_oldest_unsettled", help, Unit::Seconds, lanes.partitions.clone());
         registry.register("deliveries_in_flight", "Deliveries taken and not finished", new.in_flight.clone());
         registry.register("results_published", "Results published", new.results.clone());
+        let help = "Deliveries that ended in this state and of which nothing is kept";
+        registry.register("deliveries_untracked", help, new.untracked.clone());
         registry.register("store_retries", "Attempts on a store or log that failed", new.retries.clone());
         let help = "Changes and records that a store or log refused for good; they were given up";
         registry.register("store_refusals", help, new.refused.clone());
@@ -218,6 +226,13 @@ impl Metrics {
     /// Deliveries that a worker has taken and not finished.
     pub fn in_flight(&self, worker: u8) -> Gauge {
         self.in_flight.get_or_create(&WorkerLabel { worker }).clone()
+    }
+
+    /// So many deliveries ended in each state, and nothing is kept of them.
+    pub fn untracked(&self, states: [u64; State::ALL.len()]) {
+        for (state, ended) in State::ALL.into_iter().zip(states).filter(|(_, ended)| *ended > 0) {
+            self.untracked.get_or_create(&StateLabel { state: state.as_str() }).inc_by(ended);
+        }
     }
 
     /// An attempt failed and is made again.

@@ -58,6 +58,25 @@ impl State {
         Self::Unknown,
     ];
 
+    /// As in JSON.
+    pub fn as_str(self) -> &'static str {
+        const NAMES: [&str; State::ALL.len()] = [
+            "accepted",
+            "scheduled",
+            "sent",
+            "delivered",
+            "stored",
+            "read",
+            "clicked",
+            "skipped",
+            "failed",
+            "expired",
+            "recalled",
+            "unknown",
+        ];
+        NAMES[self as usize - 1]
+    }
+
     /// The state with this number.
     pub fn from_u8(n: u8) -> Option<Self> {
         Self::ALL.get(usize::from(n).checked_sub(1)?).copied()

@@ -200,7 +200,7 @@ impl World {
                 dispatcher.tokens.insert(token, (position, deliveries.len()));
                 for delivery in deliveries {
                     let w = worker_of(delivery.user.app.as_str(), delivery.user.user.as_str(), WORKERS);
-                    dispatcher.workers[w].deliver(now, vec![delivery]);
+                    dispatcher.workers[w].deliver(now, vec![Box::new(delivery)]);
                 }
             }
         }

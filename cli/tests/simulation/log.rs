@@ -87,6 +87,7 @@ impl Message {
             lane: self.lane,
             policy: self.policy,
             ack: self.ack,
+            untracked: false,
             expires_ms: self.expires_ms,
             collapse: self.collapse.map(|key| format!("{}{key}", self.lane.as_str())),
             info: ResultInfo {

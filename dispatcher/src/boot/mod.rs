@@ -55,6 +55,7 @@ use crate::{
     links::{Identity, Links},
     marks::MarkMetrics,
     metrics::{Metrics, ScheduleMetrics},
+    published::Published,
     schedule::{announce::Announcer, driver::ScheduleParts, wakers::Wakers},
     seams::{SourceError, StoreError},
     webhooks::WebhookMetrics,
@@ -175,10 +176,12 @@ pub async fn start(parts: DispatcherParts) -> Result<RunningDispatcher, BootErro
     let (health, clock) = (Health::new(), Arc::new(SteadyClock::new()));
     let metrics = Metrics::register(&mut registry);
     let hooks = Hooks::start(&parts.apps, WebhookMetrics::register(&mut registry), random()?);
-    backends.results = hooks.around(backends.results);
+    // What a class does not publish is not posted either.
+    let classes = Classes::new(&parts.classes);
+    backends.results = Arc::new(Published::new(hooks.around(backends.results), classes.clone()));
     let channels = Channels::open(&parts, ChannelMetrics::register(&mut registry))?;
     let workers = workers(parts.config.workers);
-    let (wakers, classes) = (Wakers::new(), Classes::new(&parts.classes));
+    let wakers = Wakers::new();
     let announcer = Announcer { messages: Arc::clone(&backends.messages), results: Arc::clone(&backends.results) };
     let schedule = Schedule::start(ScheduleParts {
         store: Arc::clone(&backends.schedule),
@@ -203,6 +206,7 @@ pub async fn start(parts: DispatcherParts) -> Result<RunningDispatcher, BootErro
         schedule: Arc::clone(&backends.schedule),
         channels,
         wakers: wakers.clone(),
+        apps: parts.apps.clone(),
         clock: Arc::clone(&clock),
         health: Arc::clone(&health),
         metrics: metrics.clone(),

@@ -5,12 +5,12 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
-        mpsc::{Receiver, Sender, channel},
+        mpsc::Receiver,
     },
     time::{Duration, Instant},
 };
 
-use pushgate_protocol::{link::Lane, ring::Routing};
+use pushgate_protocol::{auth::SharedApps, link::Lane, ring::Routing};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinHandle,
@@ -34,7 +34,7 @@ use crate::{
     limits,
     metrics::Metrics,
     pipeline::{
-        Driver, DriverParts, Finished, Finisher, FinisherParts, LaneParts, LaneThread,
+        Driver, DriverParts, Finished, Finisher, FinisherParts, LaneParts, LaneThread, Settlements,
         mailbox::{Inbox, Mailboxes},
     },
     schedule::wakers::Wakers,
@@ -54,6 +54,7 @@ pub(super) struct PipelineParts<'a> {
     pub(super) schedule: Arc<dyn ScheduleStore>,
     pub(super) channels: Channels,
     pub(super) wakers: Wakers,
+    pub(super) apps: SharedApps,
     pub(super) clock: Arc<SteadyClock>,
     pub(super) health: Arc<Health>,
     pub(super) metrics: Metrics,
@@ -79,8 +80,7 @@ impl Pipeline {
         let (accounts, outlets) = parts.channels.accounts();
         let (in_flight, tasks) = (Vec::new(), Vec::new());
         let mut new = Self { mailboxes, accounts, lanes_stop, workers_stop, in_flight, lanes, tasks };
-        let [high, normal, low]: [(Sender<Token>, Receiver<Token>); 3] = Lane::ALL.map(|_| channel());
-        let settled = [high.0, normal.0, low.0];
+        let (settled, settlements) = Settlements::new();
         let aside_bytes = Arc::new(AtomicUsize::new(0));
         let mut of_lanes = None;
         for (index, inbox) in (0u8..).zip(inboxes) {
@@ -89,7 +89,7 @@ impl Pipeline {
         }
         new.start_accounts(&parts, outlets, settled, &aside_bytes)?;
         let finished = of_lanes.expect("there is at least one worker");
-        new.start_lanes(parts, [high.1, normal.1, low.1], &finished, &aside_bytes)?;
+        new.start_lanes(parts, settlements, &finished, &aside_bytes)?;
         Ok(new)
     }
 
@@ -99,7 +99,7 @@ impl Pipeline {
         parts: &PipelineParts<'_>,
         index: u8,
         inbox: Inbox,
-        settled: &[Sender<Token>; 3],
+        settled: &Settlements,
         aside_bytes: &Arc<AtomicUsize>,
     ) -> mpsc::UnboundedSender<Finished> {
         let (finished, ended) = mpsc::unbounded_channel();
@@ -120,6 +120,7 @@ impl Pipeline {
             streams: Arc::clone(&parts.streams),
             messages: Arc::clone(&parts.messages),
             finished: finished.clone(),
+            settled: settled.clone(),
             backlog: Arc::clone(&backlog),
             open,
             clock: Arc::new(move || clock.unix_ms()),
@@ -152,7 +153,7 @@ impl Pipeline {
         &mut self,
         parts: &PipelineParts<'_>,
         outlets: Vec<Outlets>,
-        settled: [Sender<Token>; 3],
+        settled: Settlements,
         aside_bytes: &Arc<AtomicUsize>,
     ) -> io::Result<()> {
         let (finished, ended) = mpsc::unbounded_channel();
@@ -201,7 +202,7 @@ impl Pipeline {
     fn start_lanes(
         &mut self,
         parts: PipelineParts<'_>,
-        settled: [Receiver<Token>; 3],
+        settled: [Receiver<Vec<Token>>; 3],
         finished: &mpsc::UnboundedSender<Finished>,
         aside_bytes: &Arc<AtomicUsize>,
     ) -> io::Result<()> {
@@ -218,6 +219,7 @@ impl Pipeline {
                 settled,
                 in_flight_max: parts.config.in_flight_max,
                 app_in_flight_max: parts.config.app_in_flight_max,
+                apps: parts.apps.clone(),
                 stop: Arc::clone(&self.lanes_stop),
                 health: Arc::clone(&parts.health),
                 metrics: parts.metrics.lane(lane),

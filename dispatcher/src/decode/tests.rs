@@ -21,14 +21,19 @@ fn decoder() -> Decoder {
     Decoder::new(None, ["p.high", "p.normal", "p.low"].map(String::from))
 }
 
-fn read(decoder: &Decoder, lane: Lane, record: &Record) -> Vec<Delivery> {
+fn read(decoder: &Decoder, lane: Lane, record: &Record) -> Vec<Box<Delivery>> {
     match decoder.read(lane, record).unwrap() {
-        Decoded::Deliveries(deliveries, _) => deliveries,
+        Decoded::Deliveries(deliveries, _) => {
+            if let Some(plain) = decoder.plain(lane, record) {
+                assert_eq!(deliveries, [plain], "a plain message is read the same either way");
+            }
+            deliveries
+        }
         Decoded::Scheduled(_) => panic!("it is scheduled"),
     }
 }
 
-fn deliveries(json: &Value) -> Vec<Delivery> {
+fn deliveries(json: &Value) -> Vec<Box<Delivery>> {
     read(&decoder(), Lane::High, &record(json.to_string()))
 }
 
@@ -133,8 +138,12 @@ fn everyone_is_one_delivery_under_a_name_that_is_no_users() {
 
 #[test]
 fn a_class_that_is_redacted_never_reaches_the_dead_letters() {
-    let redacted =
-        crate::classes::ClassConfig { name: pushgate_protocol::result::Class::Marketing, outbox: None, redact: true };
+    let redacted = crate::classes::ClassConfig {
+        name: pushgate_protocol::result::Class::Marketing,
+        outbox: None,
+        redact: true,
+        results: true,
+    };
     let decoder = decoder().with_classes(crate::classes::Classes::new(&[redacted]));
     let dead = |class: &str| {
         let value = json!({"class": class, "to": {"users": [7]}, "content": {"title": "T"}}).to_string();
@@ -167,4 +176,53 @@ fn a_one_time_code_never_reaches_the_dead_letters() {
     }
     assert!(refused(format!(r#"{{"class":"otp","content":{{"title":"{code}"#)).dead.value.is_empty(), "cut off");
     assert!(refused(format!(r#"{{"class":"\u006ftp","content":{{"title":"{code}"}}}}"#)).dead.value.is_empty());
+}
+
+#[test]
+fn without_acknowledgement_and_results_a_delivery_is_untracked() {
+    let class = |name, results| crate::classes::ClassConfig { name, outbox: None, redact: false, results };
+    let silent = [class(pushgate_protocol::result::Class::State, false)];
+    let decoder = decoder().with_classes(crate::classes::Classes::new(&silent));
+    let untracked = |class: &str, ack: bool, to: serde_json::Value| {
+        let value = json!({"app": "a", "class": class, "ack": ack, "to": to, "content": {"title": "T"}}).to_string();
+        match decoder.read(Lane::Low, &record(value)).unwrap() {
+            Decoded::Deliveries(all, _) => all[0].untracked,
+            Decoded::Scheduled(_) => panic!("it is not scheduled"),
+        }
+    };
+    let user = json!({"users": ["u1"]});
+    assert!(untracked("state", false, user.clone()));
+    assert!(!untracked("state", true, user.clone()), "what is stored has marks");
+    assert!(!untracked("marketing", false, user), "what is published has states");
+    assert!(!untracked("state", false, json!({"all": true})), "one to everyone is sent once by its mark");
+}
+
+#[test]
+fn what_is_plain_is_read_the_same_either_way() {
+    let decoder = Decoder::new(AppId::parse("shop").ok(), ["p.high", "p.normal", "p.low"].map(String::from));
+    for (json, plain) in [
+        (r#"{"to":{"users":["u1"]},"content":{"title":"T","body":"B"}}"#, true),
+        (
+            r#"{"id":"m1","app":"a","class":"state","collapse":"k","ack":false,"ttl":"5m","to":{"users":["ü"]},"content":{"body":"grüße"}}"#,
+            true,
+        ),
+        (r#"{"to":{"users":["u1"]},"content":{"data":{"a":[1,{"b":"\n"}], "c": null}}}"#, true),
+        (r#"{"to":{"users":["u1"]},"content":{"body":"a \"word\""}}"#, false),
+        (r#"{"to":{"users":["u1","u2"]},"content":{"body":"B"}}"#, false),
+        (r#"{"to":{"users":["u1"],"platforms":["web"]},"content":{"body":"B"}}"#, false),
+    ] {
+        let record = record(json);
+        read(&decoder, Lane::Normal, &record);
+        assert_eq!(decoder.plain(Lane::Normal, &record).is_some(), plain, "{json}");
+    }
+    assert!(
+        decoder
+            .plain(Lane::Normal, &record(r#"{"schedule":{"delay":"5s"},"to":{"users":["u1"]},"content":{"body":"B"}}"#))
+            .is_none()
+    );
+    assert!(
+        Decoder::new(None, Default::default())
+            .plain(Lane::Normal, &record(r#"{"to":{"users":["u1"]},"content":{"body":"B"}}"#))
+            .is_none()
+    );
 }

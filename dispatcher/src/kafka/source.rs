@@ -112,7 +112,7 @@ impl KafkaSource {
         }
         match self.consumer.poll(wait.min(FULL_WAIT)) {
             Some(Ok(message)) => {
-                if let Some(record) = self.consumer.context().take(&message) {
+                if let Some(record) = self.consumer.context().take(&message, unix_ms()) {
                     self.stash.push(record);
                 }
                 Ok(())
@@ -198,13 +198,20 @@ impl TaskSource for KafkaSource {
         }
         self.resume();
         let (deadline, start) = (Instant::now() + wait, out.len());
+        let mut now_ms = unix_ms();
         let stashed = room.min(self.stash.len());
         out.extend(self.stash.drain(..stashed));
         while out.len() - start < room {
             let empty = out.len() == start;
             let timeout = if empty { deadline.saturating_duration_since(Instant::now()) } else { Duration::ZERO };
             match self.consumer.poll(timeout) {
-                Some(Ok(message)) => out.extend(self.consumer.context().take(&message)),
+                Some(Ok(message)) => {
+                    if empty {
+                        // What comes without another wait came at the same time.
+                        now_ms = unix_ms();
+                    }
+                    out.extend(self.consumer.context().take(&message, now_ms));
+                }
                 Some(Err(error)) => self.complaint(&error)?,
                 // Nothing came, or a rebalance was served before the time was up.
                 None if !empty || Instant::now() >= deadline => break,
@@ -270,12 +277,11 @@ impl LaneContext {
     }
 
     /// Copies a message out of librdkafka and enters it into the ledger; `None` if its partition has gone.
-    fn take(&self, message: &impl Message) -> Option<Record> {
+    fn take(&self, message: &impl Message, now_ms: u64) -> Option<Record> {
         let partition = u32::try_from(message.partition()).ok()?;
         let offset = u64::try_from(message.offset()).ok()?;
         let mut ledger = self.ledger();
         ledger.generation(partition)?;
-        let now_ms = unix_ms();
         let position = ledger.track(partition, offset, now_ms);
         let time_ms = message.timestamp().to_millis().and_then(|ms| u64::try_from(ms).ok()).unwrap_or(now_ms);
         Some(Record {

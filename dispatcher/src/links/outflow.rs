@@ -184,6 +184,25 @@ mod tests {
         assert_eq!(out, push(Lane::Low, 1));
     }
 
+    /// However much of low waits, and however large one write may be: what the shard has not read bounds it.
+    #[test]
+    fn at_most_256_pushes_of_low_are_written_to_a_shard_between_two_reads_of_it_before_one_of_high() {
+        let (low, high) = (push(Lane::Low, 200), push(Lane::High, 200));
+        let mut flow = Outflow::new(pushgate_protocol::limits::LINK_CREDIT_BYTES);
+        flow.push(Lane::Low, low.repeat(10_000));
+        let (mut out, mut written) = (Vec::new(), 0);
+        for _ in 0..10 {
+            written += flow.fill(&mut out, crate::limits::LINK_WRITE_BYTES)[Lane::Low as usize] / low.len();
+            out.clear();
+        }
+        assert!((200..=256).contains(&written), "{written}");
+        // A record of high comes, and the shard reads on: what it gives back for low does not let more of that pass by.
+        flow.push(Lane::High, high.clone());
+        flow.grant(Lane::Low, pushgate_protocol::limits::LINK_CREDIT_BYTES[Lane::Low as usize]);
+        flow.fill(&mut out, crate::limits::LINK_WRITE_BYTES);
+        assert!(out.starts_with(&high));
+    }
+
     #[test]
     fn a_link_that_gives_credit_back_has_not_stalled_though_nothing_can_be_sent() {
         let start = Instant::now();

@@ -2,16 +2,30 @@
 //! behind a flood of another.
 
 use super::shares::Owner;
+use pushgate_protocol::link::Lane;
+
 use crate::{
-    core::fair::{Budget, FairQueue, FlowId},
+    core::{
+        fair::{Budget, FairQueue, FlowId},
+        worker::Delivery,
+    },
     decode::Decoder,
     limits,
-    seams::{Record, TaskSource},
+    seams::{Position, Record, TaskSource},
 };
+
+/// What stands read ahead.
+#[derive(Debug)]
+pub(super) enum Item {
+    /// A plain message, which is read already.
+    Plain(Position, Box<Delivery>),
+    /// Anything else.
+    Record(Record),
+}
 
 /// The records read ahead by one lane.
 #[derive(Debug)]
-pub(super) struct Ahead(FairQueue<Record>);
+pub(super) struct Ahead(FairQueue<Item>);
 
 impl Ahead {
     /// Nothing is read; of one app so many deliveries may be under way, and all share so many.
@@ -20,29 +34,37 @@ impl Ahead {
         Self(FairQueue::new(budget, in_flight_max, limits::LANE_APP_TURN))
     }
 
-    /// How many more may be read.
-    pub(super) fn room(&self) -> usize {
-        if self.0.bytes() >= limits::LANE_AHEAD_BYTES { 0 } else { limits::LANE_AHEAD_RECORDS - self.0.len() }
+    /// How many more may be read. Where there is one app alone, nobody else's are to be found behind its records, and what is not read so far
+    /// ahead is still in the processor's caches when its turn comes.
+    pub(super) fn room(&self, one_app: bool) -> usize {
+        let records = if one_app { limits::LANE_AHEAD_ONE_APP } else { limits::LANE_AHEAD_RECORDS };
+        if self.0.bytes() >= limits::LANE_AHEAD_BYTES { 0 } else { records.saturating_sub(self.0.len()) }
     }
 
     /// Takes records in, in their order.
-    pub(super) fn extend(&mut self, decoder: &Decoder, records: &mut Vec<Record>) {
+    pub(super) fn extend(&mut self, decoder: &Decoder, lane: Lane, records: &mut Vec<Record>) {
         for record in records.drain(..) {
+            if let Some(delivery) = decoder.plain(lane, &record) {
+                let bytes = limits::LANE_AHEAD_PLAIN_BYTES + delivery.tail.len();
+                let app = delivery.user.app.clone();
+                self.0.push(app.as_str(), Item::Plain(record.position, delivery), 1, bytes);
+                continue;
+            }
             let key_bytes = record.key.as_ref().map_or(0, |key| key.len());
             let bytes = limits::LANE_AHEAD_RECORD_BYTES + key_bytes + record.value.len();
             // The text is the record's own memory: no copy is made of it.
             let value = record.value.clone();
             let (app, recipients) = decoder.glance(&value);
-            self.0.push(&app, record, recipients, bytes);
+            self.0.push(&app, Item::Record(record), recipients, bytes);
         }
     }
 
     /// The record whose turn it is. What the source does not hold any more is left out.
-    pub(super) fn next(&mut self, source: &dyn TaskSource) -> Option<(FlowId, Record)> {
+    pub(super) fn next(&mut self, source: &dyn TaskSource) -> Option<(FlowId, Item)> {
         loop {
-            let (flow, record) = self.0.pop()?;
-            if source.holds(record.position) {
-                return Some((flow, record));
+            let (flow, item) = self.0.pop()?;
+            if source.holds(item.position()) {
+                return Some((flow, item));
             }
             self.0.charge(flow, 0, 0);
         }
@@ -69,5 +91,14 @@ impl Ahead {
     /// Apps that wait because too much of theirs is under way.
     pub(super) fn stopped(&self) -> usize {
         self.0.stopped()
+    }
+}
+
+impl Item {
+    fn position(&self) -> Position {
+        match self {
+            Self::Plain(position, _) => *position,
+            Self::Record(record) => record.position,
+        }
     }
 }

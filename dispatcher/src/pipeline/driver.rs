@@ -21,9 +21,10 @@ use tracing::error;
 use super::{
     finisher::Finished,
     mailbox::{Inbox, Queued, WorkerEvent},
+    shares::Settlements,
 };
 use crate::{
-    core::worker::{Delivery, Frames, LinkId, Past, PastQuery, ReadId, Worker},
+    core::worker::{Delivery, Frames, LinkId, Past, PastQuery, ReadId, Untracked, Worker},
     health::Health,
     limits,
     metrics::Metrics,
@@ -44,6 +45,8 @@ pub struct DriverParts {
     pub messages: Arc<dyn MessageStore>,
     /// Where ended deliveries go.
     pub finished: mpsc::UnboundedSender<Finished>,
+    /// Where what settles by its end alone is told, per lane.
+    pub settled: Settlements,
     /// Ended deliveries whose result is not yet published.
     pub backlog: Arc<AtomicUsize>,
     /// Shows deliveries taken and not finished.
@@ -89,7 +92,7 @@ struct Writer {
 enum Wake {
     Stop,
     Event(Option<WorkerEvent>),
-    Deliveries(Option<Vec<Delivery>>),
+    Deliveries(Option<Vec<Box<Delivery>>>),
     Reply(Reply),
     Tick,
 }
@@ -147,7 +150,7 @@ impl Driver {
     }
 
     /// The next batch of deliveries that is there: of the highest lane, and now and then of the lowest.
-    fn next_batch(&mut self) -> Option<Vec<Delivery>> {
+    fn next_batch(&mut self) -> Option<Vec<Box<Delivery>>> {
         let low_first = self.batches % limits::WORKER_LOW_TURN == limits::WORKER_LOW_TURN - 1;
         let mut order = Lane::ALL;
         if low_first {
@@ -169,7 +172,7 @@ impl Driver {
             && self.crowded.iter().all(|(_, crowded)| *crowded != lane)
     }
 
-    fn deliver(&mut self, batch: Vec<Delivery>) {
+    fn deliver(&mut self, batch: Vec<Box<Delivery>>) {
         self.batches = self.batches.wrapping_add(1);
         self.parts.worker.deliver(self.now_ms(), batch);
     }
@@ -286,6 +289,11 @@ impl Driver {
     }
 
     fn finish(&mut self) {
+        let Untracked { tokens, states } = self.parts.worker.take_untracked();
+        if !tokens.is_empty() {
+            self.parts.settled.send(tokens);
+            self.parts.metrics.untracked(states);
+        }
         let mut finished = self.parts.worker.take_finished();
         if self.parts.backlog.load(Ordering::Relaxed) >= limits::RECEIPT_BACKLOG {
             let all = finished.len();

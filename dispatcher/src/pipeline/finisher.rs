@@ -19,7 +19,7 @@ use pushgate_protocol::result::{ResultRecord, State};
 use tokio::sync::mpsc;
 use tracing::error;
 
-use super::shares::lane_of;
+use super::shares::Settlements;
 use crate::{
     clock,
     core::{
@@ -88,8 +88,8 @@ pub struct FinisherParts {
     pub wakers: Wakers,
     /// Bytes of dead letters and scheduled messages on their way here; lowered once they are written.
     pub aside_bytes: Arc<AtomicUsize>,
-    /// Where settlements go, per lane.
-    pub settled: [std::sync::mpsc::Sender<Token>; 3],
+    /// Where settlements go.
+    pub settled: Settlements,
     /// Told when a store fails.
     pub health: Arc<Health>,
     /// What it counts.
@@ -183,12 +183,7 @@ impl Finisher {
         self.write("write dead letters", &dead, of_dead, |all| results.bury(all)).await;
         self.write("mark deliveries", &ended_otherwise, of_mark, apply).await;
         self.parts.aside_bytes.fetch_sub(aside_bytes, Ordering::Relaxed);
-        for token in tokens {
-            if let Some(lane) = self.parts.settled.get(lane_of(token)) {
-                // A lane that is gone commits nothing more: its records come again.
-                let _ = lane.send(token);
-            }
-        }
+        self.parts.settled.send(tokens);
         self.parts.backlog.fetch_sub(ended, Ordering::Relaxed);
     }
 

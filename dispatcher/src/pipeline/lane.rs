@@ -13,12 +13,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pushgate_protocol::link::Lane;
+use pushgate_protocol::{auth::SharedApps, link::Lane};
 use tokio::sync::mpsc;
 use tracing::{error, warn};
 
 use super::{
-    ahead::Ahead,
+    ahead::{Ahead, Item},
     burials::BurialLog,
     finisher::Finished,
     held::Held,
@@ -54,11 +54,13 @@ pub struct LaneParts {
     /// Bytes of those on their way there.
     pub aside_bytes: Arc<AtomicUsize>,
     /// Tokens that settled.
-    pub settled: Receiver<Token>,
+    pub settled: Receiver<Vec<Token>>,
     /// Records that workers may have taken and not settled.
     pub in_flight_max: usize,
     /// Deliveries of one app that may be under way.
     pub app_in_flight_max: usize,
+    /// Tenants: where there is one, it need not leave others their turns.
+    pub apps: SharedApps,
     /// Set when the process shuts down.
     pub stop: Arc<AtomicBool>,
     /// Told when the source fails.
@@ -103,6 +105,7 @@ struct LaneLoop {
     /// Records to ask for: fewer when they are large.
     poll_max: usize,
     committed: Instant,
+    one_app: bool,
     polling: Outage,
     committing: Outage,
     buried: BurialLog,
@@ -122,6 +125,7 @@ impl LaneLoop {
             positions: Vec::new(),
             poll_max: limits::LANE_POLL_RECORDS_FIRST,
             committed: Instant::now(),
+            one_app: parts.apps.current().only().is_some(),
             polling: Outage { what: format!("lane {lane}"), failing: false },
             committing: Outage { what: format!("commits of lane {lane}"), failing: false },
             buried: BurialLog::default(),
@@ -154,12 +158,13 @@ impl LaneLoop {
 
     /// What a lane does whether or not it may take more.
     fn serve(&mut self) {
-        while let Ok(token) = self.parts.settled.try_recv() {
-            self.settle(token);
+        while let Ok(tokens) = self.parts.settled.try_recv() {
+            self.settle(tokens);
         }
         self.settle_positions();
         if self.committed.elapsed() >= Duration::from_millis(limits::LANE_COMMIT_MS) {
             self.committed = Instant::now();
+            self.one_app = self.parts.apps.current().only().is_some();
             // The ledger keeps what is settled: after a failure the next commit covers this one.
             let committed = self.parts.source.commit();
             self.committing.seen(&self.parts.health, committed.as_ref().err());
@@ -167,12 +172,14 @@ impl LaneLoop {
         }
     }
 
-    fn settle(&mut self, token: Token) {
-        let Some(Settled { owner, position }) = self.shares.settle(token) else { return };
-        if let Some(owner) = owner {
-            self.ahead.ended(owner);
+    fn settle(&mut self, tokens: Vec<Token>) {
+        for token in tokens {
+            let Some(Settled { owner, position }) = self.shares.settle(token) else { continue };
+            if let Some(owner) = owner {
+                self.ahead.ended(owner);
+            }
+            self.positions.extend(position);
         }
-        self.positions.extend(position);
     }
 
     fn settle_positions(&mut self) {
@@ -202,7 +209,7 @@ impl LaneLoop {
         drop(self.parts.source.poll(0, Duration::ZERO, &mut self.records));
         let wait = Duration::from_millis(ms);
         match self.parts.settled.recv_timeout(wait) {
-            Ok(token) => self.settle(token),
+            Ok(tokens) => self.settle(tokens),
             Err(RecvTimeoutError::Timeout) => {}
             // Every finisher is gone: the process is going down, the loop sees `stop` next.
             Err(RecvTimeoutError::Disconnected) => std::thread::sleep(wait),
@@ -224,7 +231,7 @@ impl LaneLoop {
 
     /// Reads a bounded part, as far as it may. Answers how many records came.
     fn poll(&mut self) -> usize {
-        let max = self.poll_max.min(self.ahead.room());
+        let max = self.poll_max.min(self.ahead.room(self.one_app));
         let nothing_waits = self.ahead.is_empty() && self.outgoing.len() == 0;
         let wait = match (nothing_waits, self.parts.source.window().unsettled) {
             (false, _) => Duration::ZERO,
@@ -241,7 +248,7 @@ impl LaneLoop {
             self.parts.metrics.polled.inc_by(count as u64);
             let bytes: usize = self.records.iter().map(|r| r.value.len()).sum();
             self.poll_max = (limits::LANE_POLL_BYTES * count / bytes.max(1)).clamp(1, limits::LANE_POLL_RECORDS);
-            self.ahead.extend(&self.parts.decoder, &mut self.records);
+            self.ahead.extend(&self.parts.decoder, self.parts.lane, &mut self.records);
         }
         count
     }
@@ -252,8 +259,16 @@ impl LaneLoop {
         let room = self.parts.in_flight_max.saturating_sub(self.shares.len());
         let mut taken = 0;
         while taken < room && !self.aside_full() && self.outgoing.len() < limits::LANE_BATCH_DELIVERIES {
-            let Some((flow, record)) = self.ahead.next(&*self.parts.source) else { break };
-            self.decode(flow, &record);
+            let Some((flow, item)) = self.ahead.next(&*self.parts.source) else { break };
+            match item {
+                Item::Plain(position, delivery) => {
+                    let owner = Owner { flow, bytes: delivery.tail.len() };
+                    self.ahead.under_way(owner, 1);
+                    let token = self.shares.open(self.parts.lane as u8, position, 1, Some(owner));
+                    self.outgoing.push_delivery(token, delivery);
+                }
+                Item::Record(record) => self.decode(flow, &record),
+            }
             taken += 1;
         }
         self.settle_positions();
@@ -330,8 +345,8 @@ impl LaneLoop {
         drop((mailboxes, accounts, finished, self.outgoing));
         let mut shares = self.shares;
         let mut positions = self.positions;
-        while let Ok(token) = settled.recv() {
-            positions.extend(shares.settle(token).and_then(|s| s.position));
+        while let Ok(tokens) = settled.recv() {
+            positions.extend(tokens.into_iter().filter_map(|token| shares.settle(token)?.position));
         }
         source.settle(&positions);
         if let Err(error) = source.commit() {

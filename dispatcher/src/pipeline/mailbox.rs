@@ -80,7 +80,7 @@ pub struct Mailbox {
     /// Links and their frames.
     pub events: mpsc::Sender<WorkerEvent>,
     /// Deliveries per lane, so that high never waits behind low.
-    pub deliveries: [mpsc::Sender<Vec<Delivery>>; 3],
+    pub deliveries: [mpsc::Sender<Vec<Box<Delivery>>>; 3],
 }
 
 /// The receiving ends.
@@ -89,7 +89,7 @@ pub struct Inbox {
     /// Links and their frames.
     pub events: mpsc::Receiver<WorkerEvent>,
     /// Deliveries per lane.
-    pub deliveries: [mpsc::Receiver<Vec<Delivery>>; 3],
+    pub deliveries: [mpsc::Receiver<Vec<Box<Delivery>>>; 3],
 }
 
 /// All workers' mailboxes.

@@ -16,4 +16,5 @@ pub use self::{
     driver::{Driver, DriverParts},
     finisher::{Finished, Finisher, FinisherParts},
     lane::{LaneParts, LaneThread},
+    shares::Settlements,
 };

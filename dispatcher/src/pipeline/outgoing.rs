@@ -16,7 +16,7 @@ use crate::{
 pub(super) struct Outgoing {
     mailboxes: Mailboxes,
     accounts: Accounts,
-    deliveries: Vec<Vec<Delivery>>,
+    deliveries: Vec<Vec<Box<Delivery>>>,
     parcels: Vec<Vec<Parcel>>,
     waiting: usize,
 }
@@ -44,18 +44,21 @@ impl Outgoing {
     }
 
     /// Puts what a record became with what is for the same workers and accounts.
-    pub(super) fn push(&mut self, token: Token, deliveries: Vec<Delivery>, parcels: Vec<Parcel>) {
-        self.waiting += deliveries.len() + parcels.len();
-        for mut delivery in deliveries {
-            delivery.token = token;
-            let user = &delivery.user;
-            let worker = self.mailboxes.of_user(user.app.as_str(), user.user.as_str());
-            self.deliveries[worker].push(delivery);
-        }
+    pub(super) fn push(&mut self, token: Token, deliveries: Vec<Box<Delivery>>, parcels: Vec<Parcel>) {
+        deliveries.into_iter().for_each(|delivery| self.push_delivery(token, delivery));
+        self.waiting += parcels.len();
         for mut parcel in parcels {
             parcel.token = token;
             self.parcels[self.accounts.of(&parcel)].push(parcel);
         }
+    }
+
+    pub(super) fn push_delivery(&mut self, token: Token, mut delivery: Box<Delivery>) {
+        delivery.token = token;
+        let user = &delivery.user;
+        let worker = self.mailboxes.of_user(user.app.as_str(), user.user.as_str());
+        self.deliveries[worker].push(delivery);
+        self.waiting += 1;
     }
 
     /// Hands over what there is room for; the rest waits.

@@ -1,9 +1,46 @@
 //! Shares: a record is settled when each of its deliveries is. The lane thread alone owns this table.
 
+use std::sync::mpsc::{Receiver, Sender, channel};
+
 use crate::{
     core::{fair::FlowId, worker::Token},
     seams::Position,
 };
+
+/// Where lanes are told what settled, many at a time.
+#[derive(Debug, Clone)]
+pub struct Settlements([Sender<Vec<Token>>; 3]);
+
+impl Settlements {
+    /// The way there, and the ends of the lanes, high first.
+    pub fn new() -> (Self, [Receiver<Vec<Token>>; 3]) {
+        let [(high, highs), (normal, normals), (low, lows)] = [(); 3].map(|()| channel());
+        (Self([high, normal, low]), [highs, normals, lows])
+    }
+
+    /// These settled, of any lanes.
+    pub(super) fn send(&self, tokens: Vec<Token>) {
+        // Mostly all are of one lane.
+        let Some(first) = tokens.first().copied().map(lane_of) else { return };
+        if tokens.iter().all(|token| lane_of(*token) == first) {
+            return self.tell(first, tokens);
+        }
+        let mut of_lanes = [const { Vec::new() }; 3];
+        for token in tokens {
+            if let Some(of_lane) = of_lanes.get_mut(lane_of(token)) {
+                of_lane.push(token);
+            }
+        }
+        of_lanes.into_iter().enumerate().filter(|(_, of)| !of.is_empty()).for_each(|(lane, of)| self.tell(lane, of));
+    }
+
+    fn tell(&self, lane: usize, tokens: Vec<Token>) {
+        if let Some(lane) = self.0.get(lane) {
+            // A lane that is gone commits nothing more: its records come again.
+            let _ = lane.send(tokens);
+        }
+    }
+}
 
 /// Records taken and not settled, by the slot their tokens name.
 #[derive(Debug, Default)]
@@ -72,7 +109,7 @@ impl Shares {
 }
 
 /// The lane a token belongs to.
-pub(super) fn lane_of(token: Token) -> usize {
+fn lane_of(token: Token) -> usize {
     (token.0 >> 56) as usize
 }
 

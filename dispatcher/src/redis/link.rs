@@ -93,12 +93,11 @@ impl RedisLink {
             pipeline.add_command(command);
             places.push(at);
         }
-        let write = |(number, (pipeline, _)): (usize, &(Pipeline, Vec<usize>))| {
-            self.write_part(if spread == 1 { only } else { number }, pipeline.clone())
-        };
-        let answers = join_all(parts.iter().enumerate().map(write)).await;
+        let (pipelines, places): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
+        let write = |(number, pipeline)| self.write_part(if spread == 1 { only } else { number }, pipeline);
+        let answers = join_all(pipelines.into_iter().enumerate().map(write)).await;
         let mut values = vec![Value::Nil; total];
-        for ((_, places), answer) in parts.into_iter().zip(answers) {
+        for (places, answer) in places.into_iter().zip(answers) {
             for (at, value) in places.into_iter().zip(answer?) {
                 values[at] = value;
             }

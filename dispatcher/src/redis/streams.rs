@@ -52,17 +52,15 @@ impl RedisStreams {
 
     fn keys(&self, user: &UserKey, now_ms: u64) -> UserKeys {
         let prefix = tagged("s", user.app.as_str(), user.user.as_str());
-        let window = now_ms / self.bounds.mark_window_ms.max(1);
-        let marks = |window: u64| key(&prefix, format!("m{window}"));
-        let keys = [
-            key(&prefix, "z"),
-            key(&prefix, "e"),
-            key(&prefix, "c"),
-            key(&prefix, "i"),
-            marks(window),
-            marks(window.wrapping_sub(1)),
-        ];
+        let [marks, marks_before] = self.mark_parts(now_ms).map(|part| key(&prefix, part));
+        let keys = [key(&prefix, "z"), key(&prefix, "e"), key(&prefix, "c"), key(&prefix, "i"), marks, marks_before];
         UserKeys { keys, prefix }
+    }
+
+    /// What the keys of a user's marks end with: of this window, and of the one before.
+    fn mark_parts(&self, now_ms: u64) -> [String; 2] {
+        let window = now_ms / self.bounds.mark_window_ms.max(1);
+        [window, window.wrapping_sub(1)].map(|window| format!("m{window}"))
     }
 
     /// The command for an operation, and the hash of its user.
@@ -118,14 +116,15 @@ impl RedisStreams {
     async fn read_marks(&self, queries: &[MarkQuery], now_ms: u64) -> Result<Vec<Option<Mark>>, StoreError> {
         let spread = if queries.len() < limits::REDIS_SPREAD_MIN { 1 } else { limits::REDIS_CONNECTIONS };
         let part_max = queries.len().div_ceil(spread).clamp(1, limits::REDIS_PIPELINE_MAX / 2);
+        let mark_parts = self.mark_parts(now_ms);
         let parts: Vec<Pipeline> = queries
             .chunks(part_max)
             .map(|queries| {
                 let mut ask = Pipeline::with_capacity(2 * queries.len());
                 for query in queries {
-                    let keys = self.keys(&query.user, now_ms);
-                    for marks in &keys.keys[4..] {
-                        ask.cmd("HGET").arg(marks).arg(&query.key.0);
+                    let prefix = tagged("s", query.user.app.as_str(), query.user.user.as_str());
+                    for part in &mark_parts {
+                        ask.cmd("HGET").arg(key(&prefix, part)).arg(&query.key.0);
                     }
                 }
                 ask

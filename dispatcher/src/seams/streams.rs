@@ -1,6 +1,6 @@
 //! Streams of stored pushes and the marks of settled deliveries: one store, because both change in one step.
 
-use std::sync::Arc;
+use std::{cell::RefCell, sync::Arc};
 
 use bytes::Bytes;
 use pushgate_protocol::{
@@ -65,11 +65,16 @@ impl DeliveryKey {
     /// XXH3-128: the ids are a tenant's own, so a collision found on purpose hurts nobody else. Ids hold no control
     /// characters, so the separators are unambiguous.
     fn hashed(id: &str, kind: &str, who: &str, channel: &str) -> Self {
-        let mut hash = xxhash_rust::xxh3::Xxh3::new();
-        for part in [id, "\0", kind, "\0", who, "\0", channel] {
-            hash.update(part.as_bytes());
+        thread_local! {
+            static TEXT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
         }
-        Self(hash.digest128().to_le_bytes())
+        TEXT.with_borrow_mut(|text| {
+            text.clear();
+            for part in [id, "\0", kind, "\0", who, "\0", channel] {
+                text.extend_from_slice(part.as_bytes());
+            }
+            Self(xxhash_rust::xxh3::xxh3_128(text).to_le_bytes())
+        })
     }
 }
 

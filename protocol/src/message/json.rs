@@ -38,22 +38,27 @@ impl JsonObject {
 
     /// How deep objects and arrays stand in one another; 1 for an object of plain values.
     pub(super) fn depth(&self) -> usize {
-        let (mut depth, mut deepest, mut in_text, mut escaped) = (0_usize, 0, false, false);
-        for byte in self.as_str().bytes() {
-            match byte {
-                _ if escaped => escaped = false,
-                b'\\' if in_text => escaped = true,
-                b'"' => in_text = !in_text,
-                b'{' | b'[' if !in_text => {
-                    depth += 1;
-                    deepest = deepest.max(depth);
-                }
-                b'}' | b']' if !in_text => depth = depth.saturating_sub(1),
-                _ => {}
-            }
-        }
-        deepest
+        depth(self.as_str())
     }
+}
+
+/// The same of the text of valid JSON.
+pub(super) fn depth(json: &str) -> usize {
+    let (mut depth, mut deepest, mut in_text, mut escaped) = (0_usize, 0, false, false);
+    for byte in json.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_text => escaped = true,
+            b'"' => in_text = !in_text,
+            b'{' | b'[' if !in_text => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b'}' | b']' if !in_text => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
 }
 
 impl<'de> Deserialize<'de> for JsonObject {

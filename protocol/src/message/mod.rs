@@ -9,6 +9,7 @@ mod content;
 mod error;
 mod form;
 mod json;
+mod plain;
 mod pointer;
 mod recipients;
 mod retry;
@@ -25,6 +26,7 @@ pub use self::{
     content::{Attachment, Content, EmailOverride, Overrides, SmsOverride},
     error::{MessageError, Problem},
     json::JsonObject,
+    plain::{Plain, plain},
     recipients::{DeviceAddress, SessionAddress, To},
     retry::Retry,
     schedule::{Instant, Misfire, Occurrence, Schedule},
@@ -179,6 +181,11 @@ fn one_day() -> Span {
 
 fn yes() -> bool {
     true
+}
+
+/// What `ack` and `ttl` are if absent.
+fn yes_one_day() -> (bool, Span) {
+    (yes(), one_day())
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::{
-    Message, Schedule, To, channels,
+    Message, Schedule, Span, To, channels,
     error::{MessageError, Problem},
 };
 use crate::{
@@ -21,10 +21,7 @@ pub(super) fn check(message: &Message) -> Result<(), MessageError> {
     if message.channels.is_empty() {
         return invalid("/channels", "channels names no channel");
     }
-    let ttl_ms = message.ttl.as_ms();
-    if !(TTL_MS_MIN..=TTL_MS_MAX).contains(&ttl_ms) {
-        return invalid("/ttl", format!("ttl is {}, must be from 1s to 1y", message.ttl));
-    }
+    check_ttl(message.ttl)?;
     match message.collapse.as_ref().map_or(1, String::len) {
         1..=COLLAPSE_BYTES_MAX => {}
         bytes => {
@@ -53,6 +50,13 @@ pub(super) fn check(message: &Message) -> Result<(), MessageError> {
         return invalid("/retry", "a retry has no schedule of its own");
     }
     channels::check(message)
+}
+
+pub(super) fn check_ttl(ttl: Span) -> Result<(), MessageError> {
+    match ttl.as_ms() {
+        TTL_MS_MIN..=TTL_MS_MAX => Ok(()),
+        _ => invalid("/ttl", format!("ttl is {ttl}, must be from 1s to 1y")),
+    }
 }
 
 fn check_recipients(message: &Message) -> Result<(), MessageError> {

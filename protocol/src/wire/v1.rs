@@ -119,20 +119,50 @@ pub fn tail(
     let mut out = Vec::with_capacity(96 + text_bytes + data.map_or(0, |d| d.get().len()));
     out.extend_from_slice(br#""id":"#);
     put_str(&mut out, id);
-    put(&mut out, format_args!(r#","time_ms":{time_ms},"stream":"#));
+    out.extend_from_slice(br#","time_ms":"#);
+    put_number(&mut out, time_ms);
+    out.extend_from_slice(br#","stream":"#);
     put_str(&mut out, stream);
-    for (name, text) in [("title", title), ("body", body)] {
+    for (name, text) in [(r#","title":"#, title), (r#","body":"#, body)] {
         if let Some(text) = text {
-            put(&mut out, format_args!(r#","{name}":"#));
+            out.extend_from_slice(name.as_bytes());
             put_str(&mut out, text);
         }
     }
-    if let Some(data) = data {
-        out.extend_from_slice(br#","data":"#);
-        out.extend_from_slice(data.get().as_bytes());
-    }
+    put_data(&mut out, data.map(RawValue::get));
     out.push(b'}');
     out
+}
+
+/// [`tail`] of a push to a user, of texts that are written the same in JSON.
+pub fn plain_tail(id: &str, time_ms: u64, title: Option<&str>, body: Option<&str>, data: Option<&str>) -> Vec<u8> {
+    // No more than it takes, so that nothing of it is moved again.
+    let texts = [title, body, data].into_iter().flatten();
+    let mut out = Vec::with_capacity(88 + id.len() + texts.map(str::len).sum::<usize>());
+    let put_text = |out: &mut Vec<u8>, name: &str, text: &str| {
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'"');
+    };
+    put_text(&mut out, r#""id":""#, id);
+    out.extend_from_slice(br#","time_ms":"#);
+    put_number(&mut out, time_ms);
+    out.extend_from_slice(br#","stream":"user""#);
+    for (name, text) in [(r#","title":""#, title), (r#","body":""#, body)] {
+        if let Some(text) = text {
+            put_text(&mut out, name, text);
+        }
+    }
+    put_data(&mut out, data);
+    out.push(b'}');
+    out
+}
+
+fn put_data(out: &mut Vec<u8>, data: Option<&str>) {
+    if let Some(data) = data {
+        out.extend_from_slice(br#","data":"#);
+        out.extend_from_slice(data.as_bytes());
+    }
 }
 
 /// What every client frame has. Other members are read once the type is known, so that a type of a later version may

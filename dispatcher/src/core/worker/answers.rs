@@ -51,6 +51,7 @@ impl Worker {
             }
             ToDispatcher::Written { reference } => match self.in_flight.remove(reference) {
                 Some(Found::Live(Live { delivery, .. })) => self.end(delivery, Outcome::of(State::Sent)),
+                Some(Found::Light(light)) => self.end_light(light, State::Sent),
                 Some(Found::Kept(_)) | None => {}
             },
             ToDispatcher::Offline { reference } => self.unsent(reference, Unsent::Offline),
@@ -67,6 +68,7 @@ impl Worker {
                         self.store(delivery, Storing { returned: Some(returned), ..Storing::default() });
                     }
                     Some(Found::Live(Live { delivery, .. })) => self.store_or_skip(delivery, "offline"),
+                    Some(Found::Light(light)) => self.end_light(light, State::Skipped),
                     Some(Found::Kept(kept)) => self.returned(kept, returned),
                     None => {
                         if let Some(user) = Self::user_key(app, user) {
@@ -112,6 +114,7 @@ impl Worker {
             Some(Found::Live(Live { delivery, .. })) => {
                 self.settle(delivery, Outcome::delivered(device), Mark::Delivered);
             }
+            Some(Found::Light(light)) => self.end_light(light, State::Sent),
             Some(Found::Kept(Kept {
                 subject, key, kind: KeptKind::ReplayAll { replay, place, expires_ms }, ..
             })) => {
@@ -131,6 +134,16 @@ impl Worker {
     fn unsent(&mut self, reference: u64, why: Unsent) {
         match self.in_flight.remove(reference) {
             Some(Found::Live(live)) => self.unsent_live(live, why),
+            Some(Found::Light(light)) => {
+                let state = match why {
+                    Unsent::Expired => State::Expired,
+                    Unsent::Recalled => State::Recalled,
+                    Unsent::Offline | Unsent::Dropped | Unsent::Moved | Unsent::Deferred(_) | Unsent::Collapsed => {
+                        State::Skipped
+                    }
+                };
+                self.end_light(light, state);
+            }
             Some(Found::Kept(kept)) => self.unsent_kept(kept, why),
             None => {}
         }
@@ -214,8 +227,10 @@ impl Worker {
     /// What was unanswered on a lost link: stored in order, and told of once a link to the owner shard is up.
     pub(super) fn link_lost(&mut self, link: LinkId) {
         for reference in self.in_flight.live_on(link) {
-            if let Some(Found::Live(Live { delivery, .. })) = self.in_flight.remove(reference) {
-                self.store_or_skip(delivery, "offline");
+            match self.in_flight.remove(reference) {
+                Some(Found::Live(Live { delivery, .. })) => self.store_or_skip(delivery, "offline"),
+                Some(Found::Light(light)) => self.end_light(light, State::Skipped),
+                Some(Found::Kept(_)) | None => {}
             }
         }
         for kept in self.in_flight.forget_on(link) {

@@ -74,6 +74,8 @@ pub struct Delivery {
     pub policy: OutboxPolicy,
     /// Whether a client's acknowledgement settles it; if not, it settles by being written and is never stored.
     pub ack: bool,
+    /// Nothing is kept of it: it has no mark, no state and no result. Such a one is never stored, so it is not to be acknowledged.
+    pub untracked: bool,
     /// Not sent at or after this time, Unix milliseconds.
     pub expires_ms: u64,
     /// A later one with the same key replaces it in the stream.
@@ -119,6 +121,12 @@ impl Delivery {
             tail: self.tail,
         };
         (push, self.token, self.attempt)
+    }
+
+    /// The same of a delivery that ends.
+    pub(super) fn into_subject(self) -> Subject {
+        let device = if let DeliveryTarget::Device(device) = self.target { Some(device) } else { None };
+        Subject { id: self.id, user: self.user, device, info: self.info, attempt: self.attempt }
     }
 
     /// What results call it.
@@ -205,4 +213,13 @@ pub struct Finished {
     pub recipient: Recipient,
     /// Set when the delivery is settled by this, once MessageStore and ResultSink have it.
     pub token: Option<Token>,
+}
+
+/// Deliveries that ended without a trace.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Untracked {
+    /// Their tokens: settled by this.
+    pub tokens: Vec<Token>,
+    /// How many ended in each state, in the order of [`State::ALL`].
+    pub states: [u64; State::ALL.len()],
 }

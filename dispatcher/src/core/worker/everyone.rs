@@ -30,7 +30,7 @@ pub(super) struct Counts {
 
 impl Worker {
     /// Stores a message to everyone; without acknowledgement it is only sent.
-    pub(super) fn publish(&mut self, delivery: Delivery) {
+    pub(super) fn publish(&mut self, delivery: Box<Delivery>) {
         if delivery.ack {
             let user = delivery.user.clone();
             let (push, token, attempt) = delivery.into_stored();
@@ -55,7 +55,7 @@ impl Worker {
     }
 
     /// The mark said that it was sent: its state is published again.
-    pub(super) fn finish_sent(&mut self, delivery: Delivery) {
+    pub(super) fn finish_sent(&mut self, delivery: Box<Delivery>) {
         let state = if delivery.ack { State::Stored } else { State::Sent };
         let bytes = delivery.bytes();
         let finished = delivery.subject().finish(Some(delivery.token), Outcome::of(state), self.now_ms);

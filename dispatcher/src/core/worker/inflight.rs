@@ -9,17 +9,32 @@ use std::collections::{BTreeMap, VecDeque};
 
 use pushgate_protocol::link::{Lane, Place};
 
-use super::{Delivery, delivery::Subject, links::LinkId};
+use super::{Delivery, Token, delivery::Subject, links::LinkId};
 use crate::{limits::KEPT_REFERENCES_MAX, seams::DeliveryKey};
 
 /// A push whose delivery is not settled.
 #[derive(Debug)]
 pub(super) struct Live {
-    pub(super) delivery: Delivery,
+    pub(super) delivery: Box<Delivery>,
     pub(super) link: LinkId,
     pub(super) sent_ms: u64,
     /// How often it was answered `Moved`.
     pub(super) moves: u8,
+}
+
+/// A push of which nothing is kept: what it said is forgotten as soon as it is sent, while it is still in the processor's caches.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Light {
+    pub(super) token: Token,
+    /// Of its tail.
+    pub(super) bytes: usize,
+}
+
+/// A push that was not answered.
+#[derive(Debug)]
+enum Slot {
+    Live(Live),
+    Light { light: Light, link: LinkId, sent_ms: u64 },
 }
 
 /// The name of a push whose delivery is settled or was never ours.
@@ -58,6 +73,7 @@ impl KeptKind {
 #[derive(Debug)]
 pub(super) enum Found {
     Live(Live),
+    Light(Light),
     Kept(Kept),
 }
 
@@ -67,13 +83,30 @@ pub(super) struct InFlight {
     next: u64,
     /// Slots of the references before `next`, the oldest first; `NONE` where it was answered.
     index: VecDeque<u32>,
-    slots: Vec<Option<Live>>,
+    slots: Vec<Option<Slot>>,
     free: Vec<u32>,
     bytes: usize,
     kept: BTreeMap<u64, Kept>,
 }
 
 const NONE: u32 = u32::MAX;
+
+impl Slot {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Live(live) => live.delivery.bytes(),
+            Self::Light { light, .. } => light.bytes,
+        }
+    }
+
+    /// On which link, and when.
+    fn sent(&self) -> (LinkId, u64) {
+        match self {
+            Self::Live(live) => (live.link, live.sent_ms),
+            Self::Light { link, sent_ms, .. } => (*link, *sent_ms),
+        }
+    }
+}
 
 impl InFlight {
     pub(super) fn new(worker: u8) -> Self {
@@ -93,14 +126,22 @@ impl InFlight {
     }
 
     pub(super) fn insert(&mut self, live: Live) -> u64 {
-        self.bytes += live.delivery.bytes();
+        self.fill(Slot::Live(live))
+    }
+
+    pub(super) fn insert_light(&mut self, light: Light, link: LinkId, sent_ms: u64) -> u64 {
+        self.fill(Slot::Light { light, link, sent_ms })
+    }
+
+    fn fill(&mut self, content: Slot) -> u64 {
+        self.bytes += content.bytes();
         let slot = match self.free.pop() {
             Some(slot) => {
-                self.slots[slot as usize] = Some(live);
+                self.slots[slot as usize] = Some(content);
                 slot
             }
             None => {
-                self.slots.push(Some(live));
+                self.slots.push(Some(content));
                 (self.slots.len() - 1) as u32
             }
         };
@@ -133,23 +174,28 @@ impl InFlight {
             return None;
         }
         self.free.push(slot);
-        let live = self.slots[slot as usize].take()?;
-        self.bytes -= live.delivery.bytes();
+        let content = self.slots[slot as usize].take()?;
+        self.bytes -= content.bytes();
         self.trim();
-        Some(Found::Live(live))
+        Some(match content {
+            Slot::Live(live) => Found::Live(live),
+            Slot::Light { light, .. } => Found::Light(light),
+        })
     }
 
     /// The oldest live push and when it was sent.
     pub(super) fn oldest(&self) -> Option<(u64, u64)> {
         let slot = *self.index.front()?;
-        let live = self.slots.get(slot as usize)?.as_ref()?;
-        Some((self.next - self.index.len() as u64, live.sent_ms))
+        let content = self.slots.get(slot as usize)?.as_ref()?;
+        Some((self.next - self.index.len() as u64, content.sent().1))
     }
 
     /// References of the live pushes on a link, the oldest first.
     pub(super) fn live_on(&self, link: LinkId) -> Vec<u64> {
         let base = self.next - self.index.len() as u64;
-        let on = |slot: u32| self.slots.get(slot as usize).and_then(Option::as_ref).is_some_and(|l| l.link == link);
+        let on = |slot: u32| {
+            self.slots.get(slot as usize).and_then(Option::as_ref).is_some_and(|content| content.sent().0 == link)
+        };
         self.index.iter().enumerate().filter(|(_, slot)| on(**slot)).map(|(at, _)| base + at as u64).collect()
     }
 

@@ -51,6 +51,12 @@ pub(super) struct Route {
     pub(super) hash: u64,
 }
 
+/// Frames are handed over in parts of this size: a buffer that grows to hold all of a turn is moved as often as it doubles, and is too
+/// large for what an allocator keeps at hand.
+const FRAMES_BYTES: usize = 32 * 1024 - FRAME_BYTES_USUAL;
+/// Most frames are smaller, so the last one makes no buffer grow.
+const FRAME_BYTES_USUAL: usize = 2 * 1024;
+
 #[derive(Debug, Default)]
 pub(super) struct Links {
     up: HashMap<LinkId, Link>,
@@ -75,8 +81,15 @@ struct Link {
     info: LinkInfo,
     /// When its shard was last told over it that something was stored.
     told_ms: Option<u64>,
-    out: [Vec<u8>; 3],
+    out: [Out; 3],
     dirty: bool,
+}
+
+/// Frames of a lane that wait to be handed over: parts that are full, and the last.
+#[derive(Debug, Default)]
+struct Out {
+    full: Vec<Vec<u8>>,
+    last: Vec<u8>,
 }
 
 /// A gateway as its newest links describe it.
@@ -86,6 +99,18 @@ struct Node {
     hash_seed: u64,
     /// By shard.
     links: Vec<Option<LinkId>>,
+}
+
+impl Out {
+    fn push(&mut self, frame: &ToGateway<'_>) {
+        if self.last.capacity() == 0 {
+            self.last.reserve_exact(FRAMES_BYTES + FRAME_BYTES_USUAL);
+        }
+        frame.encode(&mut self.last);
+        if self.last.len() >= FRAMES_BYTES {
+            self.full.push(std::mem::take(&mut self.last));
+        }
+    }
 }
 
 impl Links {
@@ -145,7 +170,7 @@ impl Links {
 
     pub(super) fn send(&mut self, id: LinkId, lane: Lane, frame: &ToGateway<'_>) {
         let Some(link) = self.up.get_mut(&id) else { return };
-        frame.encode(&mut link.out[lane as usize]);
+        link.out[lane as usize].push(frame);
         if !std::mem::replace(&mut link.dirty, true) {
             self.dirty.push(id);
         }
@@ -157,10 +182,9 @@ impl Links {
             let Some(link) = self.up.get_mut(&id) else { continue };
             link.dirty = false;
             for lane in Lane::ALL {
-                let out = &mut link.out[lane as usize];
-                if !out.is_empty() {
-                    frames.push(Frames { link: id, lane, bytes: std::mem::take(out) });
-                }
+                let Out { full, last } = &mut link.out[lane as usize];
+                let last = if last.is_empty() { None } else { Some(std::mem::take(last)) };
+                frames.extend(full.drain(..).chain(last).map(|bytes| Frames { link: id, lane, bytes }));
             }
         }
         frames

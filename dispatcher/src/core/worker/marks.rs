@@ -29,16 +29,20 @@ pub struct Past {
     pub recalled: Vec<bool>,
 }
 
+/// A delivery, its mark, and whether its message was taken back.
+type Known = (Box<Delivery>, Option<Mark>, bool);
+
 /// The part of a batch that each lane below may claim.
 const SHARE: usize = 8;
 
 #[derive(Debug, Default)]
 pub(super) struct Marks {
     /// By lane.
-    waiting: [VecDeque<Delivery>; 3],
+    waiting: [VecDeque<Box<Delivery>>; 3],
     /// How many of the first of each lane are being asked for.
     asked: [usize; 3],
-    /// How many messages are.
+    /// Of how many of those marks are read, and of how many messages.
+    marks: usize,
     messages: usize,
     /// How many are to be asked for one by one, because they were refused together.
     alone: usize,
@@ -46,10 +50,14 @@ pub(super) struct Marks {
 }
 
 impl Marks {
-    pub(super) fn push(&mut self, deliveries: Vec<Delivery>) {
-        for delivery in deliveries {
-            self.waiting[delivery.lane as usize].push_back(delivery);
+    /// Takes a delivery, or hands it back if it need not wait: it has no past, and is behind no other of its lane.
+    pub(super) fn push(&mut self, delivery: Box<Delivery>) -> Option<Box<Delivery>> {
+        let waiting = &mut self.waiting[delivery.lane as usize];
+        if delivery.untracked && waiting.is_empty() {
+            return Some(delivery);
         }
+        waiting.push_back(delivery);
+        None
     }
 
     /// How many of a lane wait.
@@ -70,40 +78,47 @@ impl Marks {
         }
         let mut query = PastQuery::default();
         for delivery in self.waiting.iter().zip(self.asked).flat_map(|(waiting, asked)| waiting.iter().take(asked)) {
+            if delivery.untracked {
+                continue;
+            }
             query.marks.push(MarkQuery { user: delivery.user.clone(), key: mark_of(delivery) });
             if !query.messages.last().is_some_and(|m| is_of(delivery, m)) {
                 query.messages.push(MessageKey { app: delivery.user.app.clone(), id: delivery.id.clone() });
             }
         }
-        self.messages = query.messages.len();
+        (self.marks, self.messages) = (query.marks.len(), query.messages.len());
         Some(query)
     }
 
     /// The answer came: hands out the deliveries it is for, each with its mark and whether it was taken back. `None` if it is
     /// not for what was asked.
-    pub(super) fn answered(&mut self, past: Past) -> Option<Vec<(Delivery, Option<Mark>, bool)>> {
+    pub(super) fn answered(&mut self, past: Past) -> Option<Vec<Known>> {
         let Past { marks, recalled } = past;
-        if marks.len() != self.asked.iter().sum::<usize>() || recalled.len() != self.messages {
+        if self.asked == [0; 3] || marks.len() != self.marks || recalled.len() != self.messages {
             return None;
         }
-        let deliveries = self.hand_out(marks.len());
+        let deliveries = self.hand_out();
+        let mut marks = marks.into_iter();
         let mut message: Option<MessageKey> = None;
         let mut next = recalled.into_iter();
         let mut taken_back = false;
-        let with_past = |(delivery, mark): (Delivery, Option<Mark>)| {
+        let with_past = |delivery: Box<Delivery>| {
+            if delivery.untracked {
+                return (delivery, None, false);
+            }
             if !message.as_ref().is_some_and(|m| is_of(&delivery, m)) {
                 message = Some(MessageKey { app: delivery.user.app.clone(), id: delivery.id.clone() });
                 taken_back = next.next().unwrap_or(false);
             }
-            (delivery, mark, taken_back)
+            (delivery, marks.next().flatten(), taken_back)
         };
-        Some(deliveries.into_iter().zip(marks).map(with_past).collect())
+        Some(deliveries.into_iter().map(with_past).collect())
     }
 
-    fn hand_out(&mut self, answers: usize) -> Vec<Delivery> {
+    fn hand_out(&mut self) -> Vec<Box<Delivery>> {
         self.backoff.reset();
-        self.alone = self.alone.saturating_sub(answers);
         let asked = std::mem::take(&mut self.asked);
+        self.alone = self.alone.saturating_sub(asked.iter().sum());
         self.waiting.iter_mut().zip(asked).flat_map(|(waiting, asked)| waiting.drain(..asked)).collect()
     }
 
@@ -113,10 +128,10 @@ impl Marks {
     }
 
     /// What was asked for will never be answered: it is asked for one by one. A single one is handed out.
-    pub(super) fn refused(&mut self) -> Option<Vec<Delivery>> {
+    pub(super) fn refused(&mut self) -> Option<Vec<Box<Delivery>>> {
         let asked = self.asked.iter().sum();
         if asked == 1 {
-            return Some(self.hand_out(1));
+            return Some(self.hand_out());
         }
         self.alone = self.alone.max(asked);
         self.asked = [0; 3];

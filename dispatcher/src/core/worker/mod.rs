@@ -2,11 +2,11 @@
 //!
 //! A state machine without I/O. A driver feeds it deliveries, links, frames, answers of stores and the time; after each it
 //! takes what the worker wants done: [`Worker::take_past`], [`Worker::take_ops`], [`Worker::take_reads`],
-//! [`Worker::take_frames`], [`Worker::take_finished`]. Of marks and ops at most one request is under way.
+//! [`Worker::take_frames`], [`Worker::take_finished`], [`Worker::take_untracked`]. Of marks and ops at most one request is under way.
 //!
 //! Invariants:
 //! - each delivery given comes back in exactly one [`Finished`] with its token, and only after the stream or its mark
-//!   says what became of it;
+//!   says what became of it; or, if it is untracked, with its token in [`Untracked`];
 //! - pushes of one user and lane leave in the order their deliveries came; while a change to the user's stream is under way,
 //!   or the owner shard was not told of one, further deliveries go to the stream too;
 //! - nothing is sent at or after its `expires_ms`.
@@ -40,7 +40,7 @@ use self::{
     delivery::Outcome, inflight::InFlight, links::Links, marks::Marks, ops::Ops, replay::Replays, users::Users,
 };
 pub use self::{
-    delivery::{CHANNEL, Delivery, DeliveryTarget, Finished, Token},
+    delivery::{CHANNEL, Delivery, DeliveryTarget, Finished, Token, Untracked},
     links::{Frames, LinkId, LinkInfo},
     marks::{Past, PastQuery},
     replay::{ReadId, ReadRequest},
@@ -85,6 +85,7 @@ pub struct Worker {
     users: Users,
     replays: Replays,
     finished: Vec<Finished>,
+    untracked: Untracked,
     counts: everyone::Counts,
     recalls: recalls::Retold,
     /// Deliveries taken and not finished, and the bytes of their tails.
@@ -106,6 +107,7 @@ impl Worker {
             users: Users::new(settings.index),
             replays: Replays::default(),
             finished: Vec::new(),
+            untracked: Untracked::default(),
             counts: everyone::Counts::default(),
             recalls: recalls::Retold::default(),
             open: 0,
@@ -114,11 +116,15 @@ impl Worker {
     }
 
     /// Takes deliveries of users of this worker, in the order they are to arrive.
-    pub fn deliver(&mut self, now_ms: u64, deliveries: Vec<Delivery>) {
+    pub fn deliver(&mut self, now_ms: u64, deliveries: Vec<Box<Delivery>>) {
         self.at(now_ms);
         self.open += deliveries.len();
-        self.open_bytes += deliveries.iter().map(Delivery::bytes).sum::<usize>();
-        self.marks.push(deliveries);
+        self.open_bytes += deliveries.iter().map(|delivery| delivery.bytes()).sum::<usize>();
+        for delivery in deliveries {
+            if let Some(delivery) = self.marks.push(delivery) {
+                self.push(delivery, 0);
+            }
+        }
     }
 
     /// The members changed.
@@ -189,6 +195,11 @@ impl Worker {
     /// States to publish, in order.
     pub fn take_finished(&mut self) -> Vec<Finished> {
         std::mem::take(&mut self.finished)
+    }
+
+    /// Deliveries that ended since the last call and of which nothing is kept.
+    pub fn take_untracked(&mut self) -> Untracked {
+        std::mem::take(&mut self.untracked)
     }
 
     /// Time passed. Returns when to call again at the latest, if anything waits for time alone.

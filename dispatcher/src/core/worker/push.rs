@@ -9,7 +9,7 @@ use pushgate_protocol::{
 use super::{
     Delivery, DeliveryTarget, LinkId, Token, Worker,
     delivery::{Outcome, Subject},
-    inflight::{Found, Kept, KeptKind, Live},
+    inflight::{Found, Kept, KeptKind, Light, Live},
     ops::Purpose,
     users::bit,
 };
@@ -30,7 +30,7 @@ pub(super) struct Storing {
 
 impl Worker {
     /// The mark said that this delivery settled before: its state is published again.
-    pub(super) fn finish_marked(&mut self, delivery: Delivery, mark: Mark) {
+    pub(super) fn finish_marked(&mut self, delivery: Box<Delivery>, mark: Mark) {
         if mark == Mark::Stored {
             // Whoever stored it may have died before it told the shard.
             let (user, lane) = (delivery.user.clone(), delivery.lane);
@@ -50,7 +50,7 @@ impl Worker {
     }
 
     /// Sends the delivery to its owner shard, or settles it where there is none to send to.
-    pub(super) fn push(&mut self, delivery: Delivery, moves: u8) {
+    pub(super) fn push(&mut self, delivery: Box<Delivery>, moves: u8) {
         if self.now_ms >= delivery.expires_ms {
             return self.end(delivery, Outcome::of(State::Expired));
         }
@@ -72,7 +72,7 @@ impl Worker {
         }
     }
 
-    fn send(&mut self, delivery: Delivery, link: LinkId, moves: u8) {
+    fn send(&mut self, delivery: Box<Delivery>, link: LinkId, moves: u8) {
         let push = Push {
             reference: self.in_flight.next_reference(),
             lane: delivery.lane,
@@ -95,7 +95,12 @@ impl Worker {
             tail: &delivery.tail,
         };
         self.links.send(link, delivery.lane, &ToGateway::Push(push));
-        self.in_flight.insert(Live { delivery, link, sent_ms: self.now_ms, moves });
+        if delivery.untracked {
+            let light = Light { token: delivery.token, bytes: delivery.bytes() };
+            self.in_flight.insert_light(light, link, self.now_ms);
+        } else {
+            self.in_flight.insert(Live { delivery, link, sent_ms: self.now_ms, moves });
+        }
         while self.in_flight.len() > self.settings.in_flight_max
             || (self.in_flight.bytes() > self.settings.in_flight_bytes_max && self.in_flight.len() > 1)
         {
@@ -115,7 +120,11 @@ impl Worker {
     }
 
     fn give_up_waiting(&mut self, reference: u64) {
-        let Some(Found::Live(Live { delivery, link, .. })) = self.in_flight.remove(reference) else { return };
+        let (delivery, link) = match self.in_flight.remove(reference) {
+            Some(Found::Live(Live { delivery, link, .. })) => (delivery, link),
+            Some(Found::Light(light)) => return self.end_light(light, State::Skipped),
+            Some(Found::Kept(_)) | None => return,
+        };
         if !delivery.ack {
             return self.end(delivery, Outcome::because(State::Skipped, "not written"));
         }
@@ -139,7 +148,7 @@ impl Worker {
     }
 
     /// Into the stream if it may be there; else it ends here.
-    pub(super) fn store_or_skip(&mut self, delivery: Delivery, reason: &'static str) {
+    pub(super) fn store_or_skip(&mut self, delivery: Box<Delivery>, reason: &'static str) {
         if delivery.storable() {
             self.store(delivery, Storing::default());
         } else {
@@ -147,7 +156,7 @@ impl Worker {
         }
     }
 
-    pub(super) fn store(&mut self, delivery: Delivery, storing: Storing) {
+    pub(super) fn store(&mut self, delivery: Box<Delivery>, storing: Storing) {
         let user = delivery.user.clone();
         let (mut push, token, attempt) = delivery.into_stored();
         push.returned = storing.returned;
@@ -162,13 +171,23 @@ impl Worker {
     }
 
     /// The delivery settles in a final state that is not `delivered`.
-    pub(super) fn end(&mut self, delivery: Delivery, outcome: Outcome) {
+    pub(super) fn end(&mut self, delivery: Box<Delivery>, outcome: Outcome) {
         self.settle(delivery, outcome, Mark::Ended);
     }
 
-    pub(super) fn settle(&mut self, delivery: Delivery, outcome: Outcome, mark: Mark) {
+    pub(super) fn settle(&mut self, delivery: Box<Delivery>, outcome: Outcome, mark: Mark) {
+        if delivery.untracked {
+            return self.end_light(Light { token: delivery.token, bytes: delivery.bytes() }, outcome.state);
+        }
         let held = Some((delivery.token, delivery.bytes()));
-        self.settle_as(delivery.key, mark, delivery.subject(), held, outcome);
+        self.settle_as(delivery.key, mark, delivery.into_subject(), held, outcome);
+    }
+
+    pub(super) fn end_light(&mut self, light: Light, state: State) {
+        self.open -= 1;
+        self.open_bytes -= light.bytes;
+        self.untracked.tokens.push(light.token);
+        self.untracked.states[state as usize - 1] += 1;
     }
 
     /// The push of this key settles; nothing of it is held but, at times, its name.

@@ -45,6 +45,7 @@ impl Rig {
             streams,
             messages: Arc::new(MemoryMessages::new(MessageBounds::default())),
             finished,
+            settled: crate::pipeline::Settlements::new().0,
             backlog: Arc::default(),
             open: Arc::default(),
             clock: Arc::new(unix_ms),

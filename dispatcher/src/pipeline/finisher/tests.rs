@@ -109,8 +109,7 @@ async fn finish_with(
     all: Vec<Finished>,
 ) -> (Vec<u64>, String) {
     let (finished, ended) = mpsc::unbounded_channel();
-    let (high, settled) = std::sync::mpsc::channel();
-    let lane = || std::sync::mpsc::channel().0;
+    let (settlements, [settled, ..]) = Settlements::new();
     let mut registry = Registry::default();
     let backlog = Arc::new(AtomicUsize::new(all.iter().filter(|f| matches!(f, Finished::State(_))).count()));
     let aside_bytes = Arc::new(AtomicUsize::new(5 * all.iter().filter(|f| matches!(f, Finished::Dead { .. })).count()));
@@ -128,7 +127,7 @@ async fn finish_with(
         schedule: Arc::new(MemorySchedule::new(Arc::new(|| 0))),
         wakers: Wakers::new(),
         aside_bytes: Arc::clone(&aside_bytes),
-        settled: [high, lane(), lane()],
+        settled: settlements,
         health: Arc::clone(&health),
         metrics: Metrics::register(&mut registry),
     };
@@ -137,7 +136,7 @@ async fn finish_with(
     assert_eq!(health.failing(), []);
     let mut text = String::new();
     encode(&mut text, &registry).unwrap();
-    (settled.iter().map(|t| t.0).collect(), text)
+    (settled.iter().flatten().map(|t| t.0).collect(), text)
 }
 
 fn memory() -> MemoryMessages {

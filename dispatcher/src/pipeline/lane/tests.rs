@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use prometheus_client::registry::Registry;
-use pushgate_protocol::ids::AppId;
+use pushgate_protocol::{apps::AppConfig, auth::Apps, ids::AppId};
 
 use super::*;
 use crate::{core::ledger::Ledger, metrics::Metrics, pipeline::mailbox::Inbox, seams::Window};
@@ -31,6 +31,8 @@ struct Script {
     app_in_flight_max: Option<usize>,
     oldest: Vec<(u32, Option<u64>)>,
     in_flight_max: Option<usize>,
+    /// Apps that are configured.
+    apps: &'static [&'static str],
     /// A ledger with room for so many records, for partition 0.
     ledger: Option<(Ledger, usize)>,
 }
@@ -112,7 +114,7 @@ struct Lane1 {
     source: FakeSource,
     inboxes: Vec<Inbox>,
     finished: mpsc::UnboundedReceiver<Finished>,
-    settled: std::sync::mpsc::Sender<Token>,
+    settled: std::sync::mpsc::Sender<Vec<Token>>,
     stop: Arc<AtomicBool>,
     health: Arc<Health>,
     thread: LaneThread,
@@ -125,6 +127,7 @@ impl Lane1 {
     }
 
     fn start_with(workers: u8, script: Script) -> Self {
+        let apps = script.apps;
         let script_app_max = script.app_in_flight_max.unwrap_or(1 << 20);
         let in_flight_max = script.in_flight_max.unwrap_or(1_000);
         let source = FakeSource(Arc::new(Mutex::new(script)));
@@ -145,6 +148,7 @@ impl Lane1 {
             settled: settlements,
             in_flight_max,
             app_in_flight_max: script_app_max,
+            apps: SharedApps::new(Apps::new(apps.iter().map(app).collect()).unwrap()),
             stop: Arc::clone(&stop),
             health: Arc::clone(&health),
             metrics: metrics.clone(),
@@ -158,6 +162,12 @@ impl Lane1 {
         self.thread.join();
         std::mem::take(&mut self.source.0.lock().unwrap())
     }
+}
+
+fn app(name: &&str) -> pushgate_protocol::apps::App {
+    let keys = serde_json::json!([{"alg": "HS256", "key": "0123456789abcdef0123456789abcdef"}]);
+    let config: AppConfig = serde_json::from_value(serde_json::json!({"id": name, "keys": keys})).unwrap();
+    config.resolve(&mut |_| Err("no file is named".into())).unwrap()
 }
 
 fn record(offset: u64, value: &str) -> Record {
@@ -177,12 +187,26 @@ fn a_record_settles_when_all_its_deliveries_have() {
     let mut lane = Lane1::start(1, vec![to_users(7, &["u1", "u2"])]);
     let batch = lane.inboxes[0].deliveries[0].blocking_recv().unwrap();
     assert_eq!(batch.len(), 2);
-    lane.settled.send(batch[0].token).unwrap();
-    lane.settled.send(batch[1].token).unwrap();
+    lane.settled.send(vec![batch[0].token]).unwrap();
+    lane.settled.send(vec![batch[1].token]).unwrap();
     lane.source.until(|s| s.settled == [7]);
     let script = lane.end();
     assert_eq!(script.settled, [7]);
     assert!(script.commits > 0, "the last settlements are committed");
+}
+
+#[test]
+fn where_there_is_one_app_a_lane_reads_no_further_ahead_than_workers_need() {
+    for (apps, ahead) in [(&["a"][..], limits::LANE_AHEAD_ONE_APP), (&["a", "b"][..], 10_000)] {
+        let records = (0..10_000).map(|n| to_users(n, &["u1"])).collect();
+        // Nobody takes from the workers' mailboxes.
+        let lane = Lane1::start_with(1, Script { records, apps, in_flight_max: Some(1), ..Script::default() });
+        lane.source.until(|s| s.served > 20);
+        let read = 10_000 - lane.source.with(|s| s.records.len());
+        // The one that is in flight is not ahead.
+        assert!(read == ahead || read == ahead + 1, "{read} are read");
+        lane.end();
+    }
 }
 
 #[test]
@@ -223,7 +247,7 @@ fn a_record_that_cannot_be_read_becomes_a_dead_letter_and_settles() {
     let mut lane = Lane1::start(1, vec![record(3, "{")]);
     let Some(Finished::Dead { record, token }) = lane.finished.blocking_recv() else { panic!("no dead letter") };
     assert_eq!(record.origin, "high/0/3");
-    lane.settled.send(token).unwrap();
+    lane.settled.send(vec![token]).unwrap();
     lane.source.until(|s| s.settled == [3]);
     lane.end();
 }
@@ -276,7 +300,7 @@ fn an_app_that_floods_does_not_delay_another_in_its_lane() {
             seen |= app == "quiet";
             before += usize::from(!seen);
             // What is delivered of the flood settles, so that it goes on.
-            lane.settled.send(token).unwrap();
+            lane.settled.send(vec![token]).unwrap();
         }
     }
     assert!(before < 20_000 / 2, "the quiet app's message came after {before} of the flood");
@@ -292,14 +316,14 @@ fn an_app_whose_deliveries_do_not_settle_waits_and_others_go_on() {
         for (app, token) in next_batch(&mut lane) {
             if app == "quick" {
                 quick += 1;
-                lane.settled.send(token).unwrap();
+                lane.settled.send(vec![token]).unwrap();
             } else {
                 slow.push(token);
             }
         }
     }
     assert_eq!(slow.len(), 10);
-    lane.settled.send(slow[0]).unwrap();
+    lane.settled.send(vec![slow[0]]).unwrap();
     let more = next_batch(&mut lane);
     assert_eq!(more.iter().map(|(app, _)| app.as_str()).collect::<Vec<_>>(), ["slow"]);
     lane.end();

@@ -109,6 +109,7 @@ impl Rig {
             lane: Lane::Normal,
             policy: OutboxPolicy::Close,
             ack: true,
+            untracked: false,
             expires_ms: NEVER,
             collapse: None,
             info: ResultInfo {
@@ -132,7 +133,7 @@ impl Rig {
     }
 
     pub(super) fn give(&mut self, delivery: Delivery) {
-        self.worker.deliver(self.now, vec![delivery]);
+        self.worker.deliver(self.now, vec![Box::new(delivery)]);
         self.run();
     }
 

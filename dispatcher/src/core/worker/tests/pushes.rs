@@ -292,3 +292,61 @@ fn a_shard_is_told_only_once_the_append_is_done() {
     rig.run();
     assert_eq!(rig.take_sent(), [Sent::Stored]);
 }
+
+#[test]
+fn of_an_untracked_push_nothing_is_asked_and_nothing_kept() {
+    let mut rig = Rig::new();
+    rig.take_sent();
+    let untracked = |rig: &mut Rig, id: &str| {
+        let delivery = rig.delivery("alice", id, DeliveryTarget::User);
+        Delivery { ack: false, untracked: true, ..delivery }
+    };
+    for answer in 0..3 {
+        let delivery = untracked(&mut rig, &format!("m{answer}"));
+        let token = delivery.token;
+        rig.worker.deliver(rig.now, vec![Box::new(delivery)]);
+        assert!(rig.worker.take_past().is_none(), "no mark is read");
+        rig.run();
+        let reference = rig.reference();
+        let ended = match answer {
+            0 => {
+                rig.worker.frame(rig.now, G1, ToDispatcher::Written { reference });
+                State::Sent
+            }
+            1 => {
+                rig.worker.frame(rig.now, G1, ToDispatcher::Offline { reference });
+                State::Skipped
+            }
+            _ => {
+                rig.worker.tick(rig.now + DEADLINE_MS);
+                State::Skipped
+            }
+        };
+        assert!(rig.worker.take_ops().is_none(), "no mark is made");
+        let Untracked { tokens, states } = rig.worker.take_untracked();
+        assert_eq!(tokens, [token]);
+        assert_eq!((states[ended as usize - 1], states.iter().sum::<u64>()), (1, 1));
+    }
+    rig.run();
+    assert_eq!((rig.states(), rig.worker.in_flight(), rig.worker.in_flight_bytes()), (vec![], 0, 0));
+}
+
+#[test]
+fn an_untracked_push_stays_behind_those_of_its_lane_that_wait_for_their_marks() {
+    let mut rig = Rig::new();
+    rig.take_sent();
+    rig.model.hold_marks = true;
+    rig.deliver("alice", "m1");
+    for id in ["m2", "m3"] {
+        let delivery = rig.delivery("alice", id, DeliveryTarget::User);
+        rig.give(Delivery { ack: false, untracked: true, ..delivery });
+    }
+    rig.deliver("alice", "m4");
+    let delivery = rig.delivery("alice", "h1", DeliveryTarget::User);
+    rig.give(Delivery { lane: Lane::High, ack: false, untracked: true, ..delivery });
+    let ids = |rig: &mut Rig| rig.take_pushes().into_iter().map(|(id, _)| id).collect::<Vec<_>>();
+    assert_eq!(ids(&mut rig), ["h1"]);
+    rig.model.hold_marks = false;
+    rig.run();
+    assert_eq!(ids(&mut rig), ["m1", "m2", "m3", "m4"]);
+}

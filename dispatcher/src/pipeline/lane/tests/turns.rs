@@ -40,7 +40,7 @@ fn take_all(lane: &mut Lane1, slow: &[&str]) -> (usize, Vec<Token>) {
                 left.push(token);
             } else {
                 settled += 1;
-                lane.settled.send(token).unwrap();
+                lane.settled.send(vec![token]).unwrap();
             }
         }
     }
@@ -54,7 +54,7 @@ fn a_full_ledger_stops_reading_and_not_what_was_read() {
     let mut lane = Lane1::start_with(1, script);
     let (settled, slow) = take_all(&mut lane, &["slow"]);
     assert_eq!((settled, slow.len()), (2_999, 1));
-    lane.settled.send(slow[0]).unwrap();
+    lane.settled.send(vec![slow[0]]).unwrap();
     let (settled, _) = take_all(&mut lane, &[]);
     assert_eq!(settled, 3_000);
     lane.source.until(|s| s.settled.len() == 6_000);
@@ -76,7 +76,7 @@ fn the_record_that_stands_first_is_taken_however_far_off_its_apps_turn_is() {
         let some = if standing { waiting.len().div_ceil(2) } else { waiting.len() / 3 };
         for (_, token) in waiting.split_off(waiting.len() - some) {
             settled += 1;
-            lane.settled.send(token).unwrap();
+            lane.settled.send(vec![token]).unwrap();
         }
         if standing && some == 0 {
             break;
