@@ -3,5 +3,17 @@
 //! | module | owns |
 //! |---|---|
 //! | [`record`] | records of runs in `bench/results` |
+//! | [`installation`] | the Pushgate processes under test |
+//! | [`peer`] | the other end of node links |
+//! | [`messages`] | numbered pushes |
+//! | [`services`] | Kafka and Redis |
+//! | [`distribution`] | percentiles and buckets |
+//! | [`usage`] | processor time |
 
+pub mod distribution;
+pub mod installation;
+pub mod messages;
+pub mod peer;
 pub mod record;
+pub mod services;
+pub mod usage;

@@ -6,32 +6,26 @@
 //! |---|---|
 //! | `options` | the command line |
 //! | `run` | one run and its record |
-//! | `installation` | the Pushgate processes under test |
-//! | `services` | Kafka and Redis |
 //! | `producer` | sending the plan |
 //! | `receiver` | what clients received |
-//! | `distribution` | percentiles and buckets |
-//! | `usage` | processor time |
 
-mod distribution;
-mod installation;
 mod options;
 mod producer;
 mod receiver;
 mod run;
-mod services;
-mod usage;
 
 use std::error::Error;
 
 use clap::Parser;
-use pushgate_bench::record::{self, root};
+use pushgate_bench::{
+    record::{self, root},
+    services::Services,
+};
 use serde_json::Value;
 
 use crate::{
     options::{Form, Options},
     run::Outcome,
-    services::Services,
 };
 
 fn main() -> Result<(), Box<dyn Error>> {

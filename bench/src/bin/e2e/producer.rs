@@ -14,16 +14,14 @@ use std::{
 };
 
 use bytes::Bytes;
+use pushgate_bench::installation::{APP, SECRET};
 use pushgate_dispatcher::seams::{Intake, NewRecord};
 use pushgate_loadgen::{plan::Plan, rest::RestConnection};
 use pushgate_protocol::link::Lane;
 use serde_json::json;
 use tokio::{runtime::Builder, task::LocalSet};
 
-use crate::{
-    installation::{APP, SECRET},
-    receiver::{Stamp, micros_between},
-};
+use crate::receiver::{Stamp, micros_between};
 
 /// Requests under way, at most: connections to REST, or batches at Kafka.
 pub const WORKERS: usize = 64;

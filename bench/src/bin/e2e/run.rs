@@ -10,18 +10,20 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use pushgate_bench::{
+    distribution::Distribution,
+    installation::{Installation, Variant},
+    services::Services,
+    usage::Usage,
+};
 use pushgate_dispatcher::kafka::{KafkaConfig, KafkaHealth, KafkaIntake, KafkaProducer};
 use pushgate_loadgen::{crowd::Crowd, plan::Plan};
 use serde_json::{Value, json};
 
 use crate::{
-    distribution::Distribution,
-    installation::Installation,
     options::{Form, Options},
     producer::{self, BATCH_MAX, Door, PACE, Sent, Traffic, WORKERS},
     receiver::{Received, Receiver},
-    services::Services,
-    usage::Usage,
 };
 
 /// Between the last preparation and message 0.
@@ -54,7 +56,7 @@ pub fn run(
 ) -> Result<Outcome, Box<dyn Error>> {
     let scratch = options.scratch();
     let installation = match services {
-        Some(services) => Installation::cluster(&options.bin, &scratch, services)?,
+        Some(services) => Installation::cluster(&options.bin, &scratch, services, Variant::PLAIN)?,
         None => Installation::embedded(&options.bin, &scratch)?,
     };
     let door = door(&installation, services)?;

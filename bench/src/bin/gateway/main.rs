@@ -11,16 +11,12 @@
 //! | `stage` | servers, fleets and links of a row |
 //! | `server` | the gateway's process |
 //! | `baselines` | the servers it is compared with |
-//! | `dispatcher` | the other end of node links |
 //! | `naming` | users, devices, tokens |
-//! | `messages` | numbered pushes |
 //! | `accounting` | processor time and memory |
 //! | `samples` | medians and ratios of rounds |
 
 mod accounting;
 mod baselines;
-mod dispatcher;
-mod messages;
 mod naming;
 mod options;
 mod rows;

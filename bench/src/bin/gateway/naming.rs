@@ -6,6 +6,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use pushgate_bench::installation::APP;
 use pushgate_loadgen::fleet::Tokens;
 use pushgate_protocol::{
     apps::AppConfig,
@@ -14,8 +15,6 @@ use pushgate_protocol::{
 };
 use serde::Deserialize;
 
-/// The one app.
-pub const APP: &str = "bench";
 /// Its part of the configuration.
 pub const APPS: &str = r#"
 [[apps]]

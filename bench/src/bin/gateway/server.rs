@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pushgate_bench::record::root;
+use pushgate_bench::{installation::LINK_KEY, record::root};
 use pushgate_gateway::{boot, config::GatewayConfig, tls::config::TlsConfig};
 use pushgate_loadgen::fleet::TlsOptions;
 use rcgen::{CertificateParams, KeyPair};
@@ -22,8 +22,6 @@ use crate::{
     options::Options,
 };
 
-/// The key of links.
-pub const LINK_KEY: &str = "link-key-of-a-throwaway-server";
 /// The gateway's name.
 pub const NODE: &str = "gateway";
 const READY_TIMEOUT: Duration = Duration::from_secs(20);

@@ -2,6 +2,10 @@
 
 use std::{error::Error, ops::Range, time::Duration};
 
+use pushgate_bench::{
+    messages::{Numbered, PUSH_BYTES, RUN},
+    peer::Peer,
+};
 use pushgate_loadgen::{
     clock::Clock,
     fleet::{Fleet, FleetOptions, Tally},
@@ -12,8 +16,6 @@ use pushgate_loadgen::{
 use crate::{
     accounting::Spent,
     baselines::Baseline,
-    dispatcher::Dispatcher,
-    messages::{Numbered, PUSH_BYTES, RUN},
     naming::Naming,
     options::{BaselineKind, Options},
     samples::Sample,
@@ -30,7 +32,7 @@ pub struct Stage {
     /// The gateway.
     pub server: Server,
     /// Its links.
-    pub dispatcher: Dispatcher,
+    pub dispatcher: Peer,
     /// Its clients: client `n` is user `n`.
     pub fleet: Fleet,
     /// The clock of messages and clients.
@@ -70,7 +72,7 @@ impl Stage {
         with: impl FnOnce(&mut FleetOptions),
     ) -> Result<Self, Box<dyn Error>> {
         let server = Server::start(options, setup)?;
-        let dispatcher = Dispatcher::connect(server.links, setup.shards)?;
+        let dispatcher = Peer::connect(server.links, setup.shards)?;
         Self::of(options, (server, dispatcher), naming, clients, with)
     }
 
@@ -83,12 +85,12 @@ impl Stage {
         with: impl FnOnce(&mut FleetOptions),
     ) -> Result<Self, Box<dyn Error>> {
         let server = Server::start(options, setup)?;
-        Self::of(options, (server, Dispatcher::default()), naming, clients, with)
+        Self::of(options, (server, Peer::default()), naming, clients, with)
     }
 
     fn of(
         options: &Options,
-        (server, dispatcher): (Server, Dispatcher),
+        (server, dispatcher): (Server, Peer),
         naming: Naming,
         clients: u32,
         with: impl FnOnce(&mut FleetOptions),
@@ -123,7 +125,8 @@ impl Stage {
             let link = self.dispatcher.owner(&user);
             for _ in 0..pushes.copies {
                 let sent = &mut self.sent[client as usize];
-                let message = Numbered { to: Addressee::User(client), n: *sent, planned_us, bytes: pushes.bytes };
+                let message =
+                    Numbered { run: RUN, to: Addressee::User(client), n: *sent, planned_us, bytes: pushes.bytes };
                 *sent += 1;
                 self.reference += 1;
                 message.encode(self.reference, &user, pushes.ack, &mut parts[link]);
@@ -145,7 +148,8 @@ impl Stage {
         for _ in 0..pushes.copies {
             let (n, planned_us) = (self.sent_to_all, self.clock.now_us());
             self.sent_to_all += 1;
-            Numbered { to: Addressee::All, n, planned_us, bytes: pushes.bytes }.encode_all(pushes.ack, &mut records);
+            Numbered { run: RUN, to: Addressee::All, n, planned_us, bytes: pushes.bytes }
+                .encode_all(pushes.ack, &mut records);
         }
         (0..self.dispatcher.links()).try_for_each(|link| self.dispatcher.send(link, &records))?;
         Ok(())
@@ -182,7 +186,7 @@ impl Stage {
     }
 
     /// Waits until the links' answers are as wanted.
-    pub fn await_answers(&self, mut hold: impl FnMut(&Dispatcher) -> bool) -> Result<(), Box<dyn Error>> {
+    pub fn await_answers(&self, mut hold: impl FnMut(&Peer) -> bool) -> Result<(), Box<dyn Error>> {
         let wanted = "all answers on the links";
         self.fleet.wait(wanted, PATIENCE, |_| hold(&self.dispatcher))?;
         Ok(())

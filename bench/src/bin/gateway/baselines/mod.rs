@@ -18,13 +18,11 @@ use std::{
     process::{Child, ChildStdin, ChildStdout, Stdio},
 };
 
+use pushgate_bench::messages::{Numbered, PUSH_BYTES, RUN};
 use pushgate_loadgen::stamp::Addressee;
 use pushgate_protocol::ws::{Opcode, handshake, write};
 
-use crate::{
-    messages::{Numbered, PUSH_BYTES},
-    options::{BaselineKind, BaselineOptions, Options},
-};
+use crate::options::{BaselineKind, BaselineOptions, Options};
 
 /// A running server, in a process of its own; it ends when this is dropped.
 pub struct Baseline {
@@ -135,7 +133,7 @@ fn accept(listener: &TcpListener) -> Result<TcpStream, Box<dyn Error>> {
 
 /// The text of the message that all clients get.
 fn text() -> String {
-    Numbered { to: Addressee::All, n: 0, planned_us: 0, bytes: PUSH_BYTES }.text()
+    Numbered { run: RUN, to: Addressee::All, n: 0, planned_us: 0, bytes: PUSH_BYTES }.text()
 }
 
 /// Its frame, encoded once.

@@ -2,11 +2,11 @@
 
 use std::error::Error;
 
+use pushgate_bench::messages::PUSH_BYTES;
 use pushgate_loadgen::fleet::Acknowledge;
 use serde_json::{Value, json};
 
 use crate::{
-    messages::PUSH_BYTES,
     naming::Naming,
     options::Options,
     samples::Rounds,

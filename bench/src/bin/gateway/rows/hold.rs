@@ -6,11 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use pushgate_bench::messages::PUSH_BYTES;
 use serde_json::{Value, json};
 
 use crate::{
     accounting::Memory,
-    messages::PUSH_BYTES,
     naming::Naming,
     options::Options,
     server::Setup,

@@ -2,11 +2,11 @@
 
 use std::{error::Error, thread, time::Duration};
 
+use pushgate_bench::messages::PUSH_BYTES;
 use serde_json::{Value, json};
 
 use crate::{
     accounting::Memory,
-    messages::PUSH_BYTES,
     naming::Naming,
     options::Options,
     samples::rounded,

@@ -20,7 +20,7 @@ use pushgate_protocol::{
     placement,
 };
 
-use crate::{naming::APP, server::LINK_KEY};
+use crate::installation::{APP, LINK_KEY};
 
 const NONCE: [u8; 32] = [5; 32];
 const BOOT: BootId = BootId(77);
@@ -52,7 +52,7 @@ pub struct Answers {
 
 /// Links to every shard of a gateway; to none by default.
 #[derive(Default)]
-pub struct Dispatcher {
+pub struct Peer {
     links: Vec<Link>,
     hash_seed: u64,
 }
@@ -77,7 +77,7 @@ struct Inner {
     ended: bool,
 }
 
-impl Dispatcher {
+impl Peer {
     /// Links to a gateway's `shards`.
     pub fn connect(address: SocketAddr, shards: u16) -> Result<Self, Box<dyn Error>> {
         let mut links = Vec::new();

@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::{Map, Value, json};
 
 /// Clock ticks a second in `/proc` (`USER_HZ`; 100 on every Linux architecture that Rust supports).
-const TICKS_PER_S: f64 = 100.0;
+pub const TICKS_PER_S: f64 = 100.0;
 
 /// Processor time used up to a moment.
 pub struct Usage {
@@ -32,11 +32,15 @@ impl Usage {
     }
 }
 
-/// User and system time of a process: fields 14 and 15 of `/proc/PID/stat`, counted behind its name (proc(5)).
-fn process_ticks(pid: u32) -> u64 {
+/// User and system time of a process so far, ticks of 10 ms: fields 14 and 15 of `/proc/PID/stat`, counted behind its name (proc(5)).
+pub fn process_times(pid: u32) -> [u64; 2] {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-    fields.split_ascii_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum()
+    let mut fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_ascii_whitespace().skip(11);
+    [(); 2].map(|()| fields.next().and_then(|field| field.parse().ok()).unwrap_or(0))
+}
+
+fn process_ticks(pid: u32) -> u64 {
+    process_times(pid).iter().sum()
 }
 
 /// All time but idle and waiting for disks, of all cores: the first line of `/proc/stat`.

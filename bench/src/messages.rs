@@ -8,7 +8,7 @@ use pushgate_protocol::{
     link::{All, Lane, OutboxPolicy, Place, Push, Target, ToGateway},
 };
 
-use crate::naming::APP;
+use crate::installation::APP;
 
 /// The run of all messages of this program.
 pub const RUN: u32 = 0xbe_c4;
@@ -38,6 +38,8 @@ const BODY_BYTES_MAX: usize = 64 * 1024;
 /// A push to be written.
 #[derive(Debug, Clone, Copy)]
 pub struct Numbered {
+    /// The run that sends it.
+    pub run: u32,
     /// Whom it is for.
     pub to: Addressee,
     /// Its number there.
@@ -51,7 +53,7 @@ pub struct Numbered {
 impl Numbered {
     /// The message id.
     pub fn id(&self) -> String {
-        let stamp = Stamp { run: RUN, to: self.to, n: self.n, planned_us: self.planned_us };
+        let stamp = Stamp { run: self.run, to: self.to, n: self.n, planned_us: self.planned_us };
         String::from_utf8_lossy(&stamp.write()).into_owned()
     }
 
@@ -117,7 +119,7 @@ mod tests {
     #[test]
     fn a_push_has_its_length_and_is_json() {
         for bytes in [PUSH_BYTES, 1_024] {
-            let text = Numbered { to: Addressee::All, n: 7, planned_us: 1, bytes }.text();
+            let text = Numbered { run: RUN, to: Addressee::All, n: 7, planned_us: 1, bytes }.text();
             assert_eq!(text.len(), bytes);
             let json: serde_json::Value = serde_json::from_str(&text).unwrap();
             assert_eq!(Stamp::parse(json["id"].as_str().unwrap()).unwrap().n, 7);

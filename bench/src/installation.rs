@@ -6,10 +6,12 @@ use std::{
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
 
+use pushgate_loadgen::fleet::Tokens;
 use pushgate_protocol::{
     apps::AppConfig,
     auth::{Apps, ClientIdentity},
@@ -23,6 +25,8 @@ use crate::services::Services;
 pub const APP: &str = "bench";
 /// Its callers' secret.
 pub const SECRET: &str = "caller-secret-of-a-throwaway-server";
+/// The key of links.
+pub const LINK_KEY: &str = "link-key-of-a-throwaway-server";
 const APPS: &str = r#"
 [[apps]]
 id = "bench"
@@ -37,35 +41,69 @@ pub struct Installation {
     pub clients: String,
     /// REST, `host:port`.
     pub rest: String,
+    /// Node links, `host:port`.
+    pub links: String,
     /// The configuration file's text.
     pub configuration: String,
+    program: PathBuf,
     processes: Vec<(&'static str, Child)>,
     directory: tempfile::TempDir,
+}
+
+/// What one installation with Kafka and Redis differs in from another.
+#[derive(Debug, Clone, Copy)]
+pub struct Variant<'a> {
+    /// What its topics begin with.
+    pub prefix: &'a str,
+    /// More of the configuration: whole sections.
+    pub sections: &'a str,
+}
+
+impl Variant<'_> {
+    /// The product's defaults.
+    pub const PLAIN: Self = Self { prefix: "pushgate", sections: "" };
 }
 
 impl Installation {
     /// `pushgate dev`: one process, embedded log and stores.
     pub fn embedded(program: &Path, scratch: &Path) -> Result<Self, Box<dyn Error>> {
-        let mut installation = Self::prepare(scratch, "")?;
+        let mut installation = Self::prepare(program, scratch, "")?;
         let data = installation.directory.path().join("data");
-        installation.spawn(program, "dev", &["--data".as_ref(), data.as_os_str()])?;
-        installation.await_ready()
+        installation.spawn("dev", &["--data".as_ref(), data.as_os_str()])?;
+        installation.await_ready()?;
+        Ok(installation)
     }
 
-    /// `pushgate gateway` and `pushgate dispatcher` with Kafka and Redis.
-    pub fn cluster(program: &Path, scratch: &Path, services: &Services) -> Result<Self, Box<dyn Error>> {
+    /// `pushgate gateway` and `pushgate dispatcher` with Kafka and Redis, ready.
+    pub fn cluster(
+        program: &Path,
+        scratch: &Path,
+        services: &Services,
+        variant: Variant<'_>,
+    ) -> Result<Self, Box<dyn Error>> {
         let stores = format!(
-            "[kafka]\nbrokers = \"{}\"\n\n[redis]\nurl = \"{}\"\n\n[store]\nkind = \"redis\"\n",
-            services.kafka, services.redis
+            "[kafka]\nbrokers = \"{}\"\nprefix = \"{prefix}\"\ngroup = \"{prefix}\"\n\n[redis]\nurl = \"{}\"\n\n\
+             [store]\nkind = \"redis\"\n{}",
+            services.kafka,
+            services.redis,
+            variant.sections,
+            prefix = variant.prefix
         );
-        let mut installation = Self::prepare(scratch, &stores)?;
-        installation.spawn(program, "gateway", &[])?;
-        installation.spawn(program, "dispatcher", &[])?;
-        installation.await_ready()
+        let mut installation = Self::prepare(program, scratch, &stores)?;
+        installation.spawn("gateway", &[])?;
+        installation.spawn("dispatcher", &[])?;
+        installation.await_ready()?;
+        Ok(installation)
     }
 
     /// A token for each of `users` users, valid for an hour.
     pub fn tokens(users: u64) -> Result<Vec<String>, Box<dyn Error>> {
+        let mint = Self::minter()?;
+        Ok((0..users).map(|n| mint(n as u32)).collect())
+    }
+
+    /// Makes the token of a user, by number, valid for an hour.
+    pub fn minter() -> Result<Tokens, Box<dyn Error>> {
         #[derive(Deserialize)]
         struct Configured {
             apps: Vec<AppConfig>,
@@ -76,11 +114,35 @@ impl Installation {
         let apps = Apps::new(apps)?;
         let app = AppId::parse(APP)?;
         let now_s = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs();
-        let token = |n| {
-            let identity = ClientIdentity { user: UserId::parse(&format!("u{n}"))?, device: None, platform: None };
-            Ok(apps.mint_client(&app, &identity, 3_600, now_s)?)
-        };
-        (0..users).map(token).collect()
+        Ok(Arc::new(move |n| {
+            let user = UserId::parse(&user(n)).expect("a number is a user id");
+            let identity = ClientIdentity { user, device: None, platform: None };
+            apps.mint_client(&app, &identity, 3_600, now_s).expect("the app has a signing key")
+        }))
+    }
+
+    /// The id of a process by its role.
+    pub fn pid(&self, role: &str) -> Option<u32> {
+        self.processes.iter().find(|(name, _)| *name == role).map(|(_, child)| child.id())
+    }
+
+    /// Sends a process a signal, such as `STOP` or `CONT`.
+    pub fn signal(&self, role: &str, signal: &str) -> Result<(), Box<dyn Error>> {
+        let pid = self.pid(role).ok_or("no such process runs")?;
+        let done = Command::new("kill").arg(format!("-{signal}")).arg(pid.to_string()).status()?;
+        if done.success() { Ok(()) } else { Err(format!("{role} could not be sent {signal}").into()) }
+    }
+
+    /// The dispatcher's `/metrics`.
+    pub fn metrics(&self) -> Result<String, Box<dyn Error>> {
+        Ok(ureq::get(format!("http://{}/metrics", self.rest)).call()?.body_mut().read_to_string()?)
+    }
+
+    /// A number of the dispatcher's `/metrics`: the sum of the lines that begin with this.
+    pub fn metric(&self, line: &str) -> Result<f64, Box<dyn Error>> {
+        let text = self.metrics()?;
+        let value = |l: &str| l.rsplit_once(' ').and_then(|(_, value)| value.parse::<f64>().ok());
+        Ok(text.lines().filter(|l| l.starts_with(line)).filter_map(value).sum())
     }
 
     /// Name and id of each process.
@@ -88,7 +150,7 @@ impl Installation {
         self.processes.iter().map(|(name, child)| (name.to_string(), child.id())).collect()
     }
 
-    fn prepare(scratch: &Path, stores: &str) -> Result<Self, Box<dyn Error>> {
+    fn prepare(program: &Path, scratch: &Path, stores: &str) -> Result<Self, Box<dyn Error>> {
         fs::create_dir_all(scratch)?;
         let directory = tempfile::tempdir_in(scratch)?;
         let [clients, links, admin, rest] = free_addresses()?;
@@ -96,16 +158,16 @@ impl Installation {
         let configuration = format!(
             "[gateway]\nlisten = \"{clients}\"\nlinks = \"{links}\"\nadmin = \"{admin}\"\n\n\
              [dispatcher]\nlisten = \"{rest}\"\nsource = \"{source}\"\n\n{stores}\n\
-             [links]\nkey = \"link-key-of-a-throwaway-server\"\n\n\
+             [links]\nkey = \"{LINK_KEY}\"\n\n\
              [[members]]\nnode = \"gateway\"\nlinks = \"{links}\"\n\n[log]\nlevel = \"warn\"\n{APPS}"
         );
         fs::write(directory.path().join("pushgate.toml"), &configuration)?;
-        Ok(Self { clients, rest, configuration, processes: Vec::new(), directory })
+        Ok(Self { clients, rest, links, configuration, program: program.into(), processes: Vec::new(), directory })
     }
 
-    fn spawn(&mut self, program: &Path, role: &'static str, more: &[&std::ffi::OsStr]) -> Result<(), Box<dyn Error>> {
+    fn spawn(&mut self, role: &'static str, more: &[&std::ffi::OsStr]) -> Result<(), Box<dyn Error>> {
         let log = fs::File::create(self.log(role))?;
-        let child = Command::new(program)
+        let child = Command::new(&self.program)
             .arg(role)
             .arg("--config")
             .arg(self.directory.path().join("pushgate.toml"))
@@ -115,7 +177,7 @@ impl Installation {
             .stderr(log)
             .spawn()
             .map_err(|error| {
-                format!("{} does not start: {error}; build it with cargo build --release", program.display())
+                format!("{} does not start: {error}; build it with cargo build --release", self.program.display())
             })?;
         self.processes.push((role, child));
         Ok(())
@@ -126,12 +188,12 @@ impl Installation {
     }
 
     /// Waits until the dispatcher has its stores and its links to the gateway.
-    fn await_ready(mut self) -> Result<Self, Box<dyn Error>> {
+    fn await_ready(&mut self) -> Result<(), Box<dyn Error>> {
         let url = format!("http://{}/readyz", self.rest);
         let until = Instant::now() + READY_TIMEOUT;
         loop {
             let not_ready = match ureq::get(&url).call() {
-                Ok(_) => return Ok(self),
+                Ok(_) => return Ok(()),
                 Err(error) => error.to_string(),
             };
             let ended = self.processes.iter_mut().find_map(|(role, child)| match child.try_wait() {
@@ -161,6 +223,11 @@ impl Drop for Installation {
             }
         }
     }
+}
+
+/// What a user is called, by number.
+pub fn user(n: u32) -> String {
+    format!("u{n}")
 }
 
 /// Ports that were free a moment ago.

@@ -1,0 +1,79 @@
+//! One measurement each. A row says what it measures, runs it, and answers its samples.
+
+mod due;
+mod everyone;
+mod lanes;
+mod tasks;
+mod throughput;
+
+use std::error::Error;
+
+use clap::ValueEnum;
+use serde_json::Value;
+
+use crate::options::Options;
+
+/// A measurement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Row {
+    /// Pushes per processor second of the dispatcher, without acknowledgements and results
+    Throughput,
+    /// The same with acknowledgements, marks, states and results
+    ThroughputAcked,
+    /// Latency in the lane high while the lane low works off a backlog
+    Lanes,
+    /// One message to everyone, against the gateway's own fan-out
+    All,
+    /// A million tasks: memory, changes, and how late tasks are fired
+    Schedule,
+    /// Due tasks worked off, against BullMQ
+    Due,
+}
+
+impl Row {
+    /// As on the command line and in the record's name.
+    pub fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+
+    /// What it measures.
+    pub fn what(self) -> &'static str {
+        match self {
+            Self::Schedule => {
+                "a million tasks in Redis: memory of each, changes beside them, and how late tasks are fired"
+            }
+            Self::Due => "due tasks claimed, published and acknowledged, against BullMQ on the same Redis",
+            Self::All => {
+                "one message to everyone of 100,000 who are online, through Kafka and the dispatcher, and as the link's record alone"
+            }
+            Self::Lanes => {
+                "latency of the lane high from the planned send to the client's frame, alone and while the lane low works off a backlog"
+            }
+            Self::Throughput => {
+                "pushes per processor second of the dispatcher from Kafka to the link: ack false, no results, one recipient a record"
+            }
+            Self::ThroughputAcked => {
+                "pushes per processor second of the dispatcher from Kafka to the result: acknowledged, marks and states in Redis"
+            }
+        }
+    }
+
+    /// Measures.
+    pub fn run(self, options: &Options) -> Result<Value, Box<dyn Error>> {
+        match self {
+            Self::Lanes => lanes::run(options),
+            Self::All => everyone::run(options),
+            Self::Schedule => tasks::run(options),
+            Self::Due => due::run(options),
+            Self::Throughput => throughput::run(options, false),
+            Self::ThroughputAcked => throughput::run(options, true),
+        }
+    }
+}
+
+/// The lower median; 0 of none.
+pub fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<_> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len().saturating_sub(1) / 2).copied().unwrap_or(0.0)
+}
