@@ -64,7 +64,9 @@ pub const ANSWER_DETAIL_BYTES_MAX: usize = 512;
 /// Shortest time that a message waits for which a channel's account has no room, milliseconds.
 pub const PARK_MS_MIN: u64 = 1_000;
 /// Longest such time, milliseconds.
-pub const PARK_MS_MAX: u64 = 5 * 60 * 1_000;
+pub const PARK_MS_MAX: u64 = 30 * 60 * 1_000;
+/// Longest such time in lane high, milliseconds.
+pub const PARK_HIGH_MS_MAX: u64 = 15 * 1_000;
 /// Batches of parcels of one lane waiting for an account, which takes all that is there in each turn.
 pub const ACCOUNT_BATCHES: usize = 4;
 /// Most attempts for one recipient that may be configured.
@@ -80,7 +82,7 @@ pub const ACCOUNT_CONCURRENCY_MAX: usize = 1_000;
 /// Most parcels of a lane waiting in an account that may be configured.
 pub const ACCOUNT_QUEUE_MAX: usize = 100_000;
 /// Messages a second that an account is thought able to send at least.
-pub const PARK_RATE_MIN: u64 = 2;
+pub const PARK_RATE_MIN: u64 = 25;
 
 /// Results in one post to a webhook.
 pub const WEBHOOK_BATCH_RESULTS: usize = 500;

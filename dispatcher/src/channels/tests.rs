@@ -16,7 +16,7 @@ use crate::{
     core::account::{Account, AccountSettings, RetryPolicy},
     decode::{Decoded, Decoder},
     health::Health,
-    memory::{MemoryMessages, MemoryStreams},
+    memory::{Fault, Flaky, MemoryMessages, MemoryStreams},
     pipeline::Finished,
     seams::{Position, Record},
     states::MessageBounds,
@@ -112,6 +112,28 @@ async fn a_provider_that_never_answers_is_not_waited_for() {
     assert_eq!((retry.attempts, retry.origin.as_str()), (1, "high/0/7"));
 }
 
+#[tokio::test]
+async fn what_fails_before_or_after_it_was_sent_comes_again_and_what_is_answered_is_over() {
+    let stub = Stub::parse(Channel::Email, "stub:sent").unwrap();
+    let faults = [Some(Fault::Before), Some(Fault::After), None];
+    let flaky = Flaky::new(stub, move |call| faults[call as usize % 3]);
+    let mut fixture = Fixture::start(Arc::new(flaky), 10_000);
+    fixture.send(parcels(&["a@b.c", "d@e.f", "g@h.i"], None)).await;
+    let mut told = Vec::new();
+    for _ in 0..3 {
+        told.push(match fixture.finished.recv().await {
+            Some(Finished::Over(over)) => (over.state.record.state, 1),
+            Some(Finished::Later(later)) => {
+                let retry = message::decode(&later.task.body).unwrap().retry.unwrap();
+                (later.state.unwrap().record.state, retry.attempts)
+            }
+            other => panic!("{other:?}"),
+        });
+    }
+    told.sort();
+    assert_eq!(told, [(State::Scheduled, 1), (State::Scheduled, 1), (State::Sent, 1)]);
+}
+
 /// What must hold of every provider: it names its channel, and it can be dropped at any point.
 async fn keeps_to_the_seam(provider: Arc<dyn Provider>, channel: Channel) {
     assert_eq!(provider.kind(), channel);
@@ -133,6 +155,8 @@ async fn every_provider_keeps_to_the_seam() {
         }
     }
     keeps_to_the_seam(Arc::new(Absent(Channel::Sms)), Channel::Sms).await;
+    let flaky = Flaky::new(Absent(Channel::Sms), |_| Some(Fault::After));
+    keeps_to_the_seam(Arc::new(flaky), Channel::Sms).await;
     let unknown = email::open(&config::AccountConfig { name: "x".into(), kind: "pigeon".into(), url: "".into() });
     assert_eq!(unknown.err().as_deref(), Some("kind is \"pigeon\", must be one of: stub"));
 }

@@ -1,4 +1,4 @@
-//! A wrapper that makes a store fail as a network does: before doing what was asked, or after, the answer lost.
+//! A wrapper that makes a store, or a provider, fail as a network does: before doing what was asked, or after, the answer lost.
 
 use std::sync::{
     Mutex, PoisonError,
@@ -8,8 +8,11 @@ use std::sync::{
 use pushgate_protocol::{
     ids::{AppId, MessageId},
     link::Lane,
+    message::Channel,
 };
 
+use crate::channels::Provider;
+use crate::core::account::{Answer, Parcel};
 use crate::seams::{
     Added, BoxFuture, Change, Changed, Claimed, Count, Intake, Mark, MarkQuery, MessageKey, MessageStore, MessageView,
     NewRecord, Reservation, ScheduleStore, Seen, Settled, Settlement, StateChange, StoreError, StreamOp, StreamOutcome,
@@ -39,16 +42,36 @@ impl<T> Flaky<T> {
         Self { inner, calls: AtomicU64::new(0), plan: Mutex::new(Box::new(plan)) }
     }
 
-    async fn call<R>(&self, work: BoxFuture<'_, Result<R, StoreError>>) -> Result<R, StoreError> {
+    fn fault(&self) -> Option<Fault> {
         let call = self.calls.fetch_add(1, Ordering::Relaxed);
-        let fault = (self.plan.lock().unwrap_or_else(PoisonError::into_inner))(call);
-        let failed =
-            || StoreError::Unavailable { what: "a flaky store", detail: format!("call {call} fails: {fault:?}") };
+        (self.plan.lock().unwrap_or_else(PoisonError::into_inner))(call)
+    }
+
+    async fn call<R>(&self, work: BoxFuture<'_, Result<R, StoreError>>) -> Result<R, StoreError> {
+        let fault = self.fault();
+        let failed = || StoreError::Unavailable { what: "a flaky store", detail: format!("a call fails: {fault:?}") };
         if fault == Some(Fault::Before) {
             return Err(failed());
         }
         let result = work.await;
         if fault == Some(Fault::After) { Err(failed()) } else { result }
+    }
+}
+
+impl<T: Provider> Provider for Flaky<T> {
+    fn kind(&self) -> Channel {
+        self.inner.kind()
+    }
+
+    fn deliver<'a>(&'a self, parcel: &'a Parcel) -> BoxFuture<'a, Answer> {
+        let fault = self.fault();
+        Box::pin(async move {
+            if fault == Some(Fault::Before) {
+                return Answer::unavailable("a flaky provider");
+            }
+            let answer = self.inner.deliver(parcel).await;
+            if fault == Some(Fault::After) { Answer::Unknown { detail: "a flaky provider".into() } } else { answer }
+        })
     }
 }
 

@@ -7,12 +7,19 @@ use std::{
 
 use axum::{Router, body::Bytes as Body, extract::State, http::HeaderMap, routing::post};
 use prometheus_client::registry::Registry;
-use pushgate_protocol::auth::Apps;
+use pushgate_protocol::{
+    auth::Apps,
+    ids::{MessageId, UserId},
+    result::{Recipient, ResultRecord, State as ResultState},
+};
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::mpsc};
 
 use super::*;
-use crate::limits::{WEBHOOK_BATCH_RESULTS, WEBHOOK_QUEUE_RESULTS};
+use crate::{
+    limits::{WEBHOOK_BATCH_RESULTS, WEBHOOK_QUEUE_RESULTS},
+    seams::{DeadRecord, ResultSink, StoreError},
+};
 
 const SECRET: &str = "webhook-secret-0123456789";
 
@@ -140,6 +147,47 @@ async fn a_stalled_connection_ends_and_the_results_come_on_the_next() {
     let (webhooks, _metrics, _stop) = start(apps(&[("shop", &receiver.url)]));
     webhooks.offer(results("shop", 0..1));
     assert_eq!(taken(&mut receiver, 1).await, [0]);
+}
+
+/// Fails each time but the last.
+struct FailingSink(AtomicUsize);
+
+impl ResultSink for FailingSink {
+    fn publish(&self, _: Vec<ResultRecord>) -> BoxFuture<'_, Result<(), StoreError>> {
+        let left = self.0.load(Ordering::SeqCst);
+        self.0.store(left.saturating_sub(1), Ordering::SeqCst);
+        let failed = || StoreError::Unavailable { what: "fake", detail: "gone".into() };
+        Box::pin(async move { if left > 0 { Err(failed()) } else { Ok(()) } })
+    }
+
+    fn bury(&self, _: Vec<DeadRecord>) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_durable_is_not_posted_and_only_apps_with_a_webhook_have_results_posted() {
+    let webhooks = Webhooks::new(apps(&[("shop", "http://127.0.0.1:1/")]), 7, WebhookMetrics::default());
+    let sink = HookedResults::new(Arc::new(FailingSink(AtomicUsize::new(1))), webhooks.clone());
+    let result = |of: &str| ResultRecord {
+        message: MessageId::parse("m").unwrap(),
+        app: app(of),
+        recipient: Recipient { user: UserId::parse("u").unwrap(), device: None },
+        channel: "websocket",
+        account: None,
+        provider_id: None,
+        state: ResultState::Sent,
+        reason: None,
+        attempt: 1,
+        time_ms: 5,
+        info: None,
+    };
+    assert!(sink.publish(vec![result("shop")]).await.is_err());
+    assert!(webhooks.is_empty());
+    sink.publish(vec![result("bank")]).await.unwrap();
+    assert!(webhooks.is_empty());
+    sink.publish(vec![result("shop"), result("bank")]).await.unwrap();
+    assert_eq!(webhooks.hooks().values().map(|hook| hook.queue.len()).sum::<usize>(), 1);
 }
 
 #[tokio::test]

@@ -229,7 +229,10 @@ impl Account {
         self.at(now_ms);
         let Some(waiting) = self.attempts.remove(&id) else { return };
         self.queue.ended(waiting.parcel.lane);
-        self.parking.ended(self.now_ms);
+        // One that is not reached got through nothing.
+        if !matches!(answer, Answer::Unavailable { .. }) {
+            self.parking.ended(self.now_ms);
+        }
         self.follow(&waiting.parcel, answer);
     }
 
@@ -276,6 +279,7 @@ impl Account {
             Answer::Sent { provider_id } => provider_id.clone(),
             _ => None,
         };
+        let unreached = matches!(answer, Answer::Unavailable { .. }) && self.queue.len() > 0;
         let next = self.settings.policy.after(answer, attempt, self.now_ms, parcel.expires_ms, &mut self.random);
         let ended = match next {
             Next::End(state, reason) => {
@@ -288,6 +292,8 @@ impl Account {
             }
             Next::Again(at_ms, reason) => {
                 self.counts.retried += 1;
+                // A provider that is down is not stormed by all that wait for it.
+                let at_ms = if unreached { at_ms.max(self.comes_again_ms(parcel)) } else { at_ms };
                 let told = self.told(State::Scheduled, Some(reason), attempt);
                 let retry = Retry { attempts: attempt, parked: 0, ..parcel.retry.clone() };
                 Ended::Later(parcel.later(retry, at_ms, Some(told), self.now_ms))
@@ -299,11 +305,17 @@ impl Account {
     /// There is no room for it: it waits in the schedule. One that expires meanwhile is found expired when it comes.
     fn park(&mut self, parcel: &Parcel) {
         self.counts.parked += 1;
-        let due_ms = self.parking.next_ms(self.now_ms, &mut self.random).min(parcel.expires_ms.max(self.now_ms + 1));
+        let due_ms = self.comes_again_ms(parcel);
         let retry = Retry { parked: parcel.retry.parked.saturating_add(1), ..parcel.retry.clone() };
         let first = retry.parked == 1 && retry.attempts == 0;
         let told = first.then(|| self.told(State::Scheduled, Some("no room".into()), 1));
         self.ended.push(Ended::Later(parcel.later(retry, due_ms, told, self.now_ms)));
+    }
+
+    /// When there is room for a parcel, as far as can be told.
+    fn comes_again_ms(&mut self, parcel: &Parcel) -> u64 {
+        let trying = self.queue.busy() > 0;
+        self.parking.next_ms(self.now_ms, parcel.lane, parcel.expires_ms, trying, &mut self.random)
     }
 
     fn told(&self, state: State, reason: Option<String>, attempt: u32) -> Told {
