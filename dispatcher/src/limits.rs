@@ -307,6 +307,10 @@ pub struct Kept {
 pub const DEAD_PAGE_DEFAULT: usize = 100;
 /// Dead letters in one page of an answer.
 pub const DEAD_PAGE_MAX: usize = 1_000;
+/// Content of the dead letters in one page, bytes; a longer letter is alone in its page.
+pub const DEAD_PAGE_BYTES_MAX: usize = 8 << 20;
+/// Requests that read the topic of dead letters at once; each has a consumer of its own, further ones wait for their turn.
+pub const DEAD_READERS_MAX: usize = 4;
 /// Dead letters sent once more by one request.
 pub const DEAD_REPLAYS_MAX: usize = 100;
 /// How long the topic of dead letters is read for one answer, milliseconds.

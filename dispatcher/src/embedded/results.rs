@@ -19,7 +19,9 @@ use super::{
 use crate::{
     clock::unix_ms,
     limits::{self, Kept},
-    seams::{BoxFuture, DeadCursor, DeadLetter, DeadLetters, DeadPage, DeadPlace, DeadRecord, ResultSink, StoreError},
+    seams::{
+        BoxFuture, DeadCursor, DeadLetter, DeadLetters, DeadPage, DeadPlace, DeadRecord, Newest, ResultSink, StoreError,
+    },
 };
 
 /// Results and dead letters of the embedded backend.
@@ -80,13 +82,18 @@ impl DeadLetters for EmbeddedResults {
             let (first, end) = self.dead.range();
             let end = before.and_then(|c| c.0.first().copied()).map_or(end, |p| p.offset.clamp(first, end));
             let from = end.saturating_sub(limit as u64).max(first);
-            let count = (end - from) as usize;
-            let found = match count {
-                0 => Vec::new(),
-                _ => self.dead.read(&self.store, from, count, decode_letter)?.into_iter().map(letter).collect(),
-            };
+            let mut found = Newest::of(limit);
+            // Back from the newest, so that no more is read than a page holds.
+            for at in (from..end).rev() {
+                let one = self.dead.read(&self.store, at, 1, decode_letter)?;
+                // Those behind the first that has left meanwhile have left, too.
+                let Some(letter) = one.into_iter().map(letter).find(|letter| letter.place.offset == at) else { break };
+                if !found.add(letter) {
+                    break;
+                }
+            }
             let place = |offset| [DeadPlace { partition: 0, offset }];
-            Ok(DeadPage::newest(found, &place(end), &place(first), limit))
+            Ok(DeadPage::newest(found.into_letters(), &place(end), &place(first), limit))
         })
     }
 

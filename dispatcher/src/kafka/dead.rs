@@ -12,17 +12,22 @@ use rdkafka::{
     error::KafkaError,
     message::{BorrowedMessage, Headers, Message},
 };
+use tokio::sync::Semaphore;
 
 use super::config::KafkaConfig;
 use crate::{
     limits,
-    seams::{BoxFuture, DeadCursor, DeadLetter, DeadLetters, DeadPage, DeadPlace, DeadRecord, StoreError},
+    seams::{BoxFuture, DeadCursor, DeadLetter, DeadLetters, DeadPage, DeadPlace, DeadRecord, Newest, StoreError},
 };
 
 const WHAT: &str = "kafka";
 
 /// Reads `<prefix>.dead`.
-pub struct KafkaDead(Arc<Reader>);
+pub struct KafkaDead {
+    reader: Arc<Reader>,
+    /// Turns at reading.
+    turns: Arc<Semaphore>,
+}
 
 struct Reader {
     config: ClientConfig,
@@ -40,37 +45,44 @@ struct Part {
 impl KafkaDead {
     /// A reader; it connects when it is asked.
     pub fn new(config: &KafkaConfig) -> Self {
-        Self(Arc::new(Reader { config: config.reader(), topic: config.dead_topic() }))
+        let reader = Arc::new(Reader { config: config.reader(), topic: config.dead_topic() });
+        Self { reader, turns: Arc::new(Semaphore::new(limits::DEAD_READERS_MAX)) }
     }
 
     fn blocking<T: Send + 'static>(
         &self,
-        read: impl FnOnce(&Reader) -> Result<T, StoreError> + Send + 'static,
+        read: impl FnOnce(&Reader, Instant) -> Result<T, StoreError> + Send + 'static,
     ) -> BoxFuture<'static, Result<T, StoreError>> {
-        let reader = Arc::clone(&self.0);
+        let (reader, turns) = (Arc::clone(&self.reader), Arc::clone(&self.turns));
         Box::pin(async move {
-            let read = tokio::task::spawn_blocking(move || read(&reader)).await;
-            read.unwrap_or_else(|e| Err(StoreError::Unavailable { what: WHAT, detail: e.to_string() }))
+            let broken = |detail: String| StoreError::Unavailable { what: WHAT, detail };
+            let turn = turns.acquire_owned().await.map_err(|e| broken(e.to_string()))?;
+            let read = tokio::task::spawn_blocking(move || {
+                // Held until the reading ends, though whoever asked may have gone.
+                let _turn = turn;
+                read(&reader, Instant::now() + Duration::from_millis(limits::DEAD_READ_MS))
+            });
+            read.await.unwrap_or_else(|e| Err(broken(e.to_string())))
         })
     }
 }
 
 impl DeadLetters for KafkaDead {
     fn letters(&self, before: Option<DeadCursor>, limit: usize) -> BoxFuture<'_, Result<DeadPage, StoreError>> {
-        self.blocking(move |reader| reader.page(before, limit))
+        self.blocking(move |reader, until| reader.page(before, limit, until))
     }
 
     fn letter(&self, place: DeadPlace) -> BoxFuture<'_, Result<Option<DeadLetter>, StoreError>> {
-        self.blocking(move |reader| {
+        self.blocking(move |reader, until| {
             let (Ok(partition), Ok(offset)) = (i32::try_from(place.partition), i64::try_from(place.offset)) else {
                 return Ok(None);
             };
             let consumer = reader.consumer()?;
-            let parts = reader.parts(&consumer)?;
+            let parts = reader.parts(&consumer, until)?;
             match parts.iter().find(|p| p.partition == partition && (p.from..p.to).contains(&offset)) {
                 Some(_) => {
                     let part = Part { partition, from: offset, to: offset + 1 };
-                    let found = reader.read(&consumer, &[part])?;
+                    let found = reader.read(&consumer, &[part], 1, until)?;
                     Ok(found.into_iter().find(|letter| letter.place == place))
                 }
                 None => Ok(None),
@@ -80,9 +92,9 @@ impl DeadLetters for KafkaDead {
 }
 
 impl Reader {
-    fn page(&self, before: Option<DeadCursor>, limit: usize) -> Result<DeadPage, StoreError> {
+    fn page(&self, before: Option<DeadCursor>, limit: usize, until: Instant) -> Result<DeadPage, StoreError> {
         let consumer = self.consumer()?;
-        let mut parts = self.parts(&consumer)?;
+        let mut parts = self.parts(&consumer, until)?;
         let place = |partition, offset| DeadPlace { partition: partition as u32, offset: offset as u64 };
         let lowest: Vec<DeadPlace> = parts.iter().map(|p| place(p.partition, p.from)).collect();
         for part in &mut parts {
@@ -92,7 +104,7 @@ impl Reader {
             part.from = part.from.max(part.to.saturating_sub(limit as i64));
         }
         let ends: Vec<DeadPlace> = parts.iter().map(|p| place(p.partition, p.to)).collect();
-        let found = self.read(&consumer, &parts)?;
+        let found = self.read(&consumer, &parts, limit, until)?;
         Ok(DeadPage::newest(found, &ends, &lowest, limit))
     }
 
@@ -101,28 +113,34 @@ impl Reader {
     }
 
     /// What each partition holds.
-    fn parts(&self, consumer: &BaseConsumer) -> Result<Vec<Part>, StoreError> {
-        let wait = Duration::from_millis(limits::DEAD_READ_MS);
-        let metadata = consumer.fetch_metadata(Some(&self.topic), wait).map_err(unavailable)?;
+    fn parts(&self, consumer: &BaseConsumer, until: Instant) -> Result<Vec<Part>, StoreError> {
+        // The library takes 0 for no bound.
+        let left = || until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        let metadata = consumer.fetch_metadata(Some(&self.topic), left()).map_err(unavailable)?;
         let topic = metadata.topics().iter().find(|topic| topic.name() == self.topic);
         let mut parts = Vec::new();
         for partition in topic.into_iter().flat_map(|topic| topic.partitions()) {
-            let (from, to) = consumer.fetch_watermarks(&self.topic, partition.id(), wait).map_err(unavailable)?;
+            let (from, to) = consumer.fetch_watermarks(&self.topic, partition.id(), left()).map_err(unavailable)?;
             parts.push(Part { partition: partition.id(), from, to });
         }
         Ok(parts)
     }
 
-    /// All between the bounds, or what came in time.
-    fn read(&self, consumer: &BaseConsumer, parts: &[Part]) -> Result<Vec<DeadLetter>, StoreError> {
+    /// The newest `limit` between the bounds.
+    fn read(
+        &self,
+        consumer: &BaseConsumer,
+        parts: &[Part],
+        limit: usize,
+        until: Instant,
+    ) -> Result<Vec<DeadLetter>, StoreError> {
         let mut open: Vec<Part> = parts.iter().copied().filter(|p| p.from < p.to).collect();
         let mut list = TopicPartitionList::new();
         for part in &open {
             list.add_partition_offset(&self.topic, part.partition, Offset::Offset(part.from)).map_err(unavailable)?;
         }
         consumer.assign(&list).map_err(unavailable)?;
-        let until = Instant::now() + Duration::from_millis(limits::DEAD_READ_MS);
-        let mut found = Vec::new();
+        let mut found = Newest::of(limit);
         while !open.is_empty() {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -134,7 +152,7 @@ impl Reader {
                 Some(Ok(message)) => {
                     let Some(part) = open.iter().find(|p| p.partition == message.partition()) else { continue };
                     if message.offset() < part.to {
-                        found.push(letter(&message));
+                        found.add(letter(&message));
                     }
                     if message.offset() + 1 >= part.to {
                         open.retain(|p| p.partition != message.partition());
@@ -146,7 +164,7 @@ impl Reader {
                 None => {}
             }
         }
-        Ok(found)
+        Ok(found.into_letters())
     }
 }
 

@@ -1,8 +1,9 @@
 //! Dead letters as they lie there: for whoever looks for what went wrong, and sends it once more.
 
-use std::{fmt, str::FromStr};
+use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use super::{BoxFuture, DeadRecord, StoreError};
+use crate::limits::DEAD_PAGE_BYTES_MAX;
 
 /// Where a dead letter lies; `partition-offset` in text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -39,11 +40,43 @@ pub struct DeadPage {
 
 /// Reads dead letters.
 pub trait DeadLetters: Send + Sync {
-    /// The newest `limit` letters, or the newest before a cursor.
+    /// The newest `limit` letters, or the newest before a cursor; fewer if their content is long, see [`Newest`].
     fn letters(&self, before: Option<DeadCursor>, limit: usize) -> BoxFuture<'_, Result<DeadPage, StoreError>>;
 
     /// The letter at this place, if it is still there.
     fn letter(&self, place: DeadPlace) -> BoxFuture<'_, Result<Option<DeadLetter>, StoreError>>;
+}
+
+/// The newest of the letters that a page looks at, in bounded memory: of more than `limit` letters, or more than
+/// [`DEAD_PAGE_BYTES_MAX`] of content, the oldest are left to the next page. One is always there.
+#[derive(Debug, Default)]
+pub struct Newest {
+    limit: usize,
+    bytes: usize,
+    letters: BTreeMap<(u64, u64, u32), DeadLetter>,
+}
+
+impl Newest {
+    /// None yet.
+    pub fn of(limit: usize) -> Self {
+        Self { limit, ..Self::default() }
+    }
+
+    /// One more; false if it, or an older one, was left out.
+    pub fn add(&mut self, letter: DeadLetter) -> bool {
+        self.bytes += letter.record.value.len();
+        self.letters.insert((letter.time_ms, letter.place.offset, letter.place.partition), letter);
+        let before = self.letters.len();
+        while self.letters.len() > 1 && (self.letters.len() > self.limit || self.bytes > DEAD_PAGE_BYTES_MAX) {
+            self.bytes -= self.letters.pop_first().map_or(0, |(_, oldest)| oldest.record.value.len());
+        }
+        self.letters.len() == before
+    }
+
+    /// All of them, in no order.
+    pub fn into_letters(self) -> Vec<DeadLetter> {
+        self.letters.into_values().collect()
+    }
 }
 
 impl DeadPage {
@@ -104,8 +137,11 @@ mod tests {
     use super::*;
 
     fn letter(partition: u32, offset: u64, time_ms: u64) -> DeadLetter {
-        let record =
-            DeadRecord { key: None, value: Bytes::new(), reason: "r".into(), attempts: 1, origin: "high/0/1".into() };
+        letter_of(partition, offset, time_ms, Bytes::new())
+    }
+
+    fn letter_of(partition: u32, offset: u64, time_ms: u64, value: Bytes) -> DeadLetter {
+        let record = DeadRecord { key: None, value, reason: "r".into(), attempts: 1, origin: "high/0/1".into() };
         DeadLetter { place: DeadPlace { partition, offset }, time_ms, record }
     }
 
@@ -136,5 +172,38 @@ mod tests {
             }
         }
         assert_eq!(times, (0..10).rev().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_page_of_long_letters_is_shorter_and_the_next_goes_on() {
+        let value = Bytes::from(vec![0; DEAD_PAGE_BYTES_MAX / 2 - 1]);
+        let all: Vec<DeadLetter> =
+            (0..7).map(|n| letter_of(n % 2, u64::from(n / 2), n.into(), value.clone())).collect();
+        let low: Vec<DeadPlace> = (0..2).map(|partition| DeadPlace { partition, offset: 0 }).collect();
+        let mut ends: Vec<DeadPlace> = (0..2).map(|partition| DeadPlace { partition, offset: 4 }).collect();
+        let (mut times, mut pages) = (Vec::new(), 0);
+        loop {
+            let before = |l: &&DeadLetter| ends.iter().any(|e| e.partition == l.place.partition && l.place < *e);
+            let mut newest = Newest::of(100);
+            all.iter().filter(before).for_each(|l| {
+                newest.add(l.clone());
+            });
+            let page = DeadPage::newest(newest.into_letters(), &ends, &low, 100);
+            pages += 1;
+            times.extend(page.letters.iter().map(|l| l.time_ms));
+            match page.next {
+                Some(next) => ends = next.0,
+                None => break,
+            }
+        }
+        assert_eq!((times, pages), ((0..7).rev().collect::<Vec<_>>(), 4));
+    }
+
+    #[test]
+    fn a_letter_longer_than_a_page_is_a_page() {
+        let mut newest = Newest::of(100);
+        assert!(newest.add(letter_of(0, 0, 1, Bytes::from(vec![0; 2 * DEAD_PAGE_BYTES_MAX]))));
+        assert!(!newest.add(letter(0, 1, 2)), "the older one is left to the next page");
+        assert_eq!(newest.into_letters().iter().map(|l| l.time_ms).collect::<Vec<_>>(), [2]);
     }
 }

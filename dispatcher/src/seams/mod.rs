@@ -13,7 +13,7 @@ mod streams;
 use std::{future::Future, pin::Pin};
 
 pub use self::{
-    dead::{DeadCursor, DeadLetter, DeadLetters, DeadPage, DeadPlace},
+    dead::{DeadCursor, DeadLetter, DeadLetters, DeadPage, DeadPlace, Newest},
     intake::{Intake, NewRecord},
     messages::{Count, MessageKey, MessageStore, MessageView, RecipientView, Reservation, StateChange, StateEntry},
     recalls::Recalls,
