@@ -40,6 +40,17 @@ pub(super) struct Wheel {
     soon: VecDeque<u32>,
     /// Thousandths of a look that `soon` is owed.
     owed: u64,
+    pass: Pass,
+}
+
+/// A pass through `soon`. As many looks as it begins with, or the one before did, make up `limits::HEARTBEAT_PASS_MS`: if they became
+/// fewer with those that leave, the last of many that leave at once would be looked at late.
+#[derive(Debug, Default)]
+struct Pass {
+    began_with: usize,
+    before: usize,
+    /// Looks until it ends.
+    left: usize,
 }
 
 impl Wheel {
@@ -52,6 +63,7 @@ impl Wheel {
             places: Sheet::default(),
             soon: VecDeque::new(),
             owed: 0,
+            pass: Pass::default(),
         }
     }
 
@@ -110,7 +122,11 @@ impl Wheel {
 
     /// How many of `soon` are to be looked at, when so much time has passed since this was last asked.
     pub(super) fn soon_share(&mut self, passed_ms: u64) -> usize {
-        self.owed += self.soon.len() as u64 * passed_ms.min(HEARTBEAT_PASS_MS);
+        if self.pass.left == 0 {
+            self.pass = Pass { began_with: self.soon.len(), before: self.pass.began_with, left: self.soon.len() };
+        }
+        let pace = self.soon.len().max(self.pass.began_with).max(self.pass.before);
+        self.owed += pace as u64 * passed_ms.min(HEARTBEAT_PASS_MS);
         let share = (self.owed / HEARTBEAT_PASS_MS) as usize;
         self.owed %= HEARTBEAT_PASS_MS;
         share.min(self.soon.len())
@@ -118,6 +134,7 @@ impl Wheel {
 
     /// The next of `soon`; [`Self::seen_soon`] must follow.
     pub(super) fn next_soon(&mut self) -> Option<u32> {
+        self.pass.left = self.pass.left.saturating_sub(1);
         self.soon.pop_front()
     }
 
@@ -195,6 +212,25 @@ mod tests {
         assert_eq!(wheel.next_soon(), Some(7));
         wheel.seen_soon(7, false);
         assert_eq!((wheel.next_soon(), due(&mut wheel, 6_300)), (None, vec![7]));
+    }
+
+    #[test]
+    fn one_that_stays_is_seen_in_time_though_all_others_leave() {
+        const OTHERS: u32 = 99;
+        let mut wheel = Wheel::new(6_400);
+        (0..=OTHERS).for_each(|slot| wheel.plan_soon(slot));
+        let (mut since_ms, mut latest_ms) = (0, 0);
+        for _ in 0..10 * HEARTBEAT_PASS_MS / TICK_MS {
+            since_ms += TICK_MS;
+            for _ in 0..wheel.soon_share(TICK_MS) {
+                let Some(slot) = wheel.next_soon() else { break };
+                if slot == 0 {
+                    latest_ms = latest_ms.max(std::mem::take(&mut since_ms));
+                }
+                wheel.seen_soon(slot, slot == 0);
+            }
+        }
+        assert!((TICK_MS..=HEARTBEAT_PASS_MS + TICK_MS).contains(&latest_ms), "{latest_ms} ms");
     }
 
     proptest! {

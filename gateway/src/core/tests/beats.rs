@@ -173,6 +173,17 @@ proptest! {
 }
 
 #[test]
+fn the_last_of_those_that_end_together_is_not_seen_late() {
+    let mut w = World::new();
+    let link = w.link(1);
+    let mut model = Model { w, link, pushes: 0, passed_ms: 0, known: BTreeMap::new() };
+    let connect = |slot, expires_in_ms| Step::Connect { slot, expires_in_ms };
+    let push = |slot| Step::Push { slot };
+    let steps = [connect(4, 75_000), connect(5, 74_000), connect(2, 75_000), push(2), push(4)];
+    steps.iter().chain(&[Step::Pass { ticks: 620 }, push(5), Step::Pass { ticks: 163 }]).for_each(|s| model.step(s));
+}
+
+#[test]
 fn a_token_that_ends_early_in_a_slot_used_before_is_seen_in_time() {
     let mut w = World::new();
     w.connect(0, "u");
