@@ -129,22 +129,7 @@ impl Pipeline {
             metrics: parts.metrics.clone(),
         };
         self.tasks.push(tokio::spawn(Driver::new(driver).run()));
-        let finisher = FinisherParts {
-            name: format!("worker {index}"),
-            finished: ended,
-            messages: Arc::clone(&parts.messages),
-            streams: Arc::clone(&parts.streams),
-            recalls: Arc::new(self.mailboxes.clone()),
-            results: Arc::clone(&parts.results),
-            schedule: Arc::clone(&parts.schedule),
-            wakers: parts.wakers.clone(),
-            backlog,
-            aside_bytes: Arc::clone(aside_bytes),
-            settled: settled.clone(),
-            health: Arc::clone(&parts.health),
-            metrics: parts.metrics.clone(),
-        };
-        self.tasks.push(tokio::spawn(Finisher::new(finisher).run()));
+        self.start_finisher(parts, format!("worker {index}"), (ended, backlog), settled.clone(), aside_bytes);
         finished
     }
 
@@ -180,9 +165,22 @@ impl Pipeline {
             });
             self.tasks.push(tokio::spawn(account.run()));
         }
+        self.start_finisher(parts, "channels".into(), (ended, backlog), settled, aside_bytes);
+        Ok(())
+    }
+
+    /// Starts what carries what has ended, and is counted in the backlog until then, to the stores.
+    fn start_finisher(
+        &mut self,
+        parts: &PipelineParts<'_>,
+        name: String,
+        (finished, backlog): (mpsc::UnboundedReceiver<Finished>, Arc<AtomicUsize>),
+        settled: Settlements,
+        aside_bytes: &Arc<AtomicUsize>,
+    ) {
         let finisher = FinisherParts {
-            name: "channels".into(),
-            finished: ended,
+            name,
+            finished,
             messages: Arc::clone(&parts.messages),
             streams: Arc::clone(&parts.streams),
             recalls: Arc::new(self.mailboxes.clone()),
@@ -196,7 +194,6 @@ impl Pipeline {
             metrics: parts.metrics.clone(),
         };
         self.tasks.push(tokio::spawn(Finisher::new(finisher).run()));
-        Ok(())
     }
 
     fn start_lanes(
