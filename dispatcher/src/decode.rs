@@ -153,6 +153,7 @@ impl Decoder {
                 trace: None,
             },
             attempt: 1,
+            urgent: None,
             // Bytes of a boxed slice need no memory of their own beside it.
             tail: Bytes::from(tail.into_boxed_slice()),
             id,
@@ -268,6 +269,7 @@ fn expand(app: AppId, message: Message, lane: Lane, record: &Record, laid_down: 
                 info: info.clone(),
                 attempt: 1,
                 tail: tail.clone(),
+                urgent: None,
             })
         })
         .collect()

@@ -26,6 +26,7 @@
 //! | [`seen`] | what a user has had of the messages to everyone |
 //! | [`states`] | which state of a recipient may follow which |
 //! | [`stored`] | the encoding of a stored push, bounds of streams |
+//! | [`urgency`] | how much of the lower lanes goes before a record of lane high |
 //! | [`webhooks`] | results posted to apps |
 
 pub mod api;
@@ -53,4 +54,5 @@ pub mod seams;
 pub mod seen;
 pub mod states;
 pub mod stored;
+pub mod urgency;
 pub mod webhooks;

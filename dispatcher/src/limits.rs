@@ -187,6 +187,15 @@ pub const TOLD_DOUBT_MS: u64 = 2 * LINK_SILENCE_MS;
 pub const LINK_READ_BYTES: usize = 128 * 1024;
 /// Bytes gathered for one write to a link.
 pub const LINK_WRITE_BYTES: usize = 128 * 1024;
+/// Frames of the lower lanes that all links together write between the poll that returned a record of lane high and that record.
+pub const PUSHES_BEFORE_HIGH_MAX: u64 = 256;
+/// Those of them that may be on their way to sockets at any time, of all links.
+pub const LOWER_TURN_FRAMES: u64 = 128;
+/// A record of lane high that is not written for so long waits for somebody else than the lower lanes, which are held up no longer,
+/// milliseconds.
+pub const URGENT_HOLD_MS: u64 = 100;
+/// Polls of lane high that are counted from at the same time; further ones share the newest.
+pub const URGENT_WAITS_MAX: usize = 64;
 /// Most shards a gateway may have.
 pub const SHARDS_MAX: u16 = 1024;
 
@@ -282,6 +291,8 @@ pub const LANE_COMMIT_MS: u64 = 500;
 const _: () =
     assert!(LANE_AHEAD_RECORDS < LEDGER_RECORDS_MAX, "what is read ahead fits the ledger beside what is under way");
 const _: () = assert!(LANE_APP_BYTES_MAX < WORKER_OPEN_BYTES_MAX / 8 * 6, "one app fills no worker");
+const _: () =
+    assert!(LOWER_TURN_FRAMES < PUSHES_BEFORE_HIGH_MAX, "lower lanes go on while a record of lane high waits");
 const _: () = assert!(LINK_PING_MS * 2 < LINK_SILENCE_MS, "a live link answers twice before it is given up");
 const _: () = assert!(WORKER_UNANSWERED_MAX < WORKER_OPEN_MAX, "slow clients settle early before they stop a lane");
 

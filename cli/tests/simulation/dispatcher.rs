@@ -228,7 +228,7 @@ impl World {
                 let delay = self.random.delay();
                 self.after(delay, Event::Ask { d, run, w, request });
             }
-            for Frames { link, lane, bytes } in frames {
+            for Frames { link, lane, bytes, .. } in frames {
                 self.send_to_gateway(link.0 as usize, lane, bytes);
             }
         }

@@ -101,6 +101,7 @@ impl Message {
             },
             attempt: 1,
             tail: Bytes::from(tail),
+            urgent: None,
         }
     }
 }

@@ -1,32 +1,25 @@
 //! One link to one shard of one gateway: opened, served, opened again when lost.
 
-use std::{
-    io,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{io, sync::Arc, time::Duration};
 
 use pushgate_protocol::{
     ids::{Epoch, NodeId, ShardId},
-    link::{FrameError, Lane, ToDispatcher, ToGateway, take_frame},
+    link::{FrameError, ToDispatcher, take_frame},
 };
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{
-        TcpStream,
-        tcp::{OwnedReadHalf, OwnedWriteHalf},
-    },
-    sync::{Notify, mpsc, watch},
+    io::AsyncReadExt,
+    net::{TcpStream, tcp::OwnedReadHalf},
+    sync::{mpsc, watch},
     time::{Instant, timeout},
 };
 use tracing::{debug, info, warn};
 
 use super::{
     handshake::{Identity, OpenError, Opened, open},
-    outflow::{Outflow, Stall},
+    writer::{Grants, Writer},
 };
 use crate::{
-    core::worker::{Frames, LinkId, LinkInfo},
+    core::worker::{LinkId, LinkInfo},
     limits,
     metrics::Metrics,
     pipeline::mailbox::{Mailboxes, Queued, WorkerEvent},
@@ -114,7 +107,7 @@ async fn connect(peer: &Peer, context: &Context) -> Result<(TcpStream, Opened), 
 
 /// Why a link ended.
 #[derive(Debug, thiserror::Error)]
-enum Ended {
+pub(super) enum Ended {
     #[error("{0}")]
     Io(#[from] io::Error),
     #[error("closed by the gateway")]
@@ -161,10 +154,11 @@ async fn serve(
     info!(node = %peer.node, shard = peer.shard.0, link = id.0, "link up");
     let grants = Grants::default();
     let (read, write) = stream.into_split();
+    let writer = Writer::new(write, opened.credit, &grants, &queued, context);
     let mut size = shards.subscribe();
     let ended = tokio::select! {
         Err(e) = receive(read, opened.rest, id, &grants, &context.mailboxes) => e,
-        Err(e) = transmit(write, waiting, opened.credit, &grants, &queued) => e,
+        Err(e) = writer.run(waiting) => e,
         _ = size.wait_for(|n| past(peer, *n)) => Ended::Removed,
     };
     context.up.send_modify(|n| *n -= 1);
@@ -175,26 +169,6 @@ async fn serve(
     }
     debug!(link = id.0, "link down told to workers");
     ended
-}
-
-/// Credit that came in and the writer has not taken yet.
-#[derive(Default)]
-struct Grants {
-    bytes: Mutex<[u32; 3]>,
-    came: Notify,
-}
-
-impl Grants {
-    fn add(&self, lane: Lane, bytes: u32) {
-        let mut all = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
-        all[lane as usize] = all[lane as usize].saturating_add(bytes);
-        drop(all);
-        self.came.notify_one();
-    }
-
-    fn take(&self) -> [u32; 3] {
-        std::mem::take(&mut *self.bytes.lock().unwrap_or_else(PoisonError::into_inner))
-    }
 }
 
 async fn receive(
@@ -259,65 +233,6 @@ fn sort(input: &[u8], buckets: &mut [Vec<u8>], grants: &Grants, mailboxes: &Mail
         used += bytes;
     }
     Ok(used)
-}
-
-async fn transmit(
-    mut write: OwnedWriteHalf,
-    mut waiting: mpsc::UnboundedReceiver<Frames>,
-    credit: [u32; 3],
-    grants: &Grants,
-    queued: &Queued,
-) -> Result<std::convert::Infallible, Ended> {
-    let patience = Duration::from_millis(limits::LINK_STALL_MS);
-    let mut flow = Outflow::new(credit);
-    let mut batch = Vec::new();
-    let mut out = Vec::with_capacity(limits::LINK_WRITE_BYTES);
-    let mut pinged = Instant::now();
-    let mut stall = Stall::default();
-    loop {
-        while let Ok(frames) = waiting.try_recv() {
-            flow.push(frames.lane, frames.bytes);
-        }
-        let granted = grants.take();
-        for (lane, bytes) in Lane::ALL.into_iter().zip(granted) {
-            flow.grant(lane, bytes);
-        }
-
-        if pinged.elapsed() >= Duration::from_millis(limits::LINK_PING_MS) {
-            pinged = Instant::now();
-            ToGateway::Ping.encode(&mut out);
-        }
-        let taken = flow.fill(&mut out, limits::LINK_WRITE_BYTES);
-        if !out.is_empty() {
-            timeout(patience, write.write_all(&out)).await.map_err(|_| Ended::Stalled)??;
-            out.clear();
-            out.shrink_to(limits::LINK_WRITE_BYTES);
-        }
-        for (lane, bytes) in Lane::ALL.into_iter().zip(taken) {
-            queued.written(lane, bytes);
-        }
-        let stalled = stall.look(taken != [0; 3] || granted != [0; 3], !flow.is_empty(), Instant::now());
-        if taken != [0; 3] {
-            continue;
-        }
-        if stalled.is_some_and(|since| since.elapsed() >= patience) {
-            return Err(Ended::Stalled);
-        }
-        let mut wake = pinged + Duration::from_millis(limits::LINK_PING_MS);
-        if let Some(since) = stalled {
-            wake = wake.min(since + patience);
-        }
-        tokio::select! {
-            n = waiting.recv_many(&mut batch, 64) => {
-                if n == 0 {
-                    return Err(Ended::ShutDown);
-                }
-                batch.drain(..).for_each(|frames: Frames| flow.push(frames.lane, frames.bytes));
-            }
-            () = grants.came.notified() => {}
-            () = tokio::time::sleep_until(wake) => {}
-        }
-    }
 }
 
 #[cfg(test)]

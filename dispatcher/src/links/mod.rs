@@ -3,6 +3,7 @@
 mod connection;
 mod handshake;
 mod outflow;
+mod writer;
 
 use std::sync::{Arc, atomic::AtomicU32};
 

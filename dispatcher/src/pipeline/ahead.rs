@@ -12,6 +12,7 @@ use crate::{
     decode::Decoder,
     limits,
     seams::{Position, Record, TaskSource},
+    urgency::Urgent,
 };
 
 /// What stands read ahead.
@@ -20,7 +21,7 @@ pub(super) enum Item {
     /// A plain message, which is read already.
     Plain(Position, Box<Delivery>),
     /// Anything else.
-    Record(Record),
+    Record(Record, Option<Urgent>),
 }
 
 /// The records read ahead by one lane.
@@ -41,10 +42,11 @@ impl Ahead {
         if self.0.bytes() >= limits::LANE_AHEAD_BYTES { 0 } else { records.saturating_sub(self.0.len()) }
     }
 
-    /// Takes records in, in their order.
-    pub(super) fn extend(&mut self, decoder: &Decoder, lane: Lane, records: &mut Vec<Record>) {
+    /// Takes records in, in their order; `urgent` goes with what becomes of them.
+    pub(super) fn extend(&mut self, decoder: &Decoder, lane: Lane, records: &mut Vec<Record>, urgent: Option<&Urgent>) {
         for record in records.drain(..) {
-            if let Some(delivery) = decoder.plain(lane, &record) {
+            if let Some(mut delivery) = decoder.plain(lane, &record) {
+                delivery.urgent = urgent.cloned();
                 let bytes = limits::LANE_AHEAD_PLAIN_BYTES + delivery.tail.len();
                 let app = delivery.user.app.clone();
                 self.0.push(app.as_str(), Item::Plain(record.position, delivery), 1, bytes);
@@ -55,7 +57,7 @@ impl Ahead {
             // The text is the record's own memory: no copy is made of it.
             let value = record.value.clone();
             let (app, recipients) = decoder.glance(&value);
-            self.0.push(&app, Item::Record(record), recipients, bytes);
+            self.0.push(&app, Item::Record(record, urgent.cloned()), recipients, bytes);
         }
     }
 
@@ -98,7 +100,7 @@ impl Item {
     fn position(&self) -> Position {
         match self {
             Self::Plain(position, _) => *position,
-            Self::Record(record) => record.position,
+            Self::Record(record, _) => record.position,
         }
     }
 }

@@ -276,12 +276,16 @@ impl Driver {
     }
 
     fn send_frames(&mut self) {
-        for frames in self.parts.worker.take_frames() {
+        for mut frames in self.parts.worker.take_frames() {
             let Some(writer) = self.links.get(&frames.link) else { continue };
             let (link, lane) = (frames.link, frames.lane);
             let over = writer.queued.add(lane, frames.bytes.len()) > limits::LINK_LANE_BYTES_MAX;
             if over && !self.crowded.contains(&(link, lane)) {
                 self.crowded.push((link, lane));
+            }
+            if writer.queued.is_blocked() {
+                // They wait for the link's peer.
+                frames.urgent.clear();
             }
             // A link that ended meanwhile says so next; what was sent on it is then stored.
             let _ = writer.frames.send(frames);

@@ -35,6 +35,7 @@ use crate::{
     limits,
     metrics::LaneMetrics,
     seams::{DeadRecord, Position, Record, SourceError, TaskSource},
+    urgency::Urgent,
 };
 
 /// What a lane works with.
@@ -241,6 +242,9 @@ impl LaneLoop {
         let polled = self.parts.source.poll(max, wait, &mut self.records);
         self.polling.seen(&self.parts.health, polled.as_ref().err());
         let count = self.records.len();
+        // First of all: what is written of the lower lanes counts from here.
+        let urgent = (count > 0 && self.parts.lane == Lane::High)
+            .then(|| self.parts.mailboxes.urgency().polled(tokio::time::Instant::now()));
         if polled.is_err() && count == 0 && nothing_waits {
             std::thread::sleep(Duration::from_millis(limits::LANE_POLL_MS));
         }
@@ -248,7 +252,7 @@ impl LaneLoop {
             self.parts.metrics.polled.inc_by(count as u64);
             let bytes: usize = self.records.iter().map(|r| r.value.len()).sum();
             self.poll_max = (limits::LANE_POLL_BYTES * count / bytes.max(1)).clamp(1, limits::LANE_POLL_RECORDS);
-            self.ahead.extend(&self.parts.decoder, self.parts.lane, &mut self.records);
+            self.ahead.extend(&self.parts.decoder, self.parts.lane, &mut self.records, urgent.as_ref());
         }
         count
     }
@@ -267,7 +271,7 @@ impl LaneLoop {
                     let token = self.shares.open(self.parts.lane as u8, position, 1, Some(owner));
                     self.outgoing.push_delivery(token, delivery);
                 }
-                Item::Record(record) => self.decode(flow, &record),
+                Item::Record(record, urgent) => self.decode(flow, &record, urgent.as_ref()),
             }
             taken += 1;
         }
@@ -275,7 +279,7 @@ impl LaneLoop {
         taken
     }
 
-    fn decode(&mut self, flow: FlowId, record: &Record) {
+    fn decode(&mut self, flow: FlowId, record: &Record, urgent: Option<&Urgent>) {
         let lane = self.parts.lane;
         let mut owner = Owner { flow, bytes: 0 };
         match self.parts.decoder.read(lane, record) {
@@ -290,7 +294,8 @@ impl LaneLoop {
                 // As with a burial.
                 let _ = self.parts.finished.send(Finished::Scheduled { scheduled, token });
             }
-            Ok(Decoded::Deliveries(deliveries, parcels)) => {
+            Ok(Decoded::Deliveries(mut deliveries, parcels)) => {
+                deliveries.iter_mut().for_each(|delivery| delivery.urgent = urgent.cloned());
                 let tail = deliveries.first().map(|delivery| delivery.tail.len());
                 owner.bytes = tail.or(parcels.first().map(Parcel::bytes)).unwrap_or(0);
                 let count = deliveries.len() + parcels.len();

@@ -1,8 +1,11 @@
 //! Mailboxes of the pipeline workers, and which worker a user or a reference belongs to.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use pushgate_protocol::{link::Lane, result::Recipient};
@@ -13,6 +16,7 @@ use crate::{
     limits,
     recall::is_for_everyone,
     seams::{BoxFuture, MessageKey, Recalls},
+    urgency::Urgency,
 };
 
 /// What reaches a worker besides deliveries. Its channel is bounded; a worker always empties it.
@@ -53,24 +57,38 @@ pub enum WorkerEvent {
     },
 }
 
-/// Bytes handed to a link and not yet written, per lane.
+/// What waits in a link's writer.
 #[derive(Debug, Default)]
-pub struct Queued([AtomicUsize; 3]);
+pub struct Queued {
+    /// Bytes handed to the link and not yet written, per lane.
+    bytes: [AtomicUsize; 3],
+    blocked: AtomicBool,
+}
 
 impl Queued {
     /// So many more wait. Answers how many do.
     pub fn add(&self, lane: Lane, bytes: usize) -> usize {
-        self.0[lane as usize].fetch_add(bytes, Ordering::Relaxed) + bytes
+        self.bytes[lane as usize].fetch_add(bytes, Ordering::Relaxed) + bytes
     }
 
     /// So many were written.
     pub fn written(&self, lane: Lane, bytes: usize) {
-        self.0[lane as usize].fetch_sub(bytes, Ordering::Relaxed);
+        self.bytes[lane as usize].fetch_sub(bytes, Ordering::Relaxed);
     }
 
     /// How many wait.
     pub fn bytes(&self, lane: Lane) -> usize {
-        self.0[lane as usize].load(Ordering::Relaxed)
+        self.bytes[lane as usize].load(Ordering::Relaxed)
+    }
+
+    /// Whether the peer keeps the link from writing what it has of lane high.
+    pub fn set_blocked(&self, blocked: bool) {
+        self.blocked.store(blocked, Ordering::Relaxed);
+    }
+
+    /// Whether that was said last.
+    pub fn is_blocked(&self) -> bool {
+        self.blocked.load(Ordering::Relaxed)
     }
 }
 
@@ -94,28 +112,32 @@ pub struct Inbox {
 
 /// All workers' mailboxes.
 #[derive(Debug, Clone)]
-pub struct Mailboxes(Arc<[Mailbox]>);
+pub struct Mailboxes {
+    all: Arc<[Mailbox]>,
+    urgency: Urgency,
+}
 
 impl Mailboxes {
     /// Mailboxes for `workers` workers, with their inboxes in order.
     pub fn new(workers: u8) -> (Self, Vec<Inbox>) {
         let (boxes, inboxes): (Vec<_>, Vec<_>) = (0..workers.max(1)).map(|_| mailbox()).unzip();
-        (Self(boxes.into()), inboxes)
+        let urgency = Urgency::new(Duration::from_millis(limits::URGENT_HOLD_MS));
+        (Self { all: boxes.into(), urgency }, inboxes)
     }
 
     /// How many workers there are.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.all.len()
     }
 
     /// Never: there is at least one worker.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.all.is_empty()
     }
 
     /// In worker order.
     pub fn iter(&self) -> impl Iterator<Item = &Mailbox> {
-        self.0.iter()
+        self.all.iter()
     }
 
     /// The worker that gave a link reference: its top byte.
@@ -125,7 +147,17 @@ impl Mailboxes {
 
     /// The worker of a user.
     pub fn of_user(&self, app: &str, user: &str) -> usize {
-        worker_of(app, user, self.0.len())
+        worker_of(app, user, self.all.len())
+    }
+
+    /// The gate between what lane high puts into mailboxes and what links write of the lower lanes.
+    pub fn urgency(&self) -> &Urgency {
+        &self.urgency
+    }
+
+    /// The same mailboxes with another gate.
+    pub fn with_urgency(self, urgency: Urgency) -> Self {
+        Self { urgency, ..self }
     }
 }
 

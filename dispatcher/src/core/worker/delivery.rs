@@ -9,7 +9,10 @@ use pushgate_protocol::{
     result::{Recipient, ResultInfo, ResultRecord, State},
 };
 
-use crate::seams::{DeliveryKey, StoredPush, UserKey};
+use crate::{
+    seams::{DeliveryKey, StoredPush, UserKey},
+    urgency::Urgent,
+};
 
 /// The name of this channel in keys and results.
 pub const CHANNEL: &str = "websocket";
@@ -86,6 +89,8 @@ pub struct Delivery {
     pub attempt: u32,
     /// The push tail, as in `link::Push`.
     pub tail: Bytes,
+    /// Of lane high: what is written before it is counted until it lets go of this.
+    pub urgent: Option<Urgent>,
 }
 
 impl Delivery {

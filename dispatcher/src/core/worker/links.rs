@@ -11,7 +11,7 @@ use pushgate_protocol::{
     ring::Routing,
 };
 
-use crate::{limits::TOLD_DOUBT_MS, seams::UserKey};
+use crate::{limits::TOLD_DOUBT_MS, seams::UserKey, urgency::Urgent};
 
 /// The driver's name for a link; never used again in this run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -41,6 +41,8 @@ pub struct Frames {
     pub lane: Lane,
     /// Whole frames, each with its length word.
     pub bytes: Vec<u8>,
+    /// What lane high polled of them, until they are written.
+    pub urgent: Vec<Urgent>,
 }
 
 /// Where a user's owner shard is reached.
@@ -88,8 +90,9 @@ struct Link {
 /// Frames of a lane that wait to be handed over: parts that are full, and the last.
 #[derive(Debug, Default)]
 struct Out {
-    full: Vec<Vec<u8>>,
+    full: Vec<(Vec<u8>, Vec<Urgent>)>,
     last: Vec<u8>,
+    urgent: Vec<Urgent>,
 }
 
 /// A gateway as its newest links describe it.
@@ -102,13 +105,16 @@ struct Node {
 }
 
 impl Out {
-    fn push(&mut self, frame: &ToGateway<'_>) {
+    fn push(&mut self, frame: &ToGateway<'_>, urgent: Option<Urgent>) {
+        if let Some(urgent) = urgent {
+            urgent.join(&mut self.urgent);
+        }
         if self.last.capacity() == 0 {
             self.last.reserve_exact(FRAMES_BYTES + FRAME_BYTES_USUAL);
         }
         frame.encode(&mut self.last);
         if self.last.len() >= FRAMES_BYTES {
-            self.full.push(std::mem::take(&mut self.last));
+            self.full.push((std::mem::take(&mut self.last), std::mem::take(&mut self.urgent)));
         }
     }
 }
@@ -169,8 +175,13 @@ impl Links {
     }
 
     pub(super) fn send(&mut self, id: LinkId, lane: Lane, frame: &ToGateway<'_>) {
+        self.send_urgent(id, lane, frame, None);
+    }
+
+    /// The same; `urgent` holds on until the frame is written.
+    pub(super) fn send_urgent(&mut self, id: LinkId, lane: Lane, frame: &ToGateway<'_>, urgent: Option<Urgent>) {
         let Some(link) = self.up.get_mut(&id) else { return };
-        link.out[lane as usize].push(frame);
+        link.out[lane as usize].push(frame, urgent);
         if !std::mem::replace(&mut link.dirty, true) {
             self.dirty.push(id);
         }
@@ -182,9 +193,10 @@ impl Links {
             let Some(link) = self.up.get_mut(&id) else { continue };
             link.dirty = false;
             for lane in Lane::ALL {
-                let Out { full, last } = &mut link.out[lane as usize];
-                let last = if last.is_empty() { None } else { Some(std::mem::take(last)) };
-                frames.extend(full.drain(..).chain(last).map(|bytes| Frames { link: id, lane, bytes }));
+                let Out { full, last, urgent } = &mut link.out[lane as usize];
+                let last = (!last.is_empty()).then(|| (std::mem::take(last), std::mem::take(urgent)));
+                let of_lane = full.drain(..).chain(last);
+                frames.extend(of_lane.map(|(bytes, urgent)| Frames { link: id, lane, bytes, urgent }));
             }
         }
         frames

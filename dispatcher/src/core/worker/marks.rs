@@ -125,6 +125,8 @@ impl Marks {
     pub(super) fn failed(&mut self, now_ms: u64) {
         self.asked = [0; 3];
         self.backoff.fail(now_ms);
+        // They wait for the store now, which the lower lanes do not keep from answering.
+        self.waiting.iter_mut().flatten().for_each(|delivery| delivery.urgent = None);
     }
 
     /// What was asked for will never be answered: it is asked for one by one. A single one is handed out.

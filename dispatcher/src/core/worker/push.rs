@@ -72,7 +72,8 @@ impl Worker {
         }
     }
 
-    fn send(&mut self, delivery: Box<Delivery>, link: LinkId, moves: u8) {
+    fn send(&mut self, mut delivery: Box<Delivery>, link: LinkId, moves: u8) {
+        let urgent = delivery.urgent.take();
         let push = Push {
             reference: self.in_flight.next_reference(),
             lane: delivery.lane,
@@ -94,7 +95,7 @@ impl Worker {
             id: delivery.id.as_str(),
             tail: &delivery.tail,
         };
-        self.links.send(link, delivery.lane, &ToGateway::Push(push));
+        self.links.send_urgent(link, delivery.lane, &ToGateway::Push(push), urgent);
         if delivery.untracked {
             let light = Light { token: delivery.token, bytes: delivery.bytes() };
             self.in_flight.insert_light(light, link, self.now_ms);

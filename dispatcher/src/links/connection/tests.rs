@@ -1,17 +1,19 @@
 //! Links against a gateway written by hand.
 
+mod urgency;
+
 use prometheus_client::registry::Registry;
 use pushgate_protocol::{
     ids::BootId,
     link::{
-        OutboxPolicy, Place, Push, Target,
+        Lane, OutboxPolicy, Place, Push, Target, ToGateway,
         handshake::{Challenge, Handshake, Hello, Side, prove},
     },
 };
-use tokio::net::TcpListener;
+use tokio::{io::AsyncWriteExt, net::TcpListener};
 
 use super::*;
-use crate::{links::Links, pipeline::mailbox::Inbox};
+use crate::{core::worker::Frames, links::Links, pipeline::mailbox::Inbox};
 
 const KEY: &[u8] = b"the shared key of all links, 32 b";
 const BOOT: BootId = BootId(77);
@@ -36,11 +38,14 @@ impl Gateway {
     /// A dispatcher with so many workers that links to this gateway.
     fn dispatcher(&self, workers: u8) -> (Links, Vec<Inbox>) {
         let (mailboxes, inboxes) = Mailboxes::new(workers);
+        (self.links(mailboxes, Metrics::register(&mut Registry::default())), inboxes)
+    }
+
+    fn links(&self, mailboxes: Mailboxes, metrics: Metrics) -> Links {
         let me = Identity { node: NodeId::parse("d1").unwrap(), boot: BootId(1), key: KEY.into() };
         let address = self.listener.local_addr().unwrap().to_string();
         let members = vec![(NodeId::parse("g1").unwrap(), address)];
-        let metrics = Metrics::register(&mut Registry::default());
-        (Links::start(me, Epoch::default(), members, mailboxes, metrics), inboxes)
+        Links::start(me, Epoch::default(), members, mailboxes, metrics)
     }
 
     /// Takes a connection up to its proof; the shard it wants. `None` if the dispatcher goes away instead of proving.
@@ -120,10 +125,14 @@ async fn down(inbox: &mut Inbox) -> LinkId {
 }
 
 fn push(id: &str) -> Vec<u8> {
+    push_of(Lane::Low, id)
+}
+
+fn push_of(lane: Lane, id: &str) -> Vec<u8> {
     let mut out = Vec::new();
     ToGateway::Push(Push {
         reference: 1,
-        lane: Lane::Low,
+        lane,
         ack: true,
         replay: false,
         policy: OutboxPolicy::Close,
@@ -204,7 +213,7 @@ async fn pushes_wait_for_credit_and_count_as_queued_until_they_are_written() {
     let (link, _, frames, queued) = up(&mut inboxes[0]).await;
     let bytes = [one.clone(), push("m2")].concat();
     queued.add(Lane::Low, bytes.len());
-    frames.send(Frames { link, lane: Lane::Low, bytes }).unwrap();
+    frames.send(Frames { link, lane: Lane::Low, bytes, urgent: Vec::new() }).unwrap();
     let mut high = Vec::new();
     ToGateway::StoredMany.encode(&mut high);
     queued.add(Lane::High, high.len());
@@ -213,7 +222,7 @@ async fn pushes_wait_for_credit_and_count_as_queued_until_they_are_written() {
         other => panic!("{other:?}"),
     };
     assert_eq!(id(&end.frame().await.unwrap()), "m1");
-    frames.send(Frames { link, lane: Lane::High, bytes: high }).unwrap();
+    frames.send(Frames { link, lane: Lane::High, bytes: high, urgent: Vec::new() }).unwrap();
     let body = end.frame().await.unwrap();
     assert_eq!(ToGateway::decode(&body).unwrap(), ToGateway::StoredMany, "the second push waits, other lanes go on");
     while queued.bytes(Lane::Low) != one.len() || queued.bytes(Lane::High) != 0 {

@@ -6,6 +6,7 @@ mod pushes;
 mod random;
 mod replays;
 mod settling;
+mod urgent;
 
 use std::sync::Arc;
 
@@ -123,6 +124,7 @@ impl Rig {
             },
             attempt: 1,
             tail: Bytes::from_static(b"{}"),
+            urgent: None,
         }
     }
 
@@ -197,7 +199,7 @@ impl Rig {
     pub(super) fn collect(&mut self) -> bool {
         let (frames, finished) = (self.worker.take_frames(), self.worker.take_finished());
         let busy = !frames.is_empty() || !finished.is_empty();
-        for Frames { link, lane, bytes } in frames {
+        for Frames { link, lane, bytes, .. } in frames {
             let mut rest = &bytes[..];
             while let Some((body, used)) = take_frame(rest).unwrap() {
                 self.sent.push((link, lane, sent(ToGateway::decode(body).unwrap())));
