@@ -29,6 +29,9 @@ pub struct DispatcherConfig {
     /// Deliveries of one app over one channel that may be under way in a lane; at the bound the app waits and others go on.
     /// Nor does an app have more than is left of `in_flight_max`: half of it if alone, a quarter as the next. Default 15000.
     pub app_in_flight_max: usize,
+    /// How nice the threads are that read lane low, from 0 to 19 (`nice(7)`): while processors are short, the other lanes go first. 0 makes all
+    /// the same. Default 5.
+    pub low_nice: u8,
     /// App of a Kafka record that names none. Without it such a record goes to the dead letters.
     pub default_app: Option<String>,
 }
@@ -45,6 +48,7 @@ impl Default for DispatcherConfig {
             ack_deadline_ms: 10_000,
             in_flight_max: 20_000,
             app_in_flight_max: 15_000,
+            low_nice: 5,
             default_app: None,
         }
     }

@@ -84,20 +84,21 @@ impl Decoder {
         Self { classes, ..self }
     }
 
-    /// Whose queue a record stands in, and for how many recipients it is, without reading it in full; no name for what no message is made of.
-    pub fn glance<'a>(&'a self, value: &'a [u8]) -> (Cow<'a, str>, usize) {
-        let Ok(seen) = serde_json::from_slice::<Glance<'_>>(value) else { return (Cow::Borrowed(""), 1) };
+    /// Whose queue a record stands in, and for how many recipients it is, without reading it in full.
+    pub fn glance<'a>(&'a self, value: &'a [u8]) -> Glance<'a> {
+        let Ok(seen) = serde_json::from_slice::<Seen<'_>>(value) else {
+            return Glance { app: Cow::Borrowed(""), channel: Channel::Websocket, recipients: 1 };
+        };
         let default_app = || self.default_app.as_ref().map_or(Cow::Borrowed(""), |app| Cow::Borrowed(app.as_str()));
         let To { users, devices, sessions, emails, phones } = seen.to;
         let sessions = users.len() + devices.len() + sessions.len();
         let app = seen.app.unwrap_or_else(default_app);
-        // What goes to addresses alone is in a queue of its own: pushes of the app do not wait for it.
-        let queue = match (emails.len(), phones.len()) {
-            (1.., _) if sessions == 0 => Cow::Owned(format!("{app}\0email")),
-            (_, 1..) if sessions == 0 => Cow::Owned(format!("{app}\0sms")),
-            _ => app,
+        let channel = match (emails.len(), phones.len()) {
+            (1.., _) if sessions == 0 => Channel::Email,
+            (_, 1..) if sessions == 0 => Channel::Sms,
+            _ => Channel::Websocket,
         };
-        (queue, (sessions + emails.len() + phones.len()).max(1))
+        Glance { app, channel, recipients: (sessions + emails.len() + phones.len()).max(1) }
     }
 
     /// What one record asks for: a delivery for each user, device and session, without those excluded or named twice, or a task. A
@@ -208,9 +209,19 @@ impl Decoder {
     }
 }
 
-/// What must be known of a message before its turn.
+/// What must be known of a record before its turn.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Glance<'a> {
+    /// Whose it is; no name for what no message is made of.
+    pub app: Cow<'a, str>,
+    /// Where it goes to addresses of one channel alone, or of two, one of them; sessions otherwise.
+    pub channel: Channel,
+    /// How many it is for.
+    pub recipients: usize,
+}
+
 #[derive(Deserialize)]
-struct Glance<'a> {
+struct Seen<'a> {
     #[serde(borrow, default)]
     app: Option<Cow<'a, str>>,
     #[serde(default)]

@@ -18,6 +18,7 @@
 //! | [`marks`] | what marks take, and how long they can be kept |
 //! | [`memory`] | stores in memory for simulations and tests |
 //! | [`metrics`] | what the pipeline and the links count |
+//! | [`nice`] | threads that leave the processor to others |
 //! | [`recall`] | taking a message back |
 //! | [`mod@redis`] | the backend on Redis |
 //! | [`pipeline`] | the running pipeline: lane threads, worker drivers, finishers |
@@ -45,6 +46,7 @@ pub mod links;
 pub mod marks;
 pub mod memory;
 pub mod metrics;
+pub mod nice;
 pub mod pipeline;
 pub mod published;
 pub mod recall;

@@ -67,6 +67,14 @@ pub const PARK_MS_MIN: u64 = 1_000;
 pub const PARK_MS_MAX: u64 = 30 * 60 * 1_000;
 /// Longest such time in lane high, milliseconds.
 pub const PARK_HIGH_MS_MAX: u64 = 15 * 1_000;
+/// Attempts in a row that are not answered, after which an account makes none for a while.
+pub const BREAKER_FAILURES: u32 = 10;
+/// First such while, milliseconds; it doubles.
+pub const BREAKER_MS_MIN: u64 = 1_000;
+/// Longest such while, milliseconds. One attempt follows each.
+pub const BREAKER_MS_MAX: u64 = 30_000;
+/// The part of an account's deadline that a recipient waits for a worker while no attempts are made.
+pub const ACCOUNT_OPEN_PATIENCE: u64 = 10;
 /// Batches of parcels of one lane waiting for an account, which takes all that is there in each turn.
 pub const ACCOUNT_BATCHES: usize = 4;
 /// Most attempts for one recipient that may be configured.
@@ -235,6 +243,8 @@ pub const LINK_STEADY_MS: u64 = 5_000;
 /// Ended deliveries recorded and published together.
 pub const FINISH_BATCH: usize = 2_000;
 
+/// Nicest that threads may be configured to be.
+pub const NICE_MAX: u8 = 19;
 /// Records asked of a lane per poll.
 pub const LANE_POLL_RECORDS: usize = 512;
 /// Records asked of a lane while the size of its records is not known.
@@ -243,12 +253,19 @@ pub const LANE_POLL_RECORDS_FIRST: usize = 16;
 pub const LANE_POLL_BYTES: usize = 8 << 20;
 /// Deliveries that a lane makes before it hands them over; one message may pass it.
 pub const LANE_BATCH_DELIVERIES: usize = 1_024;
+/// The same of lane low: a worker makes pushes of them in one turn, for which whatever comes in the other lanes waits.
+pub const LANE_BATCH_LOW: usize = 256;
 /// Records that a lane reads ahead of what its workers take, to find those of other apps behind a flood of one.
 pub const LANE_AHEAD_RECORDS: usize = 100_000;
 /// The same where one app alone is configured: enough for workers to go on.
 pub const LANE_AHEAD_ONE_APP: usize = 4_096;
 /// The same in bytes.
 pub const LANE_AHEAD_BYTES: usize = 48 << 20;
+/// Records read ahead that are for addresses of other channels alone. What such a channel has no room for waits here until this is
+/// nearly full, then in the schedule.
+pub const LANE_AHEAD_CHANNEL_RECORDS: usize = 131_072;
+/// The same in bytes.
+pub const LANE_AHEAD_CHANNEL_BYTES: usize = 64 << 20;
 /// Polls of a lane in which it reads ahead before it hands over again.
 pub const LANE_AHEAD_POLLS: u32 = 8;
 /// What a record read ahead takes beyond its key and value, bytes.
@@ -288,8 +305,10 @@ pub const DURABILITY_CHECK_MS: u64 = 2_000;
 /// How often a lane makes its settlements durable, milliseconds.
 pub const LANE_COMMIT_MS: u64 = 500;
 
-const _: () =
-    assert!(LANE_AHEAD_RECORDS < LEDGER_RECORDS_MAX, "what is read ahead fits the ledger beside what is under way");
+const _: () = assert!(
+    LANE_AHEAD_RECORDS + LANE_AHEAD_CHANNEL_RECORDS < LEDGER_RECORDS_MAX,
+    "what is read ahead fits the ledger beside what is under way"
+);
 const _: () = assert!(LANE_APP_BYTES_MAX < WORKER_OPEN_BYTES_MAX / 8 * 6, "one app fills no worker");
 const _: () =
     assert!(LOWER_TURN_FRAMES < PUSHES_BEFORE_HIGH_MAX, "lower lanes go on while a record of lane high waits");

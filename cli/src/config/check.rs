@@ -169,6 +169,13 @@ impl Config {
         );
         range(texts, "dispatcher.ack_deadline_ms", dispatcher.ack_deadline_ms, 100, limits::ACK_DEADLINE_MS_MAX);
         range(texts, "dispatcher.in_flight_max", dispatcher.in_flight_max as u64, 1, limits::IN_FLIGHT_MAX);
+        range(
+            texts,
+            "dispatcher.low_nice",
+            dispatcher.low_nice.into(),
+            0,
+            pushgate_dispatcher::limits::NICE_MAX.into(),
+        );
         range(texts, "dispatcher.app_in_flight_max", dispatcher.app_in_flight_max as u64, 1, limits::IN_FLIGHT_MAX);
         range(texts, "store.dedupe_window_ms", self.store.dedupe_window_ms, 1_000, limits::DAY_MS);
         range(texts, "store.dedupe_bytes_max", self.store.dedupe_bytes_max, 1 << 20, 1 << 50);

@@ -11,6 +11,7 @@ use crate::{
     embedded::{EmbeddedLog, EmbeddedMessages, EmbeddedResults, EmbeddedSchedule, EmbeddedStore, EmbeddedStreams},
     kafka::{KafkaDead, KafkaHealth, KafkaIntake, KafkaProducer, KafkaResults, KafkaSource},
     marks::MarkMetrics,
+    nice::nicely,
     redis::{RedisLink, RedisMessages, RedisSchedule, RedisStreams},
     seams::{DeadLetters, Intake, MessageStore, ResultSink, ScheduleStore, Streams, TaskSource},
     states::MessageBounds,
@@ -60,8 +61,10 @@ impl Backends {
                 let health = KafkaHealth::new();
                 let producer = KafkaProducer::new(&parts.kafka, Arc::clone(&health))?;
                 let reporter = KafkaProducer::for_results(&parts.kafka, Arc::clone(&health))?;
-                let [high, normal, low] =
-                    Lane::ALL.map(|lane| KafkaSource::new(&parts.kafka, lane, Arc::clone(&health)));
+                let [high, normal, low] = Lane::ALL.map(|lane| {
+                    let nice = if lane == Lane::Low { parts.config.low_nice } else { 0 };
+                    nicely(nice, || KafkaSource::new(&parts.kafka, lane, Arc::clone(&health)))
+                });
                 Ok(Self {
                     sources: [Box::new(high?), Box::new(normal?), Box::new(low?)],
                     origins: Lane::ALL.map(|lane| parts.kafka.lane_topic(lane)),

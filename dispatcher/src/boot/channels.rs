@@ -50,9 +50,10 @@ impl Channels {
 
     /// What lanes see of them, and the outlets of each, in the order of [`Self::opened`].
     pub(super) fn accounts(&self) -> (Accounts, Vec<Outlets>) {
-        Accounts::new(
-            self.opened.iter().map(|(channel, account, _)| (*channel, account.name.as_str().into())).collect(),
-        )
+        let named = self.opened.iter().map(|(channel, account, _)| (*channel, account.name.as_str().into())).collect();
+        let (accounts, outlets) = Accounts::new(named);
+        let (email, sms) = (self.email.queue_max, self.sms.queue_max);
+        (accounts.with_room(Channel::Email, email).with_room(Channel::Sms, sms), outlets)
     }
 
     /// All accounts, then those that stand for none.

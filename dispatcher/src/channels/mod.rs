@@ -20,7 +20,10 @@ pub mod running;
 pub mod sms;
 pub mod stub;
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use pushgate_protocol::{
     link::Lane,
@@ -28,6 +31,7 @@ use pushgate_protocol::{
 };
 use tokio::sync::mpsc;
 
+use self::config::ChannelConfig;
 pub use self::{
     absent::Absent,
     metrics::{AccountMetrics, ChannelMetrics},
@@ -56,7 +60,28 @@ pub type Outlets = [mpsc::Receiver<Vec<Parcel>>; 3];
 
 /// The accounts of a dispatcher, as lanes see them.
 #[derive(Debug, Clone)]
-pub struct Accounts(Arc<[Entry]>);
+pub struct Accounts {
+    all: Arc<[Entry]>,
+    /// Recipients that each lane may have in accounts of a channel.
+    rooms: [usize; Channel::ALL.len()],
+    crowded: Crowded,
+}
+
+/// Lanes in which so much waits for accounts that these are to put into the schedule what they cannot try.
+#[derive(Debug, Clone, Default)]
+pub struct Crowded(Arc<[AtomicBool; 3]>);
+
+impl Crowded {
+    /// Whether it is so in a lane.
+    pub fn set(&self, lane: Lane, crowded: bool) {
+        self.0[lane as usize].store(crowded, Ordering::Relaxed);
+    }
+
+    /// Each lane's, high first.
+    pub fn lanes(&self) -> [bool; 3] {
+        self.0.each_ref().map(|crowded| crowded.load(Ordering::Relaxed))
+    }
+}
 
 #[derive(Debug)]
 struct Entry {
@@ -79,7 +104,24 @@ impl Accounts {
                 (Entry { channel, name, inlets: [high, normal, low] }, [high_out, normal_out, low_out])
             })
             .unzip();
-        (Self(entries.into()), outlets)
+        let rooms = [ChannelConfig::default().queue_max; Channel::ALL.len()];
+        (Self { all: entries.into(), rooms, crowded: Crowded::default() }, outlets)
+    }
+
+    /// The same accounts, those of a channel with room for so many recipients of each lane.
+    pub fn with_room(mut self, channel: Channel, recipients: usize) -> Self {
+        self.rooms[channel as usize] = recipients;
+        self
+    }
+
+    /// For how many recipients of a lane the accounts of a channel have room.
+    pub fn room(&self, channel: Channel) -> usize {
+        self.rooms[channel as usize]
+    }
+
+    /// Where lanes say that too much waits.
+    pub fn crowded(&self) -> &Crowded {
+        &self.crowded
     }
 
     /// No accounts, and nobody who takes anything: for tests of what goes to sessions.
@@ -89,30 +131,30 @@ impl Accounts {
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.all.len()
     }
 
     /// Never: one stands for those that there are not.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.all.is_empty()
     }
 
     /// Their inlets, in order.
     pub fn iter(&self) -> impl Iterator<Item = &Inlets> {
-        self.0.iter().map(|entry| &entry.inlets)
+        self.all.iter().map(|entry| &entry.inlets)
     }
 
     /// The account that a parcel is for: the one it names, else the first of its channel, else the one that stands for none.
     pub fn of(&self, parcel: &Parcel) -> usize {
         let asked = asked(&parcel.message, parcel.channel);
         let place = |wanted: &dyn Fn(Option<&str>) -> bool| {
-            self.0.iter().position(|entry| entry.channel == parcel.channel && wanted(entry.name.as_deref()))
+            self.all.iter().position(|entry| entry.channel == parcel.channel && wanted(entry.name.as_deref()))
         };
         let named = match asked {
             Some(asked) => place(&|name| name == Some(asked)),
             None => place(&|name| name.is_some()),
         };
-        named.or_else(|| place(&|name| name.is_none())).unwrap_or(self.0.len() - 1)
+        named.or_else(|| place(&|name| name.is_none())).unwrap_or(self.all.len() - 1)
     }
 
     /// The first of a message's channels that has no account to go through, with what is missing.
@@ -120,7 +162,7 @@ impl Accounts {
         message.channels.iter().enumerate().filter(|(_, channel)| **channel != Channel::Websocket).find_map(
             |(at, channel)| {
                 let mut names =
-                    self.0.iter().filter(|entry| entry.channel == *channel).filter_map(|e| e.name.as_deref());
+                    self.all.iter().filter(|entry| entry.channel == *channel).filter_map(|e| e.name.as_deref());
                 let detail = match asked(message, *channel) {
                     Some(asked) if names.any(|name| name == asked) => return None,
                     Some(asked) => format!("there is no account {asked} of the channel {}", channel.as_str()),

@@ -16,7 +16,7 @@ use futures_util::{
 use hashbrown::HashMap;
 use tokio::sync::{mpsc, watch};
 
-use super::{AccountMetrics, Outlets, Provider};
+use super::{AccountMetrics, Crowded, Outlets, Provider};
 use crate::{
     core::{
         account::{Account, Answer, AttemptId, Ended, Parcel},
@@ -38,6 +38,8 @@ pub struct AccountParts {
     pub provider: Arc<dyn Provider>,
     /// Where parcels come from.
     pub outlets: Outlets,
+    /// Lanes in which too much waits.
+    pub crowded: Crowded,
     /// Marks.
     pub streams: Arc<dyn Streams>,
     /// Which messages were taken back.
@@ -167,6 +169,7 @@ impl RunningAccount {
     /// Carries out what the account asks for. Answers for how long it may sleep, milliseconds.
     fn pump(&mut self) -> u64 {
         let now_ms = self.now_ms();
+        self.parts.account.crowded(self.parts.crowded.lanes());
         self.parts.account.tick(now_ms);
         if let Some(PastQuery { marks, messages }) = self.parts.account.take_past() {
             let (streams, states) = (Arc::clone(&self.parts.streams), Arc::clone(&self.parts.messages));
@@ -189,7 +192,9 @@ impl RunningAccount {
         let due_ms = self.parts.account.tick(now_ms);
         self.finish();
         let until_ms = due_ms.map_or(limits::WORKER_IDLE_MS, |due| due.saturating_sub(now_ms));
-        until_ms.clamp(1, if behind { limits::WORKER_TICK_MS } else { limits::WORKER_IDLE_MS })
+        // Lanes say that too much waits without waking anybody.
+        let looks = behind || self.parts.account.waiting() > 0;
+        until_ms.clamp(1, if looks { limits::WORKER_TICK_MS } else { limits::WORKER_IDLE_MS })
     }
 
     fn begin(&mut self, now_ms: u64) {

@@ -64,6 +64,7 @@ impl Fixture {
             name: "email relay".into(),
             provider,
             outlets: outlets.remove(0),
+            crowded: accounts.crowded().clone(),
             streams: Arc::new(MemoryStreams::new(StreamBounds::default())),
             messages: Arc::new(MemoryMessages::new(MessageBounds::default())),
             finished: send,

@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use tracing::{error, warn};
 
 use super::{
-    ahead::{Ahead, Item},
+    ahead::{Ahead, Item, Place},
     burials::BurialLog,
     finisher::Finished,
     held::Held,
@@ -29,11 +29,12 @@ use super::{
 use crate::{
     channels::Accounts,
     clock,
-    core::{account::Parcel, fair::FlowId, worker::Token},
+    core::{account::Parcel, worker::Token},
     decode::{Decoded, Decoder, Undecodable},
     health::Health,
     limits,
     metrics::LaneMetrics,
+    nice::become_nice,
     seams::{DeadRecord, Position, Record, SourceError, TaskSource},
     urgency::Urgent,
 };
@@ -56,6 +57,8 @@ pub struct LaneParts {
     pub aside_bytes: Arc<AtomicUsize>,
     /// Tokens that settled.
     pub settled: Receiver<Vec<Token>>,
+    /// How nice its thread is.
+    pub nice: u8,
     /// Records that workers may have taken and not settled.
     pub in_flight_max: usize,
     /// Deliveries of one app that may be under way.
@@ -78,7 +81,10 @@ impl LaneThread {
     /// Starts it.
     pub fn start(parts: LaneParts) -> std::io::Result<Self> {
         let name = format!("lane-{}", parts.lane.as_str());
-        let run = move || LaneLoop::new(parts).run();
+        let run = move || {
+            become_nice(parts.nice);
+            LaneLoop::new(parts).run();
+        };
         Ok(Self(std::thread::Builder::new().name(name).spawn(run)?))
     }
 
@@ -119,7 +125,7 @@ impl LaneLoop {
         let lane = parts.lane.as_str();
         Self {
             shares: Shares::default(),
-            ahead: Ahead::new(parts.app_in_flight_max, parts.in_flight_max),
+            ahead: Ahead::new(parts.app_in_flight_max, parts.in_flight_max, &parts.accounts),
             records: Vec::with_capacity(limits::LANE_POLL_RECORDS),
             outgoing: Outgoing::new(parts.mailboxes.clone(), parts.accounts.clone()),
             held: Held::default(),
@@ -140,6 +146,7 @@ impl LaneLoop {
             self.serve();
             let full = self.bury_held();
             let polled = self.read_ahead();
+            self.tell_crowded();
             let taken = self.take();
             match self.outgoing.send(self.parts.lane) {
                 Sending::Ended => break,
@@ -230,6 +237,13 @@ impl LaneLoop {
         }
     }
 
+    /// Where what waits for channels keeps the lane from reading on soon, or from committing, their accounts put it into the schedule.
+    fn tell_crowded(&self) {
+        let ledger_full = || self.parts.source.window().room < limits::LEDGER_RECORDS_MAX / 2;
+        let crowded = self.ahead.has_of_channels() && (self.ahead.is_crowded() || ledger_full());
+        self.parts.accounts.crowded().set(self.parts.lane, crowded);
+    }
+
     /// Reads a bounded part, as far as it may. Answers how many records came.
     fn poll(&mut self) -> usize {
         let max = self.poll_max.min(self.ahead.room(self.one_app));
@@ -261,17 +275,18 @@ impl LaneLoop {
     fn take(&mut self) -> usize {
         // Not the source's room: what was read has its place there, and what stands first may be among it.
         let room = self.parts.in_flight_max.saturating_sub(self.shares.len());
+        let batch = if self.parts.lane == Lane::Low { limits::LANE_BATCH_LOW } else { limits::LANE_BATCH_DELIVERIES };
         let mut taken = 0;
-        while taken < room && !self.aside_full() && self.outgoing.len() < limits::LANE_BATCH_DELIVERIES {
-            let Some((flow, item)) = self.ahead.next(&*self.parts.source) else { break };
+        while taken < room && !self.aside_full() && self.outgoing.len() < batch {
+            let Some((place, item)) = self.ahead.next(&*self.parts.source) else { break };
             match item {
                 Item::Plain(position, delivery) => {
-                    let owner = Owner { flow, bytes: delivery.tail.len() };
+                    let owner = Owner { place, bytes: delivery.tail.len() };
                     self.ahead.under_way(owner, 1);
                     let token = self.shares.open(self.parts.lane as u8, position, 1, Some(owner));
                     self.outgoing.push_delivery(token, delivery);
                 }
-                Item::Record(record, urgent) => self.decode(flow, &record, urgent.as_ref()),
+                Item::Record(record, urgent) => self.decode(place, &record, urgent.as_ref()),
             }
             taken += 1;
         }
@@ -279,9 +294,9 @@ impl LaneLoop {
         taken
     }
 
-    fn decode(&mut self, flow: FlowId, record: &Record, urgent: Option<&Urgent>) {
+    fn decode(&mut self, place: Place, record: &Record, urgent: Option<&Urgent>) {
         let lane = self.parts.lane;
-        let mut owner = Owner { flow, bytes: 0 };
+        let mut owner = Owner { place, bytes: 0 };
         match self.parts.decoder.read(lane, record) {
             Ok(Decoded::Deliveries(deliveries, parcels)) if deliveries.is_empty() && parcels.is_empty() => {
                 self.ahead.under_way(owner, 0);

@@ -2,10 +2,8 @@
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use crate::{
-    core::{fair::FlowId, worker::Token},
-    seams::Position,
-};
+use super::ahead::Place;
+use crate::{core::worker::Token, seams::Position};
 
 /// Where lanes are told what settled, many at a time.
 #[derive(Debug, Clone)]
@@ -59,7 +57,7 @@ struct Share {
 /// Whose deliveries a record became.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Owner {
-    pub(super) flow: FlowId,
+    pub(super) place: Place,
     /// Bytes of each delivery.
     pub(super) bytes: usize,
 }

@@ -134,6 +134,11 @@ impl Stage {
         })
     }
 
+    /// Puts these into a lane; returns once they are durable.
+    pub fn append(&self, lane: Lane, records: Vec<NewRecord>) -> Result<(), Box<dyn Error>> {
+        Ok(self.runtime.block_on(self.intake.append(lane, records)).map(drop)?)
+    }
+
     /// Puts one message into a lane; returns at once, durable or not.
     pub fn put_one(&self, lane: Lane, record: NewRecord) {
         let intake = Arc::clone(&self.intake);

@@ -20,6 +20,18 @@ pub fn to_all(n: u32, planned_us: u64, bytes: usize, ack: bool) -> NewRecord {
     NewRecord { key: id.to_owned().into(), value: value.into() }
 }
 
+/// Mail `n` as a record of Kafka.
+pub fn mail(n: u64, bytes: usize) -> NewRecord {
+    let head = format!(
+        r#"{{"id":"mail-{n}","app":"{APP}","to":{{"emails":["u{n}@example.org"]}},"channels":["email"],"content":{{"title":"t","body":""#
+    );
+    let mut value = head.into_bytes();
+    let end = br#""}}"#;
+    value.resize(bytes.saturating_sub(end.len()).max(value.len()), b'x');
+    value.extend_from_slice(end);
+    NewRecord { key: format!("mail-{n}").into(), value: value.into() }
+}
+
 /// Messages in turn for each of the users.
 pub struct Traffic {
     users: u32,

@@ -8,11 +8,13 @@
 //!   provider holds a record for longer, however it behaves;
 //! - no attempt is made at or after a parcel's `expires_ms`, nor before the stores said that it is not over;
 //! - what there is no room for waits in the schedule, never here;
+//! - a provider that answers nothing is asked now and then by one attempt, and no other is spent on it;
 //! - some workers take parcels of lane high alone.
 //!
 //! The account does not know how a provider sends, nor where results go.
 
 mod answer;
+mod breaker;
 mod parcel;
 mod parking;
 mod policy;
@@ -24,7 +26,7 @@ mod tests;
 use std::{collections::VecDeque, sync::Arc};
 
 use hashbrown::HashMap;
-use pushgate_protocol::{message::Retry, result::State};
+use pushgate_protocol::{link::Lane, message::Retry, result::State};
 
 pub use self::{
     answer::{Answer, Rejection},
@@ -32,6 +34,7 @@ pub use self::{
     policy::RetryPolicy,
 };
 use self::{
+    breaker::Breaker,
     parcel::Told,
     parking::Parking,
     policy::Next,
@@ -42,7 +45,7 @@ use crate::{
         random::Random,
         worker::{Past, PastQuery},
     },
-    limits::{MARKS_BATCH_MAX, STORE_RETRY_FIRST_MS, STORE_RETRY_MAX_MS},
+    limits::{ACCOUNT_OPEN_PATIENCE, MARKS_BATCH_MAX, STORE_RETRY_FIRST_MS, STORE_RETRY_MAX_MS},
     seams::{Mark, StoreError},
 };
 
@@ -89,6 +92,9 @@ pub struct Account {
     store: Pause,
     queue: Queue,
     parking: Parking,
+    breaker: Breaker,
+    /// Lanes in which too much waits for accounts.
+    crowded: [bool; 3],
     attempts: HashMap<AttemptId, Waiting>,
     next_attempt: u64,
     given_up: Vec<AttemptId>,
@@ -127,6 +133,8 @@ impl Account {
             store: Pause::default(),
             queue: Queue::new(&settings),
             parking: Parking::new(settings.concurrency),
+            breaker: Breaker::default(),
+            crowded: [false; 3],
             attempts: HashMap::new(),
             next_attempt: 0,
             given_up: Vec::new(),
@@ -208,7 +216,9 @@ impl Account {
     pub fn take_attempts(&mut self, now_ms: u64) -> Vec<Attempt> {
         self.tick(now_ms);
         let mut begun = Vec::new();
-        while let Some(waiting) = self.queue.next() {
+        while self.breaker.lets(self.now_ms, self.queue.busy())
+            && let Some(waiting) = self.queue.next()
+        {
             let parcel = Arc::clone(&waiting.parcel);
             if self.now_ms >= parcel.expires_ms {
                 self.queue.ended(parcel.lane);
@@ -216,6 +226,7 @@ impl Account {
                 self.ended.push(Ended::Over(parcel.over(told, self.now_ms)));
                 continue;
             }
+            self.parking.began(self.now_ms);
             let id = AttemptId(self.next_attempt);
             self.next_attempt += 1;
             self.attempts.insert(id, waiting);
@@ -230,7 +241,10 @@ impl Account {
         let Some(waiting) = self.attempts.remove(&id) else { return };
         self.queue.ended(waiting.parcel.lane);
         // One that is not reached got through nothing.
-        if !matches!(answer, Answer::Unavailable { .. }) {
+        if matches!(answer, Answer::Unavailable { .. }) {
+            self.breaker.failed(self.now_ms);
+        } else {
+            self.breaker.reached();
             self.parking.ended(self.now_ms);
         }
         self.follow(&waiting.parcel, answer);
@@ -239,8 +253,9 @@ impl Account {
     /// The time has come so far: what is past its deadline goes. Answers when to come again, Unix milliseconds.
     pub fn tick(&mut self, now_ms: u64) -> Option<u64> {
         self.at(now_ms);
-        let half_ms = self.settings.deadline_ms / 2;
-        let before_ms = (self.now_ms + 1).saturating_sub(half_ms);
+        self.give_up();
+        let patience_ms = self.patience_ms();
+        let before_ms = (self.now_ms + 1).saturating_sub(patience_ms);
         for Waiting { parcel, .. } in self.queue.take_older(before_ms) {
             self.park(&parcel);
         }
@@ -251,12 +266,28 @@ impl Account {
                 self.park(&parcel);
             }
         }
-        self.give_up();
+        self.make_room(asked);
         let waits = [self.queue.oldest_ms(), self.unchecked.get(asked).map(|w| w.taken_ms)];
-        let waits = waits.into_iter().flatten().map(|taken_ms| taken_ms + half_ms);
+        let waits = waits.into_iter().flatten().map(|taken_ms| taken_ms + patience_ms);
         let tries = self.attempts.values().map(|w| w.taken_ms + self.settings.deadline_ms);
         let store = (!self.unchecked.is_empty() && self.asked.is_none()).then_some(self.store.until_ms);
         waits.chain(tries).chain(store).min()
+    }
+
+    /// In crowded lanes no more waits than what workers take next.
+    fn make_room(&mut self, asked: usize) {
+        let next = if self.breaker.is_open() { 1 } else { 2 * self.settings.concurrency };
+        let crowded = |lane: Lane| self.crowded[lane as usize];
+        let mut leave = Vec::new();
+        for at in (asked.max(next)..self.unchecked.len()).rev() {
+            if crowded(self.unchecked[at].parcel.lane) {
+                leave.extend(self.unchecked.remove(at));
+            }
+        }
+        for lane in Lane::ALL.into_iter().filter(|lane| crowded(*lane)) {
+            leave.extend(self.queue.take_beyond(lane, next));
+        }
+        leave.iter().for_each(|waiting| self.park(&waiting.parcel));
     }
 
     fn give_up(&mut self) {
@@ -269,6 +300,7 @@ impl Account {
             self.queue.ended(waiting.parcel.lane);
             self.given_up.push(id);
             self.counts.given_up += 1;
+            self.breaker.failed(self.now_ms);
             self.follow(&waiting.parcel, Answer::Unknown { detail: "no answer in time".into() });
         }
     }
@@ -312,9 +344,15 @@ impl Account {
         self.ended.push(Ended::Later(parcel.later(retry, due_ms, told, self.now_ms)));
     }
 
+    /// How long a parcel waits for a worker: while the provider answers nothing, not for long.
+    fn patience_ms(&self) -> u64 {
+        let part = if self.breaker.is_open() { ACCOUNT_OPEN_PATIENCE } else { 2 };
+        self.settings.deadline_ms / part
+    }
+
     /// When there is room for a parcel, as far as can be told.
     fn comes_again_ms(&mut self, parcel: &Parcel) -> u64 {
-        let trying = self.queue.busy() > 0;
+        let trying = self.queue.busy() > 0 || self.breaker.is_open();
         self.parking.next_ms(self.now_ms, parcel.lane, parcel.expires_ms, trying, &mut self.random)
     }
 
@@ -335,6 +373,16 @@ impl Account {
     /// What was counted since the last call.
     pub fn take_counts(&mut self) -> Counts {
         std::mem::take(&mut self.counts)
+    }
+
+    /// Too much waits for accounts in these lanes: what cannot be tried at once waits in the schedule.
+    pub fn crowded(&mut self, lanes: [bool; 3]) {
+        self.crowded = lanes;
+    }
+
+    /// Parcels that wait for a worker.
+    pub fn waiting(&self) -> usize {
+        self.unchecked.len() + self.queue.len()
     }
 
     /// Parcels here.

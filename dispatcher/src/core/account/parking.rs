@@ -27,6 +27,13 @@ impl Parking {
         Self { tails_ms: [0; 3], rate: (concurrency as u64 * 50).max(PARK_RATE_MIN), since_ms: 0, ended: 0 }
     }
 
+    /// An attempt begins: the rate is known from the first on.
+    pub(super) fn began(&mut self, now_ms: u64) {
+        if self.since_ms == 0 {
+            self.since_ms = now_ms;
+        }
+    }
+
     /// An attempt was answered.
     pub(super) fn ended(&mut self, now_ms: u64) {
         self.roll(now_ms, true);

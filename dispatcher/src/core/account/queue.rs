@@ -74,6 +74,12 @@ impl Queue {
         self.busy_lower -= usize::from(lane != Lane::High);
     }
 
+    /// What of a lane waits behind the first so many.
+    pub(super) fn take_beyond(&mut self, lane: Lane, count: usize) -> VecDeque<Waiting> {
+        let lane = &mut self.lanes[lane as usize];
+        lane.split_off(count.min(lane.len()))
+    }
+
     /// The parcels that were taken before `before_ms`: each queue is in the order of that.
     pub(super) fn take_older(&mut self, before_ms: u64) -> Vec<Waiting> {
         let mut older = Vec::new();

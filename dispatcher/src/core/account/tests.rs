@@ -204,3 +204,50 @@ fn nothing_is_tried_before_the_stores_have_answered() {
     account.tick(again_ms);
     assert_eq!(begun(&mut account, again_ms).len(), 1);
 }
+
+/// An account with ten workers whose provider has not answered ten attempts.
+fn unanswered() -> Account {
+    let settings = AccountSettings { concurrency: 10, reserved_high: 0, queue_max: 100, ..settings() };
+    let mut account = Account::new(settings, 1);
+    account.take(NOW, (0..10).map(|n| parcel(&format!("m{n}"), n, Lane::Normal)).collect());
+    assert_eq!(begun(&mut account, NOW).len(), 10);
+    account.tick(NOW + 10_000);
+    assert_eq!(later(&mut account).len(), 10);
+    account
+}
+
+#[test]
+fn while_a_provider_answers_nothing_no_attempt_is_spent_on_it_and_nothing_waits_for_long() {
+    let mut account = unanswered();
+    let open_ms = NOW + 10_000;
+    account.take(open_ms, (20..25).map(|n| parcel(&format!("m{n}"), n, Lane::Normal)).collect());
+    assert!(begun(&mut account, open_ms).is_empty());
+    let due_ms = account.tick(open_ms).unwrap();
+    assert_eq!(due_ms, open_ms + 1_000);
+    account.tick(due_ms);
+    let away = later(&mut account);
+    assert_eq!(away.iter().map(|l| (retry_of(l).attempts, retry_of(l).parked)).collect::<Vec<_>>(), [(0, 1); 5]);
+    // One attempt finds out whether it answers again.
+    account.take(due_ms, (30..35).map(|n| parcel(&format!("m{n}"), n, Lane::Normal)).collect());
+    let probe = begun(&mut account, due_ms);
+    assert_eq!(probe.len(), 1);
+    account.answered(due_ms + 5, probe[0].id, Answer::Sent { provider_id: None });
+    assert_eq!(begun(&mut account, due_ms + 5).len(), 4);
+}
+
+#[test]
+fn in_a_crowded_lane_no_more_waits_than_what_is_tried_next() {
+    let settings = AccountSettings { concurrency: 2, reserved_high: 0, queue_max: 100, ..settings() };
+    let mut account = Account::new(settings, 1);
+    let lanes = [Lane::Normal, Lane::Low];
+    account.take(NOW, (0..40).map(|n| parcel(&format!("m{n}"), n, lanes[n as usize % 2])).collect());
+    assert_eq!(begun(&mut account, NOW).len(), 2);
+    account.crowded([false, true, false]);
+    account.tick(NOW);
+    let away = later(&mut account);
+    assert!(away.iter().all(|later| later.task.head.lane == Lane::Normal));
+    assert_eq!(away.len(), 20 - 2 - 4, "two are tried, four wait");
+    account.take(NOW, (50..70).map(|n| parcel(&format!("m{n}"), n, Lane::Normal)).collect());
+    account.tick(NOW);
+    assert_eq!(later(&mut account).len(), 16, "also of what is not yet known not to be over");
+}

@@ -1,5 +1,6 @@
 //! A lane between its source and its workers: settlement, full workers, bounded parts.
 
+mod channels;
 mod malformed;
 mod turns;
 
@@ -31,6 +32,8 @@ struct Script {
     app_in_flight_max: Option<usize>,
     oldest: Vec<(u32, Option<u64>)>,
     in_flight_max: Option<usize>,
+    /// Accounts of channels; without any, nobody takes parcels.
+    accounts: Option<Accounts>,
     /// Apps that are configured.
     apps: &'static [&'static str],
     /// A ledger with room for so many records, for partition 0.
@@ -128,6 +131,7 @@ impl Lane1 {
 
     fn start_with(workers: u8, script: Script) -> Self {
         let apps = script.apps;
+        let accounts = script.accounts.clone().unwrap_or_else(Accounts::closed);
         let script_app_max = script.app_in_flight_max.unwrap_or(1 << 20);
         let in_flight_max = script.in_flight_max.unwrap_or(1_000);
         let source = FakeSource(Arc::new(Mutex::new(script)));
@@ -142,10 +146,11 @@ impl Lane1 {
             source: Box::new(source.clone()),
             decoder: Arc::new(Decoder::new(Some(AppId::parse("a").unwrap()), origins)),
             mailboxes,
-            accounts: Accounts::closed(),
+            accounts,
             finished,
             aside_bytes: Arc::default(),
             settled: settlements,
+            nice: 0,
             in_flight_max,
             app_in_flight_max: script_app_max,
             apps: SharedApps::new(Apps::new(apps.iter().map(app).collect()).unwrap()),

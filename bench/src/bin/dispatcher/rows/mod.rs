@@ -3,6 +3,7 @@
 mod due;
 mod everyone;
 mod lanes;
+mod silent;
 mod tasks;
 mod throughput;
 
@@ -22,6 +23,8 @@ pub enum Row {
     ThroughputAcked,
     /// Latency in the lane high while the lane low works off a backlog
     Lanes,
+    /// Latency in the lane normal while mails in it go to a provider that never answers
+    Silent,
     /// One message to everyone, against the gateway's own fan-out
     All,
     /// A million tasks: memory, changes, and how late tasks are fired
@@ -49,6 +52,9 @@ impl Row {
             Self::Lanes => {
                 "latency of the lane high from the planned send to the client's frame, alone and while the lane low works off a backlog"
             }
+            Self::Silent => {
+                "latency of pushes in the lane normal from the planned send to the client's frame, alone and while 100,000 mails in the same lane go to a provider that never answers"
+            }
             Self::Throughput => {
                 "pushes per processor second of the dispatcher from Kafka to the link: ack false, no results, one recipient a record"
             }
@@ -62,6 +68,7 @@ impl Row {
     pub fn run(self, options: &Options) -> Result<Value, Box<dyn Error>> {
         match self {
             Self::Lanes => lanes::run(options),
+            Self::Silent => silent::run(options),
             Self::All => everyone::run(options),
             Self::Schedule => tasks::run(options),
             Self::Due => due::run(options),

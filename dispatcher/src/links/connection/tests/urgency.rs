@@ -90,6 +90,7 @@ impl Rig {
             finished: mpsc::unbounded_channel().0,
             aside_bytes: Arc::default(),
             settled: std_mpsc::channel().1,
+            nice: 0,
             in_flight_max: 100,
             app_in_flight_max: 100,
             apps: SharedApps::new(Apps::new(Vec::new()).unwrap()),
