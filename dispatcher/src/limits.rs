@@ -395,6 +395,10 @@ const _: () = assert!(MISFIRE_GRACE_MS > 2 * LEASE_MS_MAX, "a lease that runs ou
 pub const REDIS_CONNECTIONS: usize = 8;
 /// Commands of a batch that still go over one connection.
 pub const REDIS_SPREAD_MIN: usize = 16;
+/// Batches waiting to be written to one connection; past it whoever asks waits.
+pub const REDIS_REQUESTS: usize = 64;
+/// Room for answers that a read of a connection finds at least, bytes.
+pub const REDIS_READ_BYTES: usize = 16 << 10;
 /// How long a connection to Redis may take, milliseconds.
 pub const REDIS_CONNECT_TIMEOUT_MS: u64 = 2_000;
 /// How long Redis may take to answer, milliseconds; then the connection is given up.

@@ -40,8 +40,7 @@ pub(super) async fn report(link: &RedisLink) -> Result<Vec<Finding>, StoreError>
     for (setting, wanted, cost) in WANTED {
         let mut ask = redis::pipe();
         ask.cmd("CONFIG").arg("GET").arg(setting);
-        ask.ignore_errors();
-        let value = link.run(&ask).await?.into_iter().next().and_then(|answer| value_of(&answer));
+        let value = link.run_each(&ask).await?.into_iter().next().and_then(|answer| value_of(&answer));
         if value.as_deref() != Some(wanted) {
             findings.push(Finding { setting, value, wanted, cost });
         }

@@ -5,15 +5,28 @@
 /// `%`, `{`, `}` and `:` of the ids are escaped: an early `}` would end the tag (an empty tag hashes the whole key), a `:`
 /// could make two pairs one.
 pub(super) fn tagged(kind: &str, app: &str, name: &str) -> Vec<u8> {
-    let mut key = format!("pushgate:{kind}:{{").into_bytes();
-    escape(app, &mut key);
-    key.push(b':');
-    escape(name, &mut key);
-    key.extend_from_slice(b"}:");
+    let mut key = Vec::with_capacity(16 + app.len() + name.len());
+    write_tagged(&mut key, kind, app, name);
     key
 }
 
+/// The same in a buffer that is used again.
+pub(super) fn write_tagged(key: &mut Vec<u8>, kind: &str, app: &str, name: &str) {
+    key.clear();
+    for part in ["pushgate:", kind, ":{"] {
+        key.extend_from_slice(part.as_bytes());
+    }
+    escape(app, key);
+    key.push(b':');
+    escape(name, key);
+    key.extend_from_slice(b"}:");
+}
+
 fn escape(text: &str, out: &mut Vec<u8>) {
+    let special = |byte: u8| matches!(byte, b'%' | b':' | b'{' | b'}');
+    if !text.bytes().any(special) {
+        return out.extend_from_slice(text.as_bytes());
+    }
     for byte in text.bytes() {
         match byte {
             b'%' => out.extend_from_slice(b"%25"),

@@ -11,24 +11,28 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use futures_util::future::join_all;
-use redis::{
-    AsyncConnectionConfig, Client, Cmd, ErrorKind, IntoConnectionInfo, Pipeline, RedisError, ServerErrorKind, Value,
-    aio::MultiplexedConnection,
-};
+use redis::{Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, Pipeline, RedisError, Value};
 
-use super::{durability::Finding, scripts};
+use super::{
+    batch::{Answers, Batch},
+    connection::{Answer, Connection, ConnectionError},
+    durability::Finding,
+    scripts,
+    wire::{Commands, Reply},
+};
 use crate::{clock::unix_ms, limits, seams::StoreError};
 
 pub(super) const WHAT: &str = "redis";
 
 /// A Redis server. Clone the `Arc`; all stores share it.
 pub struct RedisLink {
-    client: Client,
+    info: ConnectionInfo,
     /// Host and port, without credentials.
     address: String,
     replicas: u32,
-    connections: [tokio::sync::Mutex<Connection>; limits::REDIS_CONNECTIONS],
+    connections: [tokio::sync::Mutex<Held>; limits::REDIS_CONNECTIONS],
     /// Where the next read goes.
     turn: AtomicUsize,
     outage: Mutex<Option<Outage>>,
@@ -46,11 +50,19 @@ pub struct Outage {
 }
 
 #[derive(Default)]
-struct Connection {
+struct Held {
     /// Counts connections, so that a caller gives up the one it used and not a newer one.
     number: u64,
-    open: Option<MultiplexedConnection>,
+    open: Option<Connection>,
     failed: Option<(Instant, StoreError)>,
+}
+
+/// Why commands were not run.
+enum Failure {
+    Connection(ConnectionError),
+    /// The server's words: a code, and mostly a text.
+    Server(String),
+    AuthenticationFailed,
 }
 
 impl RedisLink {
@@ -60,9 +72,11 @@ impl RedisLink {
         let malformed = |e: RedisError| unavailable(format!("redis.url: {}", e.category()));
         let info = url.into_connection_info().map_err(malformed)?;
         let address = info.addr().to_string();
-        let client = Client::open(info).map_err(malformed)?;
+        if !matches!(info.addr(), ConnectionAddr::Tcp(..)) {
+            return Err(unavailable("redis.url: not redis://[user:password@]host:port".into()));
+        }
         Ok(Arc::new(Self {
-            client,
+            info,
             address,
             replicas,
             connections: Default::default(),
@@ -84,42 +98,11 @@ impl RedisLink {
     /// Runs commands that change something, each with the hash of its user or message: those of one hash run in order.
     /// One value per command, or the first error.
     pub(super) async fn write(&self, commands: Vec<(u64, Cmd)>) -> Result<Vec<Value>, StoreError> {
-        let total = commands.len();
-        let spread = if total < limits::REDIS_SPREAD_MIN { 1 } else { limits::REDIS_CONNECTIONS };
-        let only = commands.first().map_or(0, |(hash, _)| *hash as usize % limits::REDIS_CONNECTIONS);
-        let mut parts: Vec<(Pipeline, Vec<usize>)> = (0..spread).map(|_| Default::default()).collect();
-        for (at, (hash, command)) in commands.into_iter().enumerate() {
-            let (pipeline, places) = &mut parts[hash as usize % spread];
-            pipeline.add_command(command);
-            places.push(at);
+        let mut batch = Batch::of(commands.len(), 0);
+        for (hash, command) in &commands {
+            batch.add(*hash, command);
         }
-        let (pipelines, places): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
-        let write = |(number, pipeline)| self.write_part(if spread == 1 { only } else { number }, pipeline);
-        let answers = join_all(pipelines.into_iter().enumerate().map(write)).await;
-        let mut values = vec![Value::Nil; total];
-        for (places, answer) in places.into_iter().zip(answers) {
-            for (at, value) in places.into_iter().zip(answer?) {
-                values[at] = value;
-            }
-        }
-        Ok(values)
-    }
-
-    async fn write_part(&self, at: usize, mut pipeline: Pipeline) -> Result<Vec<Value>, StoreError> {
-        if pipeline.is_empty() {
-            return Ok(Vec::new());
-        }
-        if self.replicas > 0 {
-            pipeline.cmd("WAIT").arg(self.replicas).arg(limits::REDIS_WAIT_MS);
-        }
-        let mut values = self.run_on(at, &pipeline).await?;
-        if self.replicas > 0 {
-            match values.pop() {
-                Some(Value::Int(have)) if have >= i64::from(self.replicas) => {}
-                have => return Err(unavailable(format!("{have:?} replicas have it, {} are asked for", self.replicas))),
-            }
-        }
-        Ok(values)
+        Ok(self.change(batch).await?.iter().map(Reply::to_value).collect())
     }
 
     /// Runs a pipeline that changes nothing: one value per command, or the first error.
@@ -127,33 +110,87 @@ impl RedisLink {
         if pipeline.is_empty() {
             return Ok(Vec::new());
         }
-        self.run_on(self.turn.fetch_add(1, Ordering::Relaxed) % limits::REDIS_CONNECTIONS, pipeline).await
+        let at = self.turn.fetch_add(1, Ordering::Relaxed) % limits::REDIS_CONNECTIONS;
+        Ok(self.run_on(at, Commands::from(pipeline)).await?.replies().map(Reply::to_value).collect())
     }
 
-    async fn run_on(&self, at: usize, pipeline: &Pipeline) -> Result<Vec<Value>, StoreError> {
-        let (mut connection, number) = self.connect(at).await?;
-        let mut answer = pipeline.query_async::<Vec<Value>>(&mut connection).await;
-        if answer.as_ref().is_err_and(|e| e.kind() == ErrorKind::Server(ServerErrorKind::NoScript)) {
-            answer = match load_scripts(&mut connection).await {
-                Ok(()) => pipeline.query_async(&mut connection).await,
-                Err(e) => Err(e),
-            };
-        }
-        match answer {
-            Ok(values) => {
-                self.up();
-                Ok(values)
-            }
+    /// The same, an error being an answer like others.
+    pub(super) async fn run_each(&self, pipeline: &Pipeline) -> Result<Vec<Value>, StoreError> {
+        let (connection, number) = self.connect(0).await?;
+        match connection.ask(pipeline.get_packed_pipeline().into(), pipeline.len()).await {
+            Ok(answer) => Ok(answer.replies().map(Reply::to_value).collect()),
             Err(error) => {
-                if !matches!(error.kind(), ErrorKind::Server(_) | ErrorKind::Extension) {
+                self.give_up(0, number).await;
+                Err(self.failed(&error.into()))
+            }
+        }
+    }
+
+    /// Runs a batch of commands that change something: one answer per command, or the first error.
+    pub(super) async fn change(&self, batch: Batch) -> Result<Answers, StoreError> {
+        self.run_batch(batch, true).await
+    }
+
+    /// Runs a batch of commands that change nothing.
+    pub(super) async fn ask(&self, batch: Batch) -> Result<Answers, StoreError> {
+        self.run_batch(batch, false).await
+    }
+
+    async fn run_batch(&self, batch: Batch, changes: bool) -> Result<Answers, StoreError> {
+        let (parts, places) = batch.into_parts();
+        // What changes one user's data takes the same way each time; what is read may take any.
+        let first = if changes { parts.first } else { self.turn.fetch_add(1, Ordering::Relaxed) };
+        let run = |(at, commands): (usize, Commands)| async move {
+            let at = (first + at) % limits::REDIS_CONNECTIONS;
+            match commands.len() {
+                0 => Ok(None),
+                _ if changes => self.write_on(at, commands).await.map(Some),
+                _ => self.run_on(at, commands).await.map(Some),
+            }
+        };
+        let answers = join_all(parts.commands.into_iter().enumerate().map(run)).await;
+        Ok(Answers::new(answers.into_iter().collect::<Result<_, _>>()?, places))
+    }
+
+    async fn write_on(&self, at: usize, mut commands: Commands) -> Result<Answer, StoreError> {
+        if self.replicas == 0 {
+            return self.run_on(at, commands).await;
+        }
+        let writes = commands.len();
+        commands.command(3).arg("WAIT").number(self.replicas.into()).number(limits::REDIS_WAIT_MS);
+        let answer = self.run_on(at, commands).await?;
+        match answer.replies().nth(writes) {
+            Some(Reply::Int(have)) if have >= i64::from(self.replicas) => Ok(answer),
+            have => Err(unavailable(format!("{have:?} replicas have it, {} are asked for", self.replicas))),
+        }
+    }
+
+    async fn run_on(&self, at: usize, commands: Commands) -> Result<Answer, StoreError> {
+        let (connection, number) = self.connect(at).await?;
+        let count = commands.len();
+        let bytes = Bytes::from(commands.into_bytes());
+        let answer = match run(&connection, bytes.clone(), count).await {
+            Err(Failure::Server(text)) if text.starts_with("NOSCRIPT") => match load_scripts(&connection).await {
+                Ok(()) => run(&connection, bytes, count).await,
+                Err(failure) => Err(failure),
+            },
+            answer => answer,
+        };
+        match answer {
+            Ok(answer) => {
+                self.up();
+                Ok(answer)
+            }
+            Err(failure) => {
+                if matches!(failure, Failure::Connection(_)) {
                     self.give_up(at, number).await;
                 }
-                Err(self.failed(&error))
+                Err(self.failed(&failure))
             }
         }
     }
 
-    async fn connect(&self, at: usize) -> Result<(MultiplexedConnection, u64), StoreError> {
+    async fn connect(&self, at: usize) -> Result<(Connection, u64), StoreError> {
         let mut held = self.connections[at].lock().await;
         if let Some(open) = &held.open {
             return Ok((open.clone(), held.number));
@@ -163,27 +200,44 @@ impl RedisLink {
         {
             return Err(error.clone());
         }
-        match self.open().await {
+        let patience = Duration::from_millis(limits::REDIS_CONNECT_TIMEOUT_MS);
+        let late = ConnectionError::Late(limits::REDIS_CONNECT_TIMEOUT_MS);
+        match tokio::time::timeout(patience, self.open()).await.unwrap_or(Err(Failure::Connection(late))) {
             Ok(open) => {
                 held.number += 1;
                 held.failed = None;
                 held.open = Some(open.clone());
                 Ok((open, held.number))
             }
-            Err(error) => {
-                let error = self.failed(&error);
+            Err(failure) => {
+                let error = self.failed(&failure);
                 held.failed = Some((Instant::now(), error.clone()));
                 Err(error)
             }
         }
     }
 
-    async fn open(&self) -> Result<MultiplexedConnection, RedisError> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(Duration::from_millis(limits::REDIS_CONNECT_TIMEOUT_MS)))
-            .set_response_timeout(Some(Duration::from_millis(limits::REDIS_RESPONSE_TIMEOUT_MS)));
-        let mut open = self.client.get_multiplexed_async_connection_with_config(&config).await?;
-        load_scripts(&mut open).await?;
+    async fn open(&self) -> Result<Connection, Failure> {
+        let ConnectionAddr::Tcp(host, port) = self.info.addr() else { return Err(ConnectionError::Closed.into()) };
+        let settings = self.info.redis_settings();
+        let open = Connection::open(host, *port).await?;
+        if let Some(password) = settings.password() {
+            let mut authenticate = Commands::default();
+            match settings.username() {
+                Some(user) => drop(authenticate.command(3).arg("AUTH").arg(user).arg(password)),
+                None => drop(authenticate.command(2).arg("AUTH").arg(password)),
+            }
+            run_all(&open, authenticate).await.map_err(|failure| match failure {
+                Failure::Server(_) => Failure::AuthenticationFailed,
+                other => other,
+            })?;
+        }
+        if let Ok(database @ 1..) = u64::try_from(settings.db()) {
+            let mut select = Commands::default();
+            select.command(2).arg("SELECT").number(database);
+            run_all(&open, select).await?;
+        }
+        load_scripts(&open).await?;
         Ok(open)
     }
 
@@ -202,16 +256,20 @@ impl RedisLink {
         }
     }
 
-    fn failed(&self, error: &RedisError) -> StoreError {
-        let (code, text) = words_of(error);
-        let detail = match error.kind() {
-            ErrorKind::Server(ServerErrorKind::Moved | ServerErrorKind::Ask | ServerErrorKind::CrossSlot) => {
-                format!("{}: it is a cluster of several nodes, one node is supported ({text})", self.address)
+    fn failed(&self, failure: &Failure) -> StoreError {
+        let address = &self.address;
+        let detail = match failure {
+            Failure::Server(text) if ["MOVED", "ASK", "CROSSSLOT"].contains(&code_of(text)) => {
+                format!("{address}: it is a cluster of several nodes, one node is supported ({text})")
             }
-            ErrorKind::AuthenticationFailed => format!("{}: authentication failed", self.address),
-            _ => format!("{}: {text}", self.address),
+            Failure::Server(text) if ["NOAUTH", "WRONGPASS"].contains(&code_of(text)) => {
+                format!("{address}: authentication failed")
+            }
+            Failure::AuthenticationFailed => format!("{address}: authentication failed"),
+            Failure::Server(text) => format!("{address}: {text}"),
+            Failure::Connection(error) => format!("{address}: {error}"),
         };
-        if code.as_deref() == Some("WRONGTYPE") {
+        if matches!(failure, Failure::Server(text) if code_of(text) == "WRONGTYPE") {
             return StoreError::Damaged { what: WHAT, detail };
         }
         let mut outage = self.outage.lock().unwrap_or_else(PoisonError::into_inner);
@@ -223,22 +281,39 @@ impl RedisLink {
     }
 }
 
-/// Code and text of an error; of the first one if the server answered several commands with one.
-fn words_of(error: &RedisError) -> (Option<String>, String) {
-    match error.clone().into_server_errors().as_deref() {
-        Some([(_, first), ..]) => {
-            (Some(first.code().to_owned()), format!("{} {}", first.code(), first.details().unwrap_or_default()))
-        }
-        _ => (error.code().map(str::to_owned), error.to_string()),
+impl From<ConnectionError> for Failure {
+    fn from(error: ConnectionError) -> Self {
+        Self::Connection(error)
     }
 }
 
-async fn load_scripts(connection: &mut MultiplexedConnection) -> Result<(), RedisError> {
-    let mut load = redis::pipe();
-    for script in scripts::all() {
-        load.add_command(script.load());
+fn code_of(text: &str) -> &str {
+    text.split(' ').next().unwrap_or_default()
+}
+
+async fn run_all(connection: &Connection, commands: Commands) -> Result<Answer, Failure> {
+    let count = commands.len();
+    run(connection, commands.into_bytes().into(), count).await
+}
+
+/// The answers, if none of them is an error. Else the first error; before it, that a script is missing, for that is mended.
+async fn run(connection: &Connection, bytes: Bytes, count: usize) -> Result<Answer, Failure> {
+    let answer = connection.ask(bytes, count).await?;
+    if !answer.failed {
+        return Ok(answer);
     }
-    load.query_async::<Vec<Value>>(connection).await.map(drop)
+    let mut errors = answer.replies().filter_map(|reply| match reply {
+        Reply::Error(text) => Some(String::from_utf8_lossy(text).into_owned()),
+        _ => None,
+    });
+    let first = errors.next().unwrap_or_default();
+    Err(Failure::Server(errors.find(|text| code_of(text) == "NOSCRIPT").unwrap_or(first)))
+}
+
+async fn load_scripts(connection: &Connection) -> Result<(), Failure> {
+    let mut load = Commands::default();
+    scripts::all().into_iter().for_each(|script| load.add(&script.load()));
+    run_all(connection, load).await.map(drop)
 }
 
 pub(super) fn unavailable(detail: String) -> StoreError {

@@ -1,24 +1,22 @@
 //! States of messages on Redis. Keys and scripts are described in `scripts/record.lua` and `scripts/reserve.lua`.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    sync::{Arc, LazyLock},
-};
+use std::{collections::BTreeMap, sync::Arc};
 
-use futures_util::future::join_all;
 use pushgate_protocol::{
     ids::{AppId, DeviceId, MessageId, UserId},
     link::Lane,
     placement::user_hash,
     result::{Recipient, State},
 };
-use redis::{Cmd, Value};
+use redis::Value;
 
 use super::{
-    keys::{key, tagged},
+    batch::Batch,
+    keys::{key, tagged, write_tagged},
     link::{RedisLink, damaged},
     scripts,
     streams::strange,
+    wire::Reply,
 };
 use crate::{
     limits,
@@ -26,18 +24,13 @@ use crate::{
         BoxFuture, Count, MessageKey, MessageStore, MessageView, RecipientView, Reservation, StateChange, StateEntry,
         StoreError,
     },
-    states::{MessageBounds, is_end, may_follow, may_start},
+    states::MessageBounds,
 };
 
-/// A digit per state: whether it is an end.
-static ENDS: LazyLock<String> = LazyLock::new(|| State::ALL.into_iter().map(|s| digit(is_end(s))).collect());
-/// A digit per state: whether a history may start with it.
-static STARTS: LazyLock<String> = LazyLock::new(|| State::ALL.into_iter().map(|s| digit(may_start(s))).collect());
-/// A digit per pair of states: whether the second may follow the first.
-static FOLLOWS: LazyLock<String> = LazyLock::new(|| {
-    let pairs = State::ALL.into_iter().flat_map(|from| State::ALL.map(|to| (from, to)));
-    pairs.map(|(from, to)| digit(may_follow(from, to))).collect()
-});
+/// What most calls take that record a state.
+const RECORD_BYTES_USUAL: usize = 320;
+/// What most commands take that ask whether a message was taken back.
+const READ_BYTES_USUAL: usize = 96;
 
 /// [`MessageStore`] on Redis.
 pub struct RedisMessages {
@@ -51,17 +44,22 @@ impl RedisMessages {
         Self { link, bounds }
     }
 
-    fn record_call(&self, prefix: &[u8], changes: &[&StateChange]) -> Cmd {
-        let mut call = scripts::RECORD.call(&[&key(prefix, "h")]);
-        call.arg(self.bounds.keep_ms).arg(self.bounds.recipients).arg(ENDS.as_str()).arg(FOLLOWS.as_str());
-        call.arg(STARTS.as_str());
-        for change in changes {
-            let mut step = vec![change.state as u8];
-            step.extend_from_slice(&change.time_ms.to_le_bytes());
-            call.arg(recipient_key(change)).arg(change.state as u8).arg(step);
-            call.arg(change.reason.as_ref().map(|reason| format!("1{reason}")).unwrap_or_default());
+    /// Adds the call for changes of one message.
+    fn add_record(&self, batch: &mut Batch, hash: u64, prefix: &mut Vec<u8>, changes: &[(u64, &StateChange)]) {
+        let Some((_, first)) = changes.first() else { return };
+        write_tagged(prefix, "m", first.app.as_str(), first.message.as_str());
+        let mut call = scripts::RECORD.begin(batch, hash, 1, 2 + 4 * changes.len());
+        call.parts(&[prefix, b"h"]).number(self.bounds.keep_ms).number(self.bounds.recipients as u64);
+        for (_, change) in changes {
+            let device = change.recipient.device.as_ref().map_or("", DeviceId::as_str);
+            let (channel, user) = (change.channel.as_bytes(), change.recipient.user.as_str().as_bytes());
+            call.parts(&[channel, b"\0", user, b"\0", device.as_bytes()]);
+            call.number(u64::from(change.state as u8)).parts(&[&[change.state as u8], &change.time_ms.to_le_bytes()]);
+            match &change.reason {
+                Some(reason) => call.parts(&[b"1", reason.as_bytes()]),
+                None => call.arg(""),
+            };
         }
-        call
     }
 
     async fn view(
@@ -110,27 +108,33 @@ impl RedisMessages {
 impl MessageStore for RedisMessages {
     fn record(&self, changes: Vec<StateChange>) -> BoxFuture<'_, Result<Vec<MessageKey>, StoreError>> {
         Box::pin(async move {
-            let mut recalled = BTreeSet::new();
-            let mut of_message: HashMap<(&AppId, &MessageId), Vec<&StateChange>> = HashMap::new();
-            for change in &changes {
-                of_message.entry((&change.app, &change.message)).or_default().push(change);
+            // Changes of one message go together, in their order.
+            let mut all: Vec<(u64, &StateChange)> =
+                changes.iter().map(|change| (hash_of(&change.app, &change.message), change)).collect();
+            all.sort_by_key(|(hash, _)| *hash);
+            let same = |(hash, a): &(u64, &StateChange), (other, b): &(u64, &StateChange)| {
+                hash == other && a.message == b.message && a.app == b.app
+            };
+            let groups: Vec<&[(u64, &StateChange)]> =
+                all.chunk_by(same).flat_map(|changes| changes.chunks(limits::REDIS_CHANGES_MAX)).collect();
+            let (mut recalled, mut prefix) = (Vec::new(), Vec::new());
+            for groups in groups.chunks(limits::REDIS_PIPELINE_MAX) {
+                let mut batch = Batch::of(groups.len(), RECORD_BYTES_USUAL);
+                for changes in groups {
+                    self.add_record(&mut batch, changes[0].0, &mut prefix, changes);
+                }
+                let answers = self.link.change(batch).await?;
+                for (changes, answer) in groups.iter().zip(answers.iter()) {
+                    if answer == Reply::Int(1) {
+                        let (_, StateChange { app, message, .. }) = changes[0];
+                        recalled.push(MessageKey { app: app.clone(), id: message.clone() });
+                    }
+                }
             }
-            let parts = of_message.iter().flat_map(|((app, id), changes)| {
-                changes.chunks(limits::REDIS_CHANGES_MAX).map(move |changes| (*app, *id, changes))
-            });
-            let parts: Vec<_> = parts.collect();
-            for parts in parts.chunks(limits::REDIS_PIPELINE_MAX) {
-                let call = |&(app, id, changes): &(&AppId, &MessageId, &[&StateChange])| {
-                    (hash_of(app, id), self.record_call(&prefix_of(app, id), changes))
-                };
-                let answers = self.link.write(parts.iter().map(call).collect()).await?;
-                let taken_back = parts.iter().zip(answers).filter(|(_, answer)| *answer == Value::Int(1));
-                recalled.extend(
-                    taken_back
-                        .map(|(&(app, id, _), _)| MessageKey { app: AppId::clone(app), id: MessageId::clone(id) }),
-                );
-            }
-            Ok(recalled.into_iter().collect())
+            // One of many recipients is in several groups.
+            recalled.sort();
+            recalled.dedup();
+            Ok(recalled)
         })
     }
 
@@ -146,20 +150,14 @@ impl MessageStore for RedisMessages {
 
     fn recalled(&self, messages: Vec<MessageKey>) -> BoxFuture<'_, Result<Vec<bool>, StoreError>> {
         Box::pin(async move {
-            // As marks are read: over several connections if there are many.
-            let spread = if messages.len() < limits::REDIS_SPREAD_MIN { 1 } else { limits::REDIS_CONNECTIONS };
-            let part_max = messages.len().div_ceil(spread).clamp(1, limits::REDIS_PIPELINE_MAX);
-            let ask = |part: &[MessageKey]| {
-                let mut ask = redis::Pipeline::with_capacity(part.len());
-                for message in part {
-                    ask.cmd("HEXISTS").arg(key(&prefix_of(&message.app, &message.id), "h")).arg("r");
+            let (mut recalled, mut prefix) = (Vec::with_capacity(messages.len()), Vec::new());
+            for messages in messages.chunks(limits::REDIS_PIPELINE_MAX) {
+                let mut batch = Batch::of(messages.len(), READ_BYTES_USUAL);
+                for (n, message) in (0..).zip(messages) {
+                    write_tagged(&mut prefix, "m", message.app.as_str(), message.id.as_str());
+                    batch.command(n, 3).arg("HEXISTS").parts(&[&prefix, b"h"]).arg("r");
                 }
-                ask
-            };
-            let parts: Vec<_> = messages.chunks(part_max).map(ask).collect();
-            let mut recalled = Vec::with_capacity(messages.len());
-            for answer in join_all(parts.iter().map(|ask| self.link.run(ask))).await {
-                recalled.extend(answer?.iter().map(|value| *value == Value::Int(1)));
+                recalled.extend(self.link.ask(batch).await?.iter().map(|answer| answer == Reply::Int(1)));
             }
             Ok(recalled)
         })
@@ -229,15 +227,6 @@ fn prefix_of(app: &AppId, id: &MessageId) -> Vec<u8> {
 
 fn hash_of(app: &AppId, id: &MessageId) -> u64 {
     user_hash(0, app.as_str(), id.as_str())
-}
-
-fn digit(yes: bool) -> char {
-    if yes { '1' } else { '0' }
-}
-
-fn recipient_key(change: &StateChange) -> String {
-    let device = change.recipient.device.as_ref().map_or("", DeviceId::as_str);
-    format!("{}\0{}\0{device}", change.channel, change.recipient.user)
 }
 
 /// A recipient from its key, history and reason; `None` if they are damaged.

@@ -2,12 +2,17 @@
 //!
 //! | module | owns |
 //! |---|---|
-//! | [`link`] | the connection, shared by all stores |
+//! | [`link`] | the connections, shared by all stores |
+//! | `batch` | commands that are run together, and their answers |
+//! | `connection` | one connection |
+//! | `wire` | the protocol |
 //! | [`durability`] | whether the server keeps what it acknowledges |
 //! | [`streams`] | streams and marks |
 //! | [`schedule`] | tasks |
 //! | [`messages`] | states of messages |
 
+mod batch;
+mod connection;
 pub mod durability;
 mod keys;
 pub mod link;
@@ -15,6 +20,7 @@ pub mod messages;
 pub mod schedule;
 mod scripts;
 pub mod streams;
+mod wire;
 
 pub use self::{
     durability::Finding,

@@ -2,16 +2,20 @@
 
 use std::sync::LazyLock;
 
+use pushgate_protocol::result::State;
 use redis::{Cmd, Script};
+
+use super::{batch::Batch, wire::Arguments};
+use crate::states::{is_end, may_follow, may_start};
 
 macro_rules! scripts {
     ($($(#[$doc:meta])* $name:ident = $($file:literal)+;)*) => {
         $($(#[$doc])* pub(super) static $name: LazyLock<Source> =
-            LazyLock::new(|| Source::of(concat!($(include_str!(concat!("scripts/", $file)),)+)));)*
+            LazyLock::new(|| Source::of(concat!($(include_str!(concat!("scripts/", $file)),)+).to_owned()));)*
 
         /// Every script.
         pub(super) fn all() -> Vec<&'static Source> {
-            vec![$(&*$name),*]
+            vec![$(&*$name,)* &*RECORD]
         }
     };
 }
@@ -37,8 +41,6 @@ scripts! {
     TASKS_CHANGE = "tasks_place.lua" "tasks_change.lua";
     /// Counts unnamed recipients of a message.
     COUNT = "count.lua";
-    /// Records states of a message.
-    RECORD = "record.lua";
     /// Takes a message back.
     RECALL = "recall.lua";
     /// Reserves a message id.
@@ -47,21 +49,37 @@ scripts! {
     CONFIRM = "confirm.lua";
 }
 
+/// Records states of a message. It begins with what is the same in every call: which states are ends, which follow which, which may be
+/// first, a digit each.
+pub(super) static RECORD: LazyLock<Source> = LazyLock::new(|| {
+    let digit = |yes| if yes { '1' } else { '0' };
+    let ends: String = State::ALL.into_iter().map(|state| digit(is_end(state))).collect();
+    let pairs = State::ALL.into_iter().flat_map(|from| State::ALL.map(|to| (from, to)));
+    let follows: String = pairs.map(|(from, to)| digit(may_follow(from, to))).collect();
+    let starts: String = State::ALL.into_iter().map(|state| digit(may_start(state))).collect();
+    let states = format!("local ends, follows, starts = '{ends}', '{follows}', '{starts}'\n");
+    Source::of(states + include_str!("scripts/record.lua"))
+});
+
 /// A script and its hash.
 pub(super) struct Source {
-    code: &'static str,
+    code: String,
     hash: String,
+    /// How each call of it begins, as it is sent: two arguments.
+    beginning: Vec<u8>,
 }
 
 impl Source {
-    fn of(code: &'static str) -> Self {
-        Self { code, hash: Script::new(code).get_hash().to_owned() }
+    fn of(code: String) -> Self {
+        let hash = Script::new(&code).get_hash().to_owned();
+        let beginning = format!("$7\r\nEVALSHA\r\n${}\r\n{hash}\r\n", hash.len()).into_bytes();
+        Self { code, hash, beginning }
     }
 
     /// The command that loads it.
     pub(super) fn load(&self) -> Cmd {
         let mut load = redis::cmd("SCRIPT");
-        load.arg("LOAD").arg(self.code);
+        load.arg("LOAD").arg(&self.code);
         load
     }
 
@@ -69,6 +87,13 @@ impl Source {
     pub(super) fn call(&self, keys: &[&[u8]]) -> Cmd {
         let mut call = redis::cmd("EVALSHA");
         call.arg(&self.hash).arg(keys.len()).arg(keys);
+        call
+    }
+
+    /// Begins a call of it in a batch: so many keys follow, then so many other arguments.
+    pub(super) fn begin<'a>(&self, batch: &'a mut Batch, hash: u64, keys: usize, arguments: usize) -> Arguments<'a> {
+        let mut call = batch.command(hash, 3 + keys + arguments);
+        call.written(2, &self.beginning).number(keys as u64);
         call
     }
 }

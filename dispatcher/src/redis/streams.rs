@@ -5,14 +5,15 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::future::join_all;
 use pushgate_protocol::{link::Place, placement::user_hash};
-use redis::{Cmd, Pipeline, Value};
+use redis::Value;
 
 use super::{
-    keys::{key, tagged},
+    batch::Batch,
+    keys::{key, tagged, write_tagged},
     link::{RedisLink, damaged},
-    scripts,
+    scripts::{self, Source},
+    wire::{Arguments, Replies, Reply},
 };
 use crate::{
     limits,
@@ -31,10 +32,13 @@ pub struct RedisStreams {
     rate: Arc<MarkRate>,
 }
 
-/// The keys of one user, in the order the scripts expect.
-struct UserKeys {
+/// Calls of the stream scripts.
+struct Calls {
+    batch: Batch,
+    /// What the keys of a user's marks end with: of this window, and of the one before.
+    mark_parts: [String; 2],
+    /// What all keys of the last user begin with.
     prefix: Vec<u8>,
-    keys: [Vec<u8>; 6],
 }
 
 impl RedisStreams {
@@ -50,90 +54,79 @@ impl RedisStreams {
         Self { rate: MarkRate::new(self.bounds.mark_bytes, metrics), ..self }
     }
 
-    fn keys(&self, user: &UserKey, now_ms: u64) -> UserKeys {
-        let prefix = tagged("s", user.app.as_str(), user.user.as_str());
-        let [marks, marks_before] = self.mark_parts(now_ms).map(|part| key(&prefix, part));
-        let keys = [key(&prefix, "z"), key(&prefix, "e"), key(&prefix, "c"), key(&prefix, "i"), marks, marks_before];
-        UserKeys { keys, prefix }
-    }
-
     /// What the keys of a user's marks end with: of this window, and of the one before.
     fn mark_parts(&self, now_ms: u64) -> [String; 2] {
         let window = now_ms / self.bounds.mark_window_ms.max(1);
         [window, window.wrapping_sub(1)].map(|window| format!("m{window}"))
     }
 
-    /// The command for an operation, and the hash of its user.
-    fn command(&self, op: &StreamOp, now_ms: u64) -> (u64, Cmd) {
+    fn calls(&self, count: usize, now_ms: u64) -> Calls {
+        Calls { batch: Batch::of(count, CALL_BYTES_USUAL), mark_parts: self.mark_parts(now_ms), prefix: Vec::new() }
+    }
+
+    /// Adds the call for an operation.
+    fn add(&self, calls: &mut Calls, op: &StreamOp, now_ms: u64) {
         let user = op.user();
-        let keys = self.keys(user, now_ms);
         let window_ms = self.bounds.mark_window_ms;
         let full_ms = window_ms.saturating_mul(2).saturating_add(limits::STREAM_EPISODE_KEEP_MS);
         let bytes = if matches!(op, StreamOp::Seen { .. } | StreamOp::Tag { .. }) { 0 } else { marks::bytes_of(user) };
         let mark_keep_ms = self.rate.keep_ms(now_ms, bytes, window_ms, full_ms);
-        let command = match op {
+        match op {
             StreamOp::Append { push, .. } | StreamOp::Publish { push, .. } => {
                 let deferred = if let StreamOp::Append { deferred, .. } = op { *deferred } else { None };
                 let to_everyone = matches!(op, StreamOp::Publish { .. });
                 let last = match to_everyone {
-                    true => Some(keys.expiries()),
-                    false => deferred.map(|tag| keys.episode(tag.episode)),
+                    true => Some(EXPIRIES.to_owned()),
+                    false => deferred.map(|tag| episode(tag.episode)),
                 };
-                let mut call = scripts::APPEND.call(&keys.with(last.as_deref()));
                 let returned = push.returned.map(|r| stored::encode_returned(Some(r)));
                 let life_ms = push.expires_ms.saturating_sub(now_ms).min(limits::STREAM_KEEP_MS_MAX);
-                call.arg(&push.key.0).arg(stored::encode(push)).arg(returned.as_ref().map_or(&[][..], |r| r));
-                call.arg(life_ms + limits::STREAM_EPISODE_KEEP_MS).arg(mark_keep_ms);
-                call.arg(self.bounds.entries).arg(self.bounds.bytes).arg(now_ms);
-                call.arg(limits::STREAM_EPISODE_KEEP_MS).arg(deferred.map_or(0, |tag| tag.k));
-                call.arg(u8::from(to_everyone)).arg(limits::EXPIRED_PER_PUBLISH);
-                call
+                let mut call = calls.begin(&scripts::APPEND, user, last.as_deref(), 12);
+                call.arg(push.key.0).arg(stored::encode(push)).arg(returned.as_ref().map_or(&[][..], |r| r));
+                call.number(life_ms + limits::STREAM_EPISODE_KEEP_MS).number(mark_keep_ms);
+                call.number(self.bounds.entries as u64).number(self.bounds.bytes as u64).number(now_ms);
+                call.number(limits::STREAM_EPISODE_KEEP_MS).number(deferred.map_or(0, |tag| tag.k));
+                call.number(to_everyone.into()).number(limits::EXPIRED_PER_PUBLISH as u64);
             }
             StreamOp::Settle { key, mark, .. } => {
-                let mut call =
-                    scripts::SETTLE.call(&keys.with(user.user.is_everyone().then(|| keys.expiries()).as_deref()));
-                call.arg(&key.0).arg(*mark as u8).arg(mark_keep_ms);
-                call
+                let last = user.user.is_everyone().then_some(EXPIRIES);
+                calls
+                    .begin(&scripts::SETTLE, user, last, 3)
+                    .arg(key.0)
+                    .number(u64::from(*mark as u8))
+                    .number(mark_keep_ms);
             }
             StreamOp::Seen { place, expires_ms, .. } => {
-                let mut call = scripts::SEEN.call(&keys.with(Some(&keys.seen())));
                 let life_ms = expires_ms.saturating_sub(now_ms).min(limits::STREAM_KEEP_MS_MAX);
-                call.arg(place.position).arg(place.before).arg(life_ms + limits::STREAM_EPISODE_KEEP_MS);
-                call.arg(limits::SEEN_RUNS_MAX);
-                call
+                let mut call = calls.begin(&scripts::SEEN, user, Some(SEEN), 4);
+                call.number(place.position).number(place.before);
+                call.number(life_ms + limits::STREAM_EPISODE_KEEP_MS).number(limits::SEEN_RUNS_MAX as u64);
             }
             StreamOp::Tag { key, returned, .. } => {
-                let mut call = scripts::TAG.call(&keys.with(None));
-                call.arg(&key.0).arg(&stored::encode_returned(Some(*returned)));
-                call
+                let returned = stored::encode_returned(Some(*returned));
+                calls.begin(&scripts::TAG, user, None, 2).arg(key.0).arg(returned);
             }
-        };
-        (user_hash(0, user.app.as_str(), user.user.as_str()), command)
+        }
     }
 
-    /// Over several connections if there are many: Redis reads at most 16 KiB of one per turn of its loop, and with
-    /// `appendfsync always` every turn in which others wrote costs a sync.
     async fn read_marks(&self, queries: &[MarkQuery], now_ms: u64) -> Result<Vec<Option<Mark>>, StoreError> {
-        let spread = if queries.len() < limits::REDIS_SPREAD_MIN { 1 } else { limits::REDIS_CONNECTIONS };
-        let part_max = queries.len().div_ceil(spread).clamp(1, limits::REDIS_PIPELINE_MAX / 2);
         let mark_parts = self.mark_parts(now_ms);
-        let parts: Vec<Pipeline> = queries
-            .chunks(part_max)
-            .map(|queries| {
-                let mut ask = Pipeline::with_capacity(2 * queries.len());
-                for query in queries {
-                    let prefix = tagged("s", query.user.app.as_str(), query.user.user.as_str());
-                    for part in &mark_parts {
-                        ask.cmd("HGET").arg(key(&prefix, part)).arg(&query.key.0);
-                    }
+        let (mut marks, mut prefix) = (Vec::with_capacity(queries.len()), Vec::new());
+        for queries in queries.chunks(limits::REDIS_PIPELINE_MAX / 2) {
+            let mut batch = Batch::of(2 * queries.len(), READ_BYTES_USUAL);
+            for (n, query) in (0..).zip(queries) {
+                write_tagged(&mut prefix, "s", query.user.app.as_str(), query.user.user.as_str());
+                for part in &mark_parts {
+                    batch.command(n, 3).arg("HGET").parts(&[&prefix, part.as_bytes()]).arg(query.key.0);
                 }
-                ask
-            })
-            .collect();
-        let mut marks = Vec::with_capacity(queries.len());
-        for answer in join_all(parts.iter().map(|ask| self.link.run(ask))).await {
-            for found in answer?.chunks(2) {
-                marks.push(found.iter().find_map(|value| mark_of(value).transpose()).transpose()?);
+            }
+            let answers = self.link.ask(batch).await?;
+            let mut answers = answers.iter();
+            while let (Some(mark), Some(before)) = (answers.next(), answers.next()) {
+                marks.push(match mark_of(mark)? {
+                    None => mark_of(before)?,
+                    mark => mark,
+                });
             }
         }
         Ok(marks)
@@ -147,12 +140,12 @@ impl RedisStreams {
         episode: u64,
         now_ms: u64,
     ) -> Result<StreamPage, StoreError> {
-        let keys = self.keys(user, now_ms);
-        let mut call = scripts::READ.call(&keys.with(Some(&keys.episode(episode))));
-        call.arg(after).arg(limit).arg(now_ms).arg(limit.clamp(1, limits::STREAM_ENTRIES_MAX) + 1);
-        let mut ask = redis::pipe();
-        ask.add_command(call);
-        let answer = self.link.run(&ask).await?.pop();
+        let mut calls = self.calls(1, now_ms);
+        let mut call = calls.begin(&scripts::READ, user, Some(&self::episode(episode)), 4);
+        call.number(after).number(limit as u64).number(now_ms);
+        call.number(limit.clamp(1, limits::STREAM_ENTRIES_MAX) as u64 + 1);
+        drop(call);
+        let answer = self.link.ask(calls.batch).await?.iter().next().map(Reply::to_value);
         let Some(Value::Array(parts)) = answer else { return Err(strange(&answer)) };
         let Ok::<[Value; 4], _>([Value::Int(deferred), Value::Int(end), Value::Array(found), Value::Array(expired)]) =
             parts.try_into()
@@ -179,8 +172,10 @@ impl Streams for RedisStreams {
         Box::pin(async move {
             let mut outcomes = Vec::with_capacity(ops.len());
             for ops in ops.chunks(limits::REDIS_PIPELINE_MAX) {
-                let answers = self.link.write(ops.iter().map(|op| self.command(op, now_ms)).collect()).await?;
-                for (op, answer) in ops.iter().zip(answers) {
+                let mut calls = self.calls(ops.len(), now_ms);
+                ops.iter().for_each(|op| self.add(&mut calls, op, now_ms));
+                let answers = self.link.change(calls.batch).await?;
+                for (op, answer) in ops.iter().zip(answers.iter()) {
                     outcomes.push(outcome(op, answer)?);
                 }
             }
@@ -202,7 +197,7 @@ impl Streams for RedisStreams {
     fn seen(&self, user: UserKey) -> BoxFuture<'_, Result<SeenRuns, StoreError>> {
         Box::pin(async move {
             let mut ask = redis::pipe();
-            ask.cmd("GET").arg(self.keys(&user, 0).seen());
+            ask.cmd("GET").arg(key(&tagged("s", user.app.as_str(), user.user.as_str()), SEEN));
             match self.link.run(&ask).await?.pop() {
                 Some(Value::Nil) => Ok(SeenRuns::default()),
                 Some(Value::BulkString(runs)) => {
@@ -214,64 +209,76 @@ impl Streams for RedisStreams {
     }
 }
 
-impl UserKeys {
-    fn seen(&self) -> Vec<u8> {
-        key(&self.prefix, "g")
-    }
+/// What most calls take that settle a delivery.
+const CALL_BYTES_USUAL: usize = 480;
+/// What most commands take that ask for a mark.
+const READ_BYTES_USUAL: usize = 112;
+/// What the key of what a user has had of the messages to everyone ends with.
+const SEEN: &str = "g";
+/// What the key of the messages to everyone by expiry ends with.
+const EXPIRIES: &str = "x";
 
-    fn expiries(&self) -> Vec<u8> {
-        key(&self.prefix, "x")
-    }
+/// What the key of an episode's count ends with.
+fn episode(episode: u64) -> String {
+    format!("d{episode}")
+}
 
-    fn episode(&self, episode: u64) -> Vec<u8> {
-        key(&self.prefix, format!("d{episode}"))
-    }
-
-    fn with<'a>(&'a self, last: Option<&'a [u8]>) -> Vec<&'a [u8]> {
-        self.keys.iter().map(Vec::as_slice).chain(last).collect()
+impl Calls {
+    /// Begins a call of a stream script, with the keys that all of them have in the order they expect, and `last`.
+    fn begin(&mut self, script: &Source, user: &UserKey, last: Option<&str>, arguments: usize) -> Arguments<'_> {
+        let (app, name) = (user.app.as_str(), user.user.as_str());
+        write_tagged(&mut self.prefix, "s", app, name);
+        let [marks, marks_before] = &self.mark_parts;
+        let parts = ["z", "e", "c", "i", marks, marks_before].into_iter().chain(last);
+        let keys = 6 + usize::from(last.is_some());
+        let mut call = script.begin(&mut self.batch, user_hash(0, app, name), keys, arguments);
+        for part in parts {
+            call.parts(&[&self.prefix, part.as_bytes()]);
+        }
+        call
     }
 }
 
-fn outcome(op: &StreamOp, answer: Value) -> Result<StreamOutcome, StoreError> {
+fn outcome(op: &StreamOp, answer: Reply<'_>) -> Result<StreamOutcome, StoreError> {
     if matches!(op, StreamOp::Tag { .. }) {
         return Ok(StreamOutcome::Tagged);
     }
-    if let (StreamOp::Seen { .. }, Value::Int(noted)) = (op, &answer) {
+    if let (StreamOp::Seen { .. }, Reply::Int(noted)) = (op, answer) {
         return Ok(StreamOutcome::Seen(match noted {
             0 => Noted::Before,
             1 => Noted::New,
             _ => Noted::Joined,
         }));
     }
-    let Value::Array(parts) = answer else { return Err(strange(&Some(answer))) };
-    match (op, parts.as_slice()) {
-        (StreamOp::Append { .. }, [Value::Int(0), Value::Array(left), _]) => {
+    let Reply::Array(mut parts) = answer else { return Err(strange(&Some(answer.to_value()))) };
+    match (op, parts.next(), parts.next(), parts.next()) {
+        (StreamOp::Append { .. }, Some(Reply::Int(0)), Some(Reply::Array(left)), Some(_)) => {
             Ok(StreamOutcome::Appended { evicted: pushes_of(left)? })
         }
-        (StreamOp::Publish { .. }, [Value::Int(0), Value::Array(left), Value::Array(place)]) => {
+        (StreamOp::Publish { .. }, Some(Reply::Int(0)), Some(Reply::Array(left)), Some(Reply::Array(place))) => {
             Ok(StreamOutcome::Published { place: place_of(place)?, evicted: pushes_of(left)? })
         }
-        (StreamOp::Append { .. } | StreamOp::Publish { .. }, [Value::Int(mark), ..]) => {
-            mark_from(*mark)?.map(StreamOutcome::AlreadyEnded).ok_or_else(|| damaged("a mark is missing".into()))
+        (StreamOp::Append { .. } | StreamOp::Publish { .. }, Some(Reply::Int(mark)), ..) => {
+            mark_from(mark)?.map(StreamOutcome::AlreadyEnded).ok_or_else(|| damaged("a mark is missing".into()))
         }
-        (_, [Value::Int(was), Value::BulkString(push)]) => {
-            let entry = if push.is_empty() { None } else { Some(Box::new(push_of(Value::BulkString(push.clone()))?)) };
-            Ok(StreamOutcome::Settled { entry, was: mark_from(*was)? })
+        (_, Some(Reply::Int(was)), Some(Reply::Bulk(push)), None) => {
+            let entry = if push.is_empty() { None } else { Some(Box::new(stored_of(push)?)) };
+            Ok(StreamOutcome::Settled { entry, was: mark_from(was)? })
         }
         _ => Err(damaged("a stream's script answered strangely".into())),
     }
 }
 
-fn pushes_of(values: &[Value]) -> Result<Vec<StoredPush>, StoreError> {
-    values.iter().cloned().map(push_of).collect()
+fn pushes_of(replies: Replies<'_>) -> Result<Vec<StoredPush>, StoreError> {
+    replies.map(|reply| push_of(reply.to_value())).collect()
 }
 
-fn place_of(values: &[Value]) -> Result<Place, StoreError> {
-    let number = |value: &Value| redis::from_redis_value(value.clone()).map_err(|e| damaged(e.to_string()));
-    match values {
-        [position, before] => Ok(Place { position: number(position)?, before: number(before)? }),
-        _ => Err(damaged("a place is missing".into())),
-    }
+fn place_of(mut replies: Replies<'_>) -> Result<Place, StoreError> {
+    let mut number = || {
+        let value = replies.next().ok_or_else(|| damaged("a place is missing".into()))?;
+        redis::from_redis_value(value.to_value()).map_err(|e| damaged(e.to_string()))
+    };
+    Ok(Place { position: number()?, before: number()? })
 }
 
 fn push_of(value: Value) -> Result<StoredPush, StoreError> {
@@ -279,11 +286,15 @@ fn push_of(value: Value) -> Result<StoredPush, StoreError> {
     stored::decode(&Bytes::from(bytes)).map_err(|e| damaged(e.to_string()))
 }
 
-fn mark_of(value: &Value) -> Result<Option<Mark>, StoreError> {
-    match value {
-        Value::Nil => Ok(None),
-        Value::BulkString(digit) if digit.len() == 1 => mark_from(i64::from(digit[0]) - i64::from(b'0')),
-        other => Err(strange(&Some(other.clone()))),
+fn stored_of(bytes: &[u8]) -> Result<StoredPush, StoreError> {
+    stored::decode(&Bytes::copy_from_slice(bytes)).map_err(|e| damaged(e.to_string()))
+}
+
+fn mark_of(reply: Reply<'_>) -> Result<Option<Mark>, StoreError> {
+    match reply {
+        Reply::Nil => Ok(None),
+        Reply::Bulk([digit]) => mark_from(i64::from(*digit) - i64::from(b'0')),
+        other => Err(strange(&Some(other.to_value()))),
     }
 }
 

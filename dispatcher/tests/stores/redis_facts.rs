@@ -171,6 +171,27 @@ fn errors_name_the_address_and_never_the_password() {
 }
 
 #[test]
+fn who_has_the_password_is_let_in_and_others_are_told() {
+    let server = Server::private();
+    let mut connection = server.connection();
+    redis::cmd("CONFIG").arg("SET").arg("requirepass").arg("verysecret").exec(&mut connection).unwrap();
+    let bob = ["SETUSER", "bob", "on", ">word", "~*", "+@all"];
+    redis::cmd("ACL").arg(&bob).exec(&mut connection).unwrap();
+    let host = server.url().trim_start_matches("redis://");
+    let who = [("", false), (":wrong@", false), ("bob:wrong@", false), (":verysecret@", true), ("bob:word@", true)];
+    for (who, let_in) in who {
+        let link = RedisLink::new(&format!("redis://{who}{host}"), 0).unwrap();
+        let answer = block_on(streams(&link).apply(vec![append(&user("alice"), push(1))], NOW));
+        match answer {
+            Ok(_) => assert!(let_in, "{who}"),
+            Err(error) => {
+                assert!(!let_in && error.retryable() && error.to_string().contains("authentication failed"), "{error}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_slot_that_is_not_served_is_told_by_its_code() {
     let server = Server::private();
     let mut connection = server.connection();

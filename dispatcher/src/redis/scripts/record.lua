@@ -1,11 +1,11 @@
 -- States of one message.
 -- KEYS[1]: hash: n = rows, a state's number = its count, i<recipient> = its row, <row>k = recipient, <row>s = history in steps of 9
 -- bytes, state first, <row>y = reason, r = when the message was taken back.
--- ARGV: keep_ms, rows_max, ends (a character per state), follows (state by state), starts
--- (a character per state), then per change: recipient, state, step,
+-- Above it stand ends (a digit per state), follows (state by state), starts (a digit per state).
+-- ARGV: keep_ms, rows_max, then per change: recipient, state, step,
 -- reason ('1' and the text, or ''). Answers whether the message was taken back.
 local message = KEYS[1]
-local rows_max, ends, follows, starts = tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5]
+local rows_max = tonumber(ARGV[2])
 
 local function enters(history, to)
   for at = 1, #history, 9 do
@@ -16,7 +16,7 @@ local function enters(history, to)
   return follows:sub(at, at) == '1'
 end
 
-for at = 6, #ARGV, 4 do
+for at = 3, #ARGV, 4 do
   local recipient, to, step, reason = ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2], ARGV[at + 3]
   local known = redis.call('HMGET', message, 'n', 'i' .. recipient)
   local row = known[2]

@@ -1,0 +1,190 @@
+//! One connection to Redis, shared by all who ask: a task writes what they ask in the order it comes and hands out the answers.
+//!
+//! Invariant: a batch is answered whole or not at all. It ends when nobody holds it any more, or at the first doubt; then whoever waits is told.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{
+        TcpStream,
+        tcp::{ReadHalf, WriteHalf},
+    },
+    sync::{mpsc, oneshot},
+    task::AbortHandle,
+};
+
+use super::wire::{Replies, Scanner};
+use crate::limits;
+
+/// A connection. Clones share it.
+#[derive(Debug, Clone)]
+pub(super) struct Connection(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    requests: mpsc::Sender<Request>,
+    task: AbortHandle,
+}
+
+/// Why there is no answer. Whether the commands ran is not known.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ConnectionError {
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+    #[error("the connection was closed")]
+    Closed,
+    #[error("no answer in {0} ms")]
+    Late(u64),
+}
+
+/// The answers to a batch of commands.
+#[derive(Debug)]
+pub(super) struct Answer {
+    bytes: Bytes,
+    count: usize,
+    /// Some of them are errors.
+    pub(super) failed: bool,
+}
+
+impl Answer {
+    pub(super) fn replies(&self) -> Replies<'_> {
+        Replies::of(&self.bytes, self.count)
+    }
+}
+
+struct Request {
+    bytes: Bytes,
+    count: usize,
+    answer: oneshot::Sender<Answer>,
+}
+
+/// A request whose answers come.
+struct Awaited {
+    count: usize,
+    come: usize,
+    failed: bool,
+    answer: oneshot::Sender<Answer>,
+}
+
+impl Connection {
+    /// Connects; says nothing yet.
+    pub(super) async fn open(host: &str, port: u16) -> Result<Self, ConnectionError> {
+        let stream = TcpStream::connect((host, port)).await?;
+        stream.set_nodelay(true)?;
+        let (requests, queue) = mpsc::channel(limits::REDIS_REQUESTS);
+        let task = tokio::spawn(run(stream, queue)).abort_handle();
+        Ok(Self(Arc::new(Shared { requests, task })))
+    }
+
+    /// Runs so many commands.
+    pub(super) async fn ask(&self, bytes: Bytes, count: usize) -> Result<Answer, ConnectionError> {
+        let (answer, answered) = oneshot::channel();
+        let asked = async {
+            self.0.requests.send(Request { bytes, count, answer }).await.map_err(|_| ConnectionError::Closed)?;
+            answered.await.map_err(|_| ConnectionError::Closed)
+        };
+        let patience = Duration::from_millis(limits::REDIS_RESPONSE_TIMEOUT_MS);
+        tokio::time::timeout(patience, asked)
+            .await
+            .unwrap_or(Err(ConnectionError::Late(limits::REDIS_RESPONSE_TIMEOUT_MS)))
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Carries requests and answers until either end goes or something is not understood.
+async fn run(mut stream: TcpStream, mut requests: mpsc::Receiver<Request>) {
+    let (mut read, mut write) = stream.split();
+    let (mut outgoing, mut incoming) = (Outgoing::default(), Incoming::default());
+    loop {
+        tokio::select! {
+            request = requests.recv(), if outgoing.0.len() < limits::REDIS_REQUESTS => {
+                let Some(request) = request else { return };
+                incoming.expect(outgoing.push(request));
+                while let Ok(request) = requests.try_recv() {
+                    incoming.expect(outgoing.push(request));
+                }
+            }
+            written = outgoing.write(&mut write), if !outgoing.0.is_empty() => {
+                if written.is_err() {
+                    return;
+                }
+            }
+            come = incoming.read(&mut read) => {
+                if come.is_err() || incoming.hand_out().is_none() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// What is to be written.
+#[derive(Default)]
+struct Outgoing(VecDeque<Bytes>);
+
+impl Outgoing {
+    fn push(&mut self, request: Request) -> Awaited {
+        self.0.push_back(request.bytes);
+        Awaited { count: request.count, come: 0, failed: false, answer: request.answer }
+    }
+
+    /// Writes what the socket takes of the first.
+    async fn write(&mut self, to: &mut WriteHalf<'_>) -> std::io::Result<()> {
+        let Some(first) = self.0.front_mut() else { return Ok(()) };
+        to.write_buf(first).await?;
+        if !first.has_remaining() {
+            self.0.pop_front();
+        }
+        Ok(())
+    }
+}
+
+/// What comes, and who awaits it.
+#[derive(Default)]
+struct Incoming {
+    bytes: BytesMut,
+    scanner: Scanner,
+    awaited: VecDeque<Awaited>,
+}
+
+impl Incoming {
+    fn expect(&mut self, awaited: Awaited) {
+        self.awaited.push_back(awaited);
+    }
+
+    async fn read(&mut self, from: &mut ReadHalf<'_>) -> std::io::Result<()> {
+        self.bytes.reserve(limits::REDIS_READ_BYTES);
+        match from.read_buf(&mut self.bytes).await? {
+            0 => Err(std::io::ErrorKind::UnexpectedEof.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Gives answers that are complete to those who await them. `None` if what came is no answer to anything.
+    fn hand_out(&mut self) -> Option<()> {
+        while let Some(error) = self.scanner.next(&self.bytes).ok()? {
+            let first = self.awaited.front_mut()?;
+            first.come += 1;
+            first.failed |= error;
+            if first.come < first.count {
+                continue;
+            }
+            let Awaited { count, failed, answer, .. } = self.awaited.pop_front()?;
+            let bytes = self.bytes.split_to(self.scanner.at()).freeze();
+            self.scanner.taken();
+            // Whoever went away needs no answer.
+            let _ = answer.send(Answer { bytes, count, failed });
+        }
+        Some(())
+    }
+}
+
+#[cfg(test)]
+mod tests;
