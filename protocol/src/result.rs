@@ -1,8 +1,9 @@
 //! Results: one record per recipient, channel and state change (topic `pushgate.results`).
 
-use std::sync::Arc;
+use std::{io::Write, sync::Arc};
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use crate::{
     ids::{AppId, DeviceId, MessageId, UserId},
@@ -173,11 +174,14 @@ pub struct ResultRecord {
 }
 
 impl ResultRecord {
-    /// The record's key: `message/recipient` (`message/user/device` for a device).
-    pub fn key(&self) -> String {
-        match &self.recipient.device {
-            Some(device) => format!("{}/{}/{device}", self.named(), self.recipient.user),
-            None => format!("{}/{}", self.named(), self.recipient.user),
+    /// Appends the record's key: `message/recipient` (`message/user/device` for a device).
+    pub fn write_key(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.named().as_bytes());
+        out.push(b'/');
+        out.extend_from_slice(self.recipient.user.as_str().as_bytes());
+        if let Some(device) = &self.recipient.device {
+            out.push(b'/');
+            out.extend_from_slice(device.as_str().as_bytes());
         }
     }
 
@@ -191,66 +195,87 @@ impl ResultRecord {
 
     /// The record's JSON.
     pub fn to_json(&self) -> Vec<u8> {
-        #[derive(Serialize)]
-        struct Wire<'a> {
-            v: u8,
-            message: &'a str,
-            occurrence: Option<&'a str>,
-            app: &'a AppId,
-            lane: Option<Lane>,
-            class: Option<Class>,
-            recipient: &'a Recipient,
-            channel: &'a str,
-            account: Option<&'a str>,
-            provider_id: Option<&'a str>,
-            state: State,
-            reason: Option<&'a str>,
-            attempt: u32,
-            time_ms: u64,
-            accepted_ms: Option<u64>,
-            bytes: Option<u32>,
-            meta: &'a serde_json::value::RawValue,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            traceparent: Option<&'a TraceParent>,
-        }
-        let empty;
-        let info = self.info.as_ref();
-        let parsed: Option<&serde_json::value::RawValue> =
-            info.and_then(|i| i.meta.as_deref()).and_then(|m| serde_json::from_str(m).ok());
-        let meta = match parsed {
-            Some(meta) => meta,
-            None => {
-                empty = serde_json::value::RawValue::from_string("{}".into()).expect("an empty object is JSON");
-                &empty
-            }
-        };
-        let wire = Wire {
-            v: 1,
-            message: self.named(),
-            occurrence: info.and_then(|i| i.occurrence.as_deref()),
-            app: &self.app,
-            lane: info.map(|i| i.lane),
-            class: info.map(|i| i.class),
-            recipient: &self.recipient,
-            channel: self.channel,
-            account: self.account.as_deref(),
-            provider_id: self.provider_id.as_deref(),
-            state: self.state,
-            reason: self.reason.as_deref(),
-            attempt: self.attempt,
-            time_ms: self.time_ms,
-            accepted_ms: info.map(|i| i.accepted_ms),
-            bytes: info.map(|i| i.bytes),
-            meta,
-            traceparent: info.and_then(|i| i.trace.as_ref()),
-        };
-        serde_json::to_vec(&wire).expect("a result record is plain data")
+        let mut json = Vec::new();
+        self.write_json(&mut json);
+        json
     }
+
+    /// Appends the record's JSON. Of the sender's `meta` what is no JSON becomes an empty object.
+    pub fn write_json(&self, out: &mut Vec<u8>) {
+        let info = self.info.as_ref();
+        let word = |out: &mut Vec<u8>, word: Option<&str>| match word {
+            Some(word) => write_text(out, word),
+            None => out.extend_from_slice(b"null"),
+        };
+        let digits = |out: &mut Vec<u8>, number: Option<u64>| match number {
+            // Memory takes all that is written to it.
+            Some(number) => drop(write!(out, "{number}")),
+            None => out.extend_from_slice(b"null"),
+        };
+        out.extend_from_slice(br#"{"v":1,"message":"#);
+        write_text(out, self.named());
+        out.extend_from_slice(br#","occurrence":"#);
+        word(out, info.and_then(|i| i.occurrence.as_deref()));
+        out.extend_from_slice(br#","app":"#);
+        write_text(out, self.app.as_str());
+        out.extend_from_slice(br#","lane":"#);
+        word(out, info.map(|i| i.lane.as_str()));
+        out.extend_from_slice(br#","class":"#);
+        word(out, info.map(|i| i.class.as_str()));
+        out.extend_from_slice(br#","recipient":{"user":"#);
+        write_text(out, self.recipient.user.as_str());
+        if let Some(device) = &self.recipient.device {
+            out.extend_from_slice(br#","device":"#);
+            write_text(out, device.as_str());
+        }
+        out.extend_from_slice(br#"},"channel":"#);
+        write_text(out, self.channel);
+        out.extend_from_slice(br#","account":"#);
+        word(out, self.account.as_deref());
+        out.extend_from_slice(br#","provider_id":"#);
+        word(out, self.provider_id.as_deref());
+        out.extend_from_slice(br#","state":"#);
+        write_text(out, self.state.as_str());
+        out.extend_from_slice(br#","reason":"#);
+        word(out, self.reason.as_deref());
+        out.extend_from_slice(br#","attempt":"#);
+        digits(out, Some(self.attempt.into()));
+        out.extend_from_slice(br#","time_ms":"#);
+        digits(out, Some(self.time_ms));
+        out.extend_from_slice(br#","accepted_ms":"#);
+        digits(out, info.map(|i| i.accepted_ms));
+        out.extend_from_slice(br#","bytes":"#);
+        digits(out, info.map(|i| i.bytes.into()));
+        out.extend_from_slice(br#","meta":"#);
+        let meta = info.and_then(|i| i.meta.as_deref()).filter(|meta| serde_json::from_str::<&RawValue>(meta).is_ok());
+        out.extend_from_slice(meta.unwrap_or("{}").trim().as_bytes());
+        if let Some(trace) = info.and_then(|i| i.trace.as_ref()) {
+            out.extend_from_slice(br#","traceparent":"#);
+            serde_json::to_writer(&mut *out, trace).expect("a trace is a text, and memory takes it");
+        }
+        out.push(b'}');
+    }
+}
+
+/// Appends a JSON string.
+fn write_text(out: &mut Vec<u8>, text: &str) {
+    if text.bytes().any(|byte| byte < 0x20 || byte == b'"' || byte == b'\\') {
+        return serde_json::to_writer(out, text).expect("a text is JSON, and memory takes it");
+    }
+    out.push(b'"');
+    out.extend_from_slice(text.as_bytes());
+    out.push(b'"');
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn key(record: &ResultRecord) -> String {
+        let mut key = Vec::new();
+        record.write_key(&mut key);
+        String::from_utf8(key).unwrap()
+    }
 
     #[test]
     fn a_result_has_the_contracts_form() {
@@ -275,11 +300,53 @@ mod tests {
                 trace: None,
             }),
         };
-        assert_eq!(record.key(), "m1/u1/d1");
+        assert_eq!(key(&record), "m1/u1/d1");
         assert_eq!(
             String::from_utf8(record.to_json()).unwrap(),
             r#"{"v":1,"message":"m1","occurrence":null,"app":"shop","lane":"high","class":"otp","recipient":{"user":"u1","device":"d1"},"channel":"websocket","account":null,"provider_id":null,"state":"delivered","reason":null,"attempt":1,"time_ms":5,"accepted_ms":4,"bytes":212,"meta":{}}"#
         );
+    }
+
+    #[test]
+    fn whatever_a_result_says_is_json() {
+        let odd = "a\"b\\cé";
+        for (meta, shown) in [(None, "{}"), (Some(r#" {"k":[1,"x"]} "#), r#"{"k":[1,"x"]}"#), (Some("{"), "{}")] {
+            let info = ResultInfo {
+                occurrence: None,
+                lane: Lane::Normal,
+                class: Class::State,
+                accepted_ms: u64::MAX,
+                bytes: u32::MAX,
+                meta: meta.map(Into::into),
+                trace: None,
+            };
+            let record = ResultRecord {
+                message: MessageId::parse(odd).unwrap(),
+                app: AppId::parse("a\\").unwrap(),
+                recipient: Recipient { user: UserId::parse(odd).unwrap(), device: None },
+                channel: "sms",
+                account: Some(odd.into()),
+                provider_id: Some("line\nend".into()),
+                state: State::Failed,
+                reason: Some(String::new()),
+                attempt: u32::MAX,
+                time_ms: 0,
+                info: Some(info),
+            };
+            let json: serde_json::Value = serde_json::from_slice(&record.to_json()).unwrap();
+            let shown: serde_json::Value = serde_json::from_str(shown).unwrap();
+            let expected = serde_json::json!({
+                "v": 1, "message": odd, "occurrence": null, "app": "a\\", "lane": "normal", "class": "state",
+                "recipient": {"user": odd}, "channel": "sms", "account": odd, "provider_id": "line\nend", "state": "failed",
+                "reason": "", "attempt": u32::MAX, "time_ms": 0, "accepted_ms": u64::MAX, "bytes": u32::MAX, "meta": shown,
+            });
+            assert_eq!(json, expected);
+            let unknown = ResultRecord { info: None, reason: None, account: None, provider_id: None, ..record };
+            let json: serde_json::Value = serde_json::from_slice(&unknown.to_json()).unwrap();
+            for absent in ["lane", "class", "accepted_ms", "bytes", "reason", "account", "provider_id", "occurrence"] {
+                assert!(json[absent].is_null() && json.get(absent).is_some(), "{absent}: {json}");
+            }
+        }
     }
 
     #[test]
@@ -307,7 +374,7 @@ mod tests {
             time_ms: 5,
             info: Some(info),
         };
-        assert_eq!(record.key(), "m@1/u1");
+        assert_eq!(key(&record), "m@1/u1");
         let json: serde_json::Value = serde_json::from_slice(&record.to_json()).unwrap();
         assert_eq!((&json["message"], &json["occurrence"]), (&"m@1".into(), &"m@1@1796086800000".into()));
     }

@@ -5,7 +5,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -34,6 +34,8 @@ const PERMIT_BYTES: usize = 1024;
 const PERMITS: usize = limits::KAFKA_SEND_BYTES / PERMIT_BYTES;
 /// What a record weighs beside its content, bytes.
 const RECORD_BYTES: usize = 64;
+/// Key and value of most packed records have less.
+const PACKED_BYTES_USUAL: usize = 512;
 /// How long to wait before librdkafka's full queue is tried again.
 const QUEUE_FULL_WAIT: Duration = Duration::from_millis(5);
 
@@ -46,6 +48,53 @@ pub(super) struct Outgoing {
     pub key: Option<Bytes>,
     pub value: Bytes,
     pub headers: Option<OwnedHeaders>,
+}
+
+/// Records for one topic in one buffer: key and value of each, one behind the other.
+pub(super) struct Packed {
+    topic: Arc<str>,
+    bytes: Vec<u8>,
+    /// Where the key and the value of each end.
+    ends: Vec<(usize, usize)>,
+}
+
+impl Packed {
+    pub(super) fn new(topic: Arc<str>, records: usize) -> Self {
+        Self { topic, bytes: Vec::with_capacity(records * PACKED_BYTES_USUAL), ends: Vec::with_capacity(records) }
+    }
+
+    /// Adds a record: both append to what they are given.
+    pub(super) fn push(&mut self, key: impl FnOnce(&mut Vec<u8>), value: impl FnOnce(&mut Vec<u8>)) {
+        key(&mut self.bytes);
+        let key_end = self.bytes.len();
+        value(&mut self.bytes);
+        self.ends.push((key_end, self.bytes.len()));
+    }
+
+    fn pieces(&self) -> impl ExactSizeIterator<Item = Piece<'_>> + Clone {
+        let mut from = 0;
+        self.ends.iter().map(move |&(key_end, end)| {
+            let (key, value) = (Some(&self.bytes[from..key_end]), &self.bytes[key_end..end]);
+            from = end;
+            Piece { topic: &self.topic, key, value, headers: None }
+        })
+    }
+}
+
+/// A record to produce, wherever it lies.
+#[derive(Clone, Copy)]
+struct Piece<'a> {
+    topic: &'a str,
+    key: Option<&'a [u8]>,
+    value: &'a [u8],
+    headers: Option<&'a OwnedHeaders>,
+}
+
+impl<'a> Piece<'a> {
+    fn of(record: &'a Outgoing) -> Self {
+        let Outgoing { topic, key, value, headers } = record;
+        Self { topic, key: key.as_deref(), value, headers: headers.as_ref() }
+    }
 }
 
 /// A producer that replaces its client when that has failed for good.
@@ -77,10 +126,20 @@ impl KafkaProducer {
     /// Produces the records in order and waits for their delivery reports. After an error any part of them may have been
     /// written.
     pub(super) async fn send(&self, records: Vec<Outgoing>) -> Result<(), StoreError> {
-        if records.is_empty() {
-            return Ok(());
-        }
-        let permits = permits(&records);
+        self.send_all(records.iter().map(Piece::of)).await
+    }
+
+    /// The same of packed records.
+    pub(super) async fn send_packed(&self, records: Packed) -> Result<(), StoreError> {
+        self.send_all(records.pieces()).await
+    }
+
+    async fn send_all<'a>(
+        &self,
+        records: impl ExactSizeIterator<Item = Piece<'a>> + Clone + Send,
+    ) -> Result<(), StoreError> {
+        let Some(first) = records.clone().next() else { return Ok(()) };
+        let permits = permits(records.clone());
         let budget =
             self.budget.clone().acquire_many_owned(permits).await.map_err(|_| unavailable("the producer has ended"))?;
         let client = self.client()?;
@@ -90,13 +149,13 @@ impl KafkaProducer {
             state: Mutex::new(BatchState { error: None, done: Some(done) }),
             _budget: budget,
         });
-        for record in &records {
+        for record in records {
             enqueue(&client, record, &batch).await?;
         }
         drop(batch);
         match reports.await {
             Ok(None) => Ok(()),
-            Ok(Some(error)) => Err(failure(&records[0].topic, &error)),
+            Ok(Some(error)) => Err(failure(first.topic, &error)),
             Err(_) => Err(unavailable("the producer ended before its reports came")),
         }
     }
@@ -117,33 +176,32 @@ fn connect(config: &ClientConfig, health: &Arc<KafkaHealth>) -> Result<Client, S
 }
 
 /// A batch larger than the whole budget takes all of it.
-fn permits(records: &[Outgoing]) -> u32 {
-    let bytes: usize =
-        records.iter().map(|r| RECORD_BYTES + r.value.len() + r.key.as_ref().map_or(0, Bytes::len)).sum();
+fn permits<'a>(records: impl Iterator<Item = Piece<'a>>) -> u32 {
+    let bytes: usize = records.map(|r| RECORD_BYTES + r.value.len() + r.key.map_or(0, <[u8]>::len)).sum();
     u32::try_from(bytes.div_ceil(PERMIT_BYTES).min(PERMITS)).unwrap_or(u32::MAX)
 }
 
 /// Hands a record to librdkafka. Its queue is larger than the budget; where options made it smaller, or a batch exceeds
 /// the budget, a full queue is waited for.
-async fn enqueue(client: &Client, record: &Outgoing, batch: &Arc<Batch>) -> Result<(), StoreError> {
+async fn enqueue(client: &Client, record: Piece<'_>, batch: &Arc<Batch>) -> Result<(), StoreError> {
     let deadline = Instant::now() + Duration::from_millis(limits::KAFKA_DELIVERY_TIMEOUT_MS);
     loop {
         match produce(client, record, batch.clone()) {
             Err(KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull)) if Instant::now() < deadline => {
                 tokio::time::sleep(QUEUE_FULL_WAIT).await;
             }
-            Err(error) => return Err(failure(&record.topic, &error)),
+            Err(error) => return Err(failure(record.topic, &error)),
             Ok(()) => return Ok(()),
         }
     }
 }
 
-fn produce(client: &Client, record: &Outgoing, batch: Arc<Batch>) -> Result<(), KafkaError> {
-    let mut out = BaseRecord::<[u8], [u8], Arc<Batch>>::with_opaque_to(&record.topic, batch).payload(&record.value);
-    if let Some(key) = &record.key {
+fn produce(client: &Client, record: Piece<'_>, batch: Arc<Batch>) -> Result<(), KafkaError> {
+    let mut out = BaseRecord::<[u8], [u8], Arc<Batch>>::with_opaque_to(record.topic, batch).payload(record.value);
+    if let Some(key) = record.key {
         out = out.key(key);
     }
-    if let Some(headers) = &record.headers {
+    if let Some(headers) = record.headers {
         out = out.headers(headers.clone());
     }
     client.send(out).map_err(|(error, _)| error)
@@ -163,19 +221,26 @@ struct BatchState {
 
 impl Batch {
     fn report(&self, error: Option<&KafkaError>) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         // A refusal outweighs other errors: it tells the caller that trying again does not help.
-        if let Some(error) = error
-            && (state.error.is_none() || events::means_refused(error))
-        {
-            state.error = Some(error.clone());
+        if let Some(error) = error {
+            let mut state = self.state();
+            if state.error.is_none() || events::means_refused(error) {
+                state.error = Some(error.clone());
+            }
         }
-        if self.missing.fetch_sub(1, Ordering::Relaxed) == 1
-            && let Some(done) = state.done.take()
-        {
-            // Whoever went away needs no answer.
-            drop(done.send(state.error.take()));
+        // Most reports are good and not the last, and take no lock.
+        if self.missing.fetch_sub(1, Ordering::AcqRel) == 1 {
+            let mut state = self.state();
+            let error = state.error.take();
+            if let Some(done) = state.done.take() {
+                // Whoever went away needs no answer.
+                drop(done.send(error));
+            }
         }
+    }
+
+    fn state(&self) -> MutexGuard<'_, BatchState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -228,8 +293,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn packed_records_are_the_ones_that_were_pushed() {
+        let mut packed = Packed::new("t".into(), 2);
+        packed.push(|key| key.extend_from_slice(b"k"), |value| value.extend_from_slice(b"one"));
+        packed.push(|_| {}, |value| value.extend_from_slice(b"two"));
+        let pieces: Vec<_> = packed.pieces().map(|piece| (piece.topic, piece.key, piece.value)).collect();
+        assert_eq!(pieces, [("t", Some(&b"k"[..]), &b"one"[..]), ("t", Some(&b""[..]), &b"two"[..])]);
+    }
+
+    #[test]
     fn a_batch_larger_than_the_budget_takes_all_of_it() {
         let record = |len| Outgoing { topic: "t".into(), key: None, value: Bytes::from(vec![0; len]), headers: None };
+        let permits = |records: &[Outgoing]| permits(records.iter().map(Piece::of));
         assert_eq!(permits(&[record(1)]), 1);
         assert_eq!(permits(&[record(PERMIT_BYTES), record(PERMIT_BYTES)]), 3);
         let many: Vec<_> = (0..PERMITS / 1024 + 1).map(|_| record(1 << 20)).collect();

@@ -8,11 +8,11 @@ use rdkafka::message::{Header, OwnedHeaders};
 
 use super::{
     config::KafkaConfig,
-    producer::{KafkaProducer, Outgoing},
+    producer::{KafkaProducer, Outgoing, Packed},
 };
 use crate::seams::{BoxFuture, DeadRecord, ResultSink, StoreError};
 
-/// Publishes to `<prefix>.results` (key [`ResultRecord::key`]) and `<prefix>.dead` (original key and value; headers
+/// Publishes to `<prefix>.results` (key as [`ResultRecord::write_key`] writes it) and `<prefix>.dead` (original key and value; headers
 /// `reason`, `attempts` and `origin`).
 pub struct KafkaResults {
     producer: Arc<KafkaProducer>,
@@ -44,13 +44,11 @@ impl KafkaResults {
 
 impl ResultSink for KafkaResults {
     fn publish(&self, records: Vec<ResultRecord>) -> BoxFuture<'_, Result<(), StoreError>> {
-        let outgoing = |r: &ResultRecord| Outgoing {
-            topic: self.results.clone(),
-            key: Some(r.key().into()),
-            value: r.to_json().into(),
-            headers: None,
-        };
-        Box::pin(self.producer.send(records.iter().map(outgoing).collect()))
+        let mut packed = Packed::new(self.results.clone(), records.len());
+        for record in &records {
+            packed.push(|key| record.write_key(key), |value| record.write_json(value));
+        }
+        Box::pin(self.producer.send_packed(packed))
     }
 
     fn bury(&self, records: Vec<DeadRecord>) -> BoxFuture<'_, Result<(), StoreError>> {

@@ -312,9 +312,9 @@ impl Driver {
             // As below: what is not counted then is counted with its repetition, if there is one.
             let _ = self.parts.finished.send(Finished::Counts(counts));
         }
-        for finished in finished {
+        if !finished.is_empty() {
             // Without a finisher the process is going down and the records come again.
-            let _ = self.parts.finished.send(Finished::State(finished));
+            let _ = self.parts.finished.send(Finished::States(finished));
         }
         let open = self.parts.worker.in_flight();
         self.parts.open.store(open, Ordering::Relaxed);

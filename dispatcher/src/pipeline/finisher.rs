@@ -42,8 +42,8 @@ use crate::{
 /// Something that ended, and the share it settles.
 #[derive(Debug)]
 pub enum Finished {
-    /// A recipient entered a state.
-    State(worker::Finished),
+    /// Recipients entered states.
+    States(Vec<worker::Finished>),
     /// Unnamed recipients entered states.
     Counts(Vec<Count>),
     /// A message that is to be sent later.
@@ -64,6 +64,13 @@ pub enum Finished {
         /// Its only share.
         token: Token,
     },
+}
+
+impl Finished {
+    /// How much of a batch it is.
+    fn items(&self) -> usize {
+        if let Self::States(states) = self { states.len() } else { 1 }
+    }
 }
 
 /// What a finisher works with.
@@ -109,22 +116,33 @@ impl Finisher {
 
     /// Runs it.
     pub async fn run(mut self) {
-        let mut batch = Vec::with_capacity(limits::FINISH_BATCH);
-        while self.parts.finished.recv_many(&mut batch, limits::FINISH_BATCH).await > 0 {
+        let mut batch = Vec::new();
+        while let Some(first) = self.parts.finished.recv().await {
+            let mut items = first.items();
+            batch.push(first);
+            while items < limits::FINISH_BATCH
+                && let Ok(next) = self.parts.finished.try_recv()
+            {
+                items += next.items();
+                batch.push(next);
+            }
             self.finish(&mut batch).await;
         }
     }
 
     async fn finish(&self, batch: &mut Vec<Finished>) {
-        let (mut changes, mut records) = (Vec::new(), Vec::new());
-        let (mut dead, mut tokens, mut counts) = (Vec::new(), Vec::new(), Vec::new());
+        let items = batch.iter().map(Finished::items).sum();
+        let (mut changes, mut records) = (Vec::with_capacity(items), Vec::with_capacity(items));
+        let (mut dead, mut tokens, mut counts) = (Vec::new(), Vec::with_capacity(items), Vec::new());
         let (mut scheduled, mut marks, mut laters) = (Vec::new(), Vec::new(), Vec::new());
         for finished in batch.drain(..) {
             match finished {
-                Finished::State(state) => {
-                    changes.push(change(&state));
-                    records.push(state.record);
-                    tokens.extend(state.token);
+                Finished::States(states) => {
+                    for state in states {
+                        changes.push(change(&state));
+                        records.push(state.record);
+                        tokens.extend(state.token);
+                    }
                 }
                 Finished::Counts(more) => counts.extend(more),
                 Finished::Dead { record, token } => {

@@ -27,6 +27,7 @@ impl Worker {
             }
             Ok(_) | Err(_) => return self.ops.failed(self.now_ms),
         };
+        self.finished.reserve(outcomes.len());
         let mut tell: BTreeMap<UserKey, u8> = BTreeMap::new();
         for ((op, purpose), outcome) in self.ops.applied().into_iter().zip(outcomes) {
             if let Some((user, lanes)) = self.follow(op, purpose, outcome) {

@@ -94,8 +94,9 @@ fn memory() -> MemoryStreams {
 async fn a_push_for_nobody_is_stored_though_the_store_fails_at_first() {
     let mut rig = Rig::start(Arc::new(Flaky::new(memory(), |call| (call < 2).then_some(Fault::Before))));
     rig.deliver(Lane::High, "m1").await;
-    let Some(Finished::State(ended)) = rig.finished.recv().await else { panic!("nothing ended") };
-    assert_eq!((ended.record.state, ended.token), (State::Stored, Some(Token(5))));
+    let Some(Finished::States(ended)) = rig.finished.recv().await else { panic!("nothing ended") };
+    let ended: Vec<_> = ended.into_iter().map(|ended| (ended.record.state, ended.token)).collect();
+    assert_eq!(ended, [(State::Stored, Some(Token(5)))]);
 }
 
 #[tokio::test]

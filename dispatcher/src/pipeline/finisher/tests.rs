@@ -76,7 +76,7 @@ fn state(id: &str, token: u64) -> Finished {
         time_ms: 1,
         info: Some(info),
     };
-    Finished::State(worker::Finished { record, recipient, token: Some(Token(token)) })
+    Finished::States(vec![worker::Finished { record, recipient, token: Some(Token(token)) }])
 }
 
 fn dead(origin: &str, token: u64) -> Finished {
@@ -111,7 +111,7 @@ async fn finish_with(
     let (finished, ended) = mpsc::unbounded_channel();
     let (settlements, [settled, ..]) = Settlements::new();
     let mut registry = Registry::default();
-    let backlog = Arc::new(AtomicUsize::new(all.iter().filter(|f| matches!(f, Finished::State(_))).count()));
+    let backlog = Arc::new(AtomicUsize::new(all.iter().filter(|f| matches!(f, Finished::States(_))).count()));
     let aside_bytes = Arc::new(AtomicUsize::new(5 * all.iter().filter(|f| matches!(f, Finished::Dead { .. })).count()));
     all.into_iter().for_each(|f| finished.send(f).unwrap());
     drop(finished);
@@ -178,8 +178,8 @@ async fn what_was_stored_of_a_message_taken_back_meanwhile_goes_before_its_recor
     let streams = MemoryStreams::new(StreamBounds::default());
     let user = UserKey { app: app.clone(), user: UserId::parse("u").unwrap() };
     let key = DeliveryKey::of_user("m1", "websocket");
-    let Finished::State(mut stored) = state("m1", 1) else { panic!("a state") };
-    stored.record.state = State::Stored;
+    let Finished::States(mut states) = state("m1", 1) else { panic!("a state") };
+    states[0].record.state = State::Stored;
     let push = StoredPush {
         key,
         id: id.clone(),
@@ -189,7 +189,7 @@ async fn what_was_stored_of_a_message_taken_back_meanwhile_goes_before_its_recor
         platforms: 0,
         expires_ms: u64::MAX,
         collapse: None,
-        info: stored.record.info.clone().unwrap(),
+        info: states[0].record.info.clone().unwrap(),
         exclude: Vec::new(),
         returned: None,
         tail: Bytes::from_static(b"}"),
@@ -201,7 +201,7 @@ async fn what_was_stored_of_a_message_taken_back_meanwhile_goes_before_its_recor
     let store = Arc::new(Flaky::new(store, plan));
     let streams = Arc::new(Flaky::new(streams, plan));
     let (told, results) = (Arc::new(Told::default()), Arc::new(Picky::default()));
-    let all = vec![Finished::State(stored), state("m2", 2)];
+    let all = vec![Finished::States(states), state("m2", 2)];
     let (settled, _) = finish_with(store.clone(), streams.clone(), told.clone(), results.clone(), all).await;
     assert_eq!(settled, [1, 2]);
     assert_eq!(*results.states.lock().unwrap(), [State::Stored, State::Delivered, State::Recalled]);
