@@ -41,8 +41,8 @@ pub const PATIENCE: Duration = Duration::from_secs(240);
 /// Records handed to Kafka together, and how many such batches are under way.
 const PUT_RECORDS: usize = 1_000;
 const PUTS: usize = 16;
-/// How often numbers of the dispatcher are asked for.
-const LOOK: Duration = Duration::from_millis(20);
+/// How often numbers of the dispatcher are asked for: what it costs to tell them is measured with the rest.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// Processes at work.
 pub struct Stage {
