@@ -44,6 +44,7 @@ fn main() {}
 fn main() -> std::process::ExitCode {
     use clap::Parser;
 
+    allocator::use_small_pages();
     match commands::CommandLine::parse().run() {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(failure) => {

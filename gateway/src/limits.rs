@@ -92,9 +92,13 @@ pub const TICK_MS: u64 = 100;
 /// The time between two looks for memory that a shard no longer needs, milliseconds. An allocator looks when it is used: after a
 /// wave of pushes, the memory of the wave would stay for as long as the sessions are idle.
 pub const GIVE_BACK_MS: u64 = 1_000;
-/// Idle slots that are looked at in one tick, and as many others: 40,960 a second. A crowd that came at once is pinged at once, each
-/// ping a buffer until it is written, and what others are sent in the same turn waits behind them.
-pub const VISITS_PER_TICK_MAX: usize = 4_096;
+/// The part of a heartbeat in which a crowd that came at once is pinged: each ping is a buffer until it is written, and what others
+/// are sent in the same turn waits behind them.
+pub const HEARTBEAT_SPREAD_SHARE: u64 = 4;
+/// Idle slots that are looked at in one tick though the crowd is small.
+pub const VISITS_PER_TICK_MIN: usize = 512;
+/// Idle slots that are looked at in one tick at most, and as many others: 163,840 a second.
+pub const VISITS_PER_TICK_MAX: usize = 16_384;
 /// Coarsest grain of the wheel by which idle sessions are looked at, milliseconds.
 pub const WHEEL_GRAIN_MS_MAX: u64 = 1_000;
 /// Revocations in force at a time.

@@ -18,20 +18,32 @@ use super::{
 };
 use crate::{
     crowd::Outgoing,
-    limits::{EXPIRING_NOTICE_MS, TICK_MS, VISITS_PER_TICK_MAX, WATCHED_PER_TURN_MAX},
+    limits::{
+        EXPIRING_NOTICE_MS, HEARTBEAT_SPREAD_SHARE, TICK_MS, VISITS_PER_TICK_MAX, VISITS_PER_TICK_MIN,
+        WATCHED_PER_TURN_MAX,
+    },
 };
 
 /// The wheel, and when it was turned last.
 #[derive(Debug)]
 pub(super) struct Beat {
     pub(super) wheel: Wheel,
+    heartbeat_ms: u64,
     last_ms: u64,
 }
 
 impl Beat {
     /// For sessions with this heartbeat, seconds.
     pub(super) fn new(heartbeat_s: u32) -> Self {
-        Self { wheel: Wheel::new(u64::from(heartbeat_s) * 1_000), last_ms: 0 }
+        let heartbeat_ms = u64::from(heartbeat_s) * 1_000;
+        Self { wheel: Wheel::new(heartbeat_ms), heartbeat_ms, last_ms: 0 }
+    }
+
+    /// How many of so many slots are looked at in a tick, if all are due.
+    fn visits(&self, slots: u32) -> usize {
+        let spread_ms = (self.heartbeat_ms / HEARTBEAT_SPREAD_SHARE).max(TICK_MS);
+        let share = u64::from(slots) * TICK_MS / spread_ms;
+        (share as usize).clamp(VISITS_PER_TICK_MIN, VISITS_PER_TICK_MAX)
     }
 }
 
@@ -103,7 +115,7 @@ impl Shard {
     }
 
     fn look_at_clocks(&mut self, now: Now, passed_ms: u64, out: &mut dyn Outgoing) {
-        for _ in 0..VISITS_PER_TICK_MAX {
+        for _ in 0..self.beat.visits(self.slots.len()) {
             let Some(slot) = self.beat.wheel.next_due(now.mono_ms) else {
                 break;
             };
@@ -209,4 +221,19 @@ impl Shard {
 /// How long nothing was heard, milliseconds.
 fn silent_ms(now: Now, heard_ds: u32) -> u64 {
     u64::from(now.tenths().saturating_sub(heard_ds)) * 100
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_crowd_that_is_due_at_once_is_looked_at_in_a_quarter_of_a_heartbeat() {
+        let beat = Beat::new(30);
+        let took_ms = |slots: u32| u64::from(slots).div_ceil(beat.visits(slots) as u64) * TICK_MS;
+        assert!((7_500..=7_600).contains(&took_ms(100_000)), "{} ms", took_ms(100_000));
+        assert!((7_500..=7_600).contains(&took_ms(1_000_000)), "{} ms", took_ms(1_000_000));
+        assert_eq!((beat.visits(0), beat.visits(10_000)), (VISITS_PER_TICK_MIN, VISITS_PER_TICK_MIN));
+        assert_eq!(Beat::new(1).visits(1_000_000), VISITS_PER_TICK_MAX);
+    }
 }
