@@ -25,6 +25,8 @@ use crate::{
 /// The gateway's name.
 pub const NODE: &str = "gateway";
 const READY_TIMEOUT: Duration = Duration::from_secs(20);
+/// A gateway waits 5 s for a client to close its side.
+const EMPTY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A running gateway; it ends when this is dropped.
 pub struct Server {
@@ -32,6 +34,7 @@ pub struct Server {
     pub clients: SocketAddr,
     /// Where links connect.
     pub links: SocketAddr,
+    admin: SocketAddr,
     /// Its configuration.
     pub configuration: String,
     /// How its clients come, if under TLS.
@@ -88,12 +91,32 @@ impl Server {
         // A host ends when its input does, so that none is left behind.
         let child = command.stdin(Stdio::piped()).stdout(log.try_clone()?).stderr(log).spawn();
         let child = child.map_err(|error| format!("{} does not start: {error}", program.display()))?;
-        Self { clients, links, configuration, tls: trust, child, directory }.await_ready()
+        Self { clients, links, admin, configuration, tls: trust, child, directory }.await_ready()
     }
 
     /// Its process.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Waits until it holds no connection: a client that has closed may still be in its table.
+    pub fn await_empty(&self) -> Result<(), Box<dyn Error>> {
+        let url = format!("http://{}/metrics", self.admin);
+        let until = Instant::now() + EMPTY_TIMEOUT;
+        loop {
+            let metrics = ureq::get(&url).call()?.body_mut().read_to_string()?;
+            let mut held = metrics.lines().filter(|line| line.starts_with("pushgate_connections{")).peekable();
+            if held.peek().is_none() {
+                return Err("the gateway's metrics do not tell its connections".into());
+            }
+            if held.all(|line| line.ends_with(" 0")) {
+                return Ok(());
+            }
+            if Instant::now() > until {
+                return Err(format!("clients that left are still held after {} s", EMPTY_TIMEOUT.as_secs()).into());
+            }
+            thread::sleep(Duration::from_millis(100));
+        }
     }
 
     fn await_ready(mut self) -> Result<Self, Box<dyn Error>> {

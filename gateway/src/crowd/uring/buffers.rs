@@ -6,27 +6,22 @@
 #![allow(unsafe_code)]
 
 use std::{
-    alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error},
     io,
     ops::{Deref, DerefMut},
-    ptr::NonNull,
+    ptr::{self, NonNull},
     sync::atomic::{AtomicU16, Ordering},
 };
 
 use io_uring::{Submitter, types::BufRingEntry};
 
-/// The kernel wants the ring at a page boundary.
-const PAGE: usize = 4_096;
 /// The one buffer group of a ring.
 pub(super) const GROUP: u16 = 0;
 
 /// Buffers shared by all sockets of a ring.
 #[derive(Debug)]
 pub(super) struct Buffers {
-    ring: NonNull<BufRingEntry>,
-    ring_layout: Layout,
-    pool: NonNull<u8>,
-    pool_layout: Layout,
+    ring: Pages,
+    pool: Pages,
     count: u16,
     bytes_each: u32,
     tail: u16,
@@ -43,15 +38,12 @@ impl Buffers {
                 format!("{count} receive buffers of {bytes_each} bytes: the number must be a power of two up to 32768"),
             ));
         }
-        let layout = |bytes: usize| Layout::from_size_align(bytes, PAGE).map_err(io::Error::other);
-        let ring_layout = layout(usize::from(count) * size_of::<BufRingEntry>())?;
-        let pool_layout = layout(usize::from(count) * bytes_each as usize)?;
-        let ring = allocate(ring_layout).cast();
-        let pool = allocate(pool_layout);
-        let mut buffers = Self { ring, ring_layout, pool, pool_layout, count, bytes_each, tail: 0, registered: false };
+        let ring = Pages::map(usize::from(count) * size_of::<BufRingEntry>())?;
+        let pool = Pages::map(usize::from(count) * bytes_each as usize)?;
+        let mut buffers = Self { ring, pool, count, bytes_each, tail: 0, registered: false };
         // SAFETY: the address is page-aligned zeroed memory for `count` entries, and lives until `retire` has unregistered
         // it; if that fails, `drop` leaks it.
-        unsafe { submitter.register_buf_ring_with_flags(ring.as_ptr() as u64, count, GROUP, 0)? };
+        unsafe { submitter.register_buf_ring_with_flags(buffers.ring.at.as_ptr() as u64, count, GROUP, 0)? };
         buffers.registered = true;
         for id in 0..count {
             buffers.give_back(id);
@@ -61,7 +53,7 @@ impl Buffers {
 
     /// Bytes that all buffers and their ring take.
     pub(super) fn bytes(&self) -> usize {
-        self.pool_layout.size() + self.ring_layout.size()
+        self.pool.bytes + self.ring.bytes
     }
 
     /// The filled buffer of a completion. The ring calls this once per completion that names a buffer.
@@ -79,16 +71,17 @@ impl Buffers {
 
     fn give_back(&mut self, id: u16) {
         let index = self.tail & (self.count - 1);
-        let address = self.pool.as_ptr() as u64 + u64::from(id) * u64::from(self.bytes_each);
+        let entries = self.ring.at.cast::<BufRingEntry>().as_ptr();
+        let address = self.pool.at.as_ptr() as u64 + u64::from(id) * u64::from(self.bytes_each);
         // SAFETY: `index` is below `count`, for which the ring has room. The kernel reads an entry only after the tail below
         // has passed it, so this is not a race. The setters leave alone the field of entry 0 that doubles as the tail.
-        let entry = unsafe { &mut *self.ring.as_ptr().add(usize::from(index)) };
+        let entry = unsafe { &mut *entries.add(usize::from(index)) };
         entry.set_addr(address);
         entry.set_len(self.bytes_each);
         entry.set_bid(id);
         self.tail = self.tail.wrapping_add(1);
         // SAFETY: the tail is a naturally aligned u16 inside the ring's first entry, shared with the kernel, hence atomic.
-        let tail = unsafe { AtomicU16::from_ptr(BufRingEntry::tail(self.ring.as_ptr()).cast_mut()) };
+        let tail = unsafe { AtomicU16::from_ptr(BufRingEntry::tail(entries).cast_mut()) };
         tail.store(self.tail, Ordering::Release);
     }
 }
@@ -97,12 +90,42 @@ impl Drop for Buffers {
     fn drop(&mut self) {
         if self.registered {
             // The kernel may still write there: leaking is the only safe thing left.
-            return;
+            self.ring.leak();
+            self.pool.leak();
         }
-        // SAFETY: both were allocated with exactly these layouts, and nothing refers to them any more.
-        unsafe {
-            dealloc(self.ring.as_ptr().cast(), self.ring_layout);
-            dealloc(self.pool.as_ptr(), self.pool_layout);
+    }
+}
+
+/// Pages of the system's. Not the allocator's: what it keeps beside a block that stays for ever, of the same size and free, it cannot give back.
+#[derive(Debug)]
+struct Pages {
+    at: NonNull<u8>,
+    bytes: usize,
+}
+
+impl Pages {
+    /// Maps zeroed pages for `bytes`, which must not be 0.
+    fn map(bytes: usize) -> io::Result<Self> {
+        let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        // SAFETY: a new mapping where the kernel likes it touches none that is there.
+        let at = unsafe { libc::mmap(ptr::null_mut(), bytes, protection, flags, -1, 0) };
+        if at == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        NonNull::new(at.cast()).map(|at| Self { at, bytes }).ok_or_else(|| io::Error::other("pages at address 0"))
+    }
+
+    /// Has them stay when this is dropped.
+    fn leak(&mut self) {
+        self.bytes = 0;
+    }
+}
+
+impl Drop for Pages {
+    fn drop(&mut self) {
+        if self.bytes > 0 {
+            // SAFETY: the mapping is ours, of this length, and nothing refers to it any more.
+            unsafe { libc::munmap(self.at.as_ptr().cast(), self.bytes) };
         }
     }
 }
@@ -121,7 +144,7 @@ impl Deref for Lent<'_> {
         let start = usize::from(self.id) * self.buffers.bytes_each as usize;
         // SAFETY: `id < count` and `len <= bytes_each`, so the range lies in the pool, which is initialised (zeroed at
         // first); the kernel gave this buffer up with its completion.
-        unsafe { std::slice::from_raw_parts(self.buffers.pool.as_ptr().add(start), self.len) }
+        unsafe { std::slice::from_raw_parts(self.buffers.pool.at.as_ptr().add(start), self.len) }
     }
 }
 
@@ -129,7 +152,7 @@ impl DerefMut for Lent<'_> {
     fn deref_mut(&mut self) -> &mut [u8] {
         let start = usize::from(self.id) * self.buffers.bytes_each as usize;
         // SAFETY: as in `deref`; the `Lent` is borrowed exclusively, and is the only one of its buffer.
-        unsafe { std::slice::from_raw_parts_mut(self.buffers.pool.as_ptr().add(start), self.len) }
+        unsafe { std::slice::from_raw_parts_mut(self.buffers.pool.at.as_ptr().add(start), self.len) }
     }
 }
 
@@ -137,9 +160,4 @@ impl Drop for Lent<'_> {
     fn drop(&mut self) {
         self.buffers.give_back(self.id);
     }
-}
-
-fn allocate(layout: Layout) -> NonNull<u8> {
-    // SAFETY: no caller passes an empty layout: there is at least one buffer of at least one byte.
-    NonNull::new(unsafe { alloc_zeroed(layout) }).unwrap_or_else(|| handle_alloc_error(layout))
 }

@@ -29,6 +29,7 @@ pub fn run(options: &Options) -> Result<Value, Box<dyn Error>> {
         let farewell = [Farewell::Frame, Farewell::Fin, Farewell::Vanish][round % 3];
         stage.fleet.leave(0..clients, farewell);
         stage.fleet.wait("all left", PATIENCE, |t| t.open == 0)?;
+        stage.server.await_empty()?;
         // The gateway gives memory back once it sees that tables no longer shrink, up to three seconds after.
         thread::sleep(Duration::from_millis(options.scaled(4_000, 10).into()));
         left.push(anonymous()?);
