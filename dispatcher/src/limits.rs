@@ -350,7 +350,7 @@ pub const SCHEDULE_SHARDS: u16 = 16;
 /// Loops of a dispatcher that claim, send and settle tasks, each those of its own shards.
 pub const SCHEDULE_LOOPS: usize = 4;
 /// Tasks of one shard claimed at once. A loop has at most so many times its shards in flight.
-pub const CLAIM_TASKS_MAX: usize = 250;
+pub const CLAIM_TASKS_MAX: usize = 1_000;
 /// Bytes of messages claimed from one shard at once; one task may pass it.
 pub const CLAIM_BYTES_MAX: usize = 4 << 20;
 /// Longest lease of a claimed task, milliseconds: a dispatcher that dies delays what it held by at most this.
@@ -410,6 +410,8 @@ pub const REDIS_WAIT_MS: u64 = 2_000;
 /// Commands of one pipeline to Redis, at most.
 pub const REDIS_PIPELINE_MAX: usize = 1_024;
 /// Tasks in one script call: arguments of a call in a script are bounded (8,000).
-pub const REDIS_TASKS_MAX: usize = 500;
+pub const REDIS_TASKS_MAX: usize = 1_000;
+
+const _: () = assert!(CLAIM_TASKS_MAX <= REDIS_TASKS_MAX, "what was claimed by one call is settled by one");
 /// State changes of one message in one script call.
 pub const REDIS_CHANGES_MAX: usize = 256;

@@ -22,6 +22,8 @@ mod schedule_clock;
 mod schedule_crash;
 #[path = "stores/schedule_damage.rs"]
 mod schedule_damage;
+#[path = "stores/schedule_ends.rs"]
+mod schedule_ends;
 #[path = "stores/schedule_facts.rs"]
 mod schedule_facts;
 #[path = "stores/schedule_gone.rs"]

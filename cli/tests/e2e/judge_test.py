@@ -2,7 +2,9 @@
 """The judge finds what it is there to find: each fault is planted in logs without one."""
 
 from client import Client, Push
+import occurrences
 from judge import compare, finds_a_planted_loss, out_of_order
+from occurrences import Fired
 from verdict import Verdict
 
 verdict = Verdict()
@@ -34,7 +36,40 @@ def number(message):
     return int(message[2:])
 
 
+def fired_well():
+    """Two tasks of ten seconds, fired 5 ms late."""
+    return [Fired(f"t{n}@{due}", f"t{n}@{due}", due + 5) for n in range(2) for due in range(1_000, 11_000, 1_000)]
+
+
+def schedule():
+    wanted = {record.id for record in fired_well()}
+
+    def complaints_of(fired, timed=True):
+        return occurrences.compare(wanted, fired, {"t1"}, 8_000, timed)[1]
+
+    verdict.fact(complaints_of(fired_well()) == [], "a schedule fired well is not complained of", complaints_of(fired_well()))
+    again = lambda record, at_ms=20_000: Fired(record.id, record.occurrence, at_ms)
+    faults = {
+        "an occurrence that is missing": lambda log: log.pop(3),
+        "an occurrence of no task": lambda log: log.append(Fired("t0@1500", "t0@1500", 1_505)),
+        "an occurrence under another id": lambda log: log.append(Fired(log[0].id, "t0@2000", 2_005)),
+        "an occurrence twice of what was not claimed at the kill": lambda log: log.append(again(log[7])),
+        "an occurrence three times": lambda log: log.extend([again(log[17]), again(log[17])]),
+        "an occurrence that is late while both lived": lambda log: log.__setitem__(2, again(log[2], 4_001)),
+    }
+    for what, plant in faults.items():
+        log = fired_well()
+        plant(log)
+        verdict.fact(complaints_of(log), f"found: {what}")
+    log = fired_well()
+    log[2], log[9] = again(log[2], 4_001), again(log[9])
+    verdict.fact(complaints_of(log, timed=False) == [], "without judging times lateness is only told", complaints_of(log, timed=False))
+    log = fired_well() + [again(fired_well()[17])]
+    verdict.fact(complaints_of(log) == [], "an occurrence twice of what was claimed at the kill is allowed", complaints_of(log))
+
+
 def main():
+    schedule()
     accepted, clients = clean()
     verdict.fact(complaints(accepted, clients) == [], "logs without a fault are not complained of", complaints(accepted, clients))
     verdict.fact(out_of_order(clients, number) == 0, "logs in order are in order")

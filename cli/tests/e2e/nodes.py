@@ -44,7 +44,7 @@ SECRET = "the secret of the test app"
 class Nodes:
     """The two processes, their configuration and logs. `addresses` are those of `scripts/services`."""
 
-    def __init__(self, folder, name, addresses):
+    def __init__(self, folder, name, addresses, topic_config=None):
         self.kafka = addresses["PUSHGATE_TEST_KAFKA"]
         self.app, self.prefix = f"{name}-{os.getpid()}", f"{name}-{os.getpid()}"
         ports = {port: server.free_port() for port in ("ws", "links", "admin", "rest")}
@@ -57,7 +57,7 @@ class Nodes:
         self.processes = {
             half: server.Process(half, [half, "--config", self.config], {}, log) for half, log in self.logs.items()
         }
-        services.create_topics(self.kafka, self.prefix)
+        services.create_topics(self.kafka, self.prefix, config=topic_config)
 
     def start(self):
         for process in self.processes.values():

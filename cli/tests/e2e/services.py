@@ -37,11 +37,12 @@ def private():
         shutil.rmtree(folder)
 
 
-def create_topics(kafka, prefix, partitions=6):
+def create_topics(kafka, prefix, partitions=6, config=None):
     from confluent_kafka.admin import AdminClient, NewTopic
 
     admin = AdminClient({"bootstrap.servers": kafka})
-    topics = [NewTopic(f"{prefix}.{t}", partitions, 1) for t in ("high", "normal", "low", "results", "dead")]
+    names = [f"{prefix}.{t}" for t in ("high", "normal", "low", "results", "dead")]
+    topics = [NewTopic(name, partitions, 1, config=config or {}) for name in names]
     for future in admin.create_topics(topics).values():
         future.result(60)
 
@@ -88,6 +89,15 @@ class Topic:
             if wanted(record):
                 return record
         return None
+
+    def read(self, count):
+        """Reads on until `count` records were read, or nothing comes for ten seconds; all that were read."""
+        while len(self.records) < count:
+            some = self.consumer.consume(10_000, 10)
+            if not some:
+                break
+            self.records += [record for record in some if not record.error()]
+        return self.records
 
     def count(self):
         """Records in the topic now."""

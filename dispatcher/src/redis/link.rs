@@ -105,6 +105,15 @@ impl RedisLink {
         Ok(self.change(batch).await?.iter().map(Reply::to_value).collect())
     }
 
+    /// Runs commands that change something in order, over one connection: the server reads them together and syncs once, unless they are
+    /// very large. One value per command, or the first error.
+    pub(super) async fn write_in_order(&self, number: usize, commands: &[Cmd]) -> Result<Vec<Value>, StoreError> {
+        let mut batch = Commands::default();
+        commands.iter().for_each(|command| batch.add(command));
+        let answer = self.write_on(number % limits::REDIS_CONNECTIONS, batch).await?;
+        Ok(answer.replies().take(commands.len()).map(Reply::to_value).collect())
+    }
+
     /// Runs a pipeline that changes nothing: one value per command, or the first error.
     pub(super) async fn run(&self, pipeline: &Pipeline) -> Result<Vec<Value>, StoreError> {
         if pipeline.is_empty() {

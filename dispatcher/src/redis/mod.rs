@@ -9,6 +9,7 @@
 //! | [`durability`] | whether the server keeps what it acknowledges |
 //! | [`streams`] | streams and marks |
 //! | [`schedule`] | tasks |
+//! | `tasks` | what tasks are there, and how scripts are told of them |
 //! | [`messages`] | states of messages |
 
 mod batch;
@@ -20,6 +21,7 @@ pub mod messages;
 pub mod schedule;
 mod scripts;
 pub mod streams;
+mod tasks;
 mod wire;
 
 pub use self::{

@@ -1,12 +1,11 @@
 //! The schedule on Redis: one sorted set per shard, whose scores are times, or ends of leases.
 //!
-//! All keys of a shard carry its hash tag `{tN}`; they are described in `scripts/tasks_add.lua` and `scripts/tasks_place.lua`. Times are those of
-//! the server (`TIME`), so that dispatchers need not agree on theirs.
+//! All keys of a shard carry its hash tag `{tN}`; they are described in `scripts/tasks_add.lua` and `scripts/tasks_place.lua`, and what lies
+//! in them in `tasks`. Times are those of the server (`TIME`), so that dispatchers need not agree on theirs.
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use pushgate_protocol::ids::{AppId, MessageId};
+use pushgate_protocol::ids::MessageId;
 use redis::{Cmd, Value};
 use tracing::{error, warn};
 
@@ -14,12 +13,13 @@ use super::{
     link::{RedisLink, damaged},
     scripts::{self, Source},
     streams::strange,
+    tasks::{self, Ending, array},
 };
 use crate::{
     limits,
-    schedule::head,
+    schedule::{head, wakers::Wakers},
     seams::{
-        Added, BoxFuture, Change, Changed, Claim, Claimed, ScheduleStore, Seen, Settled, Settlement, Standing,
+        Added, BoxFuture, Change, Changed, Claimed, ScheduleStore, Seen, Settled, SettledAndClaimed, Settlement,
         StoreError, Task, TaskKey, TaskQuery,
     },
 };
@@ -53,12 +53,11 @@ impl RedisSchedule {
 
     async fn add_all(&self, tasks: Vec<Task>) -> Result<Vec<Added>, StoreError> {
         let mut added = vec![Added::Known; tasks.len()];
-        let groups = by_shard(tasks.iter().map(|task| task.key.shard()));
+        let groups = grouped(tasks.iter().map(|task| task.key.shard()));
         let command = |(shard, places): &(u16, Vec<usize>)| {
             let mut call = self.call(&scripts::TASKS_ADD, *shard, &["due", "heads", "bodies", "names"]);
             for task in places.iter().map(|place| &tasks[*place]) {
-                call.arg(name_of(&task.key)).arg(task.head.due_ms).arg(task.head.hash.as_slice());
-                call.arg(head::encode(&task.head)).arg(task.body.as_ref());
+                call.arg(tasks::name_of(&task.key)).arg(task.head.due_ms).arg(tasks::content(&task.head, &task.body));
             }
             (u64::from(*shard), call)
         };
@@ -76,46 +75,55 @@ impl RedisSchedule {
         Ok(added)
     }
 
-    async fn claim_all(&self, shards: Vec<u16>, max: usize, lease_ms: u64) -> Result<Claimed, StoreError> {
-        let command = |shard: &u16| {
-            let mut call = self.call(&scripts::TASKS_CLAIM, *shard, &["due", "heads", "bodies", "leases"]);
-            call.arg(max.min(limits::CLAIM_TASKS_MAX)).arg(lease_ms.min(limits::LEASE_MS_MAX));
-            call.arg(limits::LEASE_DOUBT_MS).arg(limits::CLAIM_BYTES_MAX);
-            (u64::from(*shard), call)
+    /// Settles, then claims, in one batch: with `appendfsync always` that is one sync.
+    async fn settle_then_claim(
+        &self,
+        settlements: &[Settlement],
+        shards: &[u16],
+        max: usize,
+        lease_ms: u64,
+    ) -> Result<(Vec<Settled>, Claimed), StoreError> {
+        let groups = grouped(settlements.iter().map(|s| (s.key.shard(), s.lease_ms)));
+        let groups: Vec<Ending<'_>> =
+            groups.into_iter().map(|(group, places)| Ending::of(group, places, settlements)).collect();
+        let Some(first) = groups.first().map(|group| group.shard).or_else(|| shards.first().copied()) else {
+            return Ok(Default::default());
         };
+        let settles = groups.iter().map(|group| self.settle_call(group));
+        let claims = shards.iter().map(|shard| self.claim_call(*shard, max, lease_ms));
+        let commands: Vec<Cmd> = settles.chain(claims).collect();
+        // All shards of one loop share a connection.
+        let mut answers = self.link.write_in_order(Wakers::loop_of(first), &commands).await?.into_iter();
+        let mut settled = vec![Settled::Lost; settlements.len()];
+        for (group, answer) in groups.iter().zip(answers.by_ref()) {
+            group.read(answer, &mut settled)?;
+        }
         let (mut claimed, mut damage) = (Claimed::default(), Vec::new());
-        let answers = self.link.write(shards.iter().map(command).collect()).await?;
         for (shard, answer) in shards.iter().zip(answers) {
-            let mut parts = array(answer)?.into_iter();
-            let head = (parts.next(), parts.next(), parts.next());
-            let (Some(Value::Int(now)), Some(Value::Int(lease)), Some(Value::Int(next))) = head else {
-                return Err(damaged("a claim's script answered strangely".into()));
-            };
-            claimed.now_ms = claimed.now_ms.max(now as u64);
-            let next = u64::try_from(next).ok();
-            claimed.next_ms = [claimed.next_ms, next].into_iter().flatten().min();
-            while let Some(name) = parts.next() {
-                let (head, body) = (parts.next(), parts.next());
-                // What a later version wrote is for those of that version, when its lease is over.
-                let later = matches!(&head, Some(Value::BulkString(head)) if head::is_later(head));
-                match task_of(Some(&name), head, body) {
-                    Ok(task) => claimed.claims.push(Claim { task, lease_ms: lease as u64 }),
-                    Err(_) => {
-                        claimed.unreadable += 1;
-                        damage.extend((!later).then_some((*shard, name)));
-                    }
-                }
-            }
+            tasks::read_claim(*shard, answer, &mut claimed, &mut damage)?;
         }
         self.set_aside(damage).await;
-        Ok(claimed)
+        Ok((settled, claimed))
+    }
+
+    fn claim_call(&self, shard: u16, max: usize, lease_ms: u64) -> Cmd {
+        let mut call = self.call(&scripts::TASKS_CLAIM, shard, &["due", "heads", "bodies", "leases"]);
+        call.arg(max.min(limits::CLAIM_TASKS_MAX)).arg(lease_ms.min(limits::LEASE_MS_MAX));
+        call.arg(limits::LEASE_DOUBT_MS).arg(limits::CLAIM_BYTES_MAX).arg(limits::LEASE_MS_MAX);
+        call
+    }
+
+    fn settle_call(&self, group: &Ending<'_>) -> Cmd {
+        let mut call = self.place_call(&scripts::TASKS_SETTLE, group.shard);
+        call.arg(group.lease_ms);
+        group.write(&mut call);
+        call
     }
 
     /// Lets tasks that are damaged be due no more, so that they take no place in every claim. What there is of them stays.
-    async fn set_aside(&self, damage: Vec<(u16, Value)>) {
+    async fn set_aside(&self, damage: Vec<(u16, Vec<u8>)>) {
         let mut commands = Vec::with_capacity(damage.len());
         for (shard, name) in damage {
-            let Value::BulkString(name) = name else { continue };
             error!(shard, task = %name.escape_ascii(), "a task is damaged and will not be sent");
             let mut remove = redis::cmd("ZREM");
             remove.arg(self.key(shard, "due")).arg(name);
@@ -129,43 +137,13 @@ impl RedisSchedule {
         }
     }
 
-    async fn settle_all(&self, settlements: Vec<Settlement>) -> Result<Vec<Settled>, StoreError> {
-        let mut settled = vec![Settled::Lost; settlements.len()];
-        let groups = by_shard(settlements.iter().map(|s| s.key.shard()));
-        let command = |(shard, places): &(u16, Vec<usize>)| {
-            let mut call = self.place_call(&scripts::TASKS_SETTLE, *shard);
-            for s in places.iter().map(|place| &settlements[*place]) {
-                let (standing, at) = standing_of(s.standing);
-                call.arg(name_of(&s.key)).arg(s.lease_ms).arg(s.head.revision.to_le_bytes().as_slice());
-                call.arg(standing).arg(at).arg(head::encode(&s.head));
-            }
-            (u64::from(*shard), call)
-        };
-        let answers = self.link.write(groups.iter().map(command).collect()).await?;
-        for ((_, places), answer) in groups.iter().zip(answers) {
-            for (place, answer) in places.iter().zip(array(answer)?) {
-                settled[*place] = match answer {
-                    Value::Int(1) => Settled::Done,
-                    Value::Int(0) => Settled::Lost,
-                    Value::Array(parts) => {
-                        let mut parts = parts.into_iter();
-                        let name = Value::BulkString(name_of(&settlements[*place].key));
-                        Settled::Changed(Box::new(task_of(Some(&name), parts.next(), parts.next())?))
-                    }
-                    other => return Err(strange(&Some(other))),
-                };
-            }
-        }
-        Ok(settled)
-    }
-
     async fn change_one(&self, change: Change) -> Result<Changed, StoreError> {
         let shard = change.key.shard();
-        let (standing, at) = standing_of(change.standing);
         let looked_at = change.head.revision.saturating_sub(1).to_le_bytes();
         let mut call = self.place_call(&scripts::TASKS_CHANGE, shard);
-        call.arg(name_of(&change.key)).arg(looked_at.as_slice()).arg(head::encode(&change.head)).arg(standing).arg(at);
-        call.arg(change.body.map_or_else(Vec::new, |body| [b"1", body.as_ref()].concat()));
+        call.arg(tasks::name_of(&change.key)).arg(looked_at.as_slice()).arg(tasks::standing_of(change.standing));
+        call.arg(head::encode(&change.head));
+        call.arg(change.body.map_or_else(Vec::new, |body| tasks::content(&change.head, &body)));
         match self.link.write(vec![(u64::from(shard), call)]).await?.as_slice() {
             [Value::Int(0)] => Ok(Changed::Unknown),
             [Value::Int(1)] => Ok(Changed::Done),
@@ -175,7 +153,7 @@ impl RedisSchedule {
     }
 
     fn place_call(&self, script: &Source, shard: u16) -> Cmd {
-        let mut call = self.call(script, shard, &["due", "heads", "bodies", "ended", "names"]);
+        let mut call = self.call(script, shard, &["due", "heads", "bodies", "ended", "names", "leases"]);
         call.arg(limits::ENDED_TASK_KEEP_MS).arg(limits::ENDED_TASKS_MAX).arg(limits::ENDED_TRIM_MAX);
         call
     }
@@ -197,7 +175,8 @@ impl RedisSchedule {
         let mut names = Vec::new();
         for answer in self.link.run(&ask).await? {
             for name in array(answer)? {
-                names.push(key_of(&name).ok_or_else(|| damaged("a task's name cannot be read".into()))?);
+                let key = if let Value::BulkString(name) = &name { tasks::key_of(name) } else { None };
+                names.push(key.ok_or_else(|| damaged("a task's name cannot be read".into()))?);
             }
         }
         names.sort();
@@ -207,26 +186,30 @@ impl RedisSchedule {
 
     async fn look(&self, query: TaskQuery) -> Result<Vec<Seen>, StoreError> {
         let names = self.names(&query).await?;
-        let groups = by_shard(names.iter().map(TaskKey::shard));
+        let groups = grouped(names.iter().map(TaskKey::shard));
         let mut ask = redis::pipe();
         for (shard, places) in &groups {
-            let of_group: Vec<Vec<u8>> = places.iter().map(|place| name_of(&names[*place])).collect();
+            let of_group: Vec<Vec<u8>> = places.iter().map(|place| tasks::name_of(&names[*place])).collect();
             ask.cmd("HMGET").arg(self.key(*shard, "heads")).arg(&of_group);
             ask.cmd("HMGET").arg(self.key(*shard, "bodies")).arg(&of_group);
             ask.cmd("ZMSCORE").arg(self.key(*shard, "due")).arg(&of_group);
+            ask.cmd("ZMSCORE").arg(self.key(*shard, "ended")).arg(&of_group);
         }
         let mut answers = self.link.run(&ask).await?.into_iter();
         let mut seen: Vec<Option<Seen>> = names.iter().map(|_| None).collect();
         for (_, places) in &groups {
             let mut column = || answers.next().map_or_else(|| Ok(Vec::new()), array);
-            let (heads, bodies, scores) = (column()?, column()?, column()?);
-            for (((place, head), body), score) in places.iter().zip(heads).zip(bodies).zip(scores) {
-                if head == Value::Nil {
+            let (heads, bodies, scores, ends) = (column()?, column()?, column()?, column()?);
+            for ((((place, head), body), score), end) in places.iter().zip(heads).zip(bodies).zip(scores).zip(ends) {
+                if head == Value::Nil && body == Value::Nil {
                     continue;
                 }
-                let name = Value::BulkString(name_of(&names[*place]));
-                let task = task_of(Some(&name), Some(head), Some(body))?;
-                let score: Option<f64> = redis::from_redis_value(score).map_err(|e| damaged(e.to_string()))?;
+                let first = head == Value::Nil;
+                let mut task = tasks::task_of(Some(names[*place].clone()), Some(head), Some(body))?;
+                let (score, end) = (time_of(score)?, time_of(end)?);
+                if let (true, Some(end)) = (first, end) {
+                    task.head = tasks::once_sent(task.head, end as u64);
+                }
                 seen[*place] = Some(Seen { task, claimed: score.is_some_and(|score| score.fract() != 0.0) });
             }
         }
@@ -240,11 +223,24 @@ impl ScheduleStore for RedisSchedule {
     }
 
     fn claim(&self, shards: Vec<u16>, max: usize, lease_ms: u64) -> BoxFuture<'_, Result<Claimed, StoreError>> {
-        Box::pin(self.claim_all(shards, max, lease_ms))
+        Box::pin(async move { Ok(self.settle_then_claim(&[], &shards, max, lease_ms).await?.1) })
     }
 
     fn settle(&self, settlements: Vec<Settlement>) -> BoxFuture<'_, Result<Vec<Settled>, StoreError>> {
-        Box::pin(self.settle_all(settlements))
+        Box::pin(async move { Ok(self.settle_then_claim(&settlements, &[], 0, 0).await?.0) })
+    }
+
+    fn settle_and_claim(
+        &self,
+        settlements: Vec<Settlement>,
+        shards: Vec<u16>,
+        max: usize,
+        lease_ms: u64,
+    ) -> BoxFuture<'_, Result<SettledAndClaimed, StoreError>> {
+        Box::pin(async move {
+            let (settled, claimed) = self.settle_then_claim(&settlements, &shards, max, lease_ms).await?;
+            Ok((settled, Ok(claimed)))
+        })
     }
 
     fn change(&self, change: Change) -> BoxFuture<'_, Result<Changed, StoreError>> {
@@ -256,53 +252,19 @@ impl ScheduleStore for RedisSchedule {
     }
 }
 
-/// Places by shard, a bounded number in each group: a script's arguments are bounded.
-fn by_shard(shards: impl Iterator<Item = u16>) -> Vec<(u16, Vec<usize>)> {
-    let mut groups: Vec<(u16, Vec<usize>)> = Vec::new();
-    for (place, shard) in shards.enumerate() {
-        let open = groups.iter_mut().rev().find(|(s, places)| *s == shard && places.len() < limits::REDIS_TASKS_MAX);
+/// Places by what they have in common, a bounded number in each group: a script's arguments are bounded.
+fn grouped<G: PartialEq + Copy>(all: impl Iterator<Item = G>) -> Vec<(G, Vec<usize>)> {
+    let mut groups: Vec<(G, Vec<usize>)> = Vec::new();
+    for (place, group) in all.enumerate() {
+        let open = groups.iter_mut().rev().find(|(g, places)| *g == group && places.len() < limits::REDIS_TASKS_MAX);
         match open {
             Some((_, places)) => places.push(place),
-            None => groups.push((shard, vec![place])),
+            None => groups.push((group, vec![place])),
         }
     }
     groups
 }
 
-fn standing_of(standing: Standing) -> (&'static str, u64) {
-    match standing {
-        Standing::Due(at_ms) => ("d", at_ms),
-        Standing::Idle => ("i", 0),
-        Standing::Ended { body: true } => ("k", 0),
-        Standing::Ended { body: false } => ("e", 0),
-        Standing::Gone => ("g", 0),
-    }
-}
-
-fn name_of(key: &TaskKey) -> Vec<u8> {
-    [key.app.as_str().as_bytes(), &[0], key.id.as_str().as_bytes()].concat()
-}
-
-fn key_of(name: &Value) -> Option<TaskKey> {
-    let Value::BulkString(name) = name else { return None };
-    let (app, id) = std::str::from_utf8(name).ok()?.split_once('\0')?;
-    Some(TaskKey { app: AppId::parse(app).ok()?, id: MessageId::parse(id).ok()? })
-}
-
-fn task_of(name: Option<&Value>, head: Option<Value>, body: Option<Value>) -> Result<Task, StoreError> {
-    let unreadable = || damaged("a task cannot be read".into());
-    let Some(Value::BulkString(head)) = head else { return Err(unreadable()) };
-    let body = match body {
-        Some(Value::BulkString(body)) => Bytes::from(body),
-        _ => Bytes::new(),
-    };
-    let key = name.and_then(key_of).ok_or_else(unreadable)?;
-    Ok(Task { key, head: head::decode(&head).ok_or_else(unreadable)?, body })
-}
-
-fn array(value: Value) -> Result<Vec<Value>, StoreError> {
-    match value {
-        Value::Array(values) => Ok(values),
-        other => Err(strange(&Some(other))),
-    }
+fn time_of(score: Value) -> Result<Option<f64>, StoreError> {
+    redis::from_redis_value(score).map_err(|e| damaged(e.to_string()))
 }

@@ -1,4 +1,4 @@
-//! The running loops of the schedule: claim what is due, send it to its lane, settle it, sleep until the next is due.
+//! The running loops of the schedule: claim what is due, send it to its lane, settle it and claim the next, sleep until the next is due.
 //!
 //! Invariant: a claim is settled after the delivery report of all that was due of it. What fails in between is left to its
 //! lease: when that is over, this dispatcher or another claims it again.
@@ -54,9 +54,13 @@ pub struct ScheduleLoop {
     number: usize,
     shards: Vec<u16>,
     parts: ScheduleParts,
+    stop: watch::Receiver<bool>,
     failing: Option<&'static str>,
     pause_ms: u64,
 }
+
+/// What failed, and how.
+type Failure = (&'static str, StoreError);
 
 impl ScheduleLoop {
     /// All loops of a dispatcher.
@@ -66,6 +70,8 @@ impl ScheduleLoop {
             number,
             shards: shards(number),
             parts: parts.clone(),
+            // Nobody stops a loop that does not run.
+            stop: watch::channel(false).1,
             failing: None,
             pause_ms: limits::SCHEDULE_RETRY_MS,
         };
@@ -74,6 +80,7 @@ impl ScheduleLoop {
 
     /// Runs until it is stopped; what it holds then is settled first.
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        self.stop = stop.clone();
         while !*stop.borrow() {
             let sleep_ms = self.turn().await;
             tokio::select! {
@@ -85,33 +92,43 @@ impl ScheduleLoop {
         }
     }
 
-    /// Claims and does what is due. Answers for how long there is nothing to do, milliseconds.
+    /// Claims and does what is due, until nothing is or it is stopped. Answers for how long there is nothing to do, milliseconds.
     pub async fn turn(&mut self) -> u64 {
         self.parts.wakers.awake(self.number);
-        let ScheduleParts { store, lease_ms, .. } = &self.parts;
-        let Claimed { now_ms, claims, next_ms, unreadable } =
-            match store.claim(self.shards.clone(), limits::CLAIM_TASKS_MAX, *lease_ms).await {
-                Ok(claimed) => claimed,
-                Err(error) => return self.failed("claim tasks", &error),
-            };
-        if unreadable > 0 {
-            warn!(tasks = unreadable, "tasks that are due cannot be read and are passed over");
-            self.parts.metrics.unreadable.inc_by(unreadable as u64);
+        let mut claimed = match self.claim().await {
+            Ok(claimed) => claimed,
+            Err(error) => return self.failed("claim tasks", &error),
+        };
+        while !claimed.claims.is_empty() {
+            self.count_unreadable(&claimed);
+            match self.fire(claimed.claims, claimed.now_ms).await {
+                Ok(Some(next)) => claimed = next,
+                Ok(None) => return self.well(),
+                Err((what, error)) => return self.failed(what, &error),
+            }
+            self.well();
         }
-        if !claims.is_empty() {
-            return match self.fire(claims, now_ms).await {
-                Ok(()) => self.well(),
-                Err((what, error)) => self.failed(what, &error),
-            };
-        }
+        self.count_unreadable(&claimed);
         self.well();
+        let Claimed { now_ms, next_ms, .. } = claimed;
         let sleep_ms = next_ms.map_or(u64::MAX, |next| next.saturating_sub(now_ms)).min(limits::SCHEDULE_POLL_MS);
         self.parts.wakers.asleep(self.number, now_ms.saturating_add(sleep_ms));
         sleep_ms
     }
 
-    /// Sends what is due of these tasks, then settles them.
-    async fn fire(&self, claims: Vec<Claim>, now_ms: u64) -> Result<(), (&'static str, StoreError)> {
+    async fn claim(&self) -> Result<Claimed, StoreError> {
+        self.parts.store.claim(self.shards.clone(), limits::CLAIM_TASKS_MAX, self.parts.lease_ms).await
+    }
+
+    fn count_unreadable(&self, claimed: &Claimed) {
+        if claimed.unreadable > 0 {
+            warn!(tasks = claimed.unreadable, "tasks that are due cannot be read and are passed over");
+            self.parts.metrics.unreadable.inc_by(claimed.unreadable as u64);
+        }
+    }
+
+    /// Sends what is due of these tasks, then settles them and claims the next; claims none when it is stopped.
+    async fn fire(&self, claims: Vec<Claim>, now_ms: u64) -> Result<Option<Claimed>, Failure> {
         self.parts.metrics.claimed.inc_by(claims.len() as u64);
         let redacts = |message: &Message| self.parts.classes.redacts(message.class);
         let mut held: Vec<Held> = claims
@@ -135,21 +152,24 @@ impl ScheduleLoop {
         }
         self.tell_skipped(&held, now_ms).await.map_err(|error| ("record message states", error))?;
         held.retain(|h| !h.unsent);
+        held.iter().for_each(|h| self.count(h, now_ms));
+        let again = failure.is_none() && !*self.stop.borrow();
+        let next = self.settle(held, now_ms, again).await?;
+        failure.map_or(Ok(next), Err)
+    }
+
+    fn count(&self, Held { claim, firing, .. }: &Held, now_ms: u64) {
         let metrics = &self.parts.metrics;
-        for Held { claim, firing, .. } in &held {
-            metrics.fired.inc_by(firing.records.len() as u64);
-            metrics.missed.inc_by(u64::from(firing.missed));
-            if !firing.records.is_empty() && claim.task.head.run_ms.is_none() {
-                metrics.lateness.observe(now_ms.saturating_sub(claim.task.head.due_ms) as f64 / 1_000.0);
-            }
-            if let Some(reason) = firing.failed() {
-                let (app, task) = (&claim.task.key.app, &claim.task.key.id);
-                error!(%app, %task, reason, "a task cannot be sent");
-                metrics.failed.inc();
-            }
+        metrics.fired.inc_by(firing.records.len() as u64);
+        metrics.missed.inc_by(u64::from(firing.missed));
+        if !firing.records.is_empty() && claim.task.head.run_ms.is_none() {
+            metrics.lateness.observe(now_ms.saturating_sub(claim.task.head.due_ms) as f64 / 1_000.0);
         }
-        self.settle(held, now_ms).await.map_err(|error| ("settle tasks", error))?;
-        failure.map_or(Ok(()), Err)
+        if let Some(reason) = firing.failed() {
+            let (app, task) = (&claim.task.key.app, &claim.task.key.id);
+            error!(%app, %task, reason, "a task cannot be sent");
+            metrics.failed.inc();
+        }
     }
 
     async fn send(&self, lane: Lane, held: &[Held]) -> Result<(), StoreError> {
@@ -187,14 +207,17 @@ impl ScheduleLoop {
         self.parts.announcer.tell(told).await
     }
 
-    async fn settle(&self, mut held: Vec<Held>, now_ms: u64) -> Result<(), StoreError> {
-        for _ in 0..limits::SETTLE_ATTEMPTS_MAX {
-            if held.is_empty() {
-                return Ok(());
+    /// Settles, and claims the next at the first attempt if `again`.
+    async fn settle(&self, mut held: Vec<Held>, now_ms: u64, again: bool) -> Result<Option<Claimed>, Failure> {
+        let mut next = None;
+        for attempt in 0..limits::SETTLE_ATTEMPTS_MAX {
+            if held.is_empty() && !(again && attempt == 0) {
+                break;
             }
             let settlements = held.iter().map(|h| h.settlement(now_ms)).collect();
-            let answers = self.settled(settlements).await?;
-            let mut again = Vec::new();
+            let (answers, claimed) = self.settled(settlements, again && attempt == 0).await?;
+            next = next.or(claimed);
+            let mut changed = Vec::new();
             for (mut h, answer) in held.into_iter().zip(answers) {
                 match answer {
                     Settled::Done => {}
@@ -203,26 +226,40 @@ impl ScheduleLoop {
                     }
                     Settled::Changed(task) => {
                         h.claim.task = *task;
-                        again.push(h);
+                        changed.push(h);
                     }
                 }
             }
-            held = again;
+            held = changed;
         }
-        warn!(tasks = held.len(), "tasks changed each time they were to be settled: they come again");
-        Ok(())
+        if !held.is_empty() {
+            warn!(tasks = held.len(), "tasks changed each time they were to be settled: they come again");
+        }
+        next.transpose().map_err(|error| ("claim tasks", error))
     }
 
-    /// Settles; again while the store fails and the leases may stand.
-    async fn settled(&self, settlements: Vec<Settlement>) -> Result<Vec<Settled>, StoreError> {
-        let patience = Duration::from_millis(self.parts.lease_ms);
-        let until = tokio::time::Instant::now() + patience;
+    /// Settles, and claims if `again`; once more while the store fails and the leases may stand.
+    async fn settled(
+        &self,
+        settlements: Vec<Settlement>,
+        again: bool,
+    ) -> Result<(Vec<Settled>, Option<Result<Claimed, StoreError>>), Failure> {
+        let store = &self.parts.store;
+        let until = tokio::time::Instant::now() + Duration::from_millis(self.parts.lease_ms);
         loop {
-            match self.parts.store.settle(settlements.clone()).await {
+            let asked = settlements.clone();
+            let answer = if again {
+                let claimed =
+                    store.settle_and_claim(asked, self.shards.clone(), limits::CLAIM_TASKS_MAX, self.parts.lease_ms);
+                claimed.await.map(|(settled, claimed)| (settled, Some(claimed)))
+            } else {
+                store.settle(asked).await.map(|settled| (settled, None))
+            };
+            match answer {
                 Err(error) if error.retryable() && tokio::time::Instant::now() < until => {
                     tokio::time::sleep(Duration::from_millis(limits::SCHEDULE_RETRY_MS)).await;
                 }
-                answer => return answer,
+                answer => return answer.map_err(|error| ("settle tasks", error)),
             }
         }
     }

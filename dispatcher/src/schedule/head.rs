@@ -1,5 +1,8 @@
 //! The encoding of a task's head, shared by every store.
 //!
+//! The head of a task as it was added may be written shorter ([`write_first`]): as version 1, but for its first byte, as far as the hash,
+//! then created and due (8 each), which is all there is to tell of it.
+//!
 //! Version 1, integers little-endian: version · revision (8, at byte 1, so that a script can compare it) · phase · lane · hash (16) ·
 //! created, anchor, due (8 each) · run (8, all ones: none) · fired (8) · number of occurrences · each: due, fired (8 each) · reason to the end.
 
@@ -14,9 +17,54 @@ const VERSION: u8 = 1;
 const LATEST: u8 = VERSION + 15;
 const NONE: u64 = u64::MAX;
 
+/// What a shorter head begins with: neither a version nor one that is thought possible.
+const FIRST: u8 = 0xf1;
+/// Length of a shorter head, bytes.
+const FIRST_LEN: usize = 43;
+/// Length of a head of version 1 that has no occurrences and no reason, bytes.
+const PLAIN_LEN: usize = 68;
+
 /// Encodes a head.
 pub fn encode(head: &TaskHead) -> Vec<u8> {
-    let mut out = Vec::with_capacity(72 + head.recent.len() * 16);
+    let reason = head.reason.as_deref().map_or(0, str::len);
+    let mut out = Vec::with_capacity(PLAIN_LEN + head.recent.len() * 16 + reason);
+    write(head, &mut out);
+    out
+}
+
+/// Encodes a head without what happened since the task was added, as short as it can be, behind what is there.
+pub fn write_first(head: &TaskHead, out: &mut Vec<u8>) {
+    let first = TaskHead { recent: Vec::new(), reason: None, ..*head };
+    let start = out.len();
+    write(&first, out);
+    if first == as_added(&first) {
+        out[start] = FIRST;
+        out.truncate(start + FIRST_LEN - 16);
+        out.extend_from_slice(&first.created_ms.to_le_bytes());
+        out.extend_from_slice(&first.due_ms.to_le_bytes());
+    }
+}
+
+/// Splits what begins with a head written by [`write_first`] behind it; `None` if that is damaged or of a later version.
+pub fn split_first(bytes: &[u8]) -> Option<(TaskHead, usize)> {
+    if bytes.first() != Some(&FIRST) {
+        return Some((decode(bytes.get(..PLAIN_LEN)?)?, PLAIN_LEN));
+    }
+    let (head, times) = bytes.get(..FIRST_LEN)?.split_at(FIRST_LEN - 16);
+    let (created_ms, times) = number(times)?;
+    let (due_ms, _) = number(times)?;
+    let [created, due] = [created_ms, due_ms].map(u64::to_le_bytes);
+    let whole = [&[VERSION], &head[1..], &created, &created, &due, &NONE.to_le_bytes(), &[0; 9]].concat();
+    Some((decode(&whole)?, FIRST_LEN))
+}
+
+/// The head that a task with these times had when it was added.
+fn as_added(head: &TaskHead) -> TaskHead {
+    TaskHead { anchor_ms: head.created_ms, run_ms: None, fired: 0, recent: Vec::new(), reason: None, ..*head }
+}
+
+/// Encodes a head behind what is there.
+fn write(head: &TaskHead, out: &mut Vec<u8>) {
     out.push(VERSION);
     out.extend_from_slice(&head.revision.to_le_bytes());
     out.extend_from_slice(&[head.phase as u8, head.lane as u8]);
@@ -30,7 +78,6 @@ pub fn encode(head: &TaskHead) -> Vec<u8> {
         out.extend_from_slice(&fired.fired_ms.to_le_bytes());
     }
     out.extend_from_slice(head.reason.as_deref().unwrap_or_default().as_bytes());
-    out
 }
 
 /// Decodes a head; `None` if the bytes are damaged or of a later version.
@@ -96,13 +143,22 @@ mod tests {
             let head = TaskHead { revision, phase, lane: Lane::ALL[lane], hash, created_ms, anchor_ms, due_ms, run_ms: run, fired, recent, reason };
             let bytes = encode(&head);
             prop_assert_eq!(&bytes[1..9], revision.to_le_bytes());
+            for head in [as_added(&head), TaskHead { recent: Vec::new(), reason: None, ..head.clone() }] {
+                let mut first = Vec::new();
+                write_first(&head, &mut first);
+                prop_assert_eq!((&first[1..9], &first[11..27]), (&bytes[1..9], &hash[..]), "where scripts look");
+                prop_assert_eq!(split_first(&first[..20]), None);
+                let len = first.len();
+                first.extend_from_slice(b"body");
+                prop_assert_eq!(split_first(&first), Some((head, len)));
+            }
             prop_assert_eq!(decode(&bytes), Some(head));
             prop_assert_eq!(decode(&bytes[..60]), None);
         }
 
         #[test]
         fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = decode(&bytes);
+            let _ = (decode(&bytes), split_first(&bytes));
         }
     }
 }

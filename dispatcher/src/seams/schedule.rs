@@ -172,6 +172,9 @@ pub enum Settled {
     Changed(Box<Task>),
 }
 
+/// What became of settlements, and of the claim behind them.
+pub type SettledAndClaimed = (Vec<Settled>, Result<Claimed, StoreError>);
+
 /// A change that somebody asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
@@ -232,6 +235,20 @@ pub trait ScheduleStore: Send + Sync {
     /// Settles claims, each fenced by its lease and revision; durable before it resolves. In the order asked.
     fn settle(&self, settlements: Vec<Settlement>) -> BoxFuture<'_, Result<Vec<Settled>, StoreError>>;
 
+    /// Settles, then claims, in one go where the store can. If it fails nothing is known of either; a claim alone may fail too.
+    fn settle_and_claim(
+        &self,
+        settlements: Vec<Settlement>,
+        shards: Vec<u16>,
+        max: usize,
+        lease_ms: u64,
+    ) -> BoxFuture<'_, Result<SettledAndClaimed, StoreError>> {
+        Box::pin(async move {
+            let settled = self.settle(settlements).await?;
+            Ok((settled, self.claim(shards, max, lease_ms).await))
+        })
+    }
+
     /// Makes a change, fenced by the revision; durable before it resolves.
     fn change(&self, change: Change) -> BoxFuture<'_, Result<Changed, StoreError>>;
 
@@ -250,6 +267,16 @@ impl<T: ScheduleStore + ?Sized> ScheduleStore for Arc<T> {
 
     fn settle(&self, settlements: Vec<Settlement>) -> BoxFuture<'_, Result<Vec<Settled>, StoreError>> {
         (**self).settle(settlements)
+    }
+
+    fn settle_and_claim(
+        &self,
+        settlements: Vec<Settlement>,
+        shards: Vec<u16>,
+        max: usize,
+        lease_ms: u64,
+    ) -> BoxFuture<'_, Result<SettledAndClaimed, StoreError>> {
+        (**self).settle_and_claim(settlements, shards, max, lease_ms)
     }
 
     fn change(&self, change: Change) -> BoxFuture<'_, Result<Changed, StoreError>> {

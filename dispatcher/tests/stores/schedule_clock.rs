@@ -78,7 +78,8 @@ fn a_clock_that_is_set_back_holds_up_nothing_in_redis() {
         assert_eq!(claim(&store).await.len(), 0, "nothing says that it is a lease from before a step");
         redis::cmd("SET").arg(key("leases")).arg(later).exec(&mut connection).unwrap();
         assert_eq!(claim(&store).await.len(), 1);
-        let latest: u64 = redis::cmd("GET").arg(key("leases")).query(&mut connection).unwrap();
-        assert!(latest < later);
+        let latest: String = redis::cmd("GET").arg(key("leases")).query(&mut connection).unwrap();
+        let (latest, tasks) = latest.split_once(' ').unwrap();
+        assert!(latest.parse::<u64>().unwrap() < later && tasks == "1", "{latest} {tasks}");
     });
 }

@@ -52,7 +52,7 @@ facts!(
 
 pub const LONG_AGO: u64 = 1_600_000_000_000;
 pub const IN_A_LONG_TIME: u64 = 2_500_000_000_000;
-const LEASE_MS: u64 = 5_000;
+pub const LEASE_MS: u64 = 5_000;
 
 pub fn app(name: &str) -> AppId {
     AppId::parse(name).unwrap()
@@ -95,7 +95,7 @@ pub fn settlement(claim: &Claim, phase: Phase, standing: Standing) -> Settlement
     Settlement { key: claim.task.key.clone(), lease_ms: claim.lease_ms, head, standing }
 }
 
-fn change(seen: &Task, phase: Phase, standing: Standing) -> Change {
+pub fn change(seen: &Task, phase: Phase, standing: Standing) -> Change {
     let head = TaskHead { phase, revision: seen.head.revision + 1, ..seen.head.clone() };
     Change { key: seen.key.clone(), head, body: None, standing }
 }
