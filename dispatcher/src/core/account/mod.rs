@@ -15,6 +15,7 @@
 
 mod answer;
 mod breaker;
+mod counts;
 mod parcel;
 mod parking;
 mod policy;
@@ -378,26 +379,6 @@ impl Account {
     /// Too much waits for accounts in these lanes: what cannot be tried at once waits in the schedule.
     pub fn crowded(&mut self, lanes: [bool; 3]) {
         self.crowded = lanes;
-    }
-
-    /// Parcels that wait for a worker.
-    pub fn waiting(&self) -> usize {
-        self.unchecked.len() + self.queue.len()
-    }
-
-    /// Parcels here.
-    pub fn len(&self) -> usize {
-        self.unchecked.len() + self.queue.len() + self.attempts.len()
-    }
-
-    /// Whether no parcel is here.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Attempts under way.
-    pub fn under_way(&self) -> usize {
-        self.queue.busy()
     }
 
     /// Time does not go back here.

@@ -1,3 +1,5 @@
+//! Who is given which answer, and what ends a connection.
+
 use tokio::net::TcpListener;
 
 use super::{super::wire::Reply, *};

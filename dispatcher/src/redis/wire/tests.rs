@@ -1,3 +1,5 @@
+//! What is written and read, against the crate's codec and against answers cut anywhere.
+
 use proptest::prelude::*;
 
 use super::*;
