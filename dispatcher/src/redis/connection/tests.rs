@@ -1,3 +1,5 @@
+//! A connection and a server that answers in its own way.
+
 //! Who is given which answer, and what ends a connection.
 
 use tokio::net::TcpListener;

@@ -1,3 +1,5 @@
+//! Answers made, cut and read; what is no answer.
+
 //! What is written and read, against the crate's codec and against answers cut anywhere.
 
 use proptest::prelude::*;
