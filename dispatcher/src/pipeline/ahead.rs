@@ -150,6 +150,11 @@ impl Ahead {
         self.queues.iter().map(FairQueue::stopped).sum()
     }
 
+    /// Whether something waits that goes to sessions.
+    pub(super) fn has_of_sessions(&self) -> bool {
+        !self.queues[SESSIONS].is_empty()
+    }
+
     /// Whether something waits for channels.
     pub(super) fn has_of_channels(&self) -> bool {
         self.of_channels().0 > 0

@@ -151,7 +151,7 @@ impl LaneLoop {
             match self.outgoing.send(self.parts.lane) {
                 Sending::Ended => break,
                 // What waits goes on when something settles, or a worker takes something.
-                sending if polled + taken == 0 && (full || sending == Sending::Full || !self.ahead.is_empty()) => {
+                sending if polled + taken == 0 && (full || sending == Sending::Full || self.stands()) => {
                     self.wait(limits::LANE_HAND_OVER_MS);
                 }
                 Sending::Done | Sending::Full => {}
@@ -162,6 +162,12 @@ impl LaneLoop {
 
     fn stopping(&self) -> bool {
         self.parts.stop.load(Ordering::Relaxed)
+    }
+
+    /// Whether what is read must go on before the lane reads more, or pushes are among it. What waits for channels alone keeps nothing from
+    /// being read: the poll waits for the next record then.
+    fn stands(&self) -> bool {
+        self.ahead.has_of_sessions() || (!self.ahead.is_empty() && self.ahead.room(self.one_app) == 0)
     }
 
     /// What a lane does whether or not it may take more.
@@ -247,9 +253,10 @@ impl LaneLoop {
     /// Reads a bounded part, as far as it may. Answers how many records came.
     fn poll(&mut self) -> usize {
         let max = self.poll_max.min(self.ahead.room(self.one_app));
-        let nothing_waits = self.ahead.is_empty() && self.outgoing.len() == 0;
+        let nothing_waits = !self.ahead.has_of_sessions() && self.outgoing.len() == 0;
         let wait = match (nothing_waits, self.parts.source.window().unsettled) {
             (false, _) => Duration::ZERO,
+            (true, _) if !self.ahead.is_empty() => Duration::from_millis(limits::LANE_HAND_OVER_MS),
             (true, 0) => Duration::from_millis(limits::LANE_IDLE_MS),
             (true, _) => Duration::from_millis(limits::LANE_POLL_MS),
         };

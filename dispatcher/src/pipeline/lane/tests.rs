@@ -24,6 +24,8 @@ struct Script {
     served: u64,
     /// Polls that found nothing.
     idle: u64,
+    /// Of them those that would have waited for a record.
+    waited: u64,
     commits: u64,
     fatal: bool,
     room: Option<usize>,
@@ -64,7 +66,7 @@ impl FakeSource {
 }
 
 impl TaskSource for FakeSource {
-    fn poll(&mut self, max: usize, _: Duration, out: &mut Vec<Record>) -> Result<(), SourceError> {
+    fn poll(&mut self, max: usize, wait: Duration, out: &mut Vec<Record>) -> Result<(), SourceError> {
         self.with(|s| {
             if s.fatal {
                 return Err(SourceError::Fatal { what: "fake", detail: "damaged".into() });
@@ -75,6 +77,7 @@ impl TaskSource for FakeSource {
             let room = if s.ledger.is_some() { s.room() } else { usize::MAX };
             let count = max.min(room).min(s.records.len());
             s.idle += u64::from(count == 0);
+            s.waited += u64::from(count == 0 && max > 0 && !wait.is_zero());
             let from = out.len();
             out.extend(s.records.drain(..count));
             if let Some((ledger, _)) = &mut s.ledger {
