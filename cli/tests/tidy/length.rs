@@ -6,8 +6,7 @@ use crate::tree;
 const LINES_MAX: usize = 400;
 
 /// Files that may be longer, each with its own bound, which only ever falls.
-const RATCHET: [(&str, usize); 3] =
-    [("protocol/src/link/frame.rs", 480), ("dispatcher/src/api/tests.rs", 460), ("scripts/services", 425)];
+const RATCHET: [(&str, usize); 2] = [("protocol/src/link/frame.rs", 480), ("scripts/services", 425)];
 
 #[test]
 fn files_have_at_most_400_lines() {
