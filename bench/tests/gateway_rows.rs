@@ -18,7 +18,7 @@ fn row(name: &str) -> Value {
 /// Whether a contender has done something in each of its rounds.
 fn assert_done(contenders: &Value) {
     for (name, told) in contenders.as_object().unwrap() {
-        let samples = told["done_ticks_thread_ns"].as_array().unwrap();
+        let samples = told["done_ticks_awake_ns_thread_ns"].as_array().unwrap();
         assert!(samples.len() == 2 && samples.iter().all(|s| s[0].as_u64().unwrap() > 0), "{name}: {told}");
     }
 }

@@ -1,10 +1,20 @@
 //! Processor time and memory of the server under test.
 //!
 //! Time that interrupts take is not told apart by many kernels and lands on whoever runs, so the server gets a processor
-//! of its own, and what counts is that processor's busy time. The scheduler's account of the server's threads is kept
-//! beside it: it is exact to the nanosecond, but leaves out what interrupts an idle processor.
+//! of its own, and what counts is that processor's busy time. Three accounts of it are kept:
+//!
+//! * busy ticks: at each tick of the clock whatever runs is charged a whole tick. A kernel that stops its clock while a processor is idle
+//!   samples servers that sleep often at other moments than those that run on.
+//! * time awake: what is left of the time when that in which the processor was idle is taken away, which such a kernel
+//!   measures from the moment it goes idle to the moment it wakes. It holds all that the processor did.
+//! * thread time: the scheduler's account of the server's threads, exact to the nanosecond. It leaves out what interrupts an idle processor.
 
-use std::{error::Error, fs};
+use std::{error::Error, fs, sync::LazyLock, time::Instant};
+
+/// When this program began to look.
+static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
+/// A tick of `/proc/stat`, nanoseconds.
+const TICK_NS: u64 = 10_000_000;
 
 /// What the server has used so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,6 +23,8 @@ pub struct Spent {
     pub ticks: u64,
     /// Nanoseconds that its threads ran.
     pub thread_ns: u64,
+    /// Nanoseconds since this program began in which its processor was not idle; told in ticks.
+    pub awake_ns: u64,
 }
 
 impl Spent {
@@ -20,7 +32,10 @@ impl Spent {
     pub fn now(pid: u32, processor: usize) -> Result<Self, Box<dyn Error>> {
         let stat = fs::read_to_string("/proc/stat")?;
         let ticks = busy_ticks(&stat, processor).ok_or("/proc/stat does not tell the processor's time")?;
-        Ok(Self { ticks, thread_ns: thread_ns(pid)? })
+        let idle = idle_ticks(&stat, processor).ok_or("/proc/stat does not tell the processor's idle time")?;
+        // Idle ticks are counted since the machine began: only differences mean something.
+        let awake_ns = (BEGAN.elapsed().as_nanos() as u64).wrapping_sub(idle * TICK_NS);
+        Ok(Self { ticks, thread_ns: thread_ns(pid)?, awake_ns })
     }
 
     /// What was used from `earlier` to this.
@@ -28,6 +43,8 @@ impl Spent {
         Self {
             ticks: self.ticks.saturating_sub(earlier.ticks),
             thread_ns: self.thread_ns.saturating_sub(earlier.thread_ns),
+            // A tick of idle time may be told late.
+            awake_ns: u64::try_from(self.awake_ns.wrapping_sub(earlier.awake_ns) as i64).unwrap_or(0),
         }
     }
 }
@@ -35,10 +52,20 @@ impl Spent {
 /// Busy ticks of a processor: all but idle, waiting for disks, and what runs niced, which the server does not; time of
 /// guests is contained in user time.
 fn busy_ticks(stat: &str, processor: usize) -> Option<u64> {
+    sum_of(stat, processor, |n| !matches!(n, 1 | 3 | 4))
+}
+
+/// Ticks in which a processor had nothing to do, or waited for disks.
+fn idle_ticks(stat: &str, processor: usize) -> Option<u64> {
+    sum_of(stat, processor, |n| matches!(n, 3 | 4))
+}
+
+/// The sum of some of the first eight fields of a processor.
+fn sum_of(stat: &str, processor: usize, wanted: impl Fn(usize) -> bool) -> Option<u64> {
     let name = format!("cpu{processor} ");
     let fields = stat.lines().find_map(|line| line.strip_prefix(&name))?;
-    let busy = fields.split_ascii_whitespace().take(8).enumerate().filter(|(n, _)| !matches!(n, 1 | 3 | 4));
-    busy.map(|(_, field)| field.parse::<u64>().ok()).sum()
+    let fields = fields.split_ascii_whitespace().take(8).enumerate().filter(|(n, _)| wanted(*n));
+    fields.map(|(_, field)| field.parse::<u64>().ok()).sum()
 }
 
 /// Processors that are online; 0 if the system does not tell.
@@ -91,6 +118,7 @@ mod tests {
         let stat =
             "cpu  1 1 1 1 1 1 1 1 1 1\ncpu0 10 20 30 4000 5000 60 70 80 900 0\ncpu1 1 0 0 9 0 0 0 0 0 0\nintr 5\n";
         assert_eq!(busy_ticks(stat, 0), Some(10 + 30 + 60 + 70 + 80));
+        assert_eq!(idle_ticks(stat, 0), Some(4000 + 5000));
         assert_eq!(busy_ticks(stat, 1), Some(1));
         assert_eq!(busy_ticks(stat, 2), None);
         assert_eq!(busy_ticks("cpu0 x 1 3", 0), None);
@@ -115,6 +143,6 @@ mod tests {
         let spent = Spent::now(pid, 0).unwrap();
         assert!(processors() > 0);
         assert!(spent.thread_ns > 0 && Memory::of(pid).unwrap().anonymous > 0);
-        assert_eq!(spent.since(spent), Spent { ticks: 0, thread_ns: 0 });
+        assert_eq!(spent.since(spent), Spent { ticks: 0, thread_ns: 0, awake_ns: 0 });
     }
 }

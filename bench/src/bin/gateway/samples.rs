@@ -36,26 +36,28 @@ impl Rounds {
     pub fn told(&self) -> Value {
         let mut told = Map::new();
         for (name, samples) in &self.contenders {
-            let raw: Vec<_> = samples.iter().map(|s| json!([s.done, s.spent.ticks, s.spent.thread_ns])).collect();
+            let raw: Vec<_> = samples.iter().map(|s| json!([s.done, s.spent.ticks, s.spent.awake_ns, s.spent.thread_ns])).collect();
             told.insert(
                 (*name).into(),
                 json!({
                     "done_per_busy_tick_median": rounded(median(samples.iter().map(per_tick))),
+                    "awake_ns_each_median": rounded(median(samples.iter().map(awake_each))),
                     "thread_ns_each_median": rounded(median(samples.iter().map(ns_each))),
-                    "done_ticks_thread_ns": raw,
+                    "done_ticks_awake_ns_thread_ns": raw,
                 }),
             );
         }
         told.into()
     }
 
-    /// How much more `name` does in the same time than `other`: by busy ticks, and by its threads' time. The median of
+    /// How much more `name` does in the same time than `other`: by busy ticks, by its processor's time awake, and by its threads' time. The median of
     /// the ratios within each round, so that what slows a whole round falls out.
     pub fn ratio(&self, name: &str, other: &str) -> Value {
         let of = |name: &str| self.contenders.iter().find(|(n, _)| *n == name).map_or(&[][..], |(_, s)| s);
         let pairs = || of(name).iter().zip(of(other));
         json!({
             "by_busy_ticks": rounded(median(pairs().map(|(a, b)| per_tick(a) / per_tick(b)))),
+            "by_time_awake": rounded(median(pairs().map(|(a, b)| awake_each(b) / awake_each(a)))),
             "by_thread_time": rounded(median(pairs().map(|(a, b)| ns_each(b) / ns_each(a)))),
         })
     }
@@ -63,6 +65,10 @@ impl Rounds {
 
 fn per_tick(sample: &Sample) -> f64 {
     sample.done as f64 / sample.spent.ticks.max(1) as f64
+}
+
+fn awake_each(sample: &Sample) -> f64 {
+    sample.spent.awake_ns.max(1) as f64 / sample.done.max(1) as f64
 }
 
 fn ns_each(sample: &Sample) -> f64 {
@@ -86,7 +92,7 @@ mod tests {
     use super::*;
 
     fn sample(done: u64, ticks: u64, thread_ns: u64) -> Sample {
-        Sample { done, spent: Spent { ticks, thread_ns } }
+        Sample { done, spent: Spent { ticks, thread_ns, awake_ns: 2 * thread_ns } }
     }
 
     #[test]
@@ -97,9 +103,9 @@ mod tests {
             rounds.add("a", sample(1_000, a, a * 1_000));
             rounds.add("b", sample(1_000, b, b * 1_000));
         }
-        assert_eq!(rounds.ratio("a", "b"), json!({"by_busy_ticks": 2.0, "by_thread_time": 2.0}));
+        assert_eq!(rounds.ratio("a", "b"), json!({"by_busy_ticks": 2.0, "by_time_awake": 2.0, "by_thread_time": 2.0}));
         assert_eq!(rounds.told()["a"]["done_per_busy_tick_median"], 100.0);
-        assert_eq!(rounds.told()["b"]["done_ticks_thread_ns"][1], json!([1_000, 200, 200_000]));
+        assert_eq!(rounds.told()["b"]["done_ticks_awake_ns_thread_ns"][1], json!([1_000, 200, 400_000, 200_000]));
     }
 
     #[test]

@@ -71,7 +71,7 @@ fn measure(
     clients: u32,
     spent: impl Fn() -> Result<Spent, Box<dyn Error>>,
 ) -> Result<(Sample, Duration), Box<dyn Error>> {
-    let (mut cost, mut took) = (Spent { ticks: 0, thread_ns: 0 }, Duration::ZERO);
+    let (mut cost, mut took) = (Spent { ticks: 0, thread_ns: 0, awake_ns: 0 }, Duration::ZERO);
     for first in (0..clients).step_by(WAVE as usize) {
         let wave = first..clients.min(first + WAVE);
         let (before, start) = (spent()?, Instant::now());
@@ -81,6 +81,7 @@ fn measure(
         let of_wave = spent()?.since(before);
         cost.ticks += of_wave.ticks;
         cost.thread_ns += of_wave.thread_ns;
+        cost.awake_ns += of_wave.awake_ns;
         fleet.leave(wave, Farewell::Frame);
         fleet.wait("all left", PATIENCE, |t| t.open == 0)?;
     }
