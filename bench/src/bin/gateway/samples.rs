@@ -36,7 +36,8 @@ impl Rounds {
     pub fn told(&self) -> Value {
         let mut told = Map::new();
         for (name, samples) in &self.contenders {
-            let raw: Vec<_> = samples.iter().map(|s| json!([s.done, s.spent.ticks, s.spent.awake_ns, s.spent.thread_ns])).collect();
+            let raw: Vec<_> =
+                samples.iter().map(|s| json!([s.done, s.spent.ticks, s.spent.awake_ns, s.spent.thread_ns])).collect();
             told.insert(
                 (*name).into(),
                 json!({
