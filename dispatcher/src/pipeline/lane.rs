@@ -23,6 +23,7 @@ use super::{
     finisher::Finished,
     held::Held,
     mailbox::Mailboxes,
+    outage::Outage,
     outgoing::{Outgoing, Sending},
     shares::{Owner, Settled, Shares},
 };
@@ -35,7 +36,7 @@ use crate::{
     limits,
     metrics::LaneMetrics,
     nice::become_nice,
-    seams::{DeadRecord, Position, Record, SourceError, TaskSource},
+    seams::{DeadRecord, Position, Record, TaskSource},
     urgency::Urgent,
 };
 
@@ -133,8 +134,8 @@ impl LaneLoop {
             poll_max: limits::LANE_POLL_RECORDS_FIRST,
             committed: Instant::now(),
             one_app: parts.apps.current().only().is_some(),
-            polling: Outage { what: format!("lane {lane}"), failing: false },
-            committing: Outage { what: format!("commits of lane {lane}"), failing: false },
+            polling: Outage::of(format!("lane {lane}")),
+            committing: Outage::of(format!("commits of lane {lane}")),
             buried: BurialLog::default(),
             shown: Vec::new(),
             parts,
@@ -379,23 +380,6 @@ impl LaneLoop {
         if let Err(error) = source.commit() {
             warn!(lane = lane.as_str(), %error, "last settlements not committed: their records come again");
         }
-    }
-}
-
-/// Something of the source that works or fails; said once when it changes, and to `/readyz`.
-struct Outage {
-    what: String,
-    failing: bool,
-}
-
-impl Outage {
-    fn seen(&mut self, health: &Health, error: Option<&SourceError>) {
-        match error {
-            Some(error) => health.failed(&self.what, &error.to_string(), clock::unix_ms()),
-            None if self.failing => health.recovered(&self.what, clock::unix_ms()),
-            None => {}
-        }
-        self.failing = error.is_some();
     }
 }
 

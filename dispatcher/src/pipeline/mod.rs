@@ -9,6 +9,7 @@ mod finisher;
 mod held;
 mod lane;
 pub mod mailbox;
+mod outage;
 mod outgoing;
 mod shares;
 

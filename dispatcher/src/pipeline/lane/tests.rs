@@ -14,7 +14,12 @@ use prometheus_client::registry::Registry;
 use pushgate_protocol::{apps::AppConfig, auth::Apps, ids::AppId};
 
 use super::*;
-use crate::{core::ledger::Ledger, metrics::Metrics, pipeline::mailbox::Inbox, seams::Window};
+use crate::{
+    core::ledger::Ledger,
+    metrics::Metrics,
+    pipeline::mailbox::Inbox,
+    seams::{SourceError, Window},
+};
 
 /// What a test sees and steers of a fake source.
 #[derive(Default)]
