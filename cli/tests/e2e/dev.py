@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import time
 
 import server
 
@@ -22,7 +23,24 @@ class Dev:
     def start(self):
         self.process.start()
         server.wait_ready(self.rest)
+        self.wait_announced()
         return self
+
+    def wait_announced(self, seconds=30):
+        """Waits until `runtime.json` names the process: it is ready a moment before, and commands find it by that. One that was killed
+        leaves its own behind."""
+        until = time.monotonic() + seconds
+        while self.announced() != self.process.child.pid:
+            if time.monotonic() > until:
+                raise server.Failed(f"{self.data}/runtime.json does not name the running process after {seconds} s")
+            time.sleep(0.01)
+
+    def announced(self):
+        try:
+            with open(f"{self.data}/runtime.json", encoding="utf-8") as file:
+                return json.load(file)["pid"]
+        except FileNotFoundError:
+            return None
 
     def url(self):
         return f"ws://{self.addresses['LISTEN']}"
