@@ -3,10 +3,9 @@
 //! Time that interrupts take is not told apart by many kernels and lands on whoever runs, so the server gets a processor
 //! of its own, and what counts is that processor's busy time. Three accounts of it are kept:
 //!
-//! * busy ticks: at each tick of the clock whatever runs is charged a whole tick. A kernel that stops its clock while a processor is idle
-//!   samples servers that sleep often at other moments than those that run on.
-//! * time awake: what is left of the time when that in which the processor was idle is taken away, which such a kernel
-//!   measures from the moment it goes idle to the moment it wakes. It holds all that the processor did.
+//! * busy ticks: at each tick of the clock whatever runs is charged a whole tick.
+//! * time awake: all but the time in which the processor was idle, which a kernel that stops the clock of an idle processor
+//!   measures and does not sample. It holds all that the processor did.
 //! * thread time: the scheduler's account of the server's threads, exact to the nanosecond. It leaves out what interrupts an idle processor.
 
 use std::{error::Error, fs, sync::LazyLock, time::Instant};
