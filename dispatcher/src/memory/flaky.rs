@@ -15,8 +15,8 @@ use crate::channels::Provider;
 use crate::core::account::{Answer, Parcel};
 use crate::seams::{
     Added, BoxFuture, Change, Changed, Claimed, Count, Intake, Mark, MarkQuery, MessageKey, MessageStore, MessageView,
-    NewRecord, Reservation, ScheduleStore, Seen, Settled, Settlement, StateChange, StoreError, StreamOp, StreamOutcome,
-    StreamPage, Streams, Task, TaskQuery, UserKey,
+    NewRecord, Reservation, ScheduleStore, Seen, Settled, SettledAndClaimed, Settlement, StateChange, StoreError,
+    StreamOp, StreamOutcome, StreamPage, Streams, Task, TaskQuery, UserKey,
 };
 use crate::seen::SeenRuns;
 
@@ -111,6 +111,18 @@ impl<T: ScheduleStore> ScheduleStore for Flaky<T> {
 
     fn settle(&self, settlements: Vec<Settlement>) -> BoxFuture<'_, Result<Vec<Settled>, StoreError>> {
         Box::pin(self.call(Box::pin(async move { self.inner.settle(settlements).await })))
+    }
+
+    fn settle_and_claim(
+        &self,
+        settlements: Vec<Settlement>,
+        shards: Vec<u16>,
+        max: usize,
+        lease_ms: u64,
+    ) -> BoxFuture<'_, Result<SettledAndClaimed, StoreError>> {
+        Box::pin(
+            self.call(Box::pin(async move { self.inner.settle_and_claim(settlements, shards, max, lease_ms).await })),
+        )
     }
 
     fn change(&self, change: Change) -> BoxFuture<'_, Result<Changed, StoreError>> {
