@@ -3,7 +3,10 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use serde::Serialize;
@@ -27,6 +30,8 @@ pub type Watch = dyn Fn() -> Vec<Failing> + Send + Sync;
 pub struct Health {
     failing: Mutex<BTreeMap<String, Failing>>,
     watches: Mutex<Vec<Box<Watch>>>,
+    /// Since when whoever started the process has not made it known; 0: it has.
+    held_ms: AtomicU64,
 }
 
 impl Health {
@@ -55,6 +60,16 @@ impl Health {
         }
     }
 
+    /// From now on the process is not ready, whatever works, until [`Self::release`].
+    pub fn hold(&self, now_ms: u64) {
+        self.held_ms.store(now_ms.max(1), Ordering::SeqCst);
+    }
+
+    /// Whoever started the process has made it known: where it listens can be found.
+    pub fn release(&self) {
+        self.held_ms.store(0, Ordering::SeqCst);
+    }
+
     /// Asks `watch` as well, each time somebody asks.
     pub fn watch(&self, watch: Box<Watch>) {
         lock(&self.watches).push(watch);
@@ -64,6 +79,10 @@ impl Health {
     pub fn failing(&self) -> Vec<Failing> {
         let mut all: Vec<Failing> = lock(&self.failing).values().cloned().collect();
         all.extend(lock(&self.watches).iter().flat_map(|watch| watch()));
+        let since_ms = self.held_ms.load(Ordering::SeqCst);
+        if since_ms > 0 {
+            all.push(Failing { what: "start".into(), since_ms, detail: "the process is starting".into() });
+        }
         all.sort_by(|a, b| a.what.cmp(&b.what));
         all
     }
@@ -83,6 +102,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_that_is_held_is_not_ready_until_it_is_released() {
+        let health = Health::new();
+        health.hold(5);
+        let start = Failing { what: "start".into(), since_ms: 5, detail: "the process is starting".into() };
+        assert_eq!(health.failing(), [start]);
+        health.release();
+        assert_eq!(health.failing(), []);
+    }
 
     #[test]
     fn a_failure_keeps_its_beginning_until_it_ends() {

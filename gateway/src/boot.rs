@@ -3,7 +3,10 @@
 use std::{
     fs, io,
     net::SocketAddr,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -80,6 +83,8 @@ pub struct StartOptions {
     /// all of it, and at once. Each shard calls it every [`limits::GIVE_BACK_MS`], so it must be cheap when there is nothing
     /// to give; with `true` it does so once a crowd has left.
     pub give_back: Option<fn(bool)>,
+    /// Whether `/readyz` says that the gateway is starting until [`RunningGateway::release`], though it serves.
+    pub held: bool,
 }
 
 /// A gateway at work. Dropped, it shuts down.
@@ -138,6 +143,7 @@ pub fn start(
         tls: tls.clone(),
         clock,
         departure,
+        held: AtomicBool::new(options.held),
     });
     let admin = admin.pop().ok_or_else(|| BootError::Admin(io::ErrorKind::NotFound.into()))?;
     let admin = AdminThread::spawn(admin, site.clone()).map_err(BootError::Admin)?;
@@ -200,6 +206,11 @@ impl RunningGateway {
     /// Whether clients come with TLS.
     pub fn tls(&self) -> bool {
         self.site.tls.is_some()
+    }
+
+    /// From now on `/readyz` tells what is so: whoever started the gateway has made known where it listens.
+    pub fn release(&self) {
+        self.site.held.store(false, Ordering::SeqCst);
     }
 
     /// Reads certificates and keys again, soon. A pair that is broken changes nothing; log and metrics tell.

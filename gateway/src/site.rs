@@ -1,7 +1,7 @@
 //! What all threads of a gateway read. Nothing here changes after boot but what says so.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, atomic::AtomicBool},
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -39,6 +39,8 @@ pub(crate) struct Site {
     pub(crate) clock: Clock,
     /// How far the gateway is in leaving.
     pub(crate) departure: Departure,
+    /// Whether whoever started the gateway has not made it known yet.
+    pub(crate) held: AtomicBool,
 }
 
 /// Monotonic and Unix time.

@@ -59,10 +59,17 @@ async fn run(config: &Config, data: &Path, read_apps: ReadApps) -> Result<(), Fa
     let first_app = config.apps.first().expect("dev has at least one app").id.clone();
     // Its address is fixed by now: the page that the gateway serves sends there.
     let page = page(&format!("http://{}", config.dispatcher.listen));
-    let options =
-        gateway::StartOptions { page: Some(page), epoch: node::epoch(config)?, give_back: Some(allocator::give_back) };
+    // Whoever finds it ready finds `runtime.json` as well.
+    let held = true;
+    let options = gateway::StartOptions {
+        page: Some(page),
+        epoch: node::epoch(config)?,
+        give_back: Some(allocator::give_back),
+        held,
+    };
     let gateway = gateway::start(&node::gateway_config(config)?, keys.apps(), options).map_err(node::failed)?;
-    let dispatcher = dispatcher::start(node::dispatcher_parts(config, keys.apps())?).await.map_err(node::failed)?;
+    let parts = node::dispatcher_parts(config, keys.apps(), held)?;
+    let dispatcher = dispatcher::start(parts).await.map_err(node::failed)?;
     let addresses = Addresses {
         clients: gateway.listen().to_string(),
         links: gateway.links().to_string(),
@@ -76,7 +83,11 @@ async fn run(config: &Config, data: &Path, read_apps: ReadApps) -> Result<(), Fa
         keys.look();
     };
     let ended = match announce(&runtime, data, &first_app) {
-        Ok(()) => signals.wait(|| gateway.failed() || dispatcher.failed(), || gateway.is_draining(), reload).await,
+        Ok(()) => {
+            gateway.release();
+            dispatcher.release();
+            signals.wait(|| gateway.failed() || dispatcher.failed(), || gateway.is_draining(), reload).await
+        }
         Err(failure) => Err(failure),
     };
     runtime.remove(data);

@@ -24,10 +24,12 @@ pub fn gateway(loaded: Loaded) -> Result<(), Failure> {
     let config = loaded.config.clone();
     config.log.start().map_err(Failure::new)?;
     let keys = KeyWatch::spawn(config.key_files().map_err(Failure::usage)?, apps_again(loaded, Role::Gateway))?;
-    let options = gateways::StartOptions { page: None, epoch: epoch(&config)?, give_back: Some(allocator::give_back) };
-    let gateway = gateways::start(&gateway_config(&config)?, keys.apps(), options).map_err(failed)?;
+    let options =
+        gateways::StartOptions { epoch: epoch(&config)?, give_back: Some(allocator::give_back), ..Default::default() };
     runtime()?.block_on(async {
+        // A gateway that is ready hears them.
         let mut signals = Signals::listen()?;
+        let gateway = gateways::start(&gateway_config(&config)?, keys.apps(), options).map_err(failed)?;
         let reload = || {
             gateway.reload_tls();
             keys.look();
@@ -45,8 +47,10 @@ pub fn dispatcher(loaded: Loaded) -> Result<(), Failure> {
     config.log.start().map_err(Failure::new)?;
     let keys = KeyWatch::spawn(config.key_files().map_err(Failure::usage)?, apps_again(loaded, Role::Dispatcher))?;
     runtime()?.block_on(async {
-        let dispatcher = dispatchers::start(dispatcher_parts(&config, keys.apps())?).await.map_err(failed)?;
-        let ended = Signals::listen()?.wait(|| dispatcher.failed(), || false, || keys.look()).await;
+        // A dispatcher that is ready hears them.
+        let mut signals = Signals::listen()?;
+        let dispatcher = dispatchers::start(dispatcher_parts(&config, keys.apps(), false)?).await.map_err(failed)?;
+        let ended = signals.wait(|| dispatcher.failed(), || false, || keys.look()).await;
         dispatcher.shut_down().await;
         ended
     })
@@ -86,8 +90,12 @@ pub(super) fn gateway_config(config: &Config) -> Result<GatewayConfig, Failure> 
     Ok(GatewayConfig { link_key, link_key_file: None, tls: config.tls.clone(), ..config.gateway.clone() })
 }
 
-/// All that the dispatcher starts with.
-pub(super) fn dispatcher_parts(config: &Config, apps: SharedApps) -> Result<dispatchers::DispatcherParts, Failure> {
+/// All that the dispatcher starts with; `held`: it is not ready before it is released.
+pub(super) fn dispatcher_parts(
+    config: &Config,
+    apps: SharedApps,
+    held: bool,
+) -> Result<dispatchers::DispatcherParts, Failure> {
     Ok(dispatchers::DispatcherParts {
         config: config.dispatcher.clone(),
         store: config.store.clone(),
@@ -100,6 +108,7 @@ pub(super) fn dispatcher_parts(config: &Config, apps: SharedApps) -> Result<disp
         channels: config.channels,
         link_key: config.link_key().map_err(Failure::usage)?.into_bytes().into(),
         apps,
+        held,
     })
 }
 

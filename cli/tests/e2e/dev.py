@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import time
 
 import server
 
@@ -23,24 +22,15 @@ class Dev:
     def start(self):
         self.process.start()
         server.wait_ready(self.rest)
-        self.wait_announced()
+        self.check_announced()
         return self
 
-    def wait_announced(self, seconds=30):
-        """Waits until `runtime.json` names the process: it is ready a moment before, and commands find it by that. One that was killed
-        leaves its own behind."""
-        until = time.monotonic() + seconds
-        while self.announced() != self.process.child.pid:
-            if time.monotonic() > until:
-                raise server.Failed(f"{self.data}/runtime.json does not name the running process after {seconds} s")
-            time.sleep(0.01)
-
-    def announced(self):
-        try:
-            with open(f"{self.data}/runtime.json", encoding="utf-8") as file:
-                return json.load(file)["pid"]
-        except FileNotFoundError:
-            return None
+    def check_announced(self):
+        """Commands find the process by `runtime.json`, which is there before it says that it is ready."""
+        with open(f"{self.data}/runtime.json", encoding="utf-8") as file:
+            named = json.load(file)["pid"]
+        if named != self.process.child.pid:
+            raise server.Failed(f"ready, but {self.data}/runtime.json names {named}, not {self.process.child.pid}")
 
     def url(self):
         return f"ws://{self.addresses['LISTEN']}"

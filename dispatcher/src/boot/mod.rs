@@ -86,6 +86,8 @@ pub struct DispatcherParts {
     pub link_key: Arc<[u8]>,
     /// Tenants.
     pub apps: SharedApps,
+    /// Whether `/readyz` says that the process is starting until [`RunningDispatcher::release`], though it serves.
+    pub held: bool,
 }
 
 /// Why a dispatcher does not start.
@@ -142,6 +144,7 @@ pub struct RunningDispatcher {
     rest: Rest,
     hooks: Hooks,
     links: Links,
+    health: Arc<Health>,
 }
 
 /// REST's server.
@@ -174,6 +177,9 @@ pub async fn start(parts: DispatcherParts) -> Result<RunningDispatcher, BootErro
     let mut registry = Registry::with_prefix("pushgate_dispatcher");
     let mut backends = Backends::open(&parts, MarkMetrics::register(&mut registry)).await?;
     let (health, clock) = (Health::new(), Arc::new(SteadyClock::new()));
+    if parts.held {
+        health.hold(clock::unix_ms());
+    }
     let metrics = Metrics::register(&mut registry);
     let hooks = Hooks::start(&parts.apps, WebhookMetrics::register(&mut registry), random()?);
     // What a class does not publish is not posted either.
@@ -228,7 +234,7 @@ pub async fn start(parts: DispatcherParts) -> Result<RunningDispatcher, BootErro
         wakers,
         announcer,
         classes,
-        health,
+        health: Arc::clone(&health),
         metrics: ApiMetrics::register(&mut registry),
         registry: Arc::new(registry),
         cors_origins,
@@ -237,13 +243,18 @@ pub async fn start(parts: DispatcherParts) -> Result<RunningDispatcher, BootErro
     };
     let rest = serve(listener, state);
     info!(rest = %address, workers, members = routing.members().len(), "dispatcher up");
-    Ok(RunningDispatcher { address, pipeline, schedule, rest, hooks, links })
+    Ok(RunningDispatcher { address, pipeline, schedule, rest, hooks, links, health })
 }
 
 impl RunningDispatcher {
     /// Where REST listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// From now on `/readyz` tells what is so: whoever started the dispatcher has made known where it listens.
+    pub fn release(&self) {
+        self.health.release();
     }
 
     /// Whether a part of it ended by itself: then it does not do its work any more, and the process had better be

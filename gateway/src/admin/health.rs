@@ -1,5 +1,7 @@
 //! Whether the gateway lives, and whether it can do its work.
 
+use std::sync::atomic::Ordering;
+
 use axum::{
     Json,
     extract::State,
@@ -75,6 +77,10 @@ pub(super) async fn readyz(State(admin): State<Admin>) -> Response {
     let mut failing = Vec::new();
     if admin.site.departure.began() {
         let detail = "the gateway is shutting down";
+        failing.push(Failing { dependency: "gateway", shard: None, since_ms: None, detail });
+    }
+    if admin.site.held.load(Ordering::SeqCst) {
+        let detail = "the process is starting";
         failing.push(Failing { dependency: "gateway", shard: None, since_ms: None, detail });
     }
     for (shard, metrics) in admin.site.metrics.iter().enumerate() {

@@ -1,10 +1,13 @@
 //! The admin port.
 
-use pushgate_gateway::config::EngineChoice;
+use pushgate_gateway::{
+    boot::{StartOptions, start},
+    config::EngineChoice,
+};
 
 use super::{
     peer::Peer,
-    server::{Client, call, gateway},
+    server::{Client, apps, call, config, gateway},
 };
 
 #[test]
@@ -20,6 +23,22 @@ fn readiness_names_the_shards_without_a_dispatcher() {
     let mut second = Peer::connect(&gateway, 1);
     second.say(&pushgate_protocol::link::ToGateway::Ping);
     second.body();
+    assert_eq!(call(gateway.admin(), "GET", "/readyz").status, 200);
+}
+
+#[test]
+fn a_gateway_that_is_held_serves_and_is_ready_once_it_is_released() {
+    let options = StartOptions { held: true, ..StartOptions::default() };
+    let gateway = start(&config(EngineChoice::Auto, 1), apps(), options).unwrap();
+    let mut peer = Peer::connect(&gateway, 0);
+    peer.say(&pushgate_protocol::link::ToGateway::Ping);
+    peer.body();
+    let _client = Client::connect(&gateway, "u1");
+    let held = call(gateway.admin(), "GET", "/readyz");
+    let failing = held.json()["failing"].clone();
+    assert_eq!((held.status, failing.as_array().unwrap().len()), (503, 1), "{failing}");
+    assert_eq!(failing[0]["detail"], "the process is starting");
+    gateway.release();
     assert_eq!(call(gateway.admin(), "GET", "/readyz").status, 200);
 }
 
