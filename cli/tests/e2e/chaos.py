@@ -167,6 +167,30 @@ async def chaos_dev(options, folder):
         dev.process.stop()
 
 
+async def in_the_middle(clients, producer, sending, share, rng):
+    """Waits for a moment in the middle of deliveries: some of a share have come, and at least `IN_FLIGHT_MIN` have not. Returns how
+    many have not. Where the cluster delivers as fast as it is sent to, such a moment is made: more are sent while clients do not read."""
+    began = tally(clients)
+    threshold = began + rng.randrange(1, share // 2)
+    until = time.monotonic() + QUIET_S
+    while (seen := tally(clients)) < threshold:
+        if time.monotonic() > until:
+            raise server.Failed(f"{seen - began} of {producer.submitted - began} pushes came in {QUIET_S} s")
+        await asyncio.sleep(0.005)
+    while not sending.done():
+        await asyncio.sleep(0.005)
+        if (now := producer.submitted - tally(clients)) >= IN_FLIGHT_MIN:
+            return now
+    # The last of these moments is at the send itself, when nothing of it can have come.
+    for pause in (rng.uniform(0, 0.05), rng.uniform(0, 0.02), 0):
+        producer.send(2 * IN_FLIGHT_MIN)
+        if pause:
+            await asyncio.sleep(pause)
+        if (now := producer.submitted - tally(clients)) >= IN_FLIGHT_MIN:
+            break
+    return now
+
+
 async def flowing(clients, producer, more, fault):
     """Waits until `more` pushes came since the fault before, or all did: the next one shall not hit a cluster that stands still."""
     began = tally(clients)
@@ -206,7 +230,8 @@ class KafkaProducer:
             "message.timeout.ms": 300000, "queue.buffering.max.messages": 500000,
         })
 
-    def send(self, first, count):
+    def send(self, count):
+        first = self.submitted
         for n in range(first, first + count):
             user = self.users[n % len(self.users)]
             ident = f"m-{n:07}"
@@ -246,28 +271,15 @@ async def chaos_cluster(options, folder):
         producer = KafkaProducer(nodes, users)
         share = options.messages // (len(faults) + 1)
         in_flight = 0
-        for at, name in enumerate(faults):
-            sending = asyncio.create_task(asyncio.to_thread(producer.send, at * share, share))
-            # In the middle of the deliveries: with many still to come, or, where they keep up with the sending, with some.
-            seen, now, late = tally(clients), 0, at * share + share * 3 // 4
-            threshold = seen + rng.randrange(1, share // 2)
-            until = time.monotonic() + QUIET_S
-            while seen < threshold or now < (IN_FLIGHT_MIN if producer.submitted < late else 1):
-                if time.monotonic() > until:
-                    raise server.Failed(f"{seen} of {producer.submitted} pushes came, and no more for {QUIET_S} s")
-                done = sending.done()
-                await asyncio.sleep(0.005)
-                seen = tally(clients)
-                now = producer.submitted - seen
-                if done and now < 1:
-                    raise server.Failed("no push is in flight: send more per fault (--messages)")
-            now += lately(clients, 1.0)
+        for name in faults:
+            sending = asyncio.create_task(asyncio.to_thread(producer.send, share))
+            now = await in_the_middle(clients, producer, sending, share, rng) + lately(clients, 1.0)
             in_flight += now
-            print(f"kill -9 {name}: {producer.submitted} sent, {seen} seen, {now} in flight", flush=True)
+            print(f"kill -9 {name}: {producer.submitted} sent, {tally(clients)} seen, {now} in flight", flush=True)
             await fail(nodes, name, rng)
             await sending
             await flowing(clients, producer, rng.randrange(1, share), name)
-        await asyncio.to_thread(producer.send, len(faults) * share, share)
+        await asyncio.to_thread(producer.send, share)
         await asyncio.to_thread(producer.flush)
         await settle(producer.accepted, clients, QUIET_S, "connected users")
         await asyncio.sleep(2)
