@@ -42,9 +42,10 @@ SECRET = "the secret of the test app"
 
 
 class Nodes:
-    """The two processes, their configuration and logs. `addresses` are those of `scripts/services`."""
+    """The two processes, their configuration and logs. `addresses` are those of `scripts/services`; `more` is put behind the
+    configuration, whose last section is that of the app."""
 
-    def __init__(self, folder, name, addresses, topic_config=None):
+    def __init__(self, folder, name, addresses, topic_config=None, more=""):
         self.kafka = addresses["PUSHGATE_TEST_KAFKA"]
         self.app, self.prefix = f"{name}-{os.getpid()}", f"{name}-{os.getpid()}"
         ports = {port: server.free_port() for port in ("ws", "links", "admin", "rest")}
@@ -52,6 +53,7 @@ class Nodes:
         with open(self.config, "w", encoding="utf-8") as file:
             file.write(CONFIG.format(
                 kafka=self.kafka, redis=addresses["PUSHGATE_TEST_REDIS"], prefix=self.prefix, app=self.app, key=KEY, **ports))
+            file.write(more)
         self.ws, self.rest, self.admin = (f"127.0.0.1:{ports[port]}" for port in ("ws", "rest", "admin"))
         self.logs = {half: f"{folder}/{name}-{half}.log" for half in ("gateway", "dispatcher")}
         self.processes = {
