@@ -53,7 +53,7 @@ struct ListCommand {
     /// At most so many, 1 to 1000
     #[arg(long, default_value = "100", value_parser = clap::value_parser!(u32).range(1..=1_000))]
     limit: u32,
-    /// Print one JSON object: tasks and next
+    /// Print one JSON object: tasks, those that cannot be read, and next
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -124,6 +124,10 @@ impl ListCommand {
             let next = task["next_ms"].as_u64().map_or_else(|| "-".to_owned(), timestamp::format_ms);
             let (id, state) = (task["id"].as_str().unwrap_or_default(), task["state"].as_str().unwrap_or_default());
             writeln!(out, "{id}  {state}  {next}  {}", task["schedule"])?;
+        }
+        for task in page["unreadable"].as_array().into_iter().flatten() {
+            let (id, why) = (task["id"].as_str().unwrap_or_default(), task["problem"].as_str().unwrap_or_default());
+            eprintln!("{id} cannot be read: {why}");
         }
         if let Some(next) = page["next"].as_str() {
             eprintln!("there are more: --after {next}");

@@ -37,6 +37,7 @@ pub(super) fn operation() -> Operation {
         .path_id("The message.", EXAMPLE_ID)
         .answers::<Recalled>(202, "It is sent to nobody any more.", json!({ "id": EXAMPLE_ID }))
         .refuses(STORE)
+        .refuses(&["task_unreadable"])
 }
 
 /// Takes a message of the caller's app back. Repeating it changes nothing.

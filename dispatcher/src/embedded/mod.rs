@@ -24,6 +24,7 @@ pub mod store;
 mod stream_state;
 mod stream_writer;
 pub mod streams;
+mod task_row;
 
 pub use self::{
     commit::{Turn, Write},

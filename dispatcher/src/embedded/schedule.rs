@@ -7,12 +7,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use fjall::{Keyspace, Readable, Slice};
-use pushgate_protocol::ids::{AppId, MessageId};
+use pushgate_protocol::ids::MessageId;
 
 use super::{
     EmbeddedStore,
     commit::{Turn, Write, unavailable},
-    streams::damaged,
+    task_row::{Kind, Place, Row, at_key, key_of, row_key, span, time_of},
 };
 use crate::{
     limits::{
@@ -21,8 +21,8 @@ use crate::{
     },
     schedule::head,
     seams::{
-        Added, BoxFuture, Change, Changed, Claim, Claimed, ScheduleStore, Seen, Settled, Settlement, Standing,
-        StoreError, Task, TaskHead, TaskKey, TaskQuery,
+        Added, BoxFuture, Change, Changed, Claim, Claimed, Found, ScheduleStore, Seen, Settled, Settlement, Standing,
+        StoreError, Task, TaskHead, TaskKey, TaskQuery, Unreadable,
     },
 };
 
@@ -42,27 +42,6 @@ struct Tables {
     at: Keyspace,
     /// Tasks that ended, of each shard.
     ended: Mutex<Vec<usize>>,
-}
-
-/// Where a task stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-enum Kind {
-    Due = 0,
-    Leased = 1,
-    Ended = 2,
-    Idle = 3,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Place {
-    kind: Kind,
-    time_ms: u64,
-}
-
-struct Row {
-    place: Place,
-    head: TaskHead,
 }
 
 impl EmbeddedSchedule {
@@ -129,7 +108,7 @@ impl ScheduleStore for EmbeddedSchedule {
         self.store.update(move |turn| tables.change(turn, change, now_ms))
     }
 
-    fn tasks(&self, query: TaskQuery) -> BoxFuture<'_, Result<Vec<Seen>, StoreError>> {
+    fn tasks(&self, query: TaskQuery) -> BoxFuture<'_, Result<Vec<Found>, StoreError>> {
         let seen = || {
             let (view, tables) = (self.store.durable(), &self.tables);
             let first = |id: &MessageId| row_key(&TaskKey { app: query.app.clone(), id: id.clone() });
@@ -143,16 +122,27 @@ impl ScheduleStore for EmbeddedSchedule {
             };
             let limit = if query.id.is_some() { query.limit.min(1) } else { query.limit };
             let mut seen = Vec::new();
-            for row in view.range(&tables.tasks, from..end).take(limit) {
+            for row in view.range(&tables.tasks, from..end) {
+                if seen.len() >= limit {
+                    break;
+                }
                 let (key, value) = row.into_inner().map_err(|e| unavailable(&e))?;
-                let task_key = key_of(&key).ok_or_else(|| damaged("a task's name cannot be read".into()))?;
+                let Some(task_key) = key_of(&key) else {
+                    tracing::warn!(name = %key.escape_ascii(), "what is in a task's place has no name of one");
+                    continue;
+                };
                 if query.id.as_ref().is_some_and(|id| *id != task_key.id) {
                     break;
                 }
-                let Row { place, head } = Row::decode(&value).ok_or_else(unreadable)?;
+                let Some(Row { place, head }) = Row::decode(&value) else {
+                    let later = value.get(9..).is_some_and(head::is_later);
+                    seen.push(Found::Unreadable(Unreadable { key: task_key, later }));
+                    continue;
+                };
                 let body = view.get(&tables.bodies, &key).map_err(|e| unavailable(&e))?;
                 let body = body.map_or_else(Bytes::new, |body| Bytes::copy_from_slice(&body));
-                seen.push(Seen { task: Task { key: task_key, head, body }, claimed: place.kind == Kind::Leased });
+                let task = Task { key: task_key, head, body };
+                seen.push(Found::Task(Seen { task, claimed: place.kind == Kind::Leased }));
             }
             Ok(seen)
         };
@@ -162,9 +152,10 @@ impl ScheduleStore for EmbeddedSchedule {
 }
 
 impl Tables {
-    fn row(&self, key: &[u8]) -> Result<Option<Row>, StoreError> {
+    /// The row, if there is one; nothing within if it cannot be read.
+    fn row(&self, key: &[u8]) -> Result<Option<Option<Row>>, StoreError> {
         let value = self.tasks.get(key).map_err(|e| unavailable(&e))?;
-        value.map(|value| Row::decode(&value).ok_or_else(unreadable)).transpose()
+        Ok(value.map(|value| Row::decode(&value)))
     }
 
     fn body(&self, key: &[u8]) -> Result<Bytes, StoreError> {
@@ -175,7 +166,8 @@ impl Tables {
     fn add(&self, turn: &Turn<'_>, task: Task) -> Result<Added, StoreError> {
         let key = row_key(&task.key);
         if let Some(known) = self.row(&key)? {
-            return Ok(if known.head.hash == task.head.hash { Added::Known } else { Added::Conflict });
+            let same = known.is_some_and(|known| known.head.hash == task.head.hash);
+            return Ok(if same { Added::Known } else { Added::Conflict });
         }
         let place = Place { kind: Kind::Due, time_ms: task.head.due_ms };
         turn.write(vec![
@@ -245,7 +237,7 @@ impl Tables {
     fn settle(&self, turn: &Turn<'_>, s: Settlement, now_ms: u64) -> Result<Settled, StoreError> {
         let key = row_key(&s.key);
         let lease = Place { kind: Kind::Leased, time_ms: s.lease_ms };
-        let Some(row) = self.row(&key)?.filter(|row| row.place == lease) else { return Ok(Settled::Lost) };
+        let Some(row) = self.row(&key)?.flatten().filter(|row| row.place == lease) else { return Ok(Settled::Lost) };
         if row.head.revision != s.head.revision {
             let body = self.body(&key)?;
             return Ok(Settled::Changed(Box::new(Task { key: s.key, head: row.head, body })));
@@ -257,6 +249,7 @@ impl Tables {
     fn change(&self, turn: &Turn<'_>, change: Change, now_ms: u64) -> Result<Changed, StoreError> {
         let key = row_key(&change.key);
         let Some(row) = self.row(&key)? else { return Ok(Changed::Unknown) };
+        let Some(row) = row else { return Ok(Changed::Conflict) };
         if row.head == change.head {
             return Ok(Changed::Done);
         }
@@ -342,59 +335,8 @@ impl Tables {
     }
 }
 
-impl Place {
-    fn encode(self) -> [u8; 9] {
-        let mut out = [self.kind as u8; 9];
-        out[1..].copy_from_slice(&self.time_ms.to_be_bytes());
-        out
-    }
-}
-
-impl Row {
-    fn encode(&self) -> Vec<u8> {
-        [&self.place.encode()[..], &head::encode(&self.head)].concat()
-    }
-
-    fn decode(bytes: &[u8]) -> Option<Self> {
-        let (&kind, rest) = bytes.split_first()?;
-        let (time, rest) = rest.split_first_chunk::<8>()?;
-        let kind = [Kind::Due, Kind::Leased, Kind::Ended, Kind::Idle].into_iter().find(|k| *k as u8 == kind)?;
-        let place = Place { kind, time_ms: u64::from_be_bytes(*time) };
-        Some(Self { place, head: head::decode(rest)? })
-    }
-}
-
 /// Whether there are leases from before the clock was set back.
 fn doubtful(view: &impl Readable, at: &Keyspace, shard: u16, now_ms: u64) -> Result<bool, StoreError> {
     let range = span(shard, Kind::Leased, now_ms + LEASE_DOUBT_MS + 1, u64::MAX);
     view.range(at, range).next().map(|row| row.key()).transpose().map(|row| row.is_some()).map_err(|e| unavailable(&e))
-}
-
-fn unreadable() -> StoreError {
-    damaged("a task cannot be read".into())
-}
-
-fn row_key(key: &TaskKey) -> Vec<u8> {
-    [key.app.as_str().as_bytes(), &[0], key.id.as_str().as_bytes()].concat()
-}
-
-fn key_of(bytes: &[u8]) -> Option<TaskKey> {
-    let (app, id) = std::str::from_utf8(bytes).ok()?.split_once('\0')?;
-    Some(TaskKey { app: AppId::parse(app).ok()?, id: MessageId::parse(id).ok()? })
-}
-
-fn at_key(shard: u16, place: Place, key: &[u8]) -> Slice {
-    let Place { kind, time_ms } = place;
-    [&[shard as u8, kind as u8], time_ms.to_be_bytes().as_slice(), key].concat().into()
-}
-
-/// The rows of a kind from one time to another, both included.
-fn span(shard: u16, kind: Kind, from_ms: u64, until_ms: u64) -> std::ops::Range<Vec<u8>> {
-    let bound = |time_ms: u64| [&[shard as u8, kind as u8], time_ms.to_be_bytes().as_slice()].concat();
-    let end = until_ms.checked_add(1).map_or_else(|| vec![shard as u8, kind as u8 + 1], bound);
-    bound(from_ms)..end
-}
-
-fn time_of(at: &[u8]) -> u64 {
-    at.get(2..10).and_then(|time| time.first_chunk()).map_or(0, |time| u64::from_be_bytes(*time))
 }

@@ -14,9 +14,9 @@ use pushgate_protocol::{
 use crate::channels::Provider;
 use crate::core::account::{Answer, Parcel};
 use crate::seams::{
-    Added, BoxFuture, Change, Changed, Claimed, Count, Intake, Mark, MarkQuery, MessageKey, MessageStore, MessageView,
-    NewRecord, Reservation, ScheduleStore, Seen, Settled, SettledAndClaimed, Settlement, StateChange, StoreError,
-    StreamOp, StreamOutcome, StreamPage, Streams, Task, TaskQuery, UserKey,
+    Added, BoxFuture, Change, Changed, Claimed, Count, Found, Intake, Mark, MarkQuery, MessageKey, MessageStore,
+    MessageView, NewRecord, Reservation, ScheduleStore, Settled, SettledAndClaimed, Settlement, StateChange,
+    StoreError, StreamOp, StreamOutcome, StreamPage, Streams, Task, TaskQuery, UserKey,
 };
 use crate::seen::SeenRuns;
 
@@ -129,7 +129,7 @@ impl<T: ScheduleStore> ScheduleStore for Flaky<T> {
         Box::pin(self.call(Box::pin(async move { self.inner.change(change).await })))
     }
 
-    fn tasks(&self, query: TaskQuery) -> BoxFuture<'_, Result<Vec<Seen>, StoreError>> {
+    fn tasks(&self, query: TaskQuery) -> BoxFuture<'_, Result<Vec<Found>, StoreError>> {
         Box::pin(self.call(Box::pin(async move { self.inner.tasks(query).await })))
     }
 }

@@ -15,6 +15,6 @@ pub mod streams;
 pub use self::{
     flaky::{Fault, Flaky},
     messages::MemoryMessages,
-    schedule::MemorySchedule,
+    schedule::{Harm, MemorySchedule},
     streams::MemoryStreams,
 };

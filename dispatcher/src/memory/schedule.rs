@@ -8,8 +8,8 @@ use std::{
 use crate::{
     limits::{ENDED_TASK_KEEP_MS, ENDED_TASKS_MAX, LEASE_DOUBT_MS, LEASE_MS_MAX},
     seams::{
-        Added, BoxFuture, Change, Changed, Claim, Claimed, ScheduleStore, Seen, Settled, Settlement, Standing,
-        StoreError, Task, TaskKey, TaskQuery,
+        Added, BoxFuture, Change, Changed, Claim, Claimed, Found, ScheduleStore, Seen, Settled, Settlement, Standing,
+        StoreError, Task, TaskKey, TaskQuery, Unreadable,
     },
 };
 
@@ -22,6 +22,16 @@ pub struct MemorySchedule {
 struct Row {
     task: Task,
     place: Place,
+    harm: Option<Harm>,
+}
+
+/// Why a task cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Harm {
+    /// It is damaged.
+    Damaged,
+    /// A later version wrote it.
+    Later,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +46,13 @@ impl MemorySchedule {
     /// An empty schedule that goes by this clock (Unix milliseconds).
     pub fn new(clock: Arc<dyn Fn() -> u64 + Send + Sync>) -> Self {
         Self { clock, rows: Mutex::default() }
+    }
+
+    /// Makes a task one that cannot be read.
+    pub fn harm(&self, key: &TaskKey, harm: Harm) {
+        if let Some(row) = self.rows().get_mut(key) {
+            row.harm = Some(harm);
+        }
     }
 
     fn rows(&self) -> MutexGuard<'_, BTreeMap<TaskKey, Row>> {
@@ -63,16 +80,23 @@ impl MemorySchedule {
             for (_, key) in open.drain(..due) {
                 let lease_ms = now_ms + lease_ms.min(LEASE_MS_MAX);
                 let Some(row) = rows.get_mut(&key) else { continue };
+                claimed.unreadable += usize::from(row.harm.is_some());
+                if row.harm == Some(Harm::Damaged) {
+                    row.place = Place::Idle;
+                    continue;
+                }
                 row.place = Place::Leased(lease_ms);
                 claimed.next_ms = Some(claimed.next_ms.map_or(lease_ms, |next| next.min(lease_ms)));
-                claimed.claims.push(Claim { task: row.task.clone(), lease_ms });
+                if row.harm.is_none() {
+                    claimed.claims.push(Claim { task: row.task.clone(), lease_ms });
+                }
             }
         }
         claimed
     }
 
     fn settle_one(&self, rows: &mut BTreeMap<TaskKey, Row>, settlement: Settlement) -> Settled {
-        let Some(row) = rows.get_mut(&settlement.key) else { return Settled::Lost };
+        let Some(row) = rows.get_mut(&settlement.key).filter(|row| row.harm.is_none()) else { return Settled::Lost };
         if row.place != Place::Leased(settlement.lease_ms) {
             return Settled::Lost;
         }
@@ -123,11 +147,11 @@ impl ScheduleStore for MemorySchedule {
     fn add(&self, tasks: Vec<Task>) -> BoxFuture<'_, Result<Vec<Added>, StoreError>> {
         let mut rows = self.rows();
         let mut add = |task: Task| match rows.get(&task.key) {
-            Some(known) if known.task.head.hash == task.head.hash => Added::Known,
+            Some(known) if known.harm.is_none() && known.task.head.hash == task.head.hash => Added::Known,
             Some(_) => Added::Conflict,
             None => {
                 let place = Place::Due(task.head.due_ms);
-                rows.insert(task.key.clone(), Row { task, place });
+                rows.insert(task.key.clone(), Row { task, place, harm: None });
                 Added::New
             }
         };
@@ -150,6 +174,7 @@ impl ScheduleStore for MemorySchedule {
         let mut rows = self.rows();
         let changed = match rows.get_mut(&change.key) {
             None => Changed::Unknown,
+            Some(row) if row.harm.is_some() => Changed::Conflict,
             Some(row) if row.task.head == change.head => Changed::Done,
             Some(row) if row.task.head.revision + 1 != change.head.revision => Changed::Conflict,
             Some(row) => {
@@ -169,14 +194,17 @@ impl ScheduleStore for MemorySchedule {
         Box::pin(async move { Ok(changed) })
     }
 
-    fn tasks(&self, query: TaskQuery) -> BoxFuture<'_, Result<Vec<Seen>, StoreError>> {
+    fn tasks(&self, query: TaskQuery) -> BoxFuture<'_, Result<Vec<Found>, StoreError>> {
         let rows = self.rows();
         let wanted = |key: &TaskKey| {
             key.app == query.app
                 && query.id.as_ref().is_none_or(|id| *id == key.id)
                 && query.after.as_ref().is_none_or(|after| key.id > *after)
         };
-        let seen = |row: &Row| Seen { task: row.task.clone(), claimed: matches!(row.place, Place::Leased(_)) };
+        let seen = |row: &Row| match row.harm {
+            Some(harm) => Found::Unreadable(Unreadable { key: row.task.key.clone(), later: harm == Harm::Later }),
+            None => Found::Task(Seen { task: row.task.clone(), claimed: matches!(row.place, Place::Leased(_)) }),
+        };
         let seen = rows.iter().filter(|(key, _)| wanted(key)).take(query.limit).map(|(_, row)| seen(row)).collect();
         Box::pin(async { Ok(seen) })
     }

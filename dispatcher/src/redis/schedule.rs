@@ -19,8 +19,8 @@ use crate::{
     limits,
     schedule::{head, wakers::Wakers},
     seams::{
-        Added, BoxFuture, Change, Changed, Claimed, ScheduleStore, Seen, Settled, SettledAndClaimed, Settlement,
-        StoreError, Task, TaskKey, TaskQuery,
+        Added, BoxFuture, Change, Changed, Claimed, Found, ScheduleStore, Seen, Settled, SettledAndClaimed, Settlement,
+        StoreError, Task, TaskKey, TaskQuery, Unreadable,
     },
 };
 
@@ -158,7 +158,8 @@ impl RedisSchedule {
         call
     }
 
-    /// The names that a query asks for, in order.
+    /// The names that a query asks for, in order. One that is none is passed over, with what follows it in its shard asked for once more if
+    /// it took a place.
     async fn names(&self, query: &TaskQuery) -> Result<Vec<TaskKey>, StoreError> {
         if let Some(id) = &query.id {
             return Ok(vec![TaskKey { app: query.app.clone(), id: id.clone() }]);
@@ -167,24 +168,42 @@ impl RedisSchedule {
         // Ids are not empty, so the app with its end mark alone is before all of them.
         let from = [b"(", query.app.as_str().as_bytes(), &[0], after.as_bytes()].concat();
         let until = [b"(", query.app.as_str().as_bytes(), &[1]].concat();
-        let mut ask = redis::pipe();
-        for shard in 0..limits::SCHEDULE_SHARDS {
-            let names = ask.cmd("ZRANGEBYLEX").arg(self.key(shard, "names")).arg(from.as_slice()).arg(until.as_slice());
-            names.arg("LIMIT").arg(0).arg(query.limit);
-        }
+        let mut shards: Vec<(u16, Vec<u8>)> = (0..limits::SCHEDULE_SHARDS).map(|shard| (shard, from.clone())).collect();
         let mut names = Vec::new();
-        for answer in self.link.run(&ask).await? {
-            for name in array(answer)? {
-                let key = if let Value::BulkString(name) = &name { tasks::key_of(name) } else { None };
-                names.push(key.ok_or_else(|| damaged("a task's name cannot be read".into()))?);
+        while !shards.is_empty() {
+            let mut ask = redis::pipe();
+            for (shard, from) in &shards {
+                let names = ask.cmd("ZRANGEBYLEX").arg(self.key(*shard, "names")).arg(from.as_slice());
+                names.arg(until.as_slice()).arg("LIMIT").arg(0).arg(query.limit);
             }
+            let mut answers = self.link.run(&ask).await?.into_iter();
+            let mut further = Vec::new();
+            for (shard, from) in shards {
+                let found = answers.next().map_or_else(|| Ok(Vec::new()), array)?;
+                let (whole, mut last, mut strange) = (found.len() < query.limit, from, false);
+                for name in found {
+                    let Value::BulkString(name) = name else { return Err(super::streams::strange(&Some(name))) };
+                    last = [b"(", name.as_slice()].concat();
+                    match tasks::key_of(&name) {
+                        Some(key) => names.push(key),
+                        None => {
+                            warn!(shard, name = %name.escape_ascii(), "what is in a task's place has no name of one");
+                            strange = true;
+                        }
+                    }
+                }
+                if strange && !whole {
+                    further.push((shard, last));
+                }
+            }
+            shards = further;
         }
         names.sort();
         names.truncate(query.limit);
         Ok(names)
     }
 
-    async fn look(&self, query: TaskQuery) -> Result<Vec<Seen>, StoreError> {
+    async fn look(&self, query: TaskQuery) -> Result<Vec<Found>, StoreError> {
         let names = self.names(&query).await?;
         let groups = grouped(names.iter().map(TaskKey::shard));
         let mut ask = redis::pipe();
@@ -196,7 +215,7 @@ impl RedisSchedule {
             ask.cmd("ZMSCORE").arg(self.key(*shard, "ended")).arg(&of_group);
         }
         let mut answers = self.link.run(&ask).await?.into_iter();
-        let mut seen: Vec<Option<Seen>> = names.iter().map(|_| None).collect();
+        let mut seen: Vec<Option<Found>> = names.iter().map(|_| None).collect();
         for (_, places) in &groups {
             let mut column = || answers.next().map_or_else(|| Ok(Vec::new()), array);
             let (heads, bodies, scores, ends) = (column()?, column()?, column()?, column()?);
@@ -204,13 +223,17 @@ impl RedisSchedule {
                 if head == Value::Nil && body == Value::Nil {
                     continue;
                 }
-                let first = head == Value::Nil;
-                let mut task = tasks::task_of(Some(names[*place].clone()), Some(head), Some(body))?;
+                let (first, key, later) = (head == Value::Nil, names[*place].clone(), tasks::is_later(&head, &body));
+                let Ok(mut task) = tasks::task_of(Some(key.clone()), Some(head), Some(body)) else {
+                    seen[*place] = Some(Found::Unreadable(Unreadable { key, later }));
+                    continue;
+                };
                 let (score, end) = (time_of(score)?, time_of(end)?);
                 if let (true, Some(end)) = (first, end) {
                     task.head = tasks::once_sent(task.head, end as u64);
                 }
-                seen[*place] = Some(Seen { task, claimed: score.is_some_and(|score| score.fract() != 0.0) });
+                let claimed = score.is_some_and(|score| score.fract() != 0.0);
+                seen[*place] = Some(Found::Task(Seen { task, claimed }));
             }
         }
         Ok(seen.into_iter().flatten().collect())
@@ -247,7 +270,7 @@ impl ScheduleStore for RedisSchedule {
         Box::pin(self.change_one(change))
     }
 
-    fn tasks(&self, query: TaskQuery) -> BoxFuture<'_, Result<Vec<Seen>, StoreError>> {
+    fn tasks(&self, query: TaskQuery) -> BoxFuture<'_, Result<Vec<Found>, StoreError>> {
         Box::pin(self.look(query))
     }
 }

@@ -49,6 +49,15 @@ pub(super) fn task_of(key: Option<TaskKey>, head: Option<Value>, content: Option
     Ok(Task { key: key.ok_or_else(unreadable)?, head: head.ok_or_else(unreadable)?, body })
 }
 
+/// Whether a later version wrote a task with this head and this first head with its body.
+pub(super) fn is_later(head: &Value, content: &Value) -> bool {
+    let bytes = [head, content].into_iter().find_map(|part| match part {
+        Value::BulkString(bytes) => Some(bytes.as_slice()),
+        _ => None,
+    });
+    bytes.is_some_and(head::is_later)
+}
+
 /// How scripts are told where a task stands.
 pub(super) fn standing_of(standing: Standing) -> Vec<u8> {
     match standing {
@@ -125,7 +134,9 @@ impl<'a> Ending<'a> {
                 Value::Int(0) => Settled::Lost,
                 Value::Array(parts) => {
                     let (mut parts, key) = (parts.into_iter(), self.settlements[*place].key.clone());
-                    Settled::Changed(Box::new(task_of(Some(key), parts.next(), parts.next())?))
+                    // Damaged since it was claimed: nobody's to settle.
+                    let task = task_of(Some(key), parts.next(), parts.next());
+                    task.map_or(Settled::Lost, |task| Settled::Changed(Box::new(task)))
                 }
                 other => return Err(strange(&Some(other))),
             };
@@ -151,14 +162,10 @@ pub(super) fn read_claim(
     claimed.next_ms = [claimed.next_ms, next].into_iter().flatten().min();
     claimed.claims.reserve(parts.len() / 3);
     while let Some(Value::BulkString(name)) = parts.next() {
-        let (head, body) = (parts.next(), parts.next());
-        // What a later version wrote is for those of that version, when its lease is over.
-        let bytes = [&head, &body].into_iter().find_map(|part| match part {
-            Some(Value::BulkString(bytes)) => Some(bytes.as_slice()),
-            _ => None,
-        });
-        let later = bytes.is_some_and(head::is_later);
-        match task_of(key_of(&name), head, body) {
+        let (head, body) = (parts.next().unwrap_or(Value::Nil), parts.next().unwrap_or(Value::Nil));
+        // It is for those of that version, when its lease is over.
+        let later = is_later(&head, &body);
+        match task_of(key_of(&name), Some(head), Some(body)) {
             Ok(task) => claimed.claims.push(Claim { task, lease_ms: lease as u64 }),
             Err(_) => {
                 claimed.unreadable += 1;

@@ -19,8 +19,8 @@ pub use self::{
     recalls::Recalls,
     results::{DeadRecord, ResultSink},
     schedule::{
-        Added, Change, Changed, Claim, Claimed, Fired, Phase, ScheduleStore, Seen, Settled, SettledAndClaimed,
-        Settlement, Standing, Task, TaskHead, TaskKey, TaskQuery,
+        Added, Change, Changed, Claim, Claimed, Fired, Found, Phase, ScheduleStore, Seen, Settled, SettledAndClaimed,
+        Settlement, Standing, Task, TaskHead, TaskKey, TaskQuery, Unreadable,
     },
     source::{Position, Record, SourceError, TaskSource, Window},
     streams::{

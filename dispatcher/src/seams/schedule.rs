@@ -221,6 +221,42 @@ pub struct Seen {
     pub claimed: bool,
 }
 
+/// What a look finds under a task's name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// The task.
+    Task(Seen),
+    /// One that cannot be read.
+    Unreadable(Unreadable),
+}
+
+/// A task that cannot be read: it is not sent, and holds up no other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreadable {
+    /// Its name.
+    pub key: TaskKey,
+    /// A later version wrote it, and sends it; else it is damaged.
+    pub later: bool,
+}
+
+impl Found {
+    /// Its name.
+    pub fn key(&self) -> &TaskKey {
+        match self {
+            Self::Task(seen) => &seen.task.key,
+            Self::Unreadable(unreadable) => &unreadable.key,
+        }
+    }
+
+    /// The task, if it can be read.
+    pub fn task(self) -> Option<Seen> {
+        match self {
+            Self::Task(seen) => Some(seen),
+            Self::Unreadable(_) => None,
+        }
+    }
+}
+
 /// Tasks by the time they are due. Times are those of the store's own clock, which may be set forwards and backwards.
 ///
 /// Every call may be repeated: what was done stays done.
@@ -252,8 +288,8 @@ pub trait ScheduleStore: Send + Sync {
     /// Makes a change, fenced by the revision; durable before it resolves.
     fn change(&self, change: Change) -> BoxFuture<'_, Result<Changed, StoreError>>;
 
-    /// Looks at tasks.
-    fn tasks(&self, query: TaskQuery) -> BoxFuture<'_, Result<Vec<Seen>, StoreError>>;
+    /// Looks at tasks. One that cannot be read takes its place among the others.
+    fn tasks(&self, query: TaskQuery) -> BoxFuture<'_, Result<Vec<Found>, StoreError>>;
 }
 
 impl<T: ScheduleStore + ?Sized> ScheduleStore for Arc<T> {
@@ -283,7 +319,7 @@ impl<T: ScheduleStore + ?Sized> ScheduleStore for Arc<T> {
         (**self).change(change)
     }
 
-    fn tasks(&self, query: TaskQuery) -> BoxFuture<'_, Result<Vec<Seen>, StoreError>> {
+    fn tasks(&self, query: TaskQuery) -> BoxFuture<'_, Result<Vec<Found>, StoreError>> {
         (**self).tasks(query)
     }
 }

@@ -16,7 +16,7 @@ use pushgate_dispatcher::{
         changes, entry,
         firing::{Firing, decide, standing},
     },
-    seams::{Change, Changed, Claim, Phase, ScheduleStore, Settled, Settlement, Task, TaskHead, TaskQuery},
+    seams::{Change, Changed, Claim, Found, Phase, ScheduleStore, Settled, Settlement, Task, TaskHead, TaskQuery},
 };
 use pushgate_protocol::{
     ids::{AppId, MessageId},
@@ -136,7 +136,7 @@ impl World {
 
     pub fn seen(&self) -> Vec<Task> {
         let query = TaskQuery { app: app(), after: None, id: None, limit: 1_000 };
-        now(self.store.tasks(query)).unwrap().into_iter().map(|seen| seen.task).collect()
+        now(self.store.tasks(query)).unwrap().into_iter().filter_map(Found::task).map(|seen| seen.task).collect()
     }
 
     fn step(&mut self, storm: bool) {

@@ -21,8 +21,8 @@ use pushgate_dispatcher::{
         wakers::Wakers,
     },
     seams::{
-        Added, BoxFuture, Change, Changed, Claim, DeadRecord, Intake, NewRecord, Phase, ResultSink, ScheduleStore,
-        Seen, Settled, Settlement, Standing, StoreError, Task, TaskHead, TaskKey, TaskQuery,
+        Added, BoxFuture, Change, Changed, Claim, DeadRecord, Found, Intake, NewRecord, Phase, ResultSink,
+        ScheduleStore, Seen, Settled, Settlement, Standing, StoreError, Task, TaskHead, TaskKey, TaskQuery,
     },
     states::MessageBounds,
 };
@@ -86,7 +86,7 @@ pub async fn claim(store: &dyn ScheduleStore) -> Vec<Claim> {
 
 pub async fn see(store: &dyn ScheduleStore, name: &str) -> Seen {
     let query = TaskQuery { app: app("shop"), after: None, id: Some(id(name)), limit: 1 };
-    store.tasks(query).await.unwrap().remove(0)
+    store.tasks(query).await.unwrap().remove(0).task().unwrap()
 }
 
 pub fn settlement(claim: &Claim, phase: Phase, standing: Standing) -> Settlement {
@@ -260,7 +260,7 @@ async fn tasks_are_seen_in_order_and_by_app(backend: Backend) {
     store.add(vec![named("shop2", "m0"), named("sho", "m9"), named("bank", "m1")]).await.unwrap();
     let ids = async |after: Option<&str>, limit| -> Vec<String> {
         let query = TaskQuery { app: app("shop"), after: after.map(id), id: None, limit };
-        store.tasks(query).await.unwrap().iter().map(|seen| seen.task.key.id.to_string()).collect()
+        store.tasks(query).await.unwrap().iter().map(|found| found.key().id.to_string()).collect()
     };
     assert_eq!(ids(None, 100).await, names);
     assert_eq!(ids(None, 2).await, ["m1", "m2"]);
@@ -293,7 +293,7 @@ async fn what_has_ended_is_bounded_and_its_body_kept_or_not(backend: Backend) {
     let query = TaskQuery { app: app("shop"), after: None, id: None, limit: 2_000 };
     let kept = store.tasks(query).await.unwrap();
     assert_eq!(kept.len(), limits::ENDED_TASKS_MAX);
-    let with_body = kept.iter().filter(|seen| !seen.task.body.is_empty()).count();
+    let with_body = kept.into_iter().filter_map(Found::task).filter(|seen| !seen.task.body.is_empty()).count();
     assert_eq!(with_body, 250 - 5, "the oldest left, bodies are those of the first claim");
     let next = names.next().unwrap();
     assert_eq!(store.add(vec![task(&next, LONG_AGO), tasks[0].clone()]).await.unwrap(), [Added::New; 2]);
@@ -381,7 +381,7 @@ async fn whatever_fails_each_occurrence_is_sent_under_its_one_name(backend: Back
     let open = async || {
         let query = TaskQuery { app: app("shop"), after: None, id: None, limit: 1_000 };
         match store.tasks(query).await {
-            Ok(seen) => seen.iter().any(|seen| !seen.task.head.phase.is_end()),
+            Ok(found) => found.into_iter().filter_map(Found::task).any(|seen| !seen.task.head.phase.is_end()),
             Err(_) => true,
         }
     };

@@ -1,6 +1,6 @@
 //! What every `ScheduleStore` does with tasks of which nothing is to be left.
 
-use pushgate_dispatcher::seams::{Added, Phase, Seen, Settled, Standing, TaskQuery};
+use pushgate_dispatcher::seams::{Added, Found, Phase, Settled, Standing, TaskQuery};
 
 use crate::{
     backend::{Backend, facts},
@@ -17,7 +17,7 @@ async fn of_what_is_gone_nothing_is_left_and_its_name_is_free(backend: Backend) 
     assert_eq!(store.settle(gone()).await.unwrap(), [Settled::Done]);
     assert_eq!(store.settle(gone()).await.unwrap(), [Settled::Lost]);
     let query = |id| TaskQuery { app: app("shop"), after: None, id, limit: 10 };
-    let names = |seen: Vec<Seen>| seen.into_iter().map(|seen| seen.task.key.id.to_string()).collect::<Vec<_>>();
+    let names = |found: Vec<Found>| found.iter().map(|found| found.key().id.to_string()).collect::<Vec<_>>();
     assert_eq!(names(store.tasks(query(None)).await.unwrap()), ["b"]);
     assert!(store.tasks(query(Some(id("a")))).await.unwrap().is_empty());
     assert_eq!(store.add(vec![task("a", LONG_AGO)]).await.unwrap(), [Added::New]);

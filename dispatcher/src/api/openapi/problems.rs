@@ -35,6 +35,7 @@ pub(in crate::api) const PROBLEMS: &[Known] = &[
     known(409, "id_used", "the id belongs to another message"),
     known(409, "content_not_kept", "a dead letter of a redacted class, or one that was too large, has no content"),
     known(409, "task_ended", "the task has completed, failed or been cancelled"),
+    known(409, "task_unreadable", "what is stored of the task is damaged, or a later version wrote it"),
     known(409, "task_content_gone", "the task has ended, and its content was too large or too secret to be kept"),
     known(413, "too_large", "the body is above its bound"),
     known(415, "unsupported_media_type", "the Content-Type is not JSON"),

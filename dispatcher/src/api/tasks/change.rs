@@ -14,7 +14,7 @@ use pushgate_protocol::{
 
 use super::{
     super::{accept::in_time, caller},
-    Api, IdPath, detail, id_of, look, unknown,
+    Api, IdPath, detail, find, id_of, look, unknown,
 };
 use crate::{
     api::problem::Problem,
@@ -24,7 +24,7 @@ use crate::{
         changes::{self, ChangeError},
         firing::standing,
     },
-    seams::{Change, Changed, Seen, Standing, Task, TaskHead},
+    seams::{Change, Changed, Found, Seen, Standing, Task, TaskHead},
 };
 
 /// What a task is to become: its head, and its body if that changes.
@@ -55,10 +55,11 @@ pub(super) async fn cancel(State(api): State<Api>, path: IdPath, headers: Header
     answer.await.map_or_else(IntoResponse::into_response, IntoResponse::into_response)
 }
 
-/// Cancels the task of a message that is taken back, if there is one that goes on.
+/// Cancels the task of a message that is taken back, if there is one that goes on. One that is damaged is sent by nobody.
 pub(in crate::api) async fn cancel_scheduled(api: &Api, app: &AppId, id: &MessageId) -> Result<(), Problem> {
-    match look(api, app, id).await? {
-        Some(seen) if !seen.task.head.phase.is_end() => cancel_task(api, app, id).await.map(drop),
+    match find(api, app, id).await? {
+        Some(Found::Task(seen)) if !seen.task.head.phase.is_end() => cancel_task(api, app, id).await.map(drop),
+        Some(Found::Unreadable(unreadable)) if unreadable.later => look(api, app, id).await.map(drop),
         _ => Ok(()),
     }
 }
@@ -97,7 +98,7 @@ pub(super) async fn change(
     new: impl Fn(&Task, u64) -> Result<Option<New>, Problem>,
 ) -> Result<Seen, Problem> {
     for _ in 0..TASK_CHANGE_ATTEMPTS {
-        let mut seen = look(api, app, id).await?.ok_or_else(unknown)?;
+        let mut seen = look(api, app, id).await?;
         let Some((mut head, body)) = new(&seen.task, (api.given.wall)())? else { return Ok(seen) };
         head.revision = seen.task.head.revision + 1;
         let standing = standing(&head, keeps_body(api, body.as_ref().unwrap_or(&seen.task.body)));

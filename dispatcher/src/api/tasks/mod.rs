@@ -31,7 +31,7 @@ use super::{
     openapi::{EXAMPLE_ID, FORM, Operation, STORE},
     problem::Problem,
 };
-use crate::seams::{Seen, TaskQuery};
+use crate::seams::{Found, Seen, TaskQuery, Unreadable};
 
 const TAG: &str = "tasks";
 
@@ -39,7 +39,10 @@ const TAG: &str = "tasks";
 pub(super) fn operations() -> Vec<Operation> {
     let shown = || view::example();
     let list = Operation::new((Method::GET, "/v1/tasks"), get(list::tasks), "listTasks", "What is scheduled")
-        .detail("In the order of ids. With filters a page may be short, or empty, and still have a `next`.")
+        .detail(
+            "In the order of ids. With filters a page may be short, or empty, and still have a `next`. A task that cannot be read is told \
+             beside the others.",
+        )
         .query::<list::ListQuery>()
         .answers::<TaskList>(200, "A page of tasks.", json!({ "tasks": [view::example_summary()], "next": null }));
     let show = Operation::new((Method::GET, PATH), get(view::task), "showTask", "A task with its latest occurrences")
@@ -90,7 +93,9 @@ pub(super) fn operations() -> Vec<Operation> {
         (resume.refuses(&["task_ended"]), "happy-hour"),
         (run.refuses(&["task_content_gone"]), "stand-up"),
     ];
-    let with_id = with_id.into_iter().map(|(o, id)| o.path_id("The task: the id of the scheduled message.", id));
+    let with_id = with_id
+        .into_iter()
+        .map(|(o, id)| o.path_id("The task: the id of the scheduled message.", id).refuses(&["task_unreadable"]));
     std::iter::once(list).chain(with_id).map(|o| o.tag(TAG).needs(Scope::Send).refuses(STORE)).collect()
 }
 
@@ -109,11 +114,22 @@ fn unknown() -> Problem {
     Problem::not_found("there is no task with this id, or no longer")
 }
 
-/// The task of this id, if there is one.
-async fn look(api: &Api, app: &AppId, id: &MessageId) -> Result<Option<Seen>, Problem> {
+/// What is found under this id.
+async fn find(api: &Api, app: &AppId, id: &MessageId) -> Result<Option<Found>, Problem> {
     let query = TaskQuery { app: app.clone(), after: None, id: Some(id.clone()), limit: 1 };
-    let seen = in_time(api, api.given.schedule.tasks(query)).await.map_err(|e| Problem::store(&e))?;
-    Ok(seen.into_iter().next())
+    let found = in_time(api, api.given.schedule.tasks(query)).await.map_err(|e| Problem::store(&e))?;
+    Ok(found.into_iter().next())
+}
+
+/// The task of this id, which is there and can be read.
+async fn look(api: &Api, app: &AppId, id: &MessageId) -> Result<Seen, Problem> {
+    match find(api, app, id).await?.ok_or_else(unknown)? {
+        Found::Task(seen) => Ok(seen),
+        Found::Unreadable(Unreadable { later, .. }) => {
+            let why = if later { "a later version wrote the task" } else { "what is stored of the task is damaged" };
+            Err(Problem::new(409, "task_unreadable", why))
+        }
+    }
 }
 
 type Shown = (StatusCode, axum::Json<TaskDetail>);

@@ -15,7 +15,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::{super::caller, Api, IdPath, detail, id_of, look, unknown};
+use super::{super::caller, Api, IdPath, detail, id_of, look};
 use crate::{
     api::{openapi::EXAMPLE_ID, problem::Problem},
     classes::Classes,
@@ -170,7 +170,7 @@ pub(super) fn example() -> Value {
 pub(super) async fn task(State(api): State<Api>, path: IdPath, headers: HeaderMap) -> Response {
     let answer = async {
         let caller = caller::check(&api, &headers, Scope::Send)?;
-        let seen = look(&api, &caller.app, &id_of(path)?).await?.ok_or_else(unknown)?;
+        let seen = look(&api, &caller.app, &id_of(path)?).await?;
         Ok::<_, Problem>(detail(&api, StatusCode::OK, &seen))
     };
     answer.await.map_or_else(IntoResponse::into_response, IntoResponse::into_response)

@@ -1,12 +1,13 @@
 //! What is scheduled, and changes of it.
 
-use pushgate_protocol::{message, result::State};
+use pushgate_protocol::{ids::MessageId, message, result::State};
 use serde_json::{Value, json};
 
 use super::{doubles::Did, *};
 use crate::{
+    memory::Harm,
     schedule::entry,
-    seams::{ScheduleStore, Settlement, Standing},
+    seams::{ScheduleStore, Settlement, Standing, TaskKey},
 };
 
 fn scheduled(id: &str, schedule: Value) -> Value {
@@ -116,6 +117,42 @@ async fn tasks_are_listed_in_pages_and_by_state() {
         let answer = api.ask(Method::GET, &format!("/v1/tasks?{wrong}"), None).await;
         assert_eq!(answer.problem(), (400, "invalid_query", None), "{wrong}");
     }
+}
+
+#[tokio::test]
+async fn a_task_that_cannot_be_read_is_told_beside_the_others() {
+    let api = Fixture::new();
+    for n in 0..5 {
+        api.send(&scheduled(&format!("m{n}"), json!({"delay": "1h"}))).await;
+    }
+    let key = |id: &str| TaskKey { app: AppId::parse("shop").unwrap(), id: MessageId::parse(id).unwrap() };
+    api.schedule.harm(&key("m1"), Harm::Damaged);
+    api.schedule.harm(&key("m3"), Harm::Later);
+    let listed = api.ask(Method::GET, "/v1/tasks", None).await;
+    let ids = |list: &Value| list.as_array().unwrap().iter().map(|task| task["id"].clone()).collect::<Vec<_>>();
+    assert_eq!((listed.status, ids(&listed.body["tasks"])), (200, vec![json!("m0"), json!("m2"), json!("m4")]));
+    let unreadable = json!([{"id": "m1", "problem": "damaged"}, {"id": "m3", "problem": "newer_version"}]);
+    assert_eq!((&listed.body["unreadable"], &listed.body["next"]), (&unreadable, &Value::Null));
+    let page = api.ask(Method::GET, "/v1/tasks?limit=2&state=paused", None).await.body;
+    assert_eq!(
+        (ids(&page["tasks"]).len(), ids(&page["unreadable"]), &page["next"]),
+        (0, ids(&unreadable), &json!("m3"))
+    );
+    let rest = api.ask(Method::GET, "/v1/tasks?limit=2&after=m3", None).await.body;
+    assert_eq!((ids(&rest["tasks"]), rest.get("unreadable")), (vec![json!("m4")], None));
+    for (method, path) in [
+        (Method::GET, "/v1/tasks/m1"),
+        (Method::DELETE, "/v1/tasks/m1"),
+        (Method::POST, "/v1/tasks/m1/pause"),
+        (Method::GET, "/v1/tasks/m3"),
+        (Method::DELETE, "/v1/messages/m3"),
+    ] {
+        assert_eq!(api.ask(method, path, None).await.problem(), (409, "task_unreadable", None), "{path}");
+    }
+    assert_eq!(api.send(&scheduled("m1", json!({"delay": "2h"}))).await.problem(), (409, "id_used", Some("/id")));
+    api.memory.show(&[("u1", State::Scheduled)]);
+    let recalled = api.ask(Method::DELETE, "/v1/messages/m1", None).await;
+    assert_eq!(recalled.status, 202, "nobody sends it: {}", recalled.text);
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use pushgate_bench::{
 use pushgate_dispatcher::{
     redis::{RedisLink, RedisSchedule},
     schedule::{changes, entry},
-    seams::{Added, Change, Changed, ScheduleStore, Standing, Task, TaskQuery},
+    seams::{Added, Change, Changed, Found, ScheduleStore, Standing, Task, TaskQuery},
 };
 use pushgate_loadgen::{
     fleet::Acknowledge,
@@ -141,7 +141,7 @@ async fn change(store: Arc<dyn ScheduleStore>, n: u64, standing: Standing) -> Re
     let (app, id) = (AppId::parse(APP)?, MessageId::parse(&name(n))?);
     let query = TaskQuery { app, after: None, id: Some(id), limit: 1 };
     let seen = store.tasks(query).await?;
-    let [seen] = seen.as_slice() else { return Ok(false) };
+    let Some(seen) = seen.into_iter().find_map(Found::task) else { return Ok(false) };
     let head = match standing {
         Standing::Idle => changes::pause(&seen.task)?,
         Standing::Due(_) | Standing::Ended { .. } | Standing::Gone => changes::cancel(&seen.task)?,
