@@ -118,6 +118,8 @@ pub const WEBHOOK_CONNECT_MS: u64 = 5_000;
 pub const WEBHOOK_POST_MS: u64 = 10_000;
 /// Posts under way at once, of all apps; each has a thread.
 pub const WEBHOOK_POSTS_MAX: usize = 64;
+/// Different `ca_file`s of webhooks whose connections are kept; past that they are made anew.
+pub const WEBHOOK_AGENTS_MAX: usize = 256;
 
 /// Stream reads a worker has under way.
 pub const READS_MAX: usize = 32;

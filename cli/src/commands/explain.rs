@@ -92,13 +92,17 @@ fn sentences(recipient: &Value) -> Vec<String> {
         let at = timestamp::format_ms(entry["time_ms"].as_u64().unwrap_or_default());
         // The reason is that of the last step.
         let reason = if n + 1 == history.len() { text(&recipient["reason"]) } else { String::new() };
-        format!("{at}  {who}, {}: {}", text(&recipient["channel"]), meaning(&text(&entry["state"]), &reason))
+        let channel = text(&recipient["channel"]);
+        format!("{at}  {who}, {channel}: {}", meaning(&channel, &text(&entry["state"]), &reason))
     };
     history.iter().enumerate().map(step).collect()
 }
 
 /// What entering a state means.
-fn meaning(state: &str, reason: &str) -> String {
+fn meaning(channel: &str, state: &str, reason: &str) -> String {
+    if let Some(known) = at_a_provider(channel, state) {
+        return if reason.is_empty() { known.to_owned() } else { format!("{known}: {reason}") };
+    }
     let known = match (state, reason) {
         ("accepted", _) => "it was accepted and lies in its lane",
         ("scheduled", _) => "it waits in the schedule for its time",
@@ -125,6 +129,22 @@ fn meaning(state: &str, reason: &str) -> String {
     known.to_owned()
 }
 
+/// The same where it has another meaning: in a channel that goes through a provider.
+fn at_a_provider(channel: &str, state: &str) -> Option<&'static str> {
+    if channel == "websocket" {
+        return None;
+    }
+    Some(match state {
+        "scheduled" => "it waits in the schedule to be tried, or tried again",
+        "sent" => "the provider took it, and does not tell whether it arrives",
+        "delivered" => "the provider says that it arrived",
+        "failed" => "it was given up",
+        "expired" => "its time to live ended before the provider took it",
+        "unknown" => "the provider may have sent it, and it is not sent twice",
+        _ => return None,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -148,8 +168,15 @@ mod tests {
 
     #[test]
     fn a_reason_without_words_of_its_own_is_told_as_it_is() {
-        assert_eq!(meaning("failed", "stream damaged"), "it is failed: stream damaged");
-        assert!(meaning("skipped", "collapsed").contains("newer"));
+        assert_eq!(meaning("websocket", "failed", "stream damaged"), "it is failed: stream damaged");
+        assert!(meaning("websocket", "skipped", "collapsed").contains("newer"));
+    }
+
+    #[test]
+    fn a_state_is_told_as_its_channel_means_it() {
+        assert!(meaning("websocket", "sent", "").contains("written to the client"));
+        assert!(meaning("email", "sent", "").contains("the provider took it"));
+        assert_eq!(meaning("sms", "failed", "address_dead: 1"), "it was given up: address_dead: 1");
     }
 
     #[test]

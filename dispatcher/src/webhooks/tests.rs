@@ -200,3 +200,12 @@ async fn an_app_without_a_webhook_costs_nothing_and_what_goes_wrong_names_no_add
     assert_eq!(posted, Posted::Failed { after_ms: None });
     assert!(!detail.is_empty() && !detail.contains("TOPSECRET") && !detail.contains("127.0.0.1"), "{detail}");
 }
+
+#[tokio::test]
+async fn a_ca_file_that_cannot_be_read_is_told_and_nothing_is_posted() {
+    let pem = "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n";
+    let hook = Webhook::new("https://127.0.0.1:1/", SECRET).trusting(pem);
+    let (posted, detail) = Poster::new().post(hook, b"{}".to_vec(), 0).await;
+    assert_eq!(posted, Posted::Failed { after_ms: None });
+    assert!(detail.starts_with("ca_file holds a certificate that cannot be read"), "{detail}");
+}

@@ -231,7 +231,9 @@ fn secret_of(
 }
 
 fn hook_of(hook: &WebhookConfig, read: &mut dyn FnMut(&str) -> Result<String, String>) -> Result<Webhook, String> {
-    hook.resolve(&secret_of(hook.secret.as_ref(), hook.secret_file.as_ref(), read)?)
+    let secret = secret_of(hook.secret.as_ref(), hook.secret_file.as_ref(), read)?;
+    let authorities = hook.ca_file.as_deref().map(read).transpose()?;
+    hook.resolve(&secret, authorities.as_deref())
 }
 
 impl AppSecretConfig {

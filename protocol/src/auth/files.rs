@@ -56,7 +56,9 @@ impl AppsFiles {
     /// Whether any app has a file.
     pub fn is_empty(&self) -> bool {
         let in_keys = |app: &AppConfig| app.keys.iter().any(|k| k.key_file.is_some() || k.jwks_file.is_some());
-        let in_hook = |app: &AppConfig| app.webhook.as_ref().is_some_and(|hook| hook.secret_file.is_some());
+        let in_hook = |app: &AppConfig| {
+            app.webhook.as_ref().is_some_and(|hook| hook.secret_file.is_some() || hook.ca_file.is_some())
+        };
         !self.apps.iter().any(|app| in_keys(app) || in_hook(app) || app.secrets.iter().any(|s| s.secret_file.is_some()))
     }
 
