@@ -1,7 +1,9 @@
 //! Bounds of the dispatcher.
 
+mod mail;
 mod schedule;
 
+pub use mail::*;
 pub use schedule::*;
 
 /// How long a record of a later version is held for a later version of this program, milliseconds from its append on.

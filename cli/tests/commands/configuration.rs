@@ -6,9 +6,13 @@ use crate::program::{command, ended, run};
 
 #[test]
 fn each_sample_is_right_for_its_program() {
-    for (sample, roles) in
-        [("dev", "dev"), ("gateway", "gateway"), ("dispatcher", "dispatcher"), ("cluster", "gateway and dispatcher")]
-    {
+    for (sample, roles) in [
+        ("dev", "dev"),
+        ("gateway", "gateway"),
+        ("dispatcher", "dispatcher"),
+        ("cluster", "gateway and dispatcher"),
+        ("mail", "dev"),
+    ] {
         let run = run(&["config", "check", "--config", &format!("configs/{sample}.toml")]);
         assert_eq!(run.out, format!("the configuration is right for {roles}\n"), "{sample}: {}", run.err);
         assert_eq!(run.code, 0);
@@ -18,7 +22,7 @@ fn each_sample_is_right_for_its_program() {
 #[test]
 fn there_are_no_other_samples() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../configs");
-    assert_eq!(fs::read_dir(folder).expect("the samples are there").count(), 4);
+    assert_eq!(fs::read_dir(folder).expect("the samples are there").count(), 5);
 }
 
 #[test]

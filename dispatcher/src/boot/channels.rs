@@ -59,20 +59,30 @@ impl Channels {
     /// All accounts, then those that stand for none.
     pub(super) fn opened(&self) -> Vec<Opened> {
         let named = self.opened.iter().map(|(channel, account, provider)| {
-            (*channel, Some(Arc::from(account.name.as_str())), Arc::clone(provider))
+            (*channel, Some(Arc::from(account.name.as_str())), Arc::clone(provider), account.concurrency)
         });
         let none = [Channel::Email, Channel::Sms];
-        let none = none.into_iter().map(|channel| (channel, None, Arc::new(Absent(channel)) as Arc<dyn Provider>));
-        named.chain(none).map(|(channel, name, provider)| self.one(channel, name, provider)).collect()
+        let none =
+            none.into_iter().map(|channel| (channel, None, Arc::new(Absent(channel)) as Arc<dyn Provider>, None));
+        let all = named.chain(none);
+        all.map(|(channel, name, provider, concurrency)| self.one(channel, name, provider, concurrency)).collect()
     }
 
-    fn one(&self, channel: Channel, name: Option<Arc<str>>, provider: Arc<dyn Provider>) -> Opened {
+    fn one(
+        &self,
+        channel: Channel,
+        name: Option<Arc<str>>,
+        provider: Arc<dyn Provider>,
+        concurrency: Option<usize>,
+    ) -> Opened {
         let config = if channel == Channel::Email { self.email } else { self.sms };
+        let concurrency = concurrency.unwrap_or(config.concurrency);
         let settings = AccountSettings {
             name: name.clone(),
             policy: config.policy(channel == Channel::Email),
-            concurrency: config.concurrency,
-            reserved_high: config.reserved_high,
+            concurrency,
+            // At least one is for all.
+            reserved_high: config.reserved_high.min(concurrency.saturating_sub(1)),
             queue_max: config.queue_max,
             deadline_ms: config.deadline_ms,
         };

@@ -1,5 +1,6 @@
 //! The keys of `[[email]]`, `[[sms]]` and `[channels]`.
 
+use pushgate_protocol::apps::Secret;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -12,12 +13,108 @@ use crate::{core::account::RetryPolicy, limits};
 pub struct AccountConfig {
     /// Its name: in messages, results and metrics. Unique in its channel.
     pub name: String,
-    /// The kind of provider. `stub` sends nothing and answers as `url` says: for tests and for trying things out.
+    /// The kind of provider: `smtp`, of `[[email]]`, is a mail server; `stub` sends nothing and answers as `url` says, for tests and for trying
+    /// things out.
     pub kind: String,
     /// Where the provider is, in the form that its kind has. Of `stub`: `stub:` and answers that it gives in turns (`sent`,
     /// `delivered`, `retry_after`, `retry_after=30s`, `address_dead`, `content`, `policy`, `unavailable`, `unknown`, or `never`, which
-    /// does not answer), then `?delay=50ms` if they are to take a while.
+    /// does not answer), then `?delay=50ms` if they are to take a while. Of `smtp`: `smtp://user@host:587` (the connection is encrypted by
+    /// STARTTLS, or not used; port 587 if none is given) or `smtps://user@host:465` (encrypted from its first byte), the user left
+    /// out where none is needed, an `@` in it written `%40`; then `?tls=offered` (STARTTLS if the server offers it) or `?tls=never`, and
+    /// `?auth=plain`, `login` or `xoauth2` (by default `plain` or `login`, as the server offers), joined by `&`.
     pub url: String,
+    /// Who sends, of `smtp`: `Shop <no-reply@example.org>`, or the address alone. Bounces go there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// The password of the user in `url`; with `auth=xoauth2` the access token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password: Option<Secret>,
+    /// A file that holds it: read anew for each connection, so that it can be replaced.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password_file: Option<String>,
+    /// A file with the certificates, in PEM, of those who may vouch for the server, instead of those that the system trusts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<String>,
+    /// Attempts under way at once in this account, and so its connections, instead of the channel's `concurrency`: some providers allow few. From 1
+    /// to 1000.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<usize>,
+    /// How connections to the provider are kept.
+    #[serde(default, skip_serializing_if = "ConnectionConfig::is_default")]
+    pub connection: ConnectionConfig,
+}
+
+/// How an account keeps its connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ConnectionConfig {
+    /// How long opening one may take, with the greeting, TLS and the password, milliseconds. From 10 to 300000. Default 5000.
+    pub open_ms: u64,
+    /// How long one stays open that sends nothing, milliseconds. From 0 to 86400000. Default 20000.
+    pub idle_ms: u64,
+    /// How long one is used, milliseconds. From 0 to 86400000. Default 300000.
+    pub age_ms: u64,
+    /// How many messages go over one. From 1 to 1000000. Default 100.
+    pub messages_max: u32,
+}
+
+impl Default for ConnectionConfig {
+    fn default() -> Self {
+        Self { open_ms: 5_000, idle_ms: 20_000, age_ms: 300_000, messages_max: 100 }
+    }
+}
+
+impl ConnectionConfig {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl AccountConfig {
+    /// An account with nothing but what every one has.
+    pub fn new(name: &str, kind: &str, url: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            kind: kind.to_owned(),
+            url: url.to_owned(),
+            from: None,
+            password: None,
+            password_file: None,
+            ca_file: None,
+            concurrency: None,
+            connection: ConnectionConfig::default(),
+        }
+    }
+
+    /// Keys that were given and that a kind of provider does not know.
+    pub fn refuse_secrets(&self) -> Result<(), String> {
+        let given = [
+            ("password", self.password.is_some()),
+            ("password_file", self.password_file.is_some()),
+            ("ca_file", self.ca_file.is_some()),
+        ];
+        match given.iter().find(|(_, given)| *given) {
+            Some((key, _)) => Err(format!("{key} is not for kind {:?}", self.kind)),
+            None => Ok(()),
+        }
+    }
+
+    fn check_numbers(&self) -> Vec<String> {
+        let ConnectionConfig { open_ms, idle_ms, age_ms, messages_max } = self.connection;
+        let concurrency = self.concurrency.unwrap_or(1) as u64;
+        let age_ms_max = limits::CONNECTION_AGE_MS_MAX;
+        [
+            ("concurrency", concurrency, 1, limits::ACCOUNT_CONCURRENCY_MAX as u64),
+            ("connection.open_ms", open_ms, limits::CONNECTION_OPEN_MS_MIN, limits::ACCOUNT_DEADLINE_MS_MAX),
+            ("connection.idle_ms", idle_ms, 0, age_ms_max),
+            ("connection.age_ms", age_ms, 0, age_ms_max),
+            ("connection.messages_max", messages_max.into(), 1, limits::CONNECTION_MESSAGES_MAX.into()),
+        ]
+        .into_iter()
+        .filter(|(_, value, low, high)| !(low..=high).contains(&value))
+        .map(|(key, value, low, high)| format!("{key} is {value}, must be from {low} to {high}"))
+        .collect()
+    }
 }
 
 /// `[channels]`: how each channel works.
@@ -116,6 +213,7 @@ pub fn check_accounts<T>(
         if accounts[..n].iter().any(|other| other.name == account.name) {
             texts.push(format!("{channel}[{n}].name is {}, which another account of the channel has", account.name));
         }
+        texts.extend(account.check_numbers().into_iter().map(|problem| format!("{channel}[{n}].{problem}")));
         if let Err(problem) = open(account) {
             texts.push(format!("{channel}[{n}].{problem}"));
         }

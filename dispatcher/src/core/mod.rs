@@ -6,6 +6,7 @@
 //! | [`fair`] | turns between tenants |
 //! | [`ledger`] | which offsets of a partition are settled, and up to where it may be committed |
 //! | [`random`] | randomness from a seed |
+//! | [`smtp`] | SMTP as a client speaks it: replies in, commands out |
 //! | [`webhook`] | the results of an app that wait to be posted |
 //! | [`worker`] | the pipeline: marks, pushes, acknowledgements, streams, replays |
 
@@ -13,5 +14,6 @@ pub mod account;
 pub mod fair;
 pub mod ledger;
 pub mod random;
+pub mod smtp;
 pub mod webhook;
 pub mod worker;

@@ -1,3 +1,5 @@
-//! Mail: each provider in a file of its own, named here.
+//! Mail: each provider in a file of its own, named here. [`mail`] makes a mail of a message for all of them.
 
-super::providers! { stub }
+mod mail;
+
+super::providers! { smtp, stub }

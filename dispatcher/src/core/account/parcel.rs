@@ -89,6 +89,11 @@ impl Parcel {
         self.retry.attempts.saturating_add(1)
     }
 
+    /// Whether its recipient is the first address that the message names: whose mail the copies go with, so that there is one of each.
+    pub fn is_first(&self) -> bool {
+        self.message.to.emails.first().is_none_or(|first| first == self.address.as_str())
+    }
+
     pub(super) fn query(&self) -> MarkQuery {
         MarkQuery { user: self.user(), key: self.key() }
     }
@@ -145,6 +150,10 @@ impl Parcel {
         let mut overrides = self.message.overrides.clone();
         if let Some(overrides) = &mut overrides {
             overrides.email = overrides.email.take().filter(|_| self.channel == Channel::Email);
+            if let Some(email) = overrides.email.as_mut().filter(|_| !self.is_first()) {
+                // What is left is to its one recipient, who would be the first.
+                (email.cc, email.bcc) = (Vec::new(), Vec::new());
+            }
             overrides.sms = overrides.sms.take().filter(|_| self.channel == Channel::Sms);
         }
         Message {

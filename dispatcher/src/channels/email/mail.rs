@@ -1,0 +1,197 @@
+//! From a message to a mail: headers, text and HTML, files.
+//!
+//! Every recipient gets a mail of its own. Its Message-ID follows from the message and the recipient, so that a mail that is sent once
+//! more is the same to whoever drops repetitions.
+//!
+//! Invariant: what a message says stays where it belongs: no header, recipient or command comes of it.
+
+use std::time::SystemTime;
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use lettre::{
+    Address, Message as Letter,
+    address::Envelope,
+    message::{
+        Attachment, Mailbox, Mailboxes, MultiPart, SinglePart,
+        header::{self, ContentType, HeaderName, HeaderValue},
+    },
+};
+use pushgate_protocol::message::EmailOverride;
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::{
+    core::{
+        account::{Answer, Parcel, Rejection},
+        smtp::{Mail, Path, stuffing::stuffed},
+    },
+    limits::{MAIL_ADDRESSES_MAX, SUBJECT_WORD_BYTES_MAX},
+};
+
+/// Who sends: `Shop <no-reply@example.org>`, or the address alone.
+#[derive(Debug, Clone)]
+pub(super) struct Sender {
+    mailbox: Mailbox,
+    path: Path,
+}
+
+impl Sender {
+    /// Reads it.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let text = text.trim();
+        let (name, address) = match text.strip_suffix('>').and_then(|text| text.split_once('<')) {
+            Some((name, address)) => (name.trim().trim_matches('"'), address),
+            None => ("", text),
+        };
+        let (path, address) = parsed(address)?;
+        let name = (!name.is_empty()).then(|| one_line(name));
+        Some(Self { mailbox: Mailbox::new(name, address), path })
+    }
+}
+
+/// The mail of a parcel, or why there can be none.
+pub(super) fn of(sender: &Sender, parcel: &Parcel, now: SystemTime) -> Result<Mail, Answer> {
+    let message = &parcel.message;
+    let none = EmailOverride::default();
+    let given = message.overrides.as_ref().and_then(|overrides| overrides.email.as_ref()).unwrap_or(&none);
+    let (path, address) = parsed(parcel.address.as_str())
+        .ok_or_else(|| rejected(Rejection::AddressDead, "it is no mail address".into()))?;
+    let (cc, bcc) = if parcel.is_first() { (&given.cc[..], &given.bcc[..]) } else { Default::default() };
+    let (cc, bcc) = (copies("cc", cc)?, copies("bcc", bcc)?);
+    let mut to = vec![path];
+    for (path, _) in cc.iter().chain(&bcc) {
+        if !to.contains(path) {
+            to.push(path.clone());
+        }
+    }
+    if to.len() > MAIL_ADDRESSES_MAX {
+        let detail = format!("it goes to {} addresses with its copies, at most {MAIL_ADDRESSES_MAX} may be", to.len());
+        return Err(rejected(Rejection::Content, detail));
+    }
+    let mut headers = Letter::builder()
+        // Nobody reads it: ours is in the mail. Without one the library would read the headers again.
+        .envelope(Envelope::new(None, vec![address.clone()]).expect("there is a recipient"))
+        .header(header::Date::new(now))
+        .header(header::From::from(Mailboxes::from(sender.mailbox.clone())))
+        .header(header::To::from(Mailboxes::from(Mailbox::from(address))))
+        .header(header::MessageId::from(message_id(sender, parcel)));
+    if !cc.is_empty() {
+        let boxes: Mailboxes = cc.iter().map(|(_, address)| Mailbox::from(address.clone())).collect();
+        headers = headers.header(header::Cc::from(boxes));
+    }
+    if let Some(reply_to) = &given.reply_to {
+        let (_, address) = parsed(reply_to).ok_or_else(|| not_an_address("reply_to"))?;
+        headers = headers.header(header::ReplyTo::from(Mailboxes::from(Mailbox::from(address))));
+    }
+    let about = given.subject.as_ref().or(message.content.title.as_ref());
+    if let Some(text) = about {
+        headers = headers.raw_header(subject(text));
+    }
+    let text = given.text.as_ref().or(message.content.body.as_ref()).map(|text| plain(text));
+    if about.is_none() && text.is_none() && given.html.is_none() && given.attachments.is_empty() {
+        return Err(rejected(
+            Rejection::Content,
+            "it says nothing: it needs a title, a body, or overrides.email".into(),
+        ));
+    }
+    let letter = body(headers, text, given.html.as_deref().map(plain), given)?;
+    Ok(Mail { from: sender.path.clone(), to, data: stuffed(&letter.formatted()) })
+}
+
+/// The same whenever and by whomever the message is sent to this recipient.
+fn message_id(sender: &Sender, parcel: &Parcel) -> String {
+    let name = format!("{}\0{}\0{}", parcel.app, parcel.id, parcel.address);
+    format!("<{:032x}@{}>", xxh3_128(name.as_bytes()), sender.path.domain())
+}
+
+fn body(
+    headers: lettre::message::MessageBuilder,
+    text: Option<String>,
+    html: Option<String>,
+    given: &EmailOverride,
+) -> Result<Letter, Answer> {
+    let mut files = Vec::new();
+    for (n, file) in given.attachments.iter().enumerate() {
+        let bad = |what: &str| rejected(Rejection::Content, format!("attachment {n}: {what}"));
+        let bytes = STANDARD.decode(&file.base64).map_err(|_| bad("its bytes are not in base64"))?;
+        let kind = file.r#type.chars().all(|c| matches!(c, ' '..='~')).then(|| ContentType::parse(&file.r#type));
+        let kind = kind.and_then(Result::ok).ok_or_else(|| bad("its type is none like image/png"))?;
+        files.push(Attachment::new(one_line(&file.name)).body(bytes, kind));
+    }
+    let letter = match (text, html, files.is_empty()) {
+        (text, Some(html), true) => match text {
+            Some(text) => headers.multipart(MultiPart::alternative_plain_html(text, html)),
+            None => headers.singlepart(SinglePart::html(html)),
+        },
+        (text, None, true) => headers.singlepart(SinglePart::plain(text.unwrap_or_default())),
+        (text, html, false) => {
+            let mixed = MultiPart::mixed();
+            let mut mixed = match (text, html) {
+                (Some(text), Some(html)) => mixed.multipart(MultiPart::alternative_plain_html(text, html)),
+                (None, Some(html)) => mixed.singlepart(SinglePart::html(html)),
+                (text, None) => mixed.singlepart(SinglePart::plain(text.unwrap_or_default())),
+            };
+            for file in files {
+                mixed = mixed.singlepart(file);
+            }
+            headers.multipart(mixed)
+        }
+    };
+    letter.map_err(|error| rejected(Rejection::Content, format!("no mail can be made of it: {error}")))
+}
+
+fn copies(field: &str, addresses: &[String]) -> Result<Vec<(Path, Address)>, Answer> {
+    addresses.iter().map(|address| parsed(address).ok_or_else(|| not_an_address(field))).collect()
+}
+
+/// An address as a command and as a header have it, its domain in the letters of DNS (RFC 5891).
+fn parsed(address: &str) -> Option<(Path, Address)> {
+    let (local, domain) = address.rsplit_once('@')?;
+    let domain = match domain.starts_with('[') {
+        true => domain.to_owned(),
+        false => idna::domain_to_ascii(domain).ok()?,
+    };
+    let path = Path::parse(&format!("{local}@{domain}"))?;
+    Some((path, Address::new(local, domain).ok()?))
+}
+
+/// The subject's header. The library encodes what is outside ASCII, and does not fold a word that is longer than a line may be: such a
+/// subject is encoded whole.
+fn subject(text: &str) -> HeaderValue {
+    let name = HeaderName::new_from_ascii_str("Subject");
+    let text = one_line(text);
+    if text.split(' ').all(|word| word.len() <= SUBJECT_WORD_BYTES_MAX) {
+        return HeaderValue::new(name, text);
+    }
+    let mut words = Vec::new();
+    let mut rest = text.as_str();
+    while !rest.is_empty() {
+        // An encoded word has at most 75 characters (RFC 2047): 12 around four for each three bytes.
+        let mut end = rest.len().min(SUBJECT_WORD_BYTES_MAX);
+        while !rest.is_char_boundary(end) {
+            end -= 1;
+        }
+        let (word, left) = rest.split_at(end);
+        words.push(format!("=?utf-8?b?{}?=", STANDARD.encode(word)));
+        rest = left;
+    }
+    let encoded = words.join("\r\n ");
+    HeaderValue::dangerous_new_pre_encoded(name, text, encoded)
+}
+
+/// What stands in a header: on one line, without control characters.
+fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') { ' ' } else { c }).collect()
+}
+
+/// What stands in a body: without control characters but the ends of lines.
+fn plain(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\r' | '\t')).collect()
+}
+
+fn not_an_address(field: &str) -> Answer {
+    rejected(Rejection::Content, format!("overrides.email.{field} is no mail address"))
+}
+
+fn rejected(why: Rejection, detail: String) -> Answer {
+    Answer::Rejected { why, detail }
+}

@@ -1,0 +1,115 @@
+//! `kind = "smtp"`: mail through a server that speaks SMTP, over connections that are kept.
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`url`] | the account's URL |
+//! | [`settings`] | the account, checked |
+//! | [`trust`] | whose word for a certificate counts |
+//! | [`connection`] | one connection: what [`core::smtp`](crate::core::smtp) asks for, carried out |
+//! | [`pool`] | connections that wait |
+//!
+//! What is decided without I/O is in [`core::smtp`](crate::core::smtp).
+
+mod connection;
+mod pool;
+mod settings;
+mod trust;
+mod url;
+
+use std::{sync::Arc, time::SystemTime};
+
+use pushgate_protocol::message::Channel;
+
+use self::{
+    connection::{Connection, OpenError, SendError},
+    pool::Pool,
+    settings::Settings,
+};
+use super::mail;
+use crate::{
+    channels::{Provider, config::AccountConfig},
+    core::{
+        account::{Answer, Parcel},
+        smtp::{
+            Mail,
+            outcome::{self, Stage},
+            transfer::Done,
+        },
+    },
+    seams::BoxFuture,
+};
+
+pub(super) fn open(account: &AccountConfig) -> Result<Arc<dyn Provider>, String> {
+    Ok(Arc::new(Smtp { name: account.name.clone(), settings: Arc::new(Settings::of(account)?), pool: Arc::default() }))
+}
+
+struct Smtp {
+    name: String,
+    settings: Arc<Settings>,
+    pool: Arc<Pool>,
+}
+
+impl Provider for Smtp {
+    fn kind(&self) -> Channel {
+        Channel::Email
+    }
+
+    fn deliver<'a>(&'a self, parcel: &'a Parcel) -> BoxFuture<'a, Answer> {
+        Box::pin(async move {
+            let mail = match mail::of(&self.settings.sender, parcel, SystemTime::now()) {
+                Ok(mail) => mail,
+                Err(answer) => return answer,
+            };
+            match self.over_kept(&mail).await {
+                Some(done) => self.answer(parcel, done),
+                None => self.over_new(parcel, &mail).await,
+            }
+        })
+    }
+}
+
+impl Smtp {
+    /// Over a connection that waits. `None` if there is none, or if it turns out to be closed: a server need not keep it, and has not
+    /// got the mail.
+    async fn over_kept(&self, mail: &Mail) -> Option<Result<Done, SendError>> {
+        let mut connection = self.pool.take(&self.settings)?;
+        let done = connection.send(mail).await;
+        match &done {
+            Err(SendError::Broken(_)) => return None,
+            Ok(done) if done.reply.code == 421 && done.stage != Stage::Dot => return None,
+            Ok(_) | Err(SendError::Unfit(_)) => self.pool.give_back(connection, &self.settings),
+            Err(SendError::Unanswered(_)) => {}
+        }
+        Some(done)
+    }
+
+    async fn over_new(&self, parcel: &Parcel, mail: &Mail) -> Answer {
+        let mut connection = match Connection::open(&self.settings).await {
+            Ok(connection) => connection,
+            Err(OpenError::Failed(detail)) => return Answer::Unavailable { detail },
+            Err(OpenError::Busy(reply)) => return outcome::of(Stage::Mail, &reply, parcel.retry.attempts, false),
+        };
+        let done = connection.send(mail).await;
+        if matches!(done, Ok(_) | Err(SendError::Unfit(_))) {
+            self.pool.give_back(connection, &self.settings);
+        }
+        self.answer(parcel, done)
+    }
+
+    fn answer(&self, parcel: &Parcel, done: Result<Done, SendError>) -> Answer {
+        match done {
+            Ok(done) => {
+                if done.is_taken()
+                    && let Some(reply) = done.refused.first()
+                {
+                    let copies = done.refused.len();
+                    tracing::warn!(account = self.name, message = %parcel.id, copies, said = reply.digits(), "copies of a mail were refused");
+                }
+                done.answer(parcel.retry.attempts, parcel.redacted)
+            }
+            Err(SendError::Unfit(answer)) => answer,
+            Err(SendError::Broken(detail)) => Answer::Unavailable { detail },
+            Err(SendError::Unanswered(detail)) => Answer::Unknown { detail },
+        }
+    }
+}

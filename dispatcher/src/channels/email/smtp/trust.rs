@@ -1,0 +1,58 @@
+//! Whose word for a server's certificate counts.
+
+use std::{fs::File, io::Read, sync::Arc};
+
+use rustls::{
+    ClientConfig, RootCertStore,
+    crypto::ring,
+    pki_types::{CertificateDer, pem::PemObject},
+};
+use tokio_rustls::TlsConnector;
+
+use crate::limits::ACCOUNT_FILE_BYTES_MAX;
+
+/// Where systems keep the certificates that they trust.
+const SYSTEM: [&str; 4] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+/// Encrypts to servers that those in `ca_file` vouch for, or those whom the system trusts (or the file that `SSL_CERT_FILE` names). `None`
+/// if the system trusts nobody.
+pub(super) fn connector(ca_file: Option<&str>) -> Result<Option<TlsConnector>, String> {
+    let mut roots = RootCertStore::empty();
+    match ca_file {
+        Some(path) => {
+            let certificates = certificates(path).map_err(|problem| format!("ca_file: {problem}"))?;
+            for certificate in certificates {
+                roots.add(certificate).map_err(|error| format!("ca_file: {path} holds a certificate that is none: {error}"))?;
+            }
+        }
+        None => {
+            let named = std::env::var("SSL_CERT_FILE").ok();
+            let found = named.into_iter().chain(SYSTEM.map(String::from)).find_map(|path| certificates(&path).ok());
+            // Old ones among them that cannot be read vouch for nobody.
+            roots.add_parsable_certificates(found.into_iter().flatten());
+        }
+    }
+    if roots.is_empty() {
+        return Ok(None);
+    }
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| format!("url: no TLS can be spoken: {error}"))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(Some(TlsConnector::from(Arc::new(config))))
+}
+
+fn certificates(path: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+    let mut pem = Vec::new();
+    let file = File::open(path).map_err(|error| format!("cannot read {path}: {error}"))?;
+    file.take(ACCOUNT_FILE_BYTES_MAX).read_to_end(&mut pem).map_err(|error| format!("cannot read {path}: {error}"))?;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    let found = found.map_err(|error| format!("{path} holds no certificates in PEM: {error}"))?;
+    if found.is_empty() { Err(format!("{path} holds no certificate in PEM")) } else { Ok(found) }
+}

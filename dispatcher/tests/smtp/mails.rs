@@ -1,0 +1,257 @@
+//! What arrives: headers, parts, addresses; and what does not, however it is written.
+
+use proptest::{prelude::*, test_runner::TestCaseError};
+use pushgate_dispatcher::{channels::email, core::account::Answer};
+use serde_json::{Value, json};
+
+use crate::{
+    account::{config, mail, open, parcel, parcels},
+    server::{Act, Received, Script, Server, Stage},
+};
+
+async fn received(message: Value) -> Received {
+    let server = Server::start(Script { offers: vec!["SMTPUTF8"], ..Script::plain(true) }).await;
+    let answer = open(&server).deliver(&parcel(message)).await;
+    assert_eq!(answer.as_str(), "sent", "{answer:?}");
+    server.seen().mails.remove(0)
+}
+
+fn header<'a>(mail: &'a Received, name: &str) -> Option<&'a str> {
+    let head = mail.data.split("\n\n").next().unwrap();
+    head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+}
+
+#[tokio::test]
+async fn a_message_becomes_a_mail_with_what_a_mail_needs() {
+    let got = received(json!({"id": "m1", "to": {"emails": ["a@b.c"]}, "channels": ["email"],
+        "content": {"title": "Grüße", "body": "Zeile\n.Punkt\n.\nEnde"}}))
+    .await;
+    assert_eq!((got.from.as_str(), got.to.as_slice()), ("shop@example.org", &["a@b.c".to_owned()][..]));
+    assert_eq!(header(&got, "From"), Some("Shop <shop@example.org>"));
+    assert_eq!(header(&got, "To"), Some("a@b.c"));
+    assert_eq!(header(&got, "Subject"), Some("=?utf-8?b?R3LDvMOfZQ==?="));
+    assert!(header(&got, "Date").is_some_and(|date| date.ends_with("+0000")), "{}", got.data);
+    assert_eq!(header(&got, "MIME-Version"), Some("1.0"));
+    assert!(header(&got, "Message-ID").is_some_and(|id| id.ends_with("@example.org>")), "{}", got.data);
+    assert!(got.data.ends_with("Zeile\n.Punkt\n.\nEnde\n"), "{}", got.data);
+}
+
+#[tokio::test]
+async fn overrides_are_sent_instead_of_the_content() {
+    let got = received(json!({"id": "m1", "to": {"emails": ["a@bücher.example"]}, "channels": ["email"],
+        "content": {"title": "t", "body": "b"},
+        "overrides": {"email": {"subject": "Order 17", "text": "plain", "html": "<b>bold</b>", "reply_to": "help@example.org",
+            "cc": ["c@b.c", "a@bücher.example"], "bcc": ["hidden@b.c"],
+            "attachments": [{"name": "Rechnung für Ä.txt", "type": "text/plain; charset=utf-8", "base64": "aGVsbG8="}]}}}))
+    .await;
+    assert_eq!(got.to, ["a@xn--bcher-kva.example", "c@b.c", "hidden@b.c"]);
+    assert_eq!(header(&got, "To"), Some("a@xn--bcher-kva.example"));
+    assert_eq!(header(&got, "Cc"), Some("c@b.c, a@xn--bcher-kva.example"));
+    assert_eq!(header(&got, "Reply-To"), Some("help@example.org"));
+    assert_eq!(header(&got, "Subject"), Some("Order 17"));
+    assert!(!got.data.contains("hidden") && !got.data.contains("Bcc"), "{}", got.data);
+    for part in ["multipart/mixed", "multipart/alternative", "plain", "<b>bold</b>", "attachment", "\n\nhello\n"] {
+        assert!(got.data.contains(part), "{part}: {}", got.data);
+    }
+}
+
+#[tokio::test]
+async fn every_recipient_gets_a_mail_alone_and_copies_go_with_the_first() {
+    let server = Server::start(Script::plain(true)).await;
+    let provider = open(&server);
+    let message = json!({"id": "m1", "to": {"emails": ["a@b.c", "d@e.f"]}, "channels": ["email"], "content": {"title": "t"},
+        "overrides": {"email": {"cc": ["copy@b.c"]}}});
+    let parcels = parcels(message);
+    for parcel in &parcels {
+        assert_eq!(provider.deliver(parcel).await.as_str(), "sent");
+    }
+    let mails = server.seen().mails;
+    assert_eq!(mails[0].to, ["a@b.c", "copy@b.c"]);
+    assert_eq!((mails[1].to.as_slice(), header(&mails[1], "Cc")), (&["d@e.f".to_owned()][..], None));
+    let ids: Vec<_> = mails.iter().map(|mail| header(mail, "Message-ID").unwrap().to_owned()).collect();
+    assert_ne!(ids[0], ids[1]);
+    // The same mail again has the same id.
+    provider.deliver(&parcels[0]).await;
+    assert_eq!(header(&server.seen().mails[2], "Message-ID"), Some(ids[0].as_str()));
+}
+
+#[tokio::test]
+async fn copies_that_are_refused_do_not_hold_the_mail_back_and_a_refused_recipient_does() {
+    for pipelining in [false, true] {
+        let server = Server::start(Script::plain(pipelining)).await;
+        let provider = open(&server);
+        let copied = || {
+            parcel(json!({"id": "m1", "to": {"emails": ["a@b.c"]}, "channels": ["email"], "content": {"title": "t"},
+                "overrides": {"email": {"cc": ["copy@b.c"]}}}))
+        };
+        server.then_at(Stage::Rcpt, Act::Say("250 2.1.5 fine"));
+        server.then_at(Stage::Rcpt, Act::Say("550 5.1.1 no such user"));
+        assert_eq!(provider.deliver(&copied()).await.as_str(), "sent");
+        assert_eq!(server.seen().mails[0].to, ["a@b.c"]);
+        server.then_at(Stage::Rcpt, Act::Say("550 5.1.1 no such user"));
+        assert_eq!(provider.deliver(&copied()).await.as_str(), "address_dead");
+        assert_eq!(provider.deliver(&mail("d@e.f")).await.as_str(), "sent");
+        assert_eq!(server.seen().mails[1].to, ["d@e.f"]);
+        assert_eq!((server.seen().connections, server.seen().violations.len()), (1, 0));
+    }
+}
+
+#[tokio::test]
+async fn what_the_server_cannot_take_is_not_sent_to_it() {
+    let server = Server::start(Script { offers: vec!["SIZE 1000"], ..Script::plain(true) }).await;
+    let provider = email::open(&config(&server, |_| {})).unwrap();
+    let mut big = json!({"id": "m1", "to": {"emails": ["a@b.c"]}, "channels": ["email"], "content": {"title": "t"}});
+    big["content"]["body"] = "x".repeat(2_000).into();
+    assert_eq!(provider.deliver(&parcel(big)).await.as_str(), "content");
+    assert_eq!(provider.deliver(&mail("grüße@b.c")).await.as_str(), "policy");
+    assert_eq!(provider.deliver(&mail("a@-.c")).await.as_str(), "address_dead");
+    assert_eq!(provider.deliver(&mail("a@b.c")).await.as_str(), "sent");
+    let seen = server.seen();
+    assert_eq!((seen.connections, seen.mails.len()), (1, 1));
+    assert!(seen.commands.iter().any(|line| line.starts_with("MAIL FROM:<shop@example.org> SIZE=")), "{seen:?}");
+}
+
+#[tokio::test]
+async fn an_attachment_that_is_none_is_refused_with_its_number() {
+    let server = Server::start(Script::plain(true)).await;
+    let provider = open(&server);
+    for file in [
+        json!({"name": "f", "type": "image/png", "base64": "%"}),
+        json!({"name": "f", "type": "png\r\nX: y", "base64": ""}),
+    ] {
+        let message = json!({"id": "m1", "to": {"emails": ["a@b.c"]}, "channels": ["email"], "content": {"title": "t"},
+            "overrides": {"email": {"attachments": [file]}}});
+        match provider.deliver(&parcel(message)).await {
+            Answer::Rejected { detail, .. } => assert!(detail.contains("attachment 0"), "{detail}"),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(server.seen().connections, 0);
+}
+
+/// Headers of the mail, each one line.
+fn head(mail: &Received) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for line in mail.data.split("\n\n").next().unwrap().lines() {
+        match (line.starts_with([' ', '\t']), lines.last_mut()) {
+            (true, Some(last)) => last.push_str(line),
+            _ => lines.push(line.to_owned()),
+        }
+    }
+    lines
+}
+
+const HEADERS: [&str; 9] = [
+    "Date: ",
+    "From: ",
+    "To: a@b.c",
+    "Message-ID: <",
+    "Reply-To: r@b.c",
+    "Subject: ",
+    "MIME-Version: 1.0",
+    "Content-Type: ",
+    "Content-Transfer-Encoding: ",
+];
+
+async fn hostile(subject: &str, text: &str, html: &str, name: &str) -> Result<(), TestCaseError> {
+    let server = Server::start(Script::plain(true)).await;
+    let provider = open(&server);
+    let message = json!({"id": "m1", "to": {"emails": ["a@b.c"]}, "channels": ["email"], "content": {"title": subject, "body": text},
+        "overrides": {"email": {"html": html, "reply_to": "r@b.c",
+            "attachments": [{"name": name, "type": "text/plain", "base64": "eA=="}]}}});
+    prop_assert_eq!(provider.deliver(&parcel(message)).await.as_str(), "sent");
+    prop_assert_eq!(provider.deliver(&mail("next@b.c")).await.as_str(), "sent");
+    let seen = server.seen();
+    prop_assert!(seen.violations.is_empty(), "{:?}", seen.violations);
+    prop_assert_eq!(seen.mails.len(), 2);
+    prop_assert_eq!(&seen.mails[0].to, &["a@b.c".to_owned()]);
+    prop_assert_eq!(seen.commands.len(), 7, "{:?}", seen.commands);
+    let head = head(&seen.mails[0]);
+    for line in &head {
+        prop_assert!(HEADERS.iter().any(|known| line.starts_with(known)), "{line:?}");
+    }
+    prop_assert!(head.len() <= HEADERS.len(), "{head:?}");
+    let longest = seen.mails[0].data.lines().map(str::len).max().unwrap_or(0);
+    prop_assert!(longest <= 998, "a line of {longest} bytes");
+    prop_assert!(
+        seen.mails[0].data.bytes().all(|byte| byte.is_ascii() && (byte >= b' ' || matches!(byte, b'\n' | b'\t')))
+    );
+    Ok(())
+}
+
+fn hostile_text() -> impl Strategy<Value = String> {
+    let pieces = prop::sample::select(vec![
+        "\r\n",
+        "\n",
+        "\r",
+        "\r\n.\r\n",
+        "\n.\n",
+        "\n.\r\n",
+        ".",
+        "Bcc: x@y.z",
+        "\r\nBcc: x@y.z\r\n\r\n",
+        "RCPT TO:<x@y.z>",
+        "\0",
+        "\u{2028}",
+        "\u{85}",
+        "=?utf-8?q?=0D=0A?=",
+        "\"",
+        "\\",
+        ";",
+        "<x@y.z>",
+        "--boundary",
+        "grüße",
+        "文",
+        " ",
+        "\t",
+        "\u{1b}[2J",
+        "DATA",
+        "QUIT\r\n",
+    ]);
+    let long = "[ -~]{0,1200}";
+    prop_oneof![
+        4 => prop::collection::vec(pieces, 0..12).prop_map(|pieces| pieces.concat()),
+        1 => long,
+        1 => any::<String>(),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever a message says, it is one mail to one recipient, with our headers alone.
+    #[test]
+    fn nothing_that_a_message_says_becomes_a_header_a_recipient_or_a_command(
+        subject in hostile_text(), text in hostile_text(), html in hostile_text(), name in hostile_text(),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(hostile(&subject, &text, &html, &name))?;
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_would_be_more_than_one_never_reaches_the_server() {
+    let server = Server::start(Script { offers: vec!["SMTPUTF8"], ..Script::plain(true) }).await;
+    let provider = open(&server);
+    for address in [
+        "a@b.c>\r\nRCPT TO:<x@y.z",
+        "a@b.c> SIZE=1",
+        "a@b.c\nDATA",
+        "\"a b\"@c.d",
+        "a@b@c.d",
+        "<a@b.c>",
+        "a@b.c,x@y.z",
+        "@b.c",
+        "a@",
+    ] {
+        let mut hostile = mail("a@b.c");
+        // Past the check of a message's form, as if it were not there.
+        if let Ok(id) = pushgate_protocol::ids::UserId::parse(address) {
+            hostile.address = id;
+        } else {
+            continue;
+        }
+        assert_eq!(provider.deliver(&hostile).await.as_str(), "address_dead", "{address}");
+    }
+    assert_eq!(server.seen().connections, 0);
+}

@@ -1,0 +1,10 @@
+//! Mail through a server that follows a script: every stage, every class of answer, every way to break off.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod account;
+mod connections;
+mod conversations;
+mod encryption;
+mod mails;
+mod server;
