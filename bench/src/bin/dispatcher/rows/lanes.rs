@@ -11,10 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pushgate_bench::{
-    installation::Variant,
-    usage::{TICKS_PER_S, process_times},
-};
+use pushgate_bench::{installation::Variant, usage::Usage};
 use pushgate_loadgen::{
     fleet::{Acknowledge, Fleet},
     histogram::Histogram,
@@ -53,8 +50,8 @@ struct Run {
     high: Histogram,
     late: u64,
     low_per_s: f64,
-    /// Processor seconds of the dispatcher and gateway that served low.
-    low_cpu_s: f64,
+    /// Processors in use, by process and of the whole machine.
+    cores: Value,
 }
 
 /// Measures.
@@ -93,67 +90,85 @@ fn side(stage: Stage) -> Result<Side, Box<dyn Error>> {
 }
 
 fn low_alone(side: &mut Side, backlog: u64) -> Result<Run, Box<dyn Error>> {
-    let (seconds, low_cpu_s) = drain(side, backlog, || Ok(()))?;
-    Ok(Run { high: Histogram::default(), late: 0, low_per_s: backlog as f64 / seconds, low_cpu_s })
+    let settled = prepare(side, backlog)?;
+    let usage = Usage::now(&watched(&side.stage, None));
+    side.stage.installation.signal("dispatcher", "CONT")?;
+    let start = Instant::now();
+    side.stage.await_settled(Lane::Low, settled + backlog)?;
+    let seconds = start.elapsed().as_secs_f64();
+    let cores = usage.cores_since(seconds);
+    Ok(Run { high: Histogram::default(), late: 0, low_per_s: backlog as f64 / seconds, cores })
 }
 
 fn high_alone(side: &mut Side) -> Result<Run, Box<dyn Error>> {
     let Side { stage, high, high_traffic, .. } = side;
     let done = AtomicBool::new(false);
-    let window = thread::scope(|scope| {
+    let (window, cores) = thread::scope(|scope| {
         let sending =
             scope.spawn(|| stage.pace(Lane::High, high_traffic, HIGH_PER_S, &done).map_err(|e| e.to_string()));
         thread::sleep(LEAD);
         high.begin()?;
+        let (usage, start) = (Usage::now(&watched(stage, None)), Instant::now());
         thread::sleep(ALONE);
+        let cores = usage.cores_since(start.elapsed().as_secs_f64());
         let window = high.finish();
         done.store(true, Ordering::Relaxed);
         sending.join().map_err(|_| "the pacing thread panicked")??;
-        Ok::<_, Box<dyn Error>>(window?)
+        Ok::<_, Box<dyn Error>>((window?, cores))
     })?;
-    Ok(Run { late: window.verdicts.late, high: window.latency, low_per_s: 0.0, low_cpu_s: 0.0 })
+    Ok(Run { late: window.verdicts.late, high: window.latency, low_per_s: 0.0, cores })
 }
 
 fn both(side: &mut Side, backlog: u64) -> Result<Run, Box<dyn Error>> {
     let put = prepare(side, backlog)?;
     let Side { stage, high, high_traffic, .. } = side;
-    measure(stage, high, high_traffic, stage, put, backlog)
+    measure(stage, high, high_traffic, None, put, backlog)
 }
 
 fn control(tested: &mut Side, other: &mut Side, backlog: u64) -> Result<Run, Box<dyn Error>> {
     let put = prepare(other, backlog)?;
-    measure(&tested.stage, &tested.high, &mut tested.high_traffic, &other.stage, put, backlog)
+    measure(&tested.stage, &tested.high, &mut tested.high_traffic, Some(&other.stage), put, backlog)
 }
 
-/// The lane high at `stage`, while the lane low is worked off at `drained`, whose dispatcher stands still until then.
+/// The lane high at `stage`, while the lane low is worked off there or at another, where the dispatcher stands still until then.
 fn measure(
     stage: &Stage,
     high: &Fleet,
     traffic: &mut Traffic,
-    drained: &Stage,
+    other: Option<&Stage>,
     settled: u64,
     backlog: u64,
 ) -> Result<Run, Box<dyn Error>> {
     let done = AtomicBool::new(false);
-    let pids = [drained.pid("dispatcher")?, drained.pid("gateway")?];
-    let spent = || pids.into_iter().flat_map(process_times).sum::<u64>() as f64 / TICKS_PER_S;
+    let drained = other.unwrap_or(stage);
     thread::scope(|scope| {
-        let before = spent();
+        let usage = Usage::now(&watched(stage, other));
         drained.installation.signal("dispatcher", "CONT")?;
         let start = Instant::now();
         let sending = scope.spawn(|| stage.pace(Lane::High, traffic, HIGH_PER_S, &done).map_err(|e| e.to_string()));
         thread::sleep(LEAD);
         high.begin()?;
         let drained = drained.await_settled(Lane::Low, settled + backlog);
-        let (seconds, low_cpu_s) = (start.elapsed().as_secs_f64(), spent() - before);
+        let seconds = start.elapsed().as_secs_f64();
+        let cores = usage.cores_since(seconds);
         let window = high.finish();
         done.store(true, Ordering::Relaxed);
         sending.join().map_err(|_| "the pacing thread panicked")??;
         drained?;
         let window = window?;
         let low_per_s = backlog as f64 / seconds;
-        Ok(Run { late: window.verdicts.late, high: window.latency, low_per_s, low_cpu_s })
+        Ok(Run { late: window.verdicts.late, high: window.latency, low_per_s, cores })
     })
+}
+
+/// Who takes part, by name.
+fn watched(stage: &Stage, other: Option<&Stage>) -> Vec<(String, u32)> {
+    let others = other.into_iter().flat_map(|other| other.installation.processes());
+    let mut all = stage.installation.processes();
+    all.extend(others.map(|(name, pid)| (format!("other {name}"), pid)));
+    all.extend(stage.services.processes());
+    all.push(("bench".to_owned(), std::process::id()));
+    all
 }
 
 /// Stops the dispatcher and puts the backlog in; how much of the lane was settled before.
@@ -164,29 +179,12 @@ fn prepare(side: &mut Side, backlog: u64) -> Result<u64, Box<dyn Error>> {
     Ok(settled)
 }
 
-/// Works the backlog off; seconds, and processor seconds.
-fn drain(
-    side: &mut Side,
-    backlog: u64,
-    meanwhile: impl FnOnce() -> Result<(), Box<dyn Error>>,
-) -> Result<(f64, f64), Box<dyn Error>> {
-    let settled = prepare(side, backlog)?;
-    let pids = [side.stage.pid("dispatcher")?, side.stage.pid("gateway")?];
-    let spent = || pids.into_iter().flat_map(process_times).sum::<u64>() as f64 / TICKS_PER_S;
-    let before = spent();
-    side.stage.installation.signal("dispatcher", "CONT")?;
-    let start = Instant::now();
-    meanwhile()?;
-    side.stage.await_settled(Lane::Low, settled + backlog)?;
-    Ok((start.elapsed().as_secs_f64(), spent() - before))
-}
-
 fn told(run: &Run) -> Value {
     let ms = |per_mille| run.high.percentile(per_mille) as f64 / 1_000.0;
     json!({
         "p50_ms": ms(500), "p90_ms": ms(900), "p99_ms": ms(990), "max_ms": run.high.max() as f64 / 1_000.0,
         "samples": run.high.count(), "later_than_1_s": run.late,
-        "low_per_s": run.low_per_s.round(), "low_cpu_s": run.low_cpu_s,
+        "low_per_s": run.low_per_s.round(), "cores": run.cores,
     })
 }
 
@@ -201,6 +199,7 @@ fn report(rounds: &[[Run; 4]], backlog: u64, tested: &Side) -> Value {
         "high_with_low_p99_to_control": of(&|[.., both, control]| p(both, 990) / p(control, 990)),
         "high_with_low_p50_to_control": of(&|[.., both, control]| p(both, 500) / p(control, 500)),
         "low_rate_to_solo": of(&|[solo, _, both, _]| both.low_per_s / solo.low_per_s),
+        "control_low_rate_to_solo": of(&|[solo, .., control]| control.low_per_s / solo.low_per_s),
         "asked": {
             "high_alone_p50_ms": "at most 3", "high_with_low_p50_to_alone": "at most 2",
             "high_with_low_p99_to_control": "at most 1.5", "low_rate_to_solo": "at least 0.7",
