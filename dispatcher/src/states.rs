@@ -2,7 +2,7 @@
 //!
 //! A state entered once is not entered again, so a repeated or late report changes nothing. `accepted` starts a history
 //! and never follows; `scheduled` follows nothing else, for what was sent may be told of later than an earlier attempt that failed. An end is not undone: only evidence of arrival (`delivered`, `read`, `clicked`, in this order) follows it, and any
-//! end follows `unknown`.
+//! end but `skipped` follows `unknown`: that a record came once more says nothing of what became of the message.
 
 use pushgate_protocol::result::State;
 
@@ -52,7 +52,7 @@ pub fn may_follow(from: State, to: State) -> bool {
     if from == to || to == State::Accepted || to == State::Scheduled && from != State::Accepted {
         return false;
     }
-    if !is_end(from) || from == State::Unknown && is_end(to) {
+    if !is_end(from) || from == State::Unknown && is_end(to) && to != State::Skipped {
         return true;
     }
     evidence(to) > evidence(from)
@@ -92,5 +92,6 @@ mod tests {
         }
         assert!(may_follow(State::Delivered, State::Read) && !may_follow(State::Clicked, State::Read));
         assert!(!may_follow(State::Failed, State::Expired) && may_follow(State::Unknown, State::Failed));
+        assert!(!may_follow(State::Unknown, State::Skipped));
     }
 }

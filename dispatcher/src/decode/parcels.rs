@@ -10,7 +10,10 @@ use pushgate_protocol::{
 
 use super::{Decoder, id_of_position, info};
 use crate::{
-    core::{account::Parcel, worker::Token},
+    core::{
+        account::{Parcel, Sending},
+        worker::Token,
+    },
     seams::Record,
 };
 
@@ -21,7 +24,13 @@ pub(super) fn of(app: &AppId, message: &Message, lane: Lane, record: &Record, de
         return Vec::new();
     }
     let id = message.id.clone().unwrap_or_else(|| id_of_position(lane, record));
-    let first = || Retry { attempts: 0, parked: 0, accepted_ms: record.time_ms, origin: decoder.origin(lane, record) };
+    let first = || Retry {
+        attempts: 0,
+        parked: 0,
+        unknown: 0,
+        accepted_ms: record.time_ms,
+        origin: decoder.origin(lane, record),
+    };
     let retry = message.retry.clone().unwrap_or_else(first);
     let accepted_ms = retry.accepted_ms;
     let worth_from_ms = message.occurrence.as_ref().map_or(accepted_ms, |occurrence| occurrence.due_ms);
@@ -35,6 +44,7 @@ pub(super) fn of(app: &AppId, message: &Message, lane: Lane, record: &Record, de
         lane,
         expires_ms: worth_from_ms.saturating_add(message.ttl.as_ms()),
         retry: retry.clone(),
+        sending: Sending::default(),
         redacted: decoder.classes.redacts(message.class),
         info: info(message, lane, accepted_ms, record.value.len()),
         message: Arc::clone(&shared),

@@ -68,7 +68,8 @@ fn of_recipient(world: &World, (id, address): (&str, &str), state: State, wrong:
         State::Recalled if !world.recalled.iter().any(|recalled| recalled == id) => {
             complain("was not taken back".into());
         }
-        State::Sent | State::Failed | State::Expired | State::Recalled => {}
+        State::Unknown if seen.len() < 2 => complain("was not tried once more".into()),
+        State::Sent | State::Failed | State::Expired | State::Recalled | State::Unknown => {}
         other => complain(format!("ends as {other:?}")),
     }
 }

@@ -82,6 +82,8 @@ async fn a_mail_that_is_given_up_anywhere_takes_its_connection_with_it() {
                 answer = provider.deliver(&parcel) => panic!("{stage:?}: {answer:?}"),
                 () = server.until(|seen| seen.silent == 1) => {}
             }
+            // Before the final dot it is known that the server has no mail.
+            assert_eq!(parcel.sending.may_be_sent(), stage == Stage::Dot, "{stage:?}");
             assert_eq!(provider.deliver(&mail("next@b.c")).await.as_str(), "sent", "{stage:?}");
             assert_eq!(server.seen().connections, 2, "{stage:?}");
             let got: Vec<_> = server.seen().mails.iter().flat_map(|mail| mail.to.clone()).collect();
@@ -102,10 +104,11 @@ async fn a_server_that_does_not_open_in_time_is_unavailable() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_not_there_is_unavailable_and_is_found_when_it_is_back() {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    drop(listener);
+async fn a_server_that_is_not_there_is_unavailable() {
+    // Taken, so that nobody else listens there, and not listened on.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = socket.local_addr().unwrap();
     let server = Server::start(Script::plain(true)).await;
     let gone = config(&server, |account| account.url = format!("smtp://{address}?tls=never"));
     let answer = email::open(&gone).unwrap().deliver(&mail("a@b.c")).await;

@@ -31,14 +31,14 @@ use pushgate_protocol::{link::Lane, message::Retry, result::State};
 
 pub use self::{
     answer::{Answer, Rejection},
-    parcel::{Ended, Later, Over, Parcel},
+    parcel::{Ended, Later, Over, Parcel, Sending},
     policy::RetryPolicy,
 };
 use self::{
     breaker::Breaker,
     parcel::Told,
     parking::Parking,
-    policy::Next,
+    policy::{Made, Next},
     queue::{Queue, Waiting},
 };
 use crate::{
@@ -302,7 +302,10 @@ impl Account {
             self.given_up.push(id);
             self.counts.given_up += 1;
             self.breaker.failed(self.now_ms);
-            self.follow(&waiting.parcel, Answer::Unknown { detail: "no answer in time".into() });
+            let detail = "no answer in time".to_owned();
+            let sent = waiting.parcel.sending.may_be_sent();
+            let answer = if sent { Answer::Unknown { detail } } else { Answer::Unavailable { detail } };
+            self.follow(&waiting.parcel, answer);
         }
     }
 
@@ -313,7 +316,9 @@ impl Account {
             _ => None,
         };
         let unreached = matches!(answer, Answer::Unavailable { .. }) && self.queue.len() > 0;
-        let next = self.settings.policy.after(answer, attempt, self.now_ms, parcel.expires_ms, &mut self.random);
+        let unknown = parcel.retry.unknown + u32::from(matches!(answer, Answer::Unknown { .. }));
+        let made = Made { attempts: attempt, unknown };
+        let next = self.settings.policy.after(answer, made, self.now_ms, parcel.expires_ms, &mut self.random);
         let ended = match next {
             Next::End(state, reason) => {
                 let told = Told { provider_id, ..self.told(state, reason, attempt) };
@@ -328,7 +333,7 @@ impl Account {
                 // A provider that is down is not stormed by all that wait for it.
                 let at_ms = if unreached { at_ms.max(self.comes_again_ms(parcel)) } else { at_ms };
                 let told = self.told(State::Scheduled, Some(reason), attempt);
-                let retry = Retry { attempts: attempt, parked: 0, ..parcel.retry.clone() };
+                let retry = Retry { attempts: attempt, parked: 0, unknown, ..parcel.retry.clone() };
                 Ended::Later(parcel.later(retry, at_ms, Some(told), self.now_ms))
             }
         };

@@ -1,6 +1,9 @@
 //! A message for one recipient of one channel: what goes into an account, and what comes out.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU8, Ordering},
+};
 
 use bytes::Bytes;
 use pushgate_protocol::{
@@ -37,12 +40,38 @@ pub struct Parcel {
     pub expires_ms: u64,
     /// What was done for it before.
     pub retry: Retry,
+    /// How far whoever sends it is.
+    pub sending: Sending,
     /// Whether its content is kept out of dead letters.
     pub redacted: bool,
     /// What results repeat of the message.
     pub info: ResultInfo,
     /// The message, shared by its recipients.
     pub message: Arc<Message>,
+}
+
+/// How far an attempt is: what it means if it is given up. A provider that says nothing may have sent what it was given.
+#[derive(Debug, Clone, Default)]
+pub struct Sending(Arc<AtomicU8>);
+
+impl Sending {
+    const BEGUN: u8 = 1;
+    const HANDED_OVER: u8 = 2;
+
+    /// It begins, and nothing is sent before [`Self::hand_over`].
+    pub fn begin(&self) {
+        self.0.store(Self::BEGUN, Ordering::Relaxed);
+    }
+
+    /// From here on the recipient may get it.
+    pub fn hand_over(&self) {
+        self.0.store(Self::HANDED_OVER, Ordering::Relaxed);
+    }
+
+    /// Whether the recipient may get it.
+    pub fn may_be_sent(&self) -> bool {
+        self.0.load(Ordering::Relaxed) != Self::BEGUN
+    }
 }
 
 /// What became of a parcel.

@@ -14,8 +14,17 @@ pub struct RetryPolicy {
     pub base_ms: u64,
     /// Bound of every pause, milliseconds. What a provider asks for may be longer.
     pub cap_ms: u64,
-    /// Whether what a provider may have sent is tried again; if not, it ends as `unknown`.
+    /// Whether what a provider may have sent is tried once more; if not, or if it may have sent it twice, it ends as `unknown`.
     pub retry_unknown: bool,
+}
+
+/// What was done for a recipient, the attempt that was answered included.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Made {
+    /// Attempts, from 1.
+    pub(super) attempts: u32,
+    /// Of them, those that may have sent it.
+    pub(super) unknown: u32,
 }
 
 /// What follows an attempt.
@@ -30,11 +39,11 @@ pub(super) enum Next {
 }
 
 impl RetryPolicy {
-    /// What follows the answer to attempt number `attempts` of a message that expires at `expires_ms`.
+    /// What follows the answer to the last of the attempts made of a message that expires at `expires_ms`.
     pub(super) fn after(
         &self,
         answer: Answer,
-        attempts: u32,
+        Made { attempts, unknown }: Made,
         now_ms: u64,
         expires_ms: u64,
         random: &mut Random,
@@ -43,7 +52,9 @@ impl RetryPolicy {
             Answer::Delivered => return Next::End(State::Delivered, None),
             Answer::Sent { .. } => return Next::End(State::Sent, None),
             Answer::Rejected { why, detail } => return Next::End(State::Failed, Some(rejected(why, &detail))),
-            Answer::Unknown { detail } if !self.retry_unknown => return Next::End(State::Unknown, Some(detail)),
+            Answer::Unknown { detail } if !self.retry_unknown || unknown > 1 => {
+                return Next::End(State::Unknown, Some(detail));
+            }
             Answer::Unknown { detail } => (0, detail),
             Answer::Unavailable { detail } => (0, detail),
             Answer::RetryAfter { after_ms, detail } => (after_ms.unwrap_or(0), detail),
@@ -78,8 +89,12 @@ mod tests {
 
     const POLICY: RetryPolicy = RetryPolicy { attempts_max: 4, base_ms: 100, cap_ms: 350, retry_unknown: true };
 
+    fn made(attempts: u32, unknown: u32) -> Made {
+        Made { attempts, unknown }
+    }
+
     fn again(answer: Answer, attempts: u32, seed: u64) -> Option<u64> {
-        match POLICY.after(answer, attempts, 1_000, u64::MAX, &mut Random::new(seed)) {
+        match POLICY.after(answer, made(attempts, 0), 1_000, u64::MAX, &mut Random::new(seed)) {
             Next::Again(at_ms, _) => Some(at_ms - 1_000),
             _ => None,
         }
@@ -106,21 +121,23 @@ mod tests {
     #[test]
     fn the_last_attempt_is_the_last_and_none_is_made_after_the_end_of_life() {
         let mut random = Random::new(1);
-        let dead = POLICY.after(Answer::unavailable("down"), 4, 1_000, u64::MAX, &mut random);
+        let dead = POLICY.after(Answer::unavailable("down"), made(4, 0), 1_000, u64::MAX, &mut random);
         assert_eq!(dead, Next::Dead("down".into()));
         let late = Answer::RetryAfter { after_ms: Some(500), detail: "busy".into() };
-        let late = POLICY.after(late, 1, 1_000, 1_400, &mut random);
+        let late = POLICY.after(late, made(1, 0), 1_000, 1_400, &mut random);
         assert_eq!(late, Next::End(State::Expired, Some("busy".into())));
     }
 
     #[test]
-    fn what_may_have_been_sent_is_tried_again_only_where_that_does_no_harm() {
+    fn what_may_have_been_sent_is_tried_once_more_and_only_where_that_does_no_harm() {
         let answer = || Answer::Unknown { detail: "no answer".into() };
         let mut random = Random::new(1);
-        assert!(matches!(POLICY.after(answer(), 1, 0, u64::MAX, &mut random), Next::Again(..)));
+        assert!(matches!(POLICY.after(answer(), made(2, 1), 0, u64::MAX, &mut random), Next::Again(..)));
+        let twice = POLICY.after(answer(), made(3, 2), 0, u64::MAX, &mut random);
+        assert_eq!(twice, Next::End(State::Unknown, Some("no answer".into())));
         let never = RetryPolicy { retry_unknown: false, ..POLICY };
         assert_eq!(
-            never.after(answer(), 1, 0, u64::MAX, &mut random),
+            never.after(answer(), made(1, 1), 0, u64::MAX, &mut random),
             Next::End(State::Unknown, Some("no answer".into()))
         );
     }
@@ -128,7 +145,7 @@ mod tests {
     #[test]
     fn a_rejection_says_which() {
         let answer = Answer::Rejected { why: Rejection::AddressDead, detail: "550 5.1.1".into() };
-        let end = POLICY.after(answer, 1, 0, u64::MAX, &mut Random::new(1));
+        let end = POLICY.after(answer, made(1, 0), 0, u64::MAX, &mut Random::new(1));
         assert_eq!(end, Next::End(State::Failed, Some("address_dead: 550 5.1.1".into())));
     }
 }

@@ -43,7 +43,8 @@ fn parcel(id: &str, token: u64, lane: Lane) -> Parcel {
         address: UserId::parse("a@b.c").unwrap(),
         lane,
         expires_ms: NOW + 86_400_000,
-        retry: Retry { attempts: 0, parked: 0, accepted_ms: NOW, origin: "normal/0/7".into() },
+        retry: Retry { attempts: 0, parked: 0, unknown: 0, accepted_ms: NOW, origin: "normal/0/7".into() },
+        sending: Sending::default(),
         redacted: false,
         info,
         message: Arc::new(message::decode(json.to_string().as_bytes()).unwrap()),
@@ -250,4 +251,27 @@ fn in_a_crowded_lane_no_more_waits_than_what_is_tried_next() {
     account.take(NOW, (50..70).map(|n| parcel(&format!("m{n}"), n, Lane::Normal)).collect());
     account.tick(NOW);
     assert_eq!(later(&mut account).len(), 16, "also of what is not yet known not to be over");
+}
+
+#[test]
+fn an_attempt_that_is_given_up_before_it_could_send_costs_no_once_more() {
+    let given_up = |begun: bool, unknown: u32| {
+        let mut account = Account::new(settings(), 7);
+        let first = parcel("m", 1, Lane::Normal);
+        account.take(NOW, vec![Parcel { retry: Retry { attempts: unknown, unknown, ..first.retry.clone() }, ..first }]);
+        check(&mut account, NOW);
+        let attempts = account.take_attempts(NOW);
+        if begun {
+            attempts[0].parcel.sending.begin();
+        }
+        account.tick(NOW + 10_000);
+        account.take_ended().remove(0)
+    };
+    for (begun, unknown, wanted) in [(true, 0, Some(0)), (true, 1, Some(1)), (false, 0, Some(1)), (false, 1, None)] {
+        match (given_up(begun, unknown), wanted) {
+            (Ended::Later(later), Some(wanted)) => assert_eq!(retry_of(&later).unknown, wanted, "{begun} {unknown}"),
+            (Ended::Over(over), None) => assert_eq!(over.state.record.state, State::Unknown),
+            (other, _) => panic!("{begun} {unknown}: {other:?}"),
+        }
+    }
 }

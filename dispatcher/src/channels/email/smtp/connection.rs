@@ -20,7 +20,7 @@ use tokio_rustls::client::TlsStream;
 use super::settings::Settings;
 use crate::{
     core::{
-        account::Answer,
+        account::{Answer, Sending},
         smtp::{
             Mail,
             opening::{self, Offers, Opening, Refusal, Security},
@@ -109,8 +109,8 @@ impl Connection {
         }
     }
 
-    /// Sends a mail.
-    pub(super) async fn send(&mut self, mail: &Mail) -> Result<Done, SendError> {
+    /// Sends a mail, and says so before it may be sent.
+    pub(super) async fn send(&mut self, mail: &Mail, sending: &Sending) -> Result<Done, SendError> {
         let mut transfer =
             Transfer::new(mail, &self.offers, self.next == Next::Reset).map_err(SendError::Unfit)?;
         // Until it came to an end the connection takes nothing else.
@@ -129,7 +129,7 @@ impl Connection {
                 transfer::Step::Write(commands) => {
                     write(&mut self.stream, &commands).await.map_err(|error| SendError::Broken(said(&error)))?;
                 }
-                transfer::Step::Data => self.data(&mail.data).await?,
+                transfer::Step::Data => self.data(&mail.data, sending).await?,
                 transfer::Step::Done(done) => {
                     // A server says nothing unasked: what is left belongs to no mail of ours.
                     let clean = self.replies.is_empty() && !(done.stage == Stage::Dot && done.reply.code == 421);
@@ -141,11 +141,12 @@ impl Connection {
     }
 
     /// The mail and its final dot, in one write where it fits: written apart, the dot of a server that delays acknowledgements would wait.
-    async fn data(&mut self, data: &[u8]) -> Result<(), SendError> {
+    async fn data(&mut self, data: &[u8], sending: &Sending) -> Result<(), SendError> {
         let body = data.len().saturating_sub(stuffing::END.max(limits::SMTP_LAST_WRITE_BYTES));
         let (body, end) = data.split_at(body);
         // Without the dot the server has no mail.
         self.stream.write_all(body).await.map_err(|error| SendError::Broken(said(&error)))?;
+        sending.hand_over();
         write(&mut self.stream, end).await.map_err(|error| SendError::Unanswered(said(&error)))
     }
 

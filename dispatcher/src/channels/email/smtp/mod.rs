@@ -56,11 +56,12 @@ impl Provider for Smtp {
 
     fn deliver<'a>(&'a self, parcel: &'a Parcel) -> BoxFuture<'a, Answer> {
         Box::pin(async move {
+            parcel.sending.begin();
             let mail = match mail::of(&self.settings.sender, parcel, SystemTime::now()) {
                 Ok(mail) => mail,
                 Err(answer) => return answer,
             };
-            match self.over_kept(&mail).await {
+            match self.over_kept(parcel, &mail).await {
                 Some(done) => self.answer(parcel, done),
                 None => self.over_new(parcel, &mail).await,
             }
@@ -71,9 +72,9 @@ impl Provider for Smtp {
 impl Smtp {
     /// Over a connection that waits. `None` if there is none, or if it turns out to be closed: a server need not keep it, and has not
     /// got the mail.
-    async fn over_kept(&self, mail: &Mail) -> Option<Result<Done, SendError>> {
+    async fn over_kept(&self, parcel: &Parcel, mail: &Mail) -> Option<Result<Done, SendError>> {
         let mut connection = self.pool.take(&self.settings)?;
-        let done = connection.send(mail).await;
+        let done = connection.send(mail, &parcel.sending).await;
         match &done {
             Err(SendError::Broken(_)) => return None,
             Ok(done) if done.reply.code == 421 && done.stage != Stage::Dot => return None,
@@ -89,7 +90,7 @@ impl Smtp {
             Err(OpenError::Failed(detail)) => return Answer::Unavailable { detail },
             Err(OpenError::Busy(reply)) => return outcome::of(Stage::Mail, &reply, parcel.retry.attempts, false),
         };
-        let done = connection.send(mail).await;
+        let done = connection.send(mail, &parcel.sending).await;
         if matches!(done, Ok(_) | Err(SendError::Unfit(_))) {
             self.pool.give_back(connection, &self.settings);
         }
