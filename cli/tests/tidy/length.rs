@@ -6,7 +6,7 @@ use crate::tree;
 const LINES_MAX: usize = 400;
 
 /// Files that may be longer, each with its own bound, which only ever falls.
-const RATCHET: [(&str, usize); 2] = [("protocol/src/link/frame.rs", 480), ("scripts/services", 425)];
+const RATCHET: [(&str, usize); 1] = [("protocol/src/link/frame.rs", 480)];
 
 #[test]
 fn files_have_at_most_400_lines() {

@@ -8,3 +8,4 @@ mod conversations;
 mod encryption;
 mod mails;
 mod server;
+mod sink;
