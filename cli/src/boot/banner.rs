@@ -19,7 +19,8 @@ pub fn text(program: &Path, data: &Path, addresses: &Addresses, app: &AppId) -> 
            REST       http://{rest}/v1/messages\n  \
            metrics    http://{admin}/metrics, http://{rest}/metrics   (also /healthz, /readyz)\n  \
            links      {links}\n  \
-           data       {}\n\n\
+           data       {}\n  \
+           outbox     {}   (mail and text messages without an account)\n\n\
          From another terminal:\n\n  \
            {} --user alice\n  \
            {} --user alice --title Hi --body there\n  \
@@ -27,6 +28,7 @@ pub fn text(program: &Path, data: &Path, addresses: &Addresses, app: &AppId) -> 
            curl -sS -u \"{app}:$({secret})\" -H 'content-type: application/json' http://{rest}/v1/messages \
            -d '{{\"to\":{{\"users\":[\"alice\"]}},\"content\":{{\"title\":\"Hi\",\"body\":\"from curl\"}}}}'\n",
         data.display(),
+        run("outbox list"),
         run("listen"),
         run("send"),
         run("token"),

@@ -6,7 +6,9 @@ use std::{
     path::Path,
 };
 
-use pushgate_dispatcher::{boot as dispatcher, config::MemberConfig, embedded::EmbeddedStore};
+use pushgate_dispatcher::{
+    boot as dispatcher, channels::config::AccountConfig, config::MemberConfig, embedded::EmbeddedStore,
+};
 use pushgate_gateway::{boot as gateway, page};
 
 use super::{
@@ -21,6 +23,9 @@ use crate::{
     failure::Failure,
     runtime_file::{Addresses, RuntimeFile},
 };
+
+/// The folder in the data directory where messages are that no account could send.
+pub const OUTBOX: &str = "outbox";
 
 /// Runs until Ctrl-C or SIGTERM.
 pub fn dev(loaded: Loaded, data: &Path) -> Result<(), Failure> {
@@ -41,6 +46,7 @@ pub fn dev(loaded: Loaded, data: &Path) -> Result<(), Failure> {
     }
     let data = data::directory(data)?;
     config.dispatcher.data = data.to_string_lossy().into_owned();
+    catch_what_cannot_be_sent(&mut config, &data);
     if config.apps.is_empty() {
         config.apps = data::default_apps(&data)?;
     }
@@ -159,6 +165,16 @@ fn ports_are_free(config: &Config) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// A channel without an account has one that puts messages into the data directory.
+fn catch_what_cannot_be_sent(config: &mut Config, data: &Path) {
+    let url = format!("outbox:{}", data.join(OUTBOX).display());
+    for accounts in [&mut config.email, &mut config.sms] {
+        if accounts.is_empty() {
+            accounts.push(AccountConfig::new("outbox", "outbox", &url));
+        }
+    }
 }
 
 /// Chooses a port where 0 asks for any: both halves must know it before either starts.

@@ -8,6 +8,6 @@ mod node;
 mod signals;
 
 pub use self::{
-    dev::dev,
+    dev::{OUTBOX, dev},
     node::{dispatcher, gateway},
 };

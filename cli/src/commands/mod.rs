@@ -8,6 +8,8 @@ mod dead;
 mod doctor;
 mod explain;
 mod listen;
+mod mail;
+mod outbox;
 mod recall;
 mod schedule;
 mod send;
@@ -60,6 +62,8 @@ enum Command {
     Listen(Box<listen::ListenCommand>),
     /// Look at records that could not be processed, and send them once more.
     Dead(dead::DeadCommand),
+    /// Look at mail and text messages that `dev` caught instead of sending them.
+    Outbox(outbox::OutboxCommand),
     /// Look at what this machine allows and whether a server can be found.
     Doctor(doctor::DoctorCommand),
     /// Check a configuration, or print what is in force.
@@ -77,6 +81,7 @@ impl CommandLine {
             Command::Token(command) => command.run(),
             Command::App(command) => command.run(),
             Command::Send(command) => command.run(),
+            Command::Outbox(command) => command.run(),
             Command::Recall(command) => command.run(),
             Command::Tasks(command) => command.run(),
             Command::Listen(command) => command.run(),

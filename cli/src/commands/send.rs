@@ -1,7 +1,7 @@
 //! `pushgate send`
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::{self, Write},
     thread,
     time::{Duration, Instant},
@@ -14,7 +14,7 @@ use pushgate_protocol::{
 };
 use serde_json::{Map, Value, json};
 
-use super::{schedule::ScheduleArgs, values};
+use super::{mail::MailArgs, schedule::ScheduleArgs, values};
 use crate::{
     failure::Failure,
     limits,
@@ -30,18 +30,19 @@ use crate::{
     pushgate send --user alice --user bob --title Order --payload '{\"order\":17}' --collapse order-17\n  \
     pushgate send --user alice --title Reminder --delay 1h\n  \
     pushgate send --user alice --title 'Good morning' --cron '0 9 * * MON' --zone Asia/Shanghai\n  \
+    pushgate send --email alice@example.org --subject 'Your order' --text 'It left.'\n  \
     pushgate send --all --title Maintenance --body 'at ten' --class marketing --ttl 6h\n\n\
     The id goes to stdout, everything else to stderr. Without --wait the exit code says that the message is durable;\n\
-    with --wait that every recipient has acknowledged it. What is sent later is a task: see `pushgate tasks`.")]
+    with --wait that every recipient has acknowledged it, and the server has taken every mail. What is sent later is a task: see `pushgate tasks`.")]
 pub struct SendCommand {
     /// A user it goes to; may be repeated
-    #[arg(long, required_unless_present = "all", value_parser = values::user)]
+    #[arg(long, required_unless_present_any = ["all", "email"], value_parser = values::user)]
     user: Vec<UserId>,
     /// To every user of the app: who is connected now, and others until its ttl ends
-    #[arg(long, conflicts_with_all = ["user", "device", "wait"])]
+    #[arg(long, conflicts_with_all = ["user", "device", "email", "wait"])]
     all: bool,
     /// Only to this device of the user
-    #[arg(long, value_parser = values::device)]
+    #[arg(long, requires = "user", value_parser = values::device)]
     device: Option<DeviceId>,
     /// The title
     #[arg(long)]
@@ -52,9 +53,11 @@ pub struct SendCommand {
     /// Data for the client's program, a JSON object
     #[arg(long, value_name = "JSON", value_parser = values::json_object)]
     payload: Option<Value>,
-    /// A channel; servers of this version know websocket and refuse others [default: websocket]
+    /// A channel: websocket, email or sms [default: those that the recipients are of]
     #[arg(long)]
     channel: Vec<String>,
+    #[command(flatten)]
+    mail: MailArgs,
     #[command(flatten)]
     schedule: ScheduleArgs,
     /// The lane
@@ -111,7 +114,7 @@ impl SendCommand {
             writeln!(out, "{id}")?;
             out.flush()?;
         }
-        let mut watch = Watch { rest: &rest, id: &id, since: Instant::now(), told_stored: false };
+        let mut watch = Watch { rest: &rest, id: &id, since: Instant::now(), told: BTreeSet::new() };
         let patience_ms =
             if self.wait { values::duration(self.timeout) } else { Duration::from_millis(limits::SETTLE_MS) };
         let later = self.schedule.given() && !self.wait;
@@ -135,20 +138,34 @@ impl SendCommand {
             content.extend(text.as_ref().map(|text| (key.to_owned(), json!(text))));
         }
         content.extend(self.payload.clone().map(|data| ("data".to_owned(), data)));
+        // A push does not say what was written for the mail.
+        if self.user.is_empty() {
+            self.mail.complete(&mut content);
+        }
         if content.is_empty() {
             return Err(Failure::usage("there is nothing to send").hint("give --title, --body or --payload"));
         }
-        let to = match &self.device {
+        let mut to = match &self.device {
             None if self.all => json!({ "all": true }),
+            None if self.user.is_empty() => json!({}),
             None => json!({ "users": self.user }),
             Some(device) => {
                 let devices: Vec<_> = self.user.iter().map(|user| json!({ "user": user, "device": device })).collect();
                 json!({ "devices": devices })
             }
         };
+        if self.mail.given() {
+            to["emails"] = json!(self.mail.to());
+        }
         let mut message = Map::from_iter([("to".to_owned(), to), ("content".to_owned(), Value::Object(content))]);
         let mut set = |key: &str, value: Option<Value>| message.extend(value.map(|value| (key.to_owned(), value)));
-        set("channels", (!self.channel.is_empty()).then(|| json!(self.channel)));
+        let mut channels = self.channel.clone();
+        if channels.is_empty() && self.mail.given() {
+            channels.extend((!self.user.is_empty()).then(|| "websocket".to_owned()));
+            channels.push("email".to_owned());
+        }
+        set("channels", (!channels.is_empty()).then(|| json!(channels)));
+        set("overrides", self.mail.overrides());
         set("schedule", self.schedule.json());
         set("class", self.class.as_ref().map(|class| json!(class)));
         set("ttl", self.ttl.map(|ttl| json!(ttl)));
@@ -172,13 +189,23 @@ impl States {
     }
 
     fn all_delivered(&self) -> bool {
-        self.total() > 0 && self.count(&["delivered", "read", "clicked"]) == self.total()
+        // A mail server that has taken a mail says no more of it.
+        self.total() > 0 && self.count(&["delivered", "read", "clicked", "sent"]) == self.total()
     }
 
     /// Whether nothing more is to be seen by waiting: for an end, or (`stored` counts) for a first outcome.
     fn settled(&self, stored: bool) -> bool {
-        let ended =
-            self.count(&["delivered", "read", "clicked", "skipped", "failed", "expired", "recalled", "unknown"]);
+        let ended = self.count(&[
+            "delivered",
+            "read",
+            "clicked",
+            "sent",
+            "skipped",
+            "failed",
+            "expired",
+            "recalled",
+            "unknown",
+        ]);
         let waiting = if stored { self.count(&["stored", "scheduled"]) } else { 0 };
         self.total() > 0 && ended + waiting == self.total()
     }
@@ -199,7 +226,8 @@ struct Watch<'a> {
     rest: &'a Rest,
     id: &'a str,
     since: Instant,
-    told_stored: bool,
+    /// Of whom it was told that it waits, or why it failed.
+    told: BTreeSet<String>,
 }
 
 impl Watch<'_> {
@@ -228,22 +256,36 @@ impl Watch<'_> {
         let summary = body["summary"].as_object().into_iter().flatten();
         let states =
             summary.filter_map(|(state, n)| Some((state.clone(), n.as_u64()?))).filter(|(_, n)| *n > 0).collect();
-        self.tell_of_stored(&body);
+        for recipient in body["recipients"].as_array().into_iter().flatten() {
+            match recipient["state"].as_str() {
+                Some("stored") => self.tell_of_stored(recipient),
+                Some(state @ ("scheduled" | "failed")) if recipient["channel"] != "websocket" => {
+                    self.tell_of_trouble(recipient, state);
+                }
+                _ => {}
+            }
+        }
         Ok(States(states))
     }
 
-    fn tell_of_stored(&mut self, body: &Value) {
-        if self.told_stored {
-            return;
+    fn tell_of_trouble(&mut self, recipient: &Value, state: &str) {
+        let address = recipient["recipient"]["user"].as_str().unwrap_or("the recipient");
+        let reason = recipient["reason"].as_str().unwrap_or("no reason is given");
+        let what = if state == "failed" { "it failed" } else { "it is tried again later" };
+        let text = format!("{address}: {what}: {reason}");
+        if self.told.insert(text.clone()) {
+            eprintln!("{text}");
         }
-        for recipient in body["recipients"].as_array().into_iter().flatten().filter(|r| r["state"] == "stored") {
-            self.told_stored = true;
+    }
+
+    fn tell_of_stored(&mut self, recipient: &Value) {
+        if self.told.insert("stored".to_owned()) {
             let user = recipient["recipient"]["user"].as_str().unwrap_or("the user");
             if user == UserId::EVERYONE {
                 eprintln!(
                     "it is stored for everyone: who is connected gets it now, others when they connect, until its ttl ends"
                 );
-                continue;
+                return;
             }
             // Stored at once: nobody was there. Stored later: somebody was, and did not acknowledge in time.
             if self.since.elapsed() < Duration::from_millis(limits::SETTLE_MS) {

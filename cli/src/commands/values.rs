@@ -56,3 +56,10 @@ pub fn json_object(text: &str) -> Result<serde_json::Value, String> {
         Err(error) => Err(format!("is not JSON: {error}")),
     }
 }
+
+/// A mail address, as far as it is not a list or a name beside one; the server says what else is wrong with it.
+pub fn mail_address(text: &str) -> Result<String, String> {
+    let sound = text.rsplit_once('@').is_some_and(|(local, domain)| !local.is_empty() && !domain.is_empty());
+    let plain = !text.contains([' ', ',', ';', '<', '>']);
+    (sound && plain).then(|| text.to_owned()).ok_or_else(|| "must be one address, like alice@example.org".to_owned())
+}

@@ -120,3 +120,39 @@ fn what_cannot_be_sent_is_a_dead_letter_that_can_be_replayed_and_survives_a_kill
     }
     assert_eq!(server.call("GET", "/v1/messages/m1", None)["summary"], json!({"failed": 2}));
 }
+
+#[test]
+fn dev_without_accounts_catches_mail_and_text_messages_and_shows_them() {
+    let server = Server::start("");
+    let data = ["--data", server.path()];
+    let sent = run(&[
+        &["send", "--email", "a@example.org", "--subject", "Code", "--text", "123\u{1b}[2J", "--id", "m1", "--wait"],
+        &data[..],
+    ]
+    .concat());
+    assert_eq!((sent.code, sent.out.as_str()), (0, "m1\n"), "{}", sent.err);
+    server.send(
+        json!({"id": "m2", "to": {"phones": ["+8613800000000"]}, "channels": ["sms"], "content": {"body": "hello"},
+        "overrides": {"sms": {"sign": "Shop"}}}),
+    );
+    server.until("m2", "sent", 1);
+    let listed = run(&[&["outbox", "list"], &data[..]].concat());
+    let lines: Vec<_> = listed.out.lines().collect();
+    assert_eq!((listed.code, lines.len()), (0, 2), "{}", listed.out);
+    assert!(
+        lines[0].ends_with("  email  a@example.org  Code") && lines[1].ends_with("  sms  +8613800000000  hello"),
+        "{lines:?}"
+    );
+    let name = lines[0].split(' ').next().expect("a name");
+    let shown = run(&[&["outbox", "show", name], &data[..]].concat());
+    assert!(
+        shown.out.contains("To: a@example.org\nSubject: Code\n") && shown.out.ends_with("\n\n123\u{fffd}[2J\n"),
+        "{}",
+        shown.out
+    );
+    let shown = run(&[&["outbox", "show", "m2", "--json"], &data[..]].concat());
+    let json: Value = serde_json::from_str(&shown.out).expect("JSON");
+    assert_eq!((&json["sign"], &json["text"], &json["channel"]), (&json!("Shop"), &json!("hello"), &json!("sms")));
+    let nothing = run(&[&["outbox", "show", "m3"], &data[..]].concat());
+    assert!(nothing.code == 1 && nothing.err.contains("there is no m3"), "{}", nothing.err);
+}

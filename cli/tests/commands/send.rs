@@ -149,3 +149,56 @@ fn nothing_to_send_ends_with_2() {
     assert_eq!(run.code, 2);
     assert!(run.err.contains("give --title, --body or --payload"), "{}", run.err);
 }
+
+fn mail_view(state: &str, reason: Option<&str>) -> (u16, Value) {
+    let recipient = json!({ "recipient": { "user": "a@b.c" }, "channel": "email", "state": state, "reason": reason });
+    (200, json!({ "id": "m1", "summary": { state: 1 }, "recipients": [recipient] }))
+}
+
+#[test]
+fn a_mail_carries_what_the_flags_say() {
+    let arguments =
+        ["--email", "a@b.c", "--email", "d@e.f", "--subject", "S", "--text", "T", "--html", "<p>", "--account", "x"];
+    let (run, calls) = send(vec![accepted(), mail_view("sent", None)], &arguments);
+    assert_eq!((run.code, run.out.as_str(), run.err.as_str()), (0, "m1\n", ""));
+    let message = json!({
+        "to": { "emails": ["a@b.c", "d@e.f"] }, "channels": ["email"],
+        "content": { "title": "S", "body": "T" },
+        "overrides": { "email": { "account": "x", "subject": "S", "text": "T", "html": "<p>" } },
+    });
+    assert_eq!(calls[0].body, message);
+}
+
+#[test]
+fn a_push_beside_a_mail_says_what_is_for_it() {
+    let arguments = ["--user", "alice", "--title", "Hi", "--email", "a@b.c", "--subject", "S"];
+    let (run, calls) = send(vec![accepted(), mail_view("sent", None)], &arguments);
+    assert_eq!(run.code, 0, "{}", run.err);
+    let message = json!({
+        "to": { "users": ["alice"], "emails": ["a@b.c"] }, "channels": ["websocket", "email"],
+        "content": { "title": "Hi" }, "overrides": { "email": { "subject": "S" } },
+    });
+    assert_eq!(calls[0].body, message);
+}
+
+#[test]
+fn a_mail_that_the_server_took_is_what_was_waited_for_and_one_that_it_refused_is_told() {
+    let mail = ["--email", "a@b.c", "--title", "S", "--wait"];
+    let (run, _) =
+        send(vec![accepted(), mail_view("scheduled", Some("450 4.2.0 greylisted")), mail_view("sent", None)], &mail);
+    assert_eq!((run.code, run.err.as_str()), (0, "a@b.c: it is tried again later: 450 4.2.0 greylisted\n"));
+    let (run, _) = send(vec![accepted(), mail_view("failed", Some("address_dead: 550 5.1.1"))], &mail);
+    assert_eq!(run.code, 1);
+    assert!(run.err.contains("a@b.c: it failed: address_dead: 550 5.1.1\n"), "{}", run.err);
+}
+
+#[test]
+fn what_is_no_address_is_refused_before_anything_is_sent() {
+    for address in ["alice", "@b.c", "a@", "A <a@b.c>", "a@b.c,d@e.f"] {
+        let (run, calls) = send(vec![], &["--email", address, "--title", "S"]);
+        assert_eq!((run.code, calls.len()), (2, 0), "{address}");
+        assert!(run.err.contains("like alice@example.org"), "{}", run.err);
+    }
+    let (run, _) = send(vec![], &["--user", "alice", "--title", "T", "--subject", "S"]);
+    assert!(run.code == 2 && run.err.contains("--email"), "{}", run.err);
+}

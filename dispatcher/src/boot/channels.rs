@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use pushgate_protocol::message::Channel;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::{BootError, DispatcherParts};
 use crate::{
@@ -41,6 +41,14 @@ impl Channels {
         for (channel, account, provider) in emails.chain(phones) {
             let named = |problem| BootError::Account { channel: channel.as_str(), name: account.name.clone(), problem };
             opened.push((channel, account.clone(), provider.map_err(named)?));
+            if account.kind == "outbox" {
+                let name = &account.name;
+                info!(
+                    channel = channel.as_str(),
+                    account = name,
+                    "this account sends nothing: what it is given is put into a folder"
+                );
+            }
             if account.kind == "stub" {
                 warn!(channel = channel.as_str(), account = account.name, "this account is a stub: it sends nothing");
             }

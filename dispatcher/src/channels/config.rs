@@ -13,12 +13,13 @@ use crate::{core::account::RetryPolicy, limits};
 pub struct AccountConfig {
     /// Its name: in messages, results and metrics. Unique in its channel.
     pub name: String,
-    /// The kind of provider: `smtp`, of `[[email]]`, is a mail server; `stub` sends nothing and answers as `url` says, for tests and for trying
+    /// The kind of provider: `smtp`, of `[[email]]`, is a mail server; `outbox` sends nothing and puts messages
+    /// into a folder, to be looked at; `stub` sends nothing and answers as `url` says, for tests and for trying
     /// things out.
     pub kind: String,
     /// Where the provider is, in the form that its kind has. Of `stub`: `stub:` and answers that it gives in turns (`sent`,
     /// `delivered`, `retry_after`, `retry_after=30s`, `address_dead`, `content`, `policy`, `unavailable`, `unknown`, or `never`, which
-    /// does not answer), then `?delay=50ms` if they are to take a while. Of `smtp`: `smtp://user@host:587` (the connection is encrypted by
+    /// does not answer), then `?delay=50ms` if they are to take a while. Of `outbox`: `outbox:/absolute/folder`. Of `smtp`: `smtp://user@host:587` (the connection is encrypted by
     /// STARTTLS, or not used; port 587 if none is given) or `smtps://user@host:465` (encrypted from its first byte), the user left
     /// out where none is needed, an `@` in it written `%40`; then `?tls=offered` (STARTTLS if the server offers it) or `?tls=never`, and
     /// `?auth=plain`, `login` or `xoauth2` (by default `plain` or `login`, as the server offers), joined by `&`.
@@ -147,7 +148,8 @@ pub struct ChannelConfig {
     pub reserved_high: usize,
     /// Recipients of each lane that may wait for a worker of an account; further ones wait in the schedule. From 1 to 100000. Default 2000.
     pub queue_max: usize,
-    /// Whether a recipient is tried again when it is not known whether the provider sent the message. If not, its state is `unknown`.
+    /// Whether a recipient is tried once more when it is not known whether the provider sent the message. If not, or if that is not known of two
+    /// attempts, its state is `unknown`.
     /// Default true for email, false for sms.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_unknown: Option<bool>,

@@ -5,6 +5,7 @@
 //! | [`config`] | the keys of `[[email]]`, `[[sms]]` and `[channels]` |
 //! | [`email`] | providers of mail, a file each |
 //! | [`sms`] | providers of text messages, a file each |
+//! | [`outbox`] | a provider that sends nothing: it puts messages into a folder |
 //! | [`stub`] | a provider for tests, which sends nothing and answers as it is told |
 //! | [`running`] | the running account: carries what [`core::account`](crate::core::account) asks for |
 //!
@@ -16,6 +17,7 @@ mod absent;
 pub mod config;
 pub mod email;
 mod metrics;
+pub mod outbox;
 pub mod running;
 pub mod sms;
 pub mod stub;

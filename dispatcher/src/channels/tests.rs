@@ -161,7 +161,7 @@ async fn every_provider_keeps_to_the_seam() {
     let flaky = Flaky::new(Absent(Channel::Sms), |_| Some(Fault::After));
     keeps_to_the_seam(Arc::new(flaky), Channel::Sms).await;
     let unknown = email::open(&config::AccountConfig::new("x", "pigeon", ""));
-    assert_eq!(unknown.err().as_deref(), Some("kind is \"pigeon\", must be one of: smtp, stub"));
+    assert_eq!(unknown.err().as_deref(), Some("kind is \"pigeon\", must be one of: outbox, smtp, stub"));
 }
 
 #[test]

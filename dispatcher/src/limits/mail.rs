@@ -38,3 +38,7 @@ pub const SMTP_NAME_CHARS_MAX: usize = 100;
 pub const SUBJECT_WORD_BYTES_MAX: usize = 45;
 /// Of a mail, what is written last, with the final dot, bytes.
 pub const SMTP_LAST_WRITE_BYTES: usize = 16 << 10;
+/// Messages of a channel that an outbox keeps.
+pub const OUTBOX_MESSAGES_MAX: usize = 1_000;
+/// The same in bytes; one message may pass it.
+pub const OUTBOX_BYTES_MAX: u64 = 64 << 20;

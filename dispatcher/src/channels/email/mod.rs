@@ -2,4 +2,4 @@
 
 mod mail;
 
-super::providers! { smtp, stub }
+super::providers! { outbox, smtp, stub }

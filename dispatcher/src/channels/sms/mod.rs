@@ -1,3 +1,3 @@
 //! Text messages: each provider in a file of its own, named here.
 
-super::providers! { stub }
+super::providers! { outbox, stub }
