@@ -1,22 +1,27 @@
-//! A wrapper that makes a store, or a provider, fail as a network does: before doing what was asked, or after, the answer lost.
+//! A wrapper that makes a store, a log or a provider fail as a network does: before doing what was asked, or after, the answer lost.
 
-use std::sync::{
-    Mutex, PoisonError,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use pushgate_protocol::{
     ids::{AppId, MessageId},
     link::Lane,
     message::Channel,
+    result::ResultRecord,
 };
 
 use crate::channels::Provider;
 use crate::core::account::{Answer, Parcel};
 use crate::seams::{
-    Added, BoxFuture, Change, Changed, Claimed, Count, Found, Intake, Mark, MarkQuery, MessageKey, MessageStore,
-    MessageView, NewRecord, Reservation, ScheduleStore, Settled, SettledAndClaimed, Settlement, StateChange,
-    StoreError, StreamOp, StreamOutcome, StreamPage, Streams, Task, TaskQuery, UserKey,
+    Added, BoxFuture, Change, Changed, Claimed, Count, DeadCursor, DeadLetter, DeadLetters, DeadPage, DeadPlace,
+    DeadRecord, Found, Intake, Mark, MarkQuery, MessageKey, MessageStore, MessageView, NewRecord, Position, Record,
+    Reservation, ResultSink, ScheduleStore, Settled, SettledAndClaimed, Settlement, SourceError, StateChange,
+    StoreError, StreamOp, StreamOutcome, StreamPage, Streams, Task, TaskQuery, TaskSource, UserKey, Window,
 };
 use crate::seen::SeenRuns;
 
@@ -138,6 +143,64 @@ impl<T: Intake> Intake for Flaky<T> {
     fn append(&self, lane: Lane, records: Vec<NewRecord>) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(self.call(Box::pin(async move { self.inner.append(lane, records).await })))
     }
+}
+
+impl<T: ResultSink> ResultSink for Flaky<T> {
+    fn publish(&self, records: Vec<ResultRecord>) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.call(Box::pin(async move { self.inner.publish(records).await })))
+    }
+
+    fn bury(&self, records: Vec<DeadRecord>) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.call(Box::pin(async move { self.inner.bury(records).await })))
+    }
+}
+
+impl<T: DeadLetters> DeadLetters for Flaky<T> {
+    fn letters(&self, before: Option<DeadCursor>, limit: usize) -> BoxFuture<'_, Result<DeadPage, StoreError>> {
+        Box::pin(self.call(Box::pin(async move { self.inner.letters(before, limit).await })))
+    }
+
+    fn letter(&self, place: DeadPlace) -> BoxFuture<'_, Result<Option<DeadLetter>, StoreError>> {
+        Box::pin(self.call(Box::pin(async move { self.inner.letter(place).await })))
+    }
+}
+
+/// A poll that fails polls nothing: what it found is the process' own, and not lost on a network.
+impl TaskSource for Flaky<Box<dyn TaskSource>> {
+    fn poll(&mut self, max: usize, wait: Duration, out: &mut Vec<Record>) -> Result<(), SourceError> {
+        match self.fault() {
+            None => self.inner.poll(max, wait, out),
+            Some(_) => Err(unpolled()),
+        }
+    }
+
+    fn settle(&mut self, positions: &[Position]) {
+        self.inner.settle(positions);
+    }
+
+    fn commit(&mut self) -> Result<(), SourceError> {
+        match self.fault() {
+            None => self.inner.commit(),
+            Some(Fault::Before) => Err(unpolled()),
+            Some(Fault::After) => self.inner.commit().and(Err(unpolled())),
+        }
+    }
+
+    fn holds(&self, position: Position) -> bool {
+        self.inner.holds(position)
+    }
+
+    fn window(&self) -> Window {
+        self.inner.window()
+    }
+
+    fn oldest(&self) -> Vec<(u32, Option<u64>)> {
+        self.inner.oldest()
+    }
+}
+
+fn unpolled() -> SourceError {
+    SourceError::Unavailable { what: "a flaky source", detail: "a call fails".into() }
 }
 
 impl<T: MessageStore> MessageStore for Flaky<T> {

@@ -1,6 +1,6 @@
 //! Dead letters as they lie there: for whoever looks for what went wrong, and sends it once more.
 
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc};
 
 use super::{BoxFuture, DeadRecord, StoreError};
 use crate::limits::DEAD_PAGE_BYTES_MAX;
@@ -45,6 +45,16 @@ pub trait DeadLetters: Send + Sync {
 
     /// The letter at this place, if it is still there.
     fn letter(&self, place: DeadPlace) -> BoxFuture<'_, Result<Option<DeadLetter>, StoreError>>;
+}
+
+impl<T: DeadLetters + ?Sized> DeadLetters for Arc<T> {
+    fn letters(&self, before: Option<DeadCursor>, limit: usize) -> BoxFuture<'_, Result<DeadPage, StoreError>> {
+        (**self).letters(before, limit)
+    }
+
+    fn letter(&self, place: DeadPlace) -> BoxFuture<'_, Result<Option<DeadLetter>, StoreError>> {
+        (**self).letter(place)
+    }
 }
 
 /// The newest of the letters that a page looks at, in bounded memory: of more than `limit` letters, or more than

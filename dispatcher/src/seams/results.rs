@@ -1,5 +1,7 @@
 //! Where results and dead letters go.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use pushgate_protocol::result::ResultRecord;
 
@@ -27,4 +29,14 @@ pub trait ResultSink: Send + Sync {
 
     /// Writes dead letters; resolves when every one is durable.
     fn bury(&self, records: Vec<DeadRecord>) -> BoxFuture<'_, Result<(), StoreError>>;
+}
+
+impl<T: ResultSink + ?Sized> ResultSink for Arc<T> {
+    fn publish(&self, records: Vec<ResultRecord>) -> BoxFuture<'_, Result<(), StoreError>> {
+        (**self).publish(records)
+    }
+
+    fn bury(&self, records: Vec<DeadRecord>) -> BoxFuture<'_, Result<(), StoreError>> {
+        (**self).bury(records)
+    }
 }

@@ -35,7 +35,7 @@ use crate::{
 suite::conformance!(Topics::new());
 
 /// Topics of a prefix of their own, deleted at the end.
-struct Topics {
+pub struct Topics {
     config: KafkaConfig,
     health: Arc<KafkaHealth>,
     intake: Arc<KafkaIntake>,
@@ -43,7 +43,7 @@ struct Topics {
 
 impl Topics {
     /// `None` without a broker.
-    fn new() -> Option<Self> {
+    pub fn new() -> Option<Self> {
         let topics = Self::absent()?;
         topics.create();
         Some(topics)
@@ -58,6 +58,16 @@ impl Topics {
         let producer = KafkaProducer::new(&config, health.clone()).unwrap();
         let intake = Arc::new(KafkaIntake::new(&config, producer));
         Some(Self { config, health, intake })
+    }
+
+    /// Where they are.
+    pub fn config(&self) -> &KafkaConfig {
+        &self.config
+    }
+
+    /// The sink of results and dead letters.
+    pub fn results(&self) -> KafkaResults {
+        KafkaResults::new(&self.config, KafkaProducer::new(&self.config, self.health.clone()).unwrap())
     }
 
     fn names(&self) -> Vec<String> {
@@ -210,8 +220,7 @@ fn rebalances_neither_skip_nor_lose() {
 #[test]
 fn results_and_dead_letters_have_the_contracts_form() {
     let Some(topics) = Topics::new() else { return };
-    let producer = KafkaProducer::new(&topics.config, topics.health.clone()).unwrap();
-    let sink = KafkaResults::new(&topics.config, producer);
+    let sink = topics.results();
     let result = ResultRecord {
         message: MessageId::parse("m1").unwrap(),
         app: AppId::parse("shop").unwrap(),

@@ -1,4 +1,5 @@
-//! Conformance of `TaskSource` and `Intake`: one suite over Kafka and the embedded log, then what only Kafka can do.
+//! Conformance of `TaskSource` and `Intake`, `ResultSink` and `DeadLetters`: each suite over Kafka and the embedded store, then what only
+//! Kafka can do.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -8,4 +9,5 @@ mod services;
 mod crash;
 mod embedded;
 mod kafka;
+mod letters;
 mod suite;

@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use pushgate_dispatcher::seams::{Intake, NewRecord, Position, Record, SourceError, TaskSource};
+use pushgate_dispatcher::{
+    memory::{Fault, Flaky},
+    seams::{Intake, NewRecord, Position, Record, SourceError, TaskSource},
+};
 use pushgate_protocol::link::Lane;
 
 /// Polls that may pass before a test gives up: half a minute of silence.
@@ -42,6 +45,8 @@ macro_rules! conformance {
             nothing_asked_for_is_nothing_polled,
             concurrent_appends_are_all_found,
             the_largest_message_passes,
+            an_intake_that_loses_replies_loses_no_record,
+            polls_and_commits_that_fail_lose_nothing,
         }
     };
 }
@@ -266,4 +271,32 @@ pub fn the_largest_message_passes(backend: &impl Backend) {
         .collect();
     append(backend, Lane::Normal, vec![record("u", value.clone())]);
     assert_eq!(take(&mut *backend.open(Lane::Normal), 1)[0].value, value);
+}
+
+pub fn an_intake_that_loses_replies_loses_no_record(backend: &impl Backend) {
+    let plan = |call| [Some(Fault::After), Some(Fault::Before), None][call as usize % 3];
+    let intake = Flaky::new(backend.intake(), plan);
+    for n in 0..20 {
+        while block_on(intake.append(Lane::High, numbered("u", n..n + 1))).is_err() {}
+    }
+    let twice: Vec<String> = (0..20).flat_map(|n| [n.to_string(), n.to_string()]).collect();
+    assert_eq!(values(&take(&mut *backend.open(Lane::High), 40)), twice, "once for the reply that was lost");
+}
+
+pub fn polls_and_commits_that_fail_lose_nothing(backend: &impl Backend) {
+    append(backend, Lane::High, numbered("u", 0..30));
+    let plan = |call| [Some(Fault::Before), None, Some(Fault::After)][call as usize % 3];
+    let mut source = Flaky::new(backend.open(Lane::High), plan);
+    let first = take(&mut source, 10);
+    assert_eq!(values(&first), expected(0..10));
+    source.settle(&positions(&first));
+    while source.commit().is_err() {}
+    let second = take(&mut source, 10);
+    source.settle(&positions(&second));
+    while source.commit().is_ok() {}
+    drop(source);
+    let again = values(&take(&mut *backend.open(Lane::High), 10));
+    let from: usize = again[0].parse().unwrap();
+    assert!(from == 10 || from == 20, "what was committed is left out, and nothing else: {from}");
+    assert_eq!(again, expected(from..from + 10));
 }
