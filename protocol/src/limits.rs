@@ -17,6 +17,10 @@ pub const MESSAGE_BYTES_MAX: usize = 1 << 20;
 pub const MESSAGE_NOTES_BYTES_MAX: usize = 4 * 1024;
 /// Longest mail address (RFC 5321), bytes.
 pub const EMAIL_BYTES_MAX: usize = 254;
+/// Longest address that ends a subscription, bytes: it stands on one line of a mail (RFC 5322, 998).
+pub const UNSUBSCRIBE_BYTES_MAX: usize = 900;
+/// Longest name of an image in a mail, bytes.
+pub const CID_BYTES_MAX: usize = 64;
 /// Fewest digits of a telephone number.
 pub const PHONE_DIGITS_MIN: usize = 7;
 /// Most digits of a telephone number (E.164).

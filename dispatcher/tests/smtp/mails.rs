@@ -56,6 +56,32 @@ async fn overrides_are_sent_instead_of_the_content() {
 }
 
 #[tokio::test]
+async fn images_stand_in_the_html_and_a_subscription_is_ended_by_one_click() {
+    let png = |cid: Option<&str>| json!({"name": "logo.png", "type": "image/png", "base64": "aGVsbG8=", "cid": cid});
+    let got = received(
+        json!({"id": "m1", "to": {"emails": ["a@b.c"]}, "channels": ["email"], "content": {"title": "t", "body": "b"},
+        "overrides": {"email": {"html": "<img src=\"cid:logo\">", "unsubscribe": "https://example.org/u?id=17",
+            "attachments": [png(Some("logo"))]}}}),
+    )
+    .await;
+    assert_eq!(header(&got, "List-Unsubscribe"), Some("<https://example.org/u?id=17>"));
+    assert_eq!(header(&got, "List-Unsubscribe-Post"), Some("List-Unsubscribe=One-Click"));
+    let places = ["multipart/alternative", "text/plain", "multipart/related", "text/html", "Content-ID: <logo>"];
+    let places = places.map(|part| got.data.find(part).unwrap_or_else(|| panic!("no {part}: {}", got.data)));
+    assert!(places.is_sorted() && got.data.contains("Content-Disposition: inline"), "{}", got.data);
+    // Without HTML there is nothing that shows it.
+    let got =
+        received(json!({"id": "m1", "to": {"emails": ["a@b.c"]}, "channels": ["email"], "content": {"body": "b"},
+        "overrides": {"email": {"attachments": [png(Some("logo"))]}}}))
+        .await;
+    assert!(
+        got.data.contains("multipart/mixed") && got.data.contains("Content-Disposition: attachment"),
+        "{}",
+        got.data
+    );
+}
+
+#[tokio::test]
 async fn every_recipient_gets_a_mail_alone_and_copies_go_with_the_first() {
     let server = Server::start(Script::plain(true)).await;
     let provider = open(&server);

@@ -4,7 +4,7 @@ use super::{
     Channel, Message,
     error::{MessageError, Problem},
 };
-use crate::limits::{EMAIL_BYTES_MAX, PHONE_DIGITS_MAX, PHONE_DIGITS_MIN};
+use crate::limits::{CID_BYTES_MAX, EMAIL_BYTES_MAX, PHONE_DIGITS_MAX, PHONE_DIGITS_MIN, UNSUBSCRIBE_BYTES_MAX};
 
 /// Each channel has recipients, and each recipient and override a channel.
 pub(super) fn check(message: &Message) -> Result<(), MessageError> {
@@ -56,6 +56,25 @@ fn overrides(message: &Message) -> Result<(), MessageError> {
     if let Some(address) = &mail.reply_to {
         email("/overrides/email/reply_to", address)?;
     }
+    if let Some(url) = &mail.unsubscribe {
+        let sound = url.strip_prefix("https://").is_some_and(|rest| !rest.is_empty());
+        let plain = url.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'<' | b'>' | b',' | b'"'));
+        if !sound || !plain || url.len() > UNSUBSCRIBE_BYTES_MAX {
+            let detail =
+                format!("must be an address like https://example.org/u/17, {UNSUBSCRIBE_BYTES_MAX} bytes at most");
+            return invalid("/overrides/email/unsubscribe", detail);
+        }
+    }
+    for (n, file) in mail.attachments.iter().enumerate() {
+        let sound = |cid: &str| {
+            let plain = cid.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b'@'));
+            plain && (1..=CID_BYTES_MAX).contains(&cid.len())
+        };
+        if file.cid.as_deref().is_some_and(|cid| !sound(cid)) {
+            let detail = format!("must have 1 to {CID_BYTES_MAX} letters, digits and .-_@");
+            return invalid(&format!("/overrides/email/attachments/{n}/cid"), detail);
+        }
+    }
     match &mail.subject {
         Some(subject) if subject.chars().any(char::is_control) => {
             invalid("/overrides/email/subject", "must be one line, without control characters".into())
@@ -90,4 +109,39 @@ fn phone(pointer: &str, number: &str) -> Result<(), MessageError> {
 
 fn invalid(pointer: &str, detail: String) -> Result<(), MessageError> {
     Err(MessageError::new(Problem::Invalid, pointer, detail))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use crate::message::decode;
+
+    fn decoded(field: &str, value: Value) -> Result<(), String> {
+        let message = json!({"to": {"emails": ["a@b.c"]}, "channels": ["email"], "content": {"title": "t"},
+            "overrides": {"email": {field: value}}});
+        decode(message.to_string().as_bytes()).map(drop).map_err(|error| error.pointer.to_string())
+    }
+
+    #[test]
+    fn what_stands_in_headers_of_a_mail_has_its_form() {
+        let image = |cid: &str| json!([{"name": "n", "type": "image/png", "base64": "aGk=", "cid": cid}]);
+        for (field, value) in
+            [("unsubscribe", json!("https://example.org/u?id=17")), ("attachments", image("logo@1.a-b_c"))]
+        {
+            assert_eq!(decoded(field, value), Ok(()), "{field}");
+        }
+        for (field, value) in [
+            ("unsubscribe", json!("http://example.org/u")),
+            ("unsubscribe", json!("https://")),
+            ("unsubscribe", json!("https://example.org/>\r\nBcc: x@y.z")),
+            ("unsubscribe", json!(format!("https://example.org/{}", "u".repeat(900)))),
+            ("attachments", image("")),
+            ("attachments", image("a>\r\nBcc: x@y.z")),
+            ("attachments", image(&"a".repeat(65))),
+        ] {
+            let pointer = decoded(field, value.clone()).unwrap_err();
+            assert!(pointer.starts_with(&format!("/overrides/email/{field}")), "{value}: {pointer}");
+        }
+    }
 }

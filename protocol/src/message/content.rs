@@ -59,6 +59,9 @@ pub struct EmailOverride {
     /// Where answers go.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply_to: Option<String>,
+    /// An `https://` address that ends the subscription when it is posted to: mail programs show a button for it (RFC 8058).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unsubscribe: Option<String>,
     /// Files.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attachments: Vec<Attachment>,
@@ -74,6 +77,9 @@ pub struct Attachment {
     pub r#type: String,
     /// Its bytes in base64.
     pub base64: String,
+    /// For an image in the HTML: it is shown where that says `cid:` and this, and not attached. Letters, digits and `.-_@`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cid: Option<String>,
 }
 
 /// A text message.

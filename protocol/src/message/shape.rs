@@ -145,13 +145,19 @@ const EMAIL: Shape = Object(
         field("cc", Defaulted, List(&ANY_TEXT)),
         field("bcc", Defaulted, List(&ANY_TEXT)),
         field("reply_to", Optional, ANY_TEXT),
+        field("unsubscribe", Optional, ANY_TEXT),
         field("attachments", Defaulted, List(&ATTACHMENT)),
     ],
     &[],
 );
 
 const ATTACHMENT: Shape = Object(
-    &[field("name", Required, ANY_TEXT), field("type", Required, ANY_TEXT), field("base64", Required, ANY_TEXT)],
+    &[
+        field("name", Required, ANY_TEXT),
+        field("type", Required, ANY_TEXT),
+        field("base64", Required, ANY_TEXT),
+        field("cid", Optional, ANY_TEXT),
+    ],
     &[],
 );
 

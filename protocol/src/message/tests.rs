@@ -27,7 +27,7 @@ fn fullest() -> Value {
         "content": {"title": "t", "body": "b", "data": {"a": [1, {"b": null}]}},
         "overrides": {
             "email": {"account": "x", "subject": "s", "html": "<p>", "text": "t", "cc": ["c@example.org"], "bcc": [],
-                "reply_to": "r@example.org", "attachments": [{"name": "n", "type": "text/plain", "base64": "aGk="}]},
+                "reply_to": "r@example.org", "unsubscribe": "https://a.b/u", "attachments": [{"name": "n", "type": "a/b", "base64": "aGk=", "cid": "c"}]},
             "sms": {"account": "y", "text": "t", "sign": "s", "template": "1", "params": {"code": "1"}}
         },
         "schedule": {"every": "1h", "times": 5, "start": "2026-12-01T09:00:00+08:00", "misfire": "catch_up"},

@@ -82,6 +82,12 @@ pub(super) fn of(sender: &Sender, parcel: &Parcel, now: SystemTime) -> Result<Ma
         let (_, address) = parsed(reply_to).ok_or_else(|| not_an_address("reply_to"))?;
         headers = headers.header(header::ReplyTo::from(Mailboxes::from(Mailbox::from(address))));
     }
+    if let Some(url) = given.unsubscribe.as_deref().filter(|url| url.bytes().all(|b| b.is_ascii_graphic())) {
+        let raw = |name, value: String| HeaderValue::new(HeaderName::new_from_ascii_str(name), value);
+        headers = headers
+            .raw_header(raw("List-Unsubscribe", format!("<{url}>")))
+            .raw_header(raw("List-Unsubscribe-Post", "List-Unsubscribe=One-Click".into()));
+    }
     let about = given.subject.as_ref().or(message.content.title.as_ref());
     if let Some(text) = about {
         headers = headers.raw_header(subject(text));
@@ -109,34 +115,58 @@ fn body(
     html: Option<String>,
     given: &EmailOverride,
 ) -> Result<Letter, Answer> {
-    let mut files = Vec::new();
+    let (mut files, mut images) = (Vec::new(), Vec::new());
     for (n, file) in given.attachments.iter().enumerate() {
         let bad = |what: &str| rejected(Rejection::Content, format!("attachment {n}: {what}"));
         let bytes = STANDARD.decode(&file.base64).map_err(|_| bad("its bytes are not in base64"))?;
         let kind = file.r#type.chars().all(|c| matches!(c, ' '..='~')).then(|| ContentType::parse(&file.r#type));
         let kind = kind.and_then(Result::ok).ok_or_else(|| bad("its type is none like image/png"))?;
-        files.push(Attachment::new(one_line(&file.name)).body(bytes, kind));
-    }
-    let letter = match (text, html, files.is_empty()) {
-        (text, Some(html), true) => match text {
-            Some(text) => headers.multipart(MultiPart::alternative_plain_html(text, html)),
-            None => headers.singlepart(SinglePart::html(html)),
-        },
-        (text, None, true) => headers.singlepart(SinglePart::plain(text.unwrap_or_default())),
-        (text, html, false) => {
-            let mixed = MultiPart::mixed();
-            let mut mixed = match (text, html) {
-                (Some(text), Some(html)) => mixed.multipart(MultiPart::alternative_plain_html(text, html)),
-                (None, Some(html)) => mixed.singlepart(SinglePart::html(html)),
-                (text, None) => mixed.singlepart(SinglePart::plain(text.unwrap_or_default())),
-            };
-            for file in files {
-                mixed = mixed.singlepart(file);
+        let name = one_line(&file.name);
+        match &file.cid {
+            Some(cid) if html.is_some() => {
+                images.push(Attachment::new_inline_with_name(one_line(cid), name).body(bytes, kind));
             }
-            headers.multipart(mixed)
+            _ => files.push(Attachment::new(name).body(bytes, kind)),
+        }
+    }
+    let words = match (text, html) {
+        (text, None) => Part::Single(SinglePart::plain(text.unwrap_or_default())),
+        (None, Some(html)) => with_images(html, images),
+        (Some(text), Some(html)) => {
+            let alternative = MultiPart::alternative().singlepart(SinglePart::plain(text));
+            Part::Multi(match with_images(html, images) {
+                Part::Single(html) => alternative.singlepart(html),
+                Part::Multi(html) => alternative.multipart(html),
+            })
+        }
+    };
+    let letter = match words {
+        Part::Single(words) if files.is_empty() => headers.singlepart(words),
+        Part::Multi(words) if files.is_empty() => headers.multipart(words),
+        words => {
+            let mixed = match words {
+                Part::Single(words) => MultiPart::mixed().singlepart(words),
+                Part::Multi(words) => MultiPart::mixed().multipart(words),
+            };
+            headers.multipart(files.into_iter().fold(mixed, MultiPart::singlepart))
         }
     };
     letter.map_err(|error| rejected(Rejection::Content, format!("no mail can be made of it: {error}")))
+}
+
+/// A part of a mail.
+enum Part {
+    Single(SinglePart),
+    Multi(MultiPart),
+}
+
+/// HTML, and the images that it shows.
+fn with_images(html: String, images: Vec<SinglePart>) -> Part {
+    let html = SinglePart::html(html);
+    match images.is_empty() {
+        true => Part::Single(html),
+        false => Part::Multi(images.into_iter().fold(MultiPart::related().singlepart(html), MultiPart::singlepart)),
+    }
 }
 
 fn copies(field: &str, addresses: &[String]) -> Result<Vec<(Path, Address)>, Answer> {
