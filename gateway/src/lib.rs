@@ -15,6 +15,7 @@
 //! | [`links`] | node links, server side |
 //! | [`mailbox`] | how other threads give something to a shard |
 //! | [`metrics`] | what the threads count |
+//! | [`pages`] | memory of the system's, apart from the allocator's |
 //! | [`revocation`] | tokens that are not good any more |
 //! | [`shard`] | a shard's thread and its loop |
 //! | [`site`] | what all threads read |
@@ -34,6 +35,7 @@ pub mod limits;
 mod links;
 mod mailbox;
 mod metrics;
+mod pages;
 mod revocation;
 mod shard;
 mod site;

@@ -3,19 +3,22 @@
 //!
 //! | module | owns |
 //! |---|---|
+//! | `ground` | chunks by number, in pages of their own |
 //! | `pool` | a table that hands its numbers out, the lowest first |
 //! | `sheet` | values by a number that is handed out elsewhere |
 //!
-//! The list of chunks stays as long as it ever was, 16 bytes for 256 numbers, so a walk by number never has its end move
+//! What tells where a chunk is stays as long as it ever was, less than a byte for 256 numbers (four in a pool), so a walk by number never has its end move
 //! towards it.
 
+mod ground;
 mod pool;
 mod sheet;
 
 pub(crate) use self::{
+    ground::Ground,
     pool::{Place, Pool},
     sheet::{Blank, Sheet},
 };
 
-/// Numbers of one chunk.
+/// Numbers of one chunk. Where what stands there takes less than a page then, a table has larger ones, which fill theirs.
 pub(crate) const CHUNK: usize = 256;

@@ -1,13 +1,11 @@
 //! A table that hands out its numbers. It gives out a place in the lowest chunk that has room, so that after a crowd has left, whoever
 //! stays or comes gathers in few chunks, and the others go.
 
-use super::CHUNK;
+use super::{CHUNK, ground::Ground};
 
 /// The end of a chunk's list of free places.
 const NONE: u16 = u16::MAX;
 const WORD: usize = u64::BITS as usize;
-
-const _: () = assert!(CHUNK < NONE as usize);
 
 /// What a place holds, or, while it is free, the next free one of its chunk.
 pub(crate) trait Place {
@@ -20,8 +18,9 @@ pub(crate) trait Place {
 
 /// The table.
 #[derive(Debug)]
-pub(crate) struct Pool<P> {
-    chunks: Vec<Chunk<P>>,
+pub(crate) struct Pool<P, const N: usize = CHUNK> {
+    chunks: Vec<Chunk>,
+    ground: Ground<P, N>,
     /// A bit for each chunk that has room.
     rooms: Vec<u64>,
     /// The first word of `rooms` that may have a bit.
@@ -32,28 +31,28 @@ pub(crate) struct Pool<P> {
 }
 
 #[derive(Debug)]
-struct Chunk<P> {
-    places: Option<Box<[P; CHUNK]>>,
+struct Chunk {
     /// How many are taken.
     taken: u16,
     /// The first free one.
     free: u16,
 }
 
-impl<P: Place> Pool<P> {
+impl<P: Place, const N: usize> Pool<P, N> {
     pub(crate) fn with_capacity(capacity: u32) -> Self {
-        Self { chunks: Vec::new(), rooms: Vec::new(), first_room: 0, capacity, len: 0 }
+        const { assert!(N < NONE as usize, "a place's number in its chunk has 16 bits") };
+        Self { chunks: Vec::new(), ground: Ground::default(), rooms: Vec::new(), first_room: 0, capacity, len: 0 }
     }
 
     /// Allows `more` places.
     pub(crate) fn grow(&mut self, more: u32) {
         let old = self.capacity as usize;
         self.capacity += more;
-        let chunk = old / CHUNK;
+        let chunk = old / N;
         let now = self.places_of(chunk);
         if let Some(edge) = self.chunks.get_mut(chunk) {
-            if let Some(places) = &mut edge.places {
-                for at in (old % CHUNK..now).rev() {
+            if let Some(places) = self.ground.get_mut(chunk) {
+                for at in (old % N..now).rev() {
                     places[at] = P::free(edge.free);
                     edge.free = at as u16;
                 }
@@ -73,24 +72,23 @@ impl<P: Place> Pool<P> {
 
     /// Every number handed out is, and ever was, below this.
     pub(crate) fn end(&self) -> u32 {
-        (self.chunks.len() * CHUNK).min(self.capacity as usize) as u32
+        (self.chunks.len() * N).min(self.capacity as usize) as u32
     }
 
     /// The first number from `from` on that may be taken; [`Self::end`] if there is none.
     pub(crate) fn next_standing(&self, from: u32) -> u32 {
-        let is_there = |chunk: &Chunk<P>| chunk.taken > 0;
-        if self.chunks.get(from as usize / CHUNK).is_none_or(is_there) {
+        let is_there = |chunk: &Chunk| chunk.taken > 0;
+        if self.chunks.get(from as usize / N).is_none_or(is_there) {
             return from.min(self.end());
         }
-        let first = from as usize / CHUNK;
-        let chunk = self.chunks[first..].iter().position(is_there).map(|n| (first + n) * CHUNK);
+        let first = from as usize / N;
+        let chunk = self.chunks[first..].iter().position(is_there).map(|n| (first + n) * N);
         chunk.map_or(self.end(), |number| number as u32)
     }
 
     /// Bytes held.
     pub(crate) fn bytes(&self) -> usize {
-        let chunks = self.chunks.iter().filter(|chunk| chunk.places.is_some()).count();
-        chunks * CHUNK * size_of::<P>() + self.chunks.capacity() * size_of::<Chunk<P>>() + self.rooms.capacity() * 8
+        self.ground.bytes() + self.chunks.capacity() * size_of::<Chunk>() + self.rooms.capacity() * 8
     }
 
     /// Takes a free place; returns its number, or `place` when the pool is full.
@@ -98,10 +96,11 @@ impl<P: Place> Pool<P> {
         let Some(number) = self.first_chunk_with_room() else { return Err(place) };
         let limit = self.places_of(number);
         let chunk = &mut self.chunks[number];
-        let places = chunk.places.get_or_insert_with(|| {
+        let next = |at| P::free(if at + 1 < limit { at as u16 + 1 } else { NONE });
+        let places = self.ground.get_or_make(number, next);
+        if chunk.taken == 0 {
             chunk.free = 0;
-            chunk_of(|at| P::free(if at + 1 < limit { at as u16 + 1 } else { NONE }))
-        });
+        }
         let at = chunk.free;
         let free = std::mem::replace(&mut places[usize::from(at)], place);
         chunk.free = free.next_free();
@@ -110,19 +109,19 @@ impl<P: Place> Pool<P> {
             self.rooms[number / WORD] &= !(1 << (number % WORD));
         }
         self.len += 1;
-        Ok((number * CHUNK) as u32 + u32::from(at))
+        Ok((number * N) as u32 + u32::from(at))
     }
 
     /// Frees a place, which must be taken; returns what it held. With the last place of a chunk the chunk goes.
     pub(crate) fn release(&mut self, number: u32) -> Option<P> {
-        let (index, at) = (number as usize / CHUNK, number as usize % CHUNK);
+        let (index, at) = (number as usize / N, number as usize % N);
+        let places = self.ground.get_mut(index)?;
         let chunk = self.chunks.get_mut(index)?;
-        let places = chunk.places.as_mut()?;
         let was = std::mem::replace(&mut places[at], P::free(chunk.free));
         chunk.free = at as u16;
         chunk.taken -= 1;
         if chunk.taken == 0 {
-            chunk.places = None;
+            self.ground.clear(index);
         }
         self.len -= 1;
         self.note_room(index);
@@ -131,14 +130,12 @@ impl<P: Place> Pool<P> {
 
     /// A place, taken or free.
     pub(crate) fn place(&self, number: u32) -> Option<&P> {
-        let places = self.chunks.get(number as usize / CHUNK)?.places.as_ref()?;
-        Some(&places[number as usize % CHUNK])
+        self.ground.get(number as usize / N).map(|places| &places[number as usize % N])
     }
 
     /// As [`Self::place`].
     pub(crate) fn place_mut(&mut self, number: u32) -> Option<&mut P> {
-        let places = self.chunks.get_mut(number as usize / CHUNK)?.places.as_mut()?;
-        Some(&mut places[number as usize % CHUNK])
+        self.ground.get_mut(number as usize / N).map(|places| &mut places[number as usize % N])
     }
 
     fn first_chunk_with_room(&mut self) -> Option<usize> {
@@ -149,17 +146,17 @@ impl<P: Place> Pool<P> {
         }
         self.first_room = self.rooms.len();
         let number = self.chunks.len();
-        if number * CHUNK >= self.capacity as usize {
+        if number * N >= self.capacity as usize {
             return None;
         }
-        self.chunks.push(Chunk { places: None, taken: 0, free: NONE });
+        self.chunks.push(Chunk { taken: 0, free: NONE });
         self.note_room(number);
         Some(number)
     }
 
     /// Places of a chunk that may be handed out.
     fn places_of(&self, chunk: usize) -> usize {
-        (self.capacity as usize).saturating_sub(chunk * CHUNK).min(CHUNK)
+        (self.capacity as usize).saturating_sub(chunk * N).min(N)
     }
 
     fn note_room(&mut self, chunk: usize) {
@@ -170,13 +167,6 @@ impl<P: Place> Pool<P> {
         self.rooms[word] |= 1 << (chunk % WORD);
         self.first_room = self.first_room.min(word);
     }
-}
-
-/// A chunk, made in place.
-pub(super) fn chunk_of<T, const N: usize>(value: impl FnMut(usize) -> T) -> Box<[T; N]> {
-    let values: Box<[T]> = (0..N).map(value).collect();
-    let Ok(values) = values.try_into() else { unreachable!("a chunk was made of {N} values") };
-    values
 }
 
 #[cfg(test)]
@@ -242,7 +232,7 @@ mod tests {
 
     #[test]
     fn a_pool_is_full_at_its_capacity_and_grows_within_a_chunk() {
-        let mut pool = Pool::with_capacity(300);
+        let mut pool: Pool<Slot> = Pool::with_capacity(300);
         (0..300).for_each(|n| assert_eq!(pool.put(Slot::Taken(n)), Ok(n)));
         assert!(pool.is_full());
         assert_eq!((pool.put(Slot::Taken(9)), pool.end()), (Err(Slot::Taken(9)), 300));
@@ -258,7 +248,7 @@ mod tests {
         /// stand only where something is.
         #[test]
         fn a_pool_tells_what_a_map_tells(steps in prop::collection::vec((0u32..100, any::<u32>()), 1..3_000), capacity in 1u32..1_500) {
-            let mut pool = Pool::with_capacity(capacity);
+            let mut pool: Pool<Slot> = Pool::with_capacity(capacity);
             let mut model: BTreeMap<u32, u32> = BTreeMap::new();
             for (n, (kind, value)) in steps.into_iter().enumerate() {
                 // Waves: mostly coming, then mostly leaving.
@@ -280,7 +270,7 @@ mod tests {
                 prop_assert_eq!(pool.place(*number), Some(&Slot::Taken(*value)));
             }
             let chunks: std::collections::BTreeSet<u32> = model.keys().map(|number| number / CHUNK as u32).collect();
-            prop_assert_eq!(pool.chunks.iter().filter(|c| c.places.is_some()).count(), chunks.len());
+            prop_assert_eq!(pool.ground.standing(), chunks.len());
         }
     }
 }

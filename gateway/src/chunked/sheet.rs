@@ -1,6 +1,6 @@
 //! Values by a number that is handed out elsewhere. Chunks exist only where a value is.
 
-use super::{CHUNK, pool::chunk_of};
+use super::{CHUNK, ground::Ground};
 
 /// A value that says nothing is there: the default.
 pub(crate) trait Blank: Default {
@@ -29,69 +29,59 @@ impl<T> Blank for Option<T> {
 /// The values, in chunks of `N`.
 #[derive(Debug)]
 pub(crate) struct Sheet<T, const N: usize = CHUNK> {
-    chunks: Vec<Chunk<T, N>>,
-}
-
-#[derive(Debug)]
-struct Chunk<T, const N: usize> {
-    values: Option<Box<[T; N]>>,
-    /// How many are not blank.
-    set: u32,
+    ground: Ground<T, N>,
+    /// How many of each chunk are not blank.
+    set: Vec<u16>,
 }
 
 impl<T, const N: usize> Default for Sheet<T, N> {
     fn default() -> Self {
-        Self { chunks: Vec::new() }
+        const { assert!(N <= u16::MAX as usize, "values of a chunk are counted in 16 bits") };
+        Self { ground: Ground::default(), set: Vec::new() }
     }
 }
 
 impl<T: Blank, const N: usize> Sheet<T, N> {
     /// Every number at which a value is, or ever was, is below this.
     pub(crate) fn end(&self) -> u32 {
-        (self.chunks.len() * N) as u32
+        (self.set.len() * N) as u32
     }
 
     /// Bytes held, without what values own.
     pub(crate) fn bytes(&self) -> usize {
-        let chunks = self.chunks.iter().filter(|chunk| chunk.values.is_some()).count();
-        chunks * N * size_of::<T>() + self.chunks.capacity() * size_of::<Chunk<T, N>>()
+        self.ground.bytes() + self.set.capacity() * size_of::<u16>()
     }
 
     /// `None`: it is blank, and so are those around it.
     pub(crate) fn get(&self, number: u32) -> Option<&T> {
-        let values = self.chunks.get(number as usize / N)?.values.as_ref()?;
-        Some(&values[number as usize % N])
+        self.ground.get(number as usize / N).map(|values| &values[number as usize % N])
     }
 
     /// As [`Self::get`]. Whether a value is blank is for [`Self::replace`] to change.
     pub(crate) fn get_mut(&mut self, number: u32) -> Option<&mut T> {
-        let values = self.chunks.get_mut(number as usize / N)?.values.as_mut()?;
-        Some(&mut values[number as usize % N])
+        self.ground.get_mut(number as usize / N).map(|values| &mut values[number as usize % N])
     }
 
     /// Sets a value and returns what was there. A blank one makes no chunk, and the last that goes takes its chunk with it.
     pub(crate) fn replace(&mut self, number: u32, value: T) -> T {
         let (index, at) = (number as usize / N, number as usize % N);
-        if self.chunks.len() <= index {
-            if value.is_blank() {
-                return value;
-            }
-            self.chunks.resize_with(index + 1, || Chunk { values: None, set: 0 });
-        }
-        let chunk = &mut self.chunks[index];
-        if chunk.values.is_none() && value.is_blank() {
+        let blank = value.is_blank();
+        if blank && self.set.get(index).is_none_or(|set| *set == 0) {
             return value;
         }
-        let values = chunk.values.get_or_insert_with(|| chunk_of(|_| T::default()));
-        let blank = value.is_blank();
+        if self.set.len() <= index {
+            self.set.resize(index + 1, 0);
+        }
+        let values = self.ground.get_or_make(index, |_| T::default());
         let was = std::mem::replace(&mut values[at], value);
+        let set = &mut self.set[index];
         match (was.is_blank(), blank) {
-            (true, false) => chunk.set += 1,
-            (false, true) => chunk.set -= 1,
+            (true, false) => *set += 1,
+            (false, true) => *set -= 1,
             _ => {}
         }
-        if chunk.set == 0 {
-            chunk.values = None;
+        if *set == 0 {
+            self.ground.clear(index);
         }
         was
     }
@@ -116,7 +106,7 @@ mod tests {
         assert_eq!((sheet.replace(9_000, 0), sheet.bytes(), sheet.end()), (0, 0, 0));
         sheet.replace(300, 7);
         assert_eq!((sheet.get(300), sheet.get(301), sheet.get(9_000), sheet.get(0)), (Some(&7), Some(&0), None, None));
-        assert!((CHUNK * 4..2 * CHUNK * 4).contains(&sheet.bytes()), "{}", sheet.bytes());
+        assert!((4_096..4_400).contains(&sheet.bytes()), "one page: {}", sheet.bytes());
     }
 
     #[test]
@@ -146,7 +136,7 @@ mod tests {
             }
             model.retain(|_, value| *value != 0);
             let chunks: std::collections::BTreeSet<u32> = model.keys().map(|number| number / CHUNK as u32).collect();
-            prop_assert_eq!(sheet.chunks.iter().filter(|c| c.values.is_some()).count(), chunks.len());
+            prop_assert_eq!(sheet.ground.standing(), chunks.len());
         }
     }
 }

@@ -29,6 +29,13 @@ impl Inbound {
         passed
     }
 
+    /// Gives back the room that nothing is in.
+    pub(super) fn rest(&mut self) {
+        if self.heard.is_empty() {
+            self.heard = HashMap::new();
+        }
+    }
+
     /// A new tick: who waited for it.
     fn renew(&mut self) -> Vec<ConnId> {
         if self.heard.capacity() > INBOUND_TABLE_KEPT {
@@ -72,6 +79,8 @@ mod tests {
             inbound.heard.capacity()
         };
         assert!(heard(&mut inbound, 100) >= 100, "room for a few is kept");
+        inbound.rest();
+        assert_eq!(inbound.heard.capacity(), 0, "but not at rest");
         assert_eq!(heard(&mut inbound, INBOUND_TABLE_KEPT as u32 + 1), 0);
     }
 }

@@ -4,8 +4,10 @@
 //! stops the shard, and what a crowd needed comes back when it has left. A link to a user holds seven bits of its hash: who is
 //! not meant is passed by without its id being looked at.
 
-/// Buckets that come and go together.
-const CHUNK: usize = 512;
+use crate::chunked::Ground;
+
+/// Buckets that come and go together: those of a page.
+const CHUNK: usize = 1_024;
 /// More users than this for so many buckets, and a bucket is split in two.
 const SPLIT_AT: (usize, usize) = (2, 3);
 /// Fewer, and two become one.
@@ -45,7 +47,7 @@ pub(super) trait Chained {
 /// The buckets.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    heads: Vec<Box<[Link]>>,
+    heads: Ground<Link, CHUNK>,
     buckets: usize,
     len: usize,
 }
@@ -57,7 +59,7 @@ impl Index {
 
     /// Bytes held.
     pub(super) fn bytes(&self) -> usize {
-        self.heads.len() * CHUNK * size_of::<Link>() + self.heads.capacity() * size_of::<Box<[Link]>>()
+        self.heads.bytes()
     }
 
     /// The first whose hash resembles this one and who `is` meant.
@@ -120,9 +122,7 @@ impl Index {
     /// One bucket more: half of the chain of the one that it is split from goes there.
     fn split(&mut self, chains: &mut impl Chained) {
         let new = self.buckets;
-        if new == self.heads.len() * CHUNK {
-            self.heads.push(Box::new([Link::END; CHUNK]));
-        }
+        self.heads.get_or_make(new / CHUNK, |_| Link::END);
         self.buckets += 1;
         self.set_head(new, Link::END);
         if new == 0 {
@@ -154,17 +154,19 @@ impl Index {
                 None => self.set_head(old, chain),
             }
         }
-        if last == (self.heads.len() - 1) * CHUNK {
-            self.heads.pop();
+        if last % CHUNK == 0 {
+            self.heads.clear(last / CHUNK);
         }
     }
 
     fn head(&self, bucket: usize) -> Link {
-        self.heads[bucket / CHUNK][bucket % CHUNK]
+        self.heads.get(bucket / CHUNK).map_or(Link::END, |heads| heads[bucket % CHUNK])
     }
 
     fn set_head(&mut self, bucket: usize, link: Link) {
-        self.heads[bucket / CHUNK][bucket % CHUNK] = link;
+        if let Some(heads) = self.heads.get_mut(bucket / CHUNK) {
+            heads[bucket % CHUNK] = link;
+        }
     }
 }
 

@@ -31,12 +31,12 @@ impl TokenMark {
     }
 }
 
-/// Provenances by slot: 4 bytes for a ticket, 4 for when a token was issued, 8 for its id, each only where a session has one.
+/// Provenances by slot, in chunks of a page: 4 bytes for a ticket, 4 for when a token was issued, 8 for its id, each only where a session has one.
 #[derive(Debug, Default)]
 pub(super) struct Provenances {
-    tickets: Sheet<u32>,
-    issued_s: Sheet<u32>,
-    token_ids: Sheet<u64>,
+    tickets: Sheet<u32, 1_024>,
+    issued_s: Sheet<u32, 1_024>,
+    token_ids: Sheet<u64, 512>,
     pub(super) recheck: Recheck,
 }
 

@@ -231,6 +231,16 @@ impl Shard {
     /// Gives back the memory that nothing needs any more. To be called now and then.
     pub fn rest(&mut self) {
         self.links.rest();
+        self.inbound.rest();
+        if self.watch.is_empty() {
+            self.watch = VecDeque::new();
+        }
+        if self.unheld.is_empty() {
+            self.unheld = Vec::new();
+        }
+        if self.metrics.sessions + self.metrics.echoes == 0 {
+            self.beat.wheel.forget_all();
+        }
     }
 
     /// Closes every connection with 1012. The crowd should turn, and the links be written, until both are empty.

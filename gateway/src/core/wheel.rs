@@ -15,6 +15,7 @@ use crate::{
 
 /// Buckets; the wheel spans a heartbeat, after which every session is to be looked at anyway.
 const BUCKETS: u64 = 64;
+/// Slots whose places fill a page.
 const CHUNK: usize = 1_024;
 /// Room that `soon` keeps.
 const SOON_KEPT: usize = 4_096;
@@ -34,8 +35,6 @@ pub(super) struct Wheel {
     at: u64,
     /// By number, modulo [`BUCKETS`]: the first slot, as in a slot's place.
     heads: [u32; BUCKETS as usize],
-    /// In chunks of a size of their own: they go later than what else is kept of a connection, and an allocator that keeps blocks of
-    /// one size together would keep the others' room for them.
     places: Sheet<u32, CHUNK>,
     soon: VecDeque<u32>,
     /// Thousandths of a look that `soon` is owed.
@@ -150,6 +149,14 @@ impl Wheel {
         }
     }
 
+    /// Forgets all slots, when none holds a connection: otherwise they would be forgotten one by one as their buckets come.
+    pub(super) fn forget_all(&mut self) {
+        if self.places.bytes() > 0 {
+            self.heads = [LAST; BUCKETS as usize];
+            (self.places, self.soon, self.pass) = (Sheet::default(), VecDeque::new(), Pass::default());
+        }
+    }
+
     /// Whether a slot is looked at again and again.
     pub(super) fn is_soon(&self, slot: u32) -> bool {
         self.place(slot) & SOON != 0
@@ -197,6 +204,19 @@ mod tests {
         assert!(wheel.bytes() > 4_096);
         wheel.seen_soon(7, false);
         assert!(wheel.bytes() < 512, "what is looked at at no time costs nothing: {}", wheel.bytes());
+    }
+
+    #[test]
+    fn all_are_forgotten_at_once_and_planned_anew() {
+        let mut wheel = Wheel::new(6_400);
+        (0..3_000).for_each(|slot| wheel.plan(slot, 3_000));
+        wheel.plan_soon(7);
+        assert_eq!(wheel.soon_share(HEARTBEAT_PASS_MS), 1);
+        wheel.forget_all();
+        assert_eq!((wheel.bytes(), wheel.next_soon(), wheel.is_soon(7)), (0, None, false));
+        assert!(due(&mut wheel, 100_000).is_empty());
+        wheel.plan(7, 101_000);
+        assert_eq!(due(&mut wheel, 101_000), [7]);
     }
 
     #[test]

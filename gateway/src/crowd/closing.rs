@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::{ConnId, queue::KEPT};
+use super::{ConnId, queue::KEPT_AT_REST};
 
 /// Connections that are closing, in order of their deadline.
 #[derive(Debug)]
@@ -31,10 +31,10 @@ impl Closing {
 
     /// Gives back the memory that a wave of closings needed.
     pub(super) fn shrink(&mut self) {
-        if self.fresh.is_empty() && self.fresh.capacity() > KEPT {
+        if self.fresh.is_empty() && self.fresh.capacity() > KEPT_AT_REST {
             self.fresh = Vec::new();
         }
-        if self.deadlines.capacity() > KEPT && self.deadlines.len() < self.deadlines.capacity() / 4 {
+        if self.deadlines.capacity() > KEPT_AT_REST && self.deadlines.len() < self.deadlines.capacity() / 4 {
             self.deadlines.shrink_to(2 * self.deadlines.len());
         }
     }
@@ -86,6 +86,6 @@ mod tests {
         assert!(closing.deadlines.capacity() < 5_000);
         closing.forget_gone(|_| true);
         closing.shrink();
-        assert!(closing.deadlines.is_empty() && closing.deadlines.capacity() <= 2 * KEPT);
+        assert!(closing.deadlines.is_empty() && closing.deadlines.capacity() <= 2 * KEPT_AT_REST);
     }
 }

@@ -1,7 +1,11 @@
 //! Outbound bytes, held only while a connection has some: what is staged for the next turn, and the rest the socket
 //! would not take yet. An idle connection has no buffer; emptied ones are kept for the next, up to a bound.
 
-use super::{CrowdCounts, queue::KEPT, table::NONE};
+use super::{
+    CrowdCounts,
+    queue::{KEPT, KEPT_AT_REST},
+    table::NONE,
+};
 use crate::limits::{SPARE_BUFFER_BYTES_MAX, SPARE_BYTES_MAX};
 
 /// The outbound bytes of one connection.
@@ -112,9 +116,8 @@ impl Outbounds {
         *link = NONE;
         self.recycle(staged);
         self.recycle(rest);
-        if self.free.len() == self.items.len() && self.items.len() > KEPT {
-            self.items = Vec::new();
-            self.free = Vec::new();
+        if self.items.len() > KEPT {
+            self.forget_free();
         }
     }
 
@@ -129,15 +132,25 @@ impl Outbounds {
         self.spare.push(buffer);
     }
 
-    /// Frees the spare buffers that nobody needed since this was called last.
+    /// Frees the spare buffers that nobody needed since this was called last, and the list of buffers if none is in use.
     pub(super) fn rest(&mut self) {
         for buffer in self.spare.drain(..self.spare_least) {
             self.spare_bytes -= charge(&buffer);
         }
-        if self.spare.capacity() > KEPT && self.spare.len() < self.spare.capacity() / 4 {
+        if self.spare.capacity() > KEPT_AT_REST && self.spare.len() < self.spare.capacity() / 4 {
             self.spare.shrink_to(2 * self.spare.len());
         }
         self.spare_least = self.spare.len();
+        if self.items.capacity() > KEPT_AT_REST {
+            self.forget_free();
+        }
+    }
+
+    fn forget_free(&mut self) {
+        if self.free.len() == self.items.len() {
+            self.items = Vec::new();
+            self.free = Vec::new();
+        }
     }
 
     fn buffer(&mut self) -> Vec<u8> {
@@ -202,6 +215,23 @@ mod tests {
         assert_eq!(outs.spare.len(), 3, "as many as were needed");
         outs.rest();
         assert_eq!((outs.spare.len(), outs.spare_bytes), (0, 0));
+    }
+
+    #[test]
+    fn a_short_list_of_buffers_goes_when_the_crowd_rests() {
+        let mut outs = Outbounds::default();
+        let mut links = vec![NONE; 2 * KEPT_AT_REST];
+        for link in &mut links {
+            outs.of(link);
+        }
+        outs.rest();
+        links[1..].iter_mut().for_each(|link| outs.release(link));
+        outs.rest();
+        assert!(outs.find(links[0]).is_some(), "one is in use");
+        outs.release(&mut links[0]);
+        assert!(outs.items.capacity() > 0);
+        outs.rest();
+        assert_eq!(outs.items.capacity() + outs.free.capacity(), 0);
     }
 
     #[test]

@@ -8,6 +8,9 @@ use crate::chunked::{Place, Pool};
 /// "No entry", in [`Entry::link`].
 pub(super) const NONE: u32 = u32::MAX;
 
+/// Slots of a chunk: an engine that keeps nothing of its own fills three pages with them.
+const CHUNK: usize = 1_024;
+
 /// What is kept of a connection.
 #[derive(Debug)]
 pub(super) struct Entry<X> {
@@ -25,7 +28,7 @@ pub(super) struct Entry<X> {
 /// Slots by number.
 #[derive(Debug)]
 pub(super) struct Table<X> {
-    entries: Pool<Entry<X>>,
+    entries: Pool<Entry<X>, CHUNK>,
     /// The newest generation. One count for all slots: it outlives those whose chunk went, so who is there never has
     /// the name of who was.
     generation: u32,

@@ -1,8 +1,9 @@
 //! Whether a crowd has left a shard, or has come to rest: then what the allocator keeps is given back at once; else it is kept for a
 //! while, for most of it is soon used again.
 
-/// Looks at which it is given back: what the allocator could not give back at the first, it does at the next.
-const EBB_LOOKS: u32 = 2;
+/// Looks at which it is given back: what the allocator could not give back at the first, and what a crowd's going needed itself, it gives
+/// back at the next.
+const EBB_LOOKS: u32 = 4;
 /// Looks without a change of the tables after which a crowd rests: what its coming needed has been freed by then, and again after
 /// what its first messages needed has.
 const REST_LOOKS: [u32; 2] = [10, 30];
@@ -54,14 +55,14 @@ mod tests {
     #[test]
     fn it_has_ebbed_when_a_crowd_has_left_and_not_while_it_leaves() {
         let looks = [0, 10, 90, 100, 70, 30, 5, 5, 5, 5, 60, 60, 31, 31, 20, 20, 20, 20];
-        assert_eq!(ebbs(&looks), [7, 8, 15, 16]);
+        assert_eq!(ebbs(&looks), [7, 8, 9, 10, 15, 16, 17]);
     }
 
     #[test]
     fn a_crowd_that_has_come_rests_after_a_while_and_is_not_disturbed_again_and_again() {
         let mut looks = vec![40, 80];
         looks.extend([100; 200]);
-        assert_eq!(ebbs(&looks), [12, 13, 32, 33]);
+        assert_eq!(ebbs(&looks), [12, 13, 14, 15, 32, 33, 34, 35]);
         // While clients come and go there is no rest.
         assert!(ebbs(&(0..200).map(|n| 100 + n % 2).collect::<Vec<_>>()).is_empty());
     }

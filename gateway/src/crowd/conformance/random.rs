@@ -105,6 +105,10 @@ impl World {
             74..100 => {
                 self.rig.now_ms += 1;
                 self.rig.turn();
+                // Now and then what nothing needs is given back; of what is under way nothing may get lost.
+                if amount % 4 == 0 {
+                    self.rig.crowd.rest();
+                }
                 self.check();
                 self.bury();
             }

@@ -8,11 +8,12 @@
 use std::{
     io,
     ops::{Deref, DerefMut},
-    ptr::{self, NonNull},
     sync::atomic::{AtomicU16, Ordering},
 };
 
 use io_uring::{Submitter, types::BufRingEntry};
+
+use crate::pages::Pages;
 
 /// The one buffer group of a ring.
 pub(super) const GROUP: u16 = 0;
@@ -27,6 +28,8 @@ pub(super) struct Buffers {
     tail: u16,
     /// Whether the kernel may still write into the pool.
     registered: bool,
+    /// Whether something arrived since the pool's pages were given back.
+    touched: bool,
 }
 
 impl Buffers {
@@ -40,10 +43,10 @@ impl Buffers {
         }
         let ring = Pages::map(usize::from(count) * size_of::<BufRingEntry>())?;
         let pool = Pages::map(usize::from(count) * bytes_each as usize)?;
-        let mut buffers = Self { ring, pool, count, bytes_each, tail: 0, registered: false };
+        let mut buffers = Self { ring, pool, count, bytes_each, tail: 0, registered: false, touched: false };
         // SAFETY: the address is page-aligned zeroed memory for `count` entries, and lives until `retire` has unregistered
         // it; if that fails, `drop` leaks it.
-        unsafe { submitter.register_buf_ring_with_flags(buffers.ring.at.as_ptr() as u64, count, GROUP, 0)? };
+        unsafe { submitter.register_buf_ring_with_flags(buffers.ring.at().as_ptr() as u64, count, GROUP, 0)? };
         buffers.registered = true;
         for id in 0..count {
             buffers.give_back(id);
@@ -53,11 +56,12 @@ impl Buffers {
 
     /// Bytes that all buffers and their ring take.
     pub(super) fn bytes(&self) -> usize {
-        self.pool.bytes + self.ring.bytes
+        self.pool.bytes() + self.ring.bytes()
     }
 
     /// The filled buffer of a completion. The ring calls this once per completion that names a buffer.
     pub(super) fn lend(&mut self, id: u16, len: usize) -> Option<Lent<'_>> {
+        self.touched = true;
         (id < self.count).then(|| Lent { len: len.min(self.bytes_each as usize), id, buffers: self })
     }
 
@@ -69,10 +73,18 @@ impl Buffers {
         }
     }
 
+    /// Gives the memory of the buffers back until something arrives again. To be called when no receive is under way: of bytes that
+    /// arrived and were not handled yet, zeroes would be left.
+    pub(super) fn rest(&mut self) {
+        if std::mem::take(&mut self.touched) {
+            self.pool.discard(0, self.pool.bytes());
+        }
+    }
+
     fn give_back(&mut self, id: u16) {
         let index = self.tail & (self.count - 1);
-        let entries = self.ring.at.cast::<BufRingEntry>().as_ptr();
-        let address = self.pool.at.as_ptr() as u64 + u64::from(id) * u64::from(self.bytes_each);
+        let entries = self.ring.at().cast::<BufRingEntry>().as_ptr();
+        let address = self.pool.at().as_ptr() as u64 + u64::from(id) * u64::from(self.bytes_each);
         // SAFETY: `index` is below `count`, for which the ring has room. The kernel reads an entry only after the tail below
         // has passed it, so this is not a race. The setters leave alone the field of entry 0 that doubles as the tail.
         let entry = unsafe { &mut *entries.add(usize::from(index)) };
@@ -96,40 +108,6 @@ impl Drop for Buffers {
     }
 }
 
-/// Pages of the system's. Not the allocator's: what it keeps beside a block that stays for ever, of the same size and free, it cannot give back.
-#[derive(Debug)]
-struct Pages {
-    at: NonNull<u8>,
-    bytes: usize,
-}
-
-impl Pages {
-    /// Maps zeroed pages for `bytes`, which must not be 0.
-    fn map(bytes: usize) -> io::Result<Self> {
-        let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
-        // SAFETY: a new mapping where the kernel likes it touches none that is there.
-        let at = unsafe { libc::mmap(ptr::null_mut(), bytes, protection, flags, -1, 0) };
-        if at == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        NonNull::new(at.cast()).map(|at| Self { at, bytes }).ok_or_else(|| io::Error::other("pages at address 0"))
-    }
-
-    /// Has them stay when this is dropped.
-    fn leak(&mut self) {
-        self.bytes = 0;
-    }
-}
-
-impl Drop for Pages {
-    fn drop(&mut self) {
-        if self.bytes > 0 {
-            // SAFETY: the mapping is ours, of this length, and nothing refers to it any more.
-            unsafe { libc::munmap(self.at.as_ptr().cast(), self.bytes) };
-        }
-    }
-}
-
 /// A filled buffer; back with the kernel when dropped.
 pub(super) struct Lent<'a> {
     buffers: &'a mut Buffers,
@@ -144,7 +122,7 @@ impl Deref for Lent<'_> {
         let start = usize::from(self.id) * self.buffers.bytes_each as usize;
         // SAFETY: `id < count` and `len <= bytes_each`, so the range lies in the pool, which is initialised (zeroed at
         // first); the kernel gave this buffer up with its completion.
-        unsafe { std::slice::from_raw_parts(self.buffers.pool.at.as_ptr().add(start), self.len) }
+        unsafe { std::slice::from_raw_parts(self.buffers.pool.at().as_ptr().add(start), self.len) }
     }
 }
 
@@ -152,7 +130,7 @@ impl DerefMut for Lent<'_> {
     fn deref_mut(&mut self) -> &mut [u8] {
         let start = usize::from(self.id) * self.buffers.bytes_each as usize;
         // SAFETY: as in `deref`; the `Lent` is borrowed exclusively, and is the only one of its buffer.
-        unsafe { std::slice::from_raw_parts_mut(self.buffers.pool.at.as_ptr().add(start), self.len) }
+        unsafe { std::slice::from_raw_parts_mut(self.buffers.pool.at().as_ptr().add(start), self.len) }
     }
 }
 

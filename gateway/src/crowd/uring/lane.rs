@@ -1,13 +1,15 @@
-//! What is to be done on one ring: queues of connections, emptied at each flush.
+//! What is to be done on one ring: queues of connections, emptied at each flush, and how many connections it has.
 
 use std::collections::VecDeque;
 
 use super::tag::Op;
 use crate::crowd::{ConnId, queue::shrink};
 
-/// The queues of one ring.
+/// The queues and the count of one ring.
 #[derive(Debug, Default)]
 pub(super) struct Lane {
+    /// Connections of the ring.
+    pub(super) held: u32,
     /// Operations to ask of the kernel, in order.
     pub(super) orders: VecDeque<(Op, ConnId)>,
     /// Connections with something to send.
@@ -20,6 +22,7 @@ pub(super) struct Lane {
 }
 
 impl Lane {
+    /// Whether nothing is to be done.
     pub(super) fn is_empty(&self) -> bool {
         self.orders.is_empty() && self.listed.is_empty() && self.starved.is_empty() && self.fed.is_empty()
     }

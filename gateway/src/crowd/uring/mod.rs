@@ -4,6 +4,7 @@
 //! | module | owns |
 //! |---|---|
 //! | `roster` | who is in the crowd and what each needs next; no call into the kernel |
+//! | `flags` | what is under way for a connection, a bit each |
 //! | `lane` | what is to be done on one ring |
 //! | `ring` | one session ring; all sends of a batch end before it returns |
 //! | `buffers` | the provided buffers of a ring |
@@ -13,6 +14,7 @@
 //! opens another when all are full. A crowd must be used and dropped on the thread that made it.
 
 mod buffers;
+mod flags;
 mod lane;
 mod ring;
 mod roster;
@@ -27,7 +29,7 @@ use self::{
     ring::{Sending, SessionRing, descriptors_max},
     roster::Roster,
 };
-use super::{ConnId, Crowd, CrowdCounts, Handler, Outgoing, Settings};
+use super::{ConnId, Crowd, CrowdCounts, Handler, Outgoing, Settings, queue::KEPT_AT_REST};
 use crate::limits::{CROWD_SOCKETS_MAX, RING_SUBMISSIONS, TURN_ROUNDS_MAX};
 
 /// A crowd held by session rings.
@@ -167,7 +169,13 @@ impl Crowd for UringCrowd {
 
     fn rest(&mut self) {
         self.roster.rest();
-        self.rings.iter_mut().for_each(SessionRing::rest);
+        // All sends of a batch ended with it.
+        if self.batch.is_empty() && self.batch.capacity() > KEPT_AT_REST {
+            self.batch = Vec::new();
+        }
+        for (index, ring) in self.rings.iter_mut().enumerate() {
+            ring.rest(self.roster.held(index) == 0);
+        }
     }
 
     fn counts(&self) -> CrowdCounts {

@@ -189,9 +189,12 @@ impl SessionRing {
         self.buffers.bytes()
     }
 
-    /// Gives back the room that a burst of completions needed.
-    pub(super) fn rest(&mut self) {
+    /// Gives back the room that a burst of completions needed; that of the receive buffers, too, if it holds no connection.
+    pub(super) fn rest(&mut self, is_empty: bool) {
         shrink(&mut self.pending);
+        if is_empty && self.pending.is_empty() {
+            self.buffers.rest();
+        }
     }
 
     /// Whether completions are waiting to be handled.

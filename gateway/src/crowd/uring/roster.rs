@@ -4,6 +4,10 @@
 //! FIN, and its slot is closed once the kernel is done with every operation on it. Only then is the slot free again.
 
 use super::{
+    flags::{
+        BLOCKED, CANCELLING, CLOSING, ENDING, FED, HELD, HUNGRY, LEAVING, PAUSED, PEER_DONE, PEER_FIRST, RECEIVING,
+        SHUT, SHUTTING,
+    },
     lane::Lane,
     ring::{Event, Sending},
     tag::Op,
@@ -14,35 +18,6 @@ use crate::crowd::{
     outbound::Outbounds,
     table::{Entry, NONE, Table},
 };
-
-/// In the crowd; always set.
-const HELD: u16 = 1 << 0;
-/// The receive is with the kernel.
-const RECEIVING: u16 = 1 << 1;
-/// Something arrived since the receive was armed.
-const FED: u16 = 1 << 2;
-/// Waiting for a free receive buffer.
-const HUNGRY: u16 = 1 << 3;
-/// The shard wants nothing received.
-const PAUSED: u16 = 1 << 4;
-/// The socket is full; waiting for it.
-const BLOCKED: u16 = 1 << 5;
-/// Nothing may be staged any more.
-const CLOSING: u16 = 1 << 6;
-/// The peer closed first.
-const PEER_FIRST: u16 = 1 << 7;
-/// The peer's FIN is here.
-const PEER_DONE: u16 = 1 << 8;
-/// SHUTDOWN is with the kernel.
-const SHUTTING: u16 = 1 << 9;
-/// Our FIN is sent.
-const SHUT: u16 = 1 << 10;
-/// No more bytes matter; waiting for the kernel to be done.
-const ENDING: u16 = 1 << 11;
-/// The cancellation of everything is with the kernel.
-const CANCELLING: u16 = 1 << 12;
-/// The close of the slot is with the kernel.
-const LEAVING: u16 = 1 << 13;
 
 /// Connections of all rings of a crowd; those of ring `r` have the slots from `r × sockets_per_ring` on.
 #[derive(Debug)]
@@ -82,6 +57,11 @@ impl Roster {
         self.table.len()
     }
 
+    /// Connections of a ring. Without any nothing is under way on it: a slot is freed once the kernel is done with its receive.
+    pub(super) fn held(&self, ring: usize) -> u32 {
+        self.lanes[ring].held
+    }
+
     /// Without what rings count.
     pub(super) fn counts(&self) -> CrowdCounts {
         CrowdCounts { receives_starved: self.starved, ..self.outs.counts() }
@@ -94,7 +74,10 @@ impl Roster {
 
     /// Takes a slot for a new connection. `None` when full.
     pub(super) fn reserve(&mut self) -> Option<ConnId> {
-        self.table.take(HELD, ())
+        let conn = self.table.take(HELD, ())?;
+        let (ring, _) = self.place(conn);
+        self.lanes[ring].held += 1;
+        Some(conn)
     }
 
     /// The socket of a reserved slot is in its ring.
@@ -104,7 +87,7 @@ impl Roster {
 
     /// The socket of a reserved slot could not be taken.
     pub(super) fn dismiss(&mut self, conn: ConnId) {
-        self.table.release(conn.slot);
+        self.release(conn);
     }
 
     /// Whether a ring has something to submit.
@@ -322,8 +305,14 @@ impl Roster {
             _ if entry.has(PEER_FIRST) => Gone::PeerClosed,
             _ => Gone::Closed,
         };
-        self.table.release(conn.slot);
+        self.release(conn);
         handler.gone(conn, why, self);
+    }
+
+    fn release(&mut self, conn: ConnId) {
+        let (ring, _) = self.place(conn);
+        self.lanes[ring].held -= 1;
+        self.table.release(conn.slot);
     }
 
     fn order(&mut self, op: Op, conn: ConnId) {
