@@ -356,6 +356,9 @@ pub const DEAD_READ_MS: u64 = 5_000;
 /// Connections to one Redis server. With `appendfsync always` Redis syncs once per turn of its loop, in which it reads at most
 /// 16 KiB of each connection: a batch over several connections costs fewer syncs.
 pub const REDIS_CONNECTIONS: usize = 8;
+/// Connections beside them for what the schedule writes in bulk, one for each of its loops and one for what is added: nobody else's
+/// commands wait behind that.
+pub const REDIS_BULK_CONNECTIONS: usize = SCHEDULE_LOOPS + 1;
 /// Commands of a batch that still go over one connection.
 pub const REDIS_SPREAD_MIN: usize = 16;
 /// Batches waiting to be written to one connection; past it whoever asks waits.
@@ -374,6 +377,9 @@ pub const REDIS_WAIT_MS: u64 = 2_000;
 pub const REDIS_PIPELINE_MAX: usize = 1_024;
 /// Tasks in one script call: arguments of a call in a script are bounded (8,000).
 pub const REDIS_TASKS_MAX: usize = 1_000;
+/// Tasks added by one script call: Redis does nothing else meanwhile, and what many tasks are is soon more than it reads of one connection at a
+/// time.
+pub const REDIS_ADDED_MAX: usize = 32;
 
 const _: () = assert!(CLAIM_TASKS_MAX <= REDIS_TASKS_MAX, "what was claimed by one call is settled by one");
 /// State changes of one message in one script call.

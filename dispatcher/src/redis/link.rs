@@ -32,7 +32,7 @@ pub struct RedisLink {
     /// Host and port, without credentials.
     address: String,
     replicas: u32,
-    connections: [tokio::sync::Mutex<Held>; limits::REDIS_CONNECTIONS],
+    connections: [tokio::sync::Mutex<Held>; limits::REDIS_CONNECTIONS + limits::REDIS_BULK_CONNECTIONS],
     /// Where the next read goes.
     turn: AtomicUsize,
     outage: Mutex<Option<Outage>>,
@@ -105,12 +105,13 @@ impl RedisLink {
         Ok(self.change(batch).await?.iter().map(Reply::to_value).collect())
     }
 
-    /// Runs commands that change something in order, over one connection: the server reads them together and syncs once, unless they are
-    /// very large. One value per command, or the first error.
+    /// Runs commands that change something in order, over a connection for bulk: the server reads them together and syncs once, unless they
+    /// are very large. One value per command, or the first error.
     pub(super) async fn write_in_order(&self, number: usize, commands: &[Cmd]) -> Result<Vec<Value>, StoreError> {
         let mut batch = Commands::default();
         commands.iter().for_each(|command| batch.add(command));
-        let answer = self.write_on(number % limits::REDIS_CONNECTIONS, batch).await?;
+        let at = limits::REDIS_CONNECTIONS + number % limits::REDIS_BULK_CONNECTIONS;
+        let answer = self.write_on(at, batch).await?;
         Ok(answer.replies().take(commands.len()).map(Reply::to_value).collect())
     }
 

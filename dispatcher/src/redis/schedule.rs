@@ -53,15 +53,16 @@ impl RedisSchedule {
 
     async fn add_all(&self, tasks: Vec<Task>) -> Result<Vec<Added>, StoreError> {
         let mut added = vec![Added::Known; tasks.len()];
-        let groups = grouped(tasks.iter().map(|task| task.key.shard()));
+        let groups = grouped(tasks.iter().map(|task| task.key.shard()), limits::REDIS_ADDED_MAX);
         let command = |(shard, places): &(u16, Vec<usize>)| {
             let mut call = self.call(&scripts::TASKS_ADD, *shard, &["due", "heads", "bodies", "names"]);
             for task in places.iter().map(|place| &tasks[*place]) {
                 call.arg(tasks::name_of(&task.key)).arg(task.head.due_ms).arg(tasks::content(&task.head, &task.body));
             }
-            (u64::from(*shard), call)
+            call
         };
-        let answers = self.link.write(groups.iter().map(command).collect()).await?;
+        let commands: Vec<Cmd> = groups.iter().map(command).collect();
+        let answers = self.link.write_in_order(limits::SCHEDULE_LOOPS, &commands).await?;
         for ((_, places), answer) in groups.iter().zip(answers) {
             for (place, answer) in places.iter().zip(array(answer)?) {
                 added[*place] = match answer {
@@ -83,7 +84,7 @@ impl RedisSchedule {
         max: usize,
         lease_ms: u64,
     ) -> Result<(Vec<Settled>, Claimed), StoreError> {
-        let groups = grouped(settlements.iter().map(|s| (s.key.shard(), s.lease_ms)));
+        let groups = grouped(settlements.iter().map(|s| (s.key.shard(), s.lease_ms)), limits::REDIS_TASKS_MAX);
         let groups: Vec<Ending<'_>> =
             groups.into_iter().map(|(group, places)| Ending::of(group, places, settlements)).collect();
         let Some(first) = groups.first().map(|group| group.shard).or_else(|| shards.first().copied()) else {
@@ -205,7 +206,7 @@ impl RedisSchedule {
 
     async fn look(&self, query: TaskQuery) -> Result<Vec<Found>, StoreError> {
         let names = self.names(&query).await?;
-        let groups = grouped(names.iter().map(TaskKey::shard));
+        let groups = grouped(names.iter().map(TaskKey::shard), limits::REDIS_TASKS_MAX);
         let mut ask = redis::pipe();
         for (shard, places) in &groups {
             let of_group: Vec<Vec<u8>> = places.iter().map(|place| tasks::name_of(&names[*place])).collect();
@@ -275,11 +276,11 @@ impl ScheduleStore for RedisSchedule {
     }
 }
 
-/// Places by what they have in common, a bounded number in each group: a script's arguments are bounded.
-fn grouped<G: PartialEq + Copy>(all: impl Iterator<Item = G>) -> Vec<(G, Vec<usize>)> {
+/// Places by what they have in common, so many in each group at most: a script's arguments are bounded.
+fn grouped<G: PartialEq + Copy>(all: impl Iterator<Item = G>, max: usize) -> Vec<(G, Vec<usize>)> {
     let mut groups: Vec<(G, Vec<usize>)> = Vec::new();
     for (place, group) in all.enumerate() {
-        let open = groups.iter_mut().rev().find(|(g, places)| *g == group && places.len() < limits::REDIS_TASKS_MAX);
+        let open = groups.iter_mut().rev().find(|(g, places)| *g == group && places.len() < max);
         match open {
             Some((_, places)) => places.push(place),
             None => groups.push((group, vec![place])),
