@@ -10,6 +10,9 @@ use crate::limits::PARKED_BYTES_MAX;
 
 /// Room that a link keeps for what it will say, bytes.
 const OUTPUT_KEPT_BYTES: usize = 64 * 1024;
+/// Room for what is parked, taken at once: a buffer that grows leaves a smaller one behind each time, among what stays. The frame that does not
+/// fit any more is written before it is given up.
+const PARKED_ROOM_BYTES: usize = PARKED_BYTES_MAX + 4 * 1024;
 
 /// A link of a shard; never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -92,6 +95,9 @@ impl Links {
             return self.send(id, frame);
         }
         let before = self.parked.len();
+        if before == 0 {
+            self.parked.reserve_exact(PARKED_ROOM_BYTES);
+        }
         frame.encode(&mut self.parked);
         let fits = self.parked.len() <= PARKED_BYTES_MAX;
         if !fits {
