@@ -5,7 +5,8 @@
   chaos.py cluster  [--messages 60000] [--rounds 2] [--seed N]
 
 `dev` sends by REST to connected and absent users while `pushgate dev` is killed. `cluster` produces to Kafka while dispatcher, gateway,
-Redis and Kafka are killed in turn, each `rounds` times, with at least 1,000 pushes in flight; on services of its own, in
+Redis and Kafka are killed in turn, each `rounds` times, with at least 1,000 pushes in flight; for that it sends more than `messages`
+where the cluster is as fast as the sending. On services of its own, in
 PUSHGATE_SERVICES_DIR or a temporary directory. Exit 0: nothing lost. The servers' logs are kept in target/e2e-logs.
 """
 

@@ -70,7 +70,6 @@ impl Caught {
         let overrides = message.overrides.clone().unwrap_or_default();
         let mail = overrides.email.filter(|_| parcel.channel == Channel::Email).unwrap_or_default();
         let sms = overrides.sms.filter(|_| parcel.channel == Channel::Sms).unwrap_or_default();
-        let content = |text: &Option<String>| text.clone();
         let first = parcel.is_first();
         Self {
             time_ms,
@@ -83,9 +82,9 @@ impl Caught {
             reply_to: mail.reply_to,
             subject: mail
                 .subject
-                .or_else(|| content(&message.content.title))
+                .or_else(|| message.content.title.clone())
                 .filter(|_| parcel.channel == Channel::Email),
-            text: mail.text.or(sms.text).or_else(|| content(&message.content.body)),
+            text: mail.text.or(sms.text).or_else(|| message.content.body.clone()),
             html: mail.html,
             attachments: mail.attachments.into_iter().map(|file| file.name).collect(),
             sign: sms.sign,
