@@ -1,5 +1,6 @@
 //! `pushgate doctor`: what this machine allows, and whether a server can be found.
 
+mod accounts;
 mod certificates;
 
 use std::{
@@ -19,6 +20,7 @@ use crate::{config::Config, failure::Failure, limits, runtime_file::RuntimeFile,
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     pushgate doctor\n  \
+    pushgate doctor --config dispatcher.toml     # its certificates and accounts, too: connects and signs in, sends nothing\n  \
     pushgate doctor --json | jq '.checks[] | select(.state != \"ok\")'\n\n\
     Exit 1 if something keeps Pushgate from working; what only makes it slower or smaller is a warning.")]
 pub struct DoctorCommand {
@@ -61,6 +63,7 @@ impl DoctorCommand {
     pub fn run(self) -> Result<(), Failure> {
         let mut checks = vec![kernel(), io_uring(), open_files()];
         checks.extend(self.server.config_file().into_iter().flat_map(certificates::checks));
+        checks.extend(self.server.config_file().into_iter().flat_map(accounts::checks));
         checks.extend(self.server());
         let mut out = io::stdout();
         if self.json {

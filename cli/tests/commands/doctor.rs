@@ -35,3 +35,17 @@ fn a_port_that_does_not_answer_fails() {
     let state = |name: &str| states.iter().find(|(found, _)| found == name).map(|(_, state)| state.as_str());
     assert_eq!((state("server"), state("clients"), state("rest")), (Some("ok"), Some("ok"), Some("failed")));
 }
+
+#[test]
+fn accounts_are_looked_at_and_what_is_wrong_is_said() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = folder.path().join("dispatcher.toml");
+    let text = "[[apps]]\nid = \"shop\"\nsecrets = [{ id = \"s\", secret = \"a secret of sixteen\" }]\n\
+                [[email]]\nname = \"relay\"\nkind = \"smtp\"\nurl = \"smtp://127.0.0.1:1?tls=never\"\nfrom = \"a@example.org\"\n\
+                [[sms]]\nname = \"trial\"\nkind = \"stub\"\nurl = \"stub:sent\"\n";
+    std::fs::write(&config, text).expect("written");
+    let (code, states) = states(&["--config", config.to_str().expect("UTF-8")]);
+    let accounts: Vec<&str> =
+        states.iter().filter(|(name, _)| name == "account").map(|(_, state)| state.as_str()).collect();
+    assert_eq!((code, accounts), (1, vec!["failed", "ok"]));
+}

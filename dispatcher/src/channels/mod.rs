@@ -14,6 +14,7 @@
 //! Invariants: an account never makes a lane wait; what a provider does, or does not do, ends at the deadline.
 
 mod absent;
+mod checked;
 pub mod config;
 pub mod email;
 mod metrics;
@@ -36,6 +37,7 @@ use tokio::sync::mpsc;
 use self::config::ChannelConfig;
 pub use self::{
     absent::Absent,
+    checked::Checked,
     metrics::{AccountMetrics, ChannelMetrics},
 };
 use crate::{
@@ -52,6 +54,11 @@ pub trait Provider: Send + Sync {
     /// Makes one attempt. It is dropped at the deadline, wherever it stands. What it answers is told in results: nothing of the
     /// content, no secret.
     fn deliver<'a>(&'a self, parcel: &'a Parcel) -> BoxFuture<'a, Answer>;
+
+    /// Looks whether it would take a message, without sending one: connects, encrypts, signs in. It may be dropped at any point.
+    fn check(&self) -> BoxFuture<'_, Checked> {
+        Box::pin(async { Checked::Unseen })
+    }
 }
 
 /// Where lanes put parcels, one for each lane.

@@ -15,7 +15,7 @@ use pushgate_protocol::{
     result::ResultRecord,
 };
 
-use crate::channels::Provider;
+use crate::channels::{Checked, Provider};
 use crate::core::account::{Answer, Parcel};
 use crate::seams::{
     Added, BoxFuture, Change, Changed, Claimed, Count, DeadCursor, DeadLetter, DeadLetters, DeadPage, DeadPlace,
@@ -77,6 +77,10 @@ impl<T: Provider> Provider for Flaky<T> {
             let answer = self.inner.deliver(parcel).await;
             if fault == Some(Fault::After) { Answer::Unknown { detail: "a flaky provider".into() } } else { answer }
         })
+    }
+
+    fn check(&self) -> BoxFuture<'_, Checked> {
+        self.inner.check()
     }
 }
 

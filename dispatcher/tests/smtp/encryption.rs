@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use pushgate_dispatcher::{
-    channels::{config::AccountConfig, email},
+    channels::{Checked, config::AccountConfig, email},
     core::account::Answer,
 };
 use pushgate_protocol::apps::Secret;
@@ -220,4 +220,42 @@ fn what_is_wrong_with_an_account_is_said_by_the_name_of_its_key_and_no_password_
         let told = wrong(change);
         assert!(told.starts_with(said) && !told.contains("hunter2"), "{said}: {told}");
     }
+}
+
+#[tokio::test]
+async fn an_account_is_looked_at_without_sending_and_what_is_wrong_comes_with_what_helps() {
+    let (acceptor, ca) = identity("localhost", false);
+    let offers = vec!["AUTH PLAIN"];
+    let look = async |script: Script, change: &dyn Fn(&mut AccountConfig)| {
+        let server = Server::start(script).await;
+        let mut account = encrypted(&server, "smtp", &ca);
+        account.url = account.url.replace("localhost", "shop@localhost");
+        account.password = Some(Secret::new("right"));
+        change(&mut account);
+        let checked = email::open(&account).unwrap().check().await;
+        server.until(|seen| seen.open == 0).await;
+        let seen = server.seen();
+        assert!(seen.mails.is_empty() && !seen.commands.iter().any(|line| line.starts_with("MAIL")), "{seen:?}");
+        match checked {
+            Checked::Fit(found) => (found, ""),
+            Checked::Unfit { what, remedy } => (what, remedy),
+            Checked::Unseen => panic!("it can be looked at"),
+        }
+    };
+    let script = || Script { tls: Some(acceptor.clone()), offers: offers.clone(), ..Script::plain(true) };
+    let (found, _) = look(script(), &|_| {}).await;
+    assert!(found.ends_with("takes mail: encrypted, signed in as shop"), "{found}");
+    let refused = script().at(Stage::Auth, Act::Say("535 5.7.8 no"));
+    let (what, remedy) = look(refused, &|_| {}).await;
+    assert!(what.starts_with("to AUTH it said 535") && remedy.contains("password"), "{what}; {remedy}");
+    let (what, remedy) = look(script(), &|account| account.ca_file = None).await;
+    assert!(what.starts_with("TLS: ") && remedy.contains("ca_file"), "{what}; {remedy}");
+    let plain = Script { offers: offers.clone(), ..Script::plain(true) };
+    let (what, remedy) = look(plain, &|_| {}).await;
+    assert!(what.contains("does not offer STARTTLS") && remedy.contains("587"), "{what}; {remedy}");
+    let nobody = |account: &mut AccountConfig| {
+        (account.url, account.password, account.ca_file) = ("smtp://127.0.0.1:1?tls=never".into(), None, None);
+    };
+    let (what, remedy) = look(script(), &nobody).await;
+    assert!(what.contains("refused") && remedy.contains("port"), "{what}; {remedy}");
 }

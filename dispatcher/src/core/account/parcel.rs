@@ -56,11 +56,18 @@ pub struct Sending(Arc<AtomicU8>);
 
 impl Sending {
     const BEGUN: u8 = 1;
-    const HANDED_OVER: u8 = 2;
+    const REACHED: u8 = 2;
+    const HANDED_OVER: u8 = 3;
 
     /// It begins, and nothing is sent before [`Self::hand_over`].
     pub fn begin(&self) {
         self.0.store(Self::BEGUN, Ordering::Relaxed);
+    }
+
+    /// The provider was heard of in this attempt: it is there, however long it takes from here on. Says nothing of an attempt that did not
+    /// [`begin`](Self::begin), nor of one that was handed over.
+    pub fn reached(&self) {
+        let _ = self.0.compare_exchange(Self::BEGUN, Self::REACHED, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     /// From here on the recipient may get it.
@@ -70,7 +77,17 @@ impl Sending {
 
     /// Whether the recipient may get it.
     pub fn may_be_sent(&self) -> bool {
-        self.0.load(Ordering::Relaxed) != Self::BEGUN
+        !matches!(self.0.load(Ordering::Relaxed), Self::BEGUN | Self::REACHED)
+    }
+
+    /// Whether it began and the provider was not heard of since.
+    pub fn is_unheard(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == Self::BEGUN
+    }
+
+    /// Whether it was handed over.
+    pub fn is_handed_over(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == Self::HANDED_OVER
     }
 }
 

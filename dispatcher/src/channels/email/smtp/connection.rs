@@ -17,7 +17,7 @@ use tokio::{
 };
 use tokio_rustls::client::TlsStream;
 
-use super::settings::Settings;
+use super::{settings::Settings, trouble::Trouble};
 use crate::{
     core::{
         account::{Answer, Sending},
@@ -49,7 +49,7 @@ pub(super) enum OpenError {
     /// The server is there, and busy.
     Busy(Reply),
     /// It is not to be had; what happened.
-    Failed(String),
+    Failed(Trouble, String),
 }
 
 /// Why a mail came to no end.
@@ -64,35 +64,44 @@ pub(super) enum SendError {
 }
 
 impl Connection {
-    /// Opens one, ready for a mail.
-    pub(super) async fn open(settings: &Settings) -> Result<Self, OpenError> {
-        match timeout(settings.open_for, Self::opened(settings)).await {
+    /// Opens one, ready for a mail; says when the server is heard for the first time.
+    pub(super) async fn open(settings: &Settings, sending: &Sending) -> Result<Self, OpenError> {
+        match timeout(settings.open_for, Self::opened(settings, sending)).await {
             Ok(opened) => opened,
-            Err(_) => Err(OpenError::Failed(format!("no connection in {} ms", settings.open_for.as_millis()))),
+            Err(_) => {
+                let detail = format!("no connection in {} ms", settings.open_for.as_millis());
+                Err(OpenError::Failed(Trouble::Connection, detail))
+            }
         }
     }
 
-    async fn opened(settings: &Settings) -> Result<Self, OpenError> {
-        let failed = |what: &str, error: io::Error| OpenError::Failed(format!("{what}: {}", said(&error)));
+    async fn opened(settings: &Settings, sending: &Sending) -> Result<Self, OpenError> {
+        let failed =
+            |what: &str, error: io::Error| OpenError::Failed(Trouble::connecting(&error), format!("{what}: {}", said(&error)));
         let tcp = TcpStream::connect((settings.host.as_str(), settings.port)).await;
         let tcp = tcp.map_err(|error| failed("it cannot be connected to", error))?;
         // A mail is written in two parts, and nothing is gained by holding the second back until the first is acknowledged.
         tcp.set_nodelay(true).map_err(|error| failed("its connection failed", error))?;
         let name = introduced(&tcp);
-        let credentials = settings.credentials().await.map_err(OpenError::Failed)?;
+        let credentials = settings.credentials().await;
+        let credentials = credentials.map_err(|detail| OpenError::Failed(Trouble::Password, detail))?;
         let mut stream = Stream::Plain(tcp);
         if settings.security == Security::Implicit {
             stream = encrypted(stream, settings).await?;
+            sending.reached();
         }
         let mut opening = Opening::new(&name, settings.security, credentials.as_ref());
         let mut replies = ReplyReader::default();
         loop {
-            let reply = read(&mut stream, &mut replies).await.map_err(|broken| OpenError::Failed(broken.to_string()))?;
+            let reply = read(&mut stream, &mut replies).await;
+            let reply = reply.map_err(|broken| OpenError::Failed(Trouble::Connection, broken.to_string()))?;
+            sending.reached();
             let mut step = opening.replied(reply).map_err(OpenError::refused)?;
             if step == opening::Step::Encrypt {
                 // Said before the connection was encrypted, to be read after it: by somebody in between.
                 if !replies.is_empty() {
-                    return Err(OpenError::Failed("something came between STARTTLS and TLS".into()));
+                    let detail = "something came between STARTTLS and TLS".into();
+                    return Err(OpenError::Failed(Trouble::Encryption, detail));
                 }
                 stream = encrypted(stream, settings).await?;
                 step = opening.encrypted();
@@ -104,7 +113,7 @@ impl Connection {
                 opening::Step::Open(offers) => {
                     return Ok(Self { stream, replies, offers, next: Next::Mail, opened: Instant::now(), mails: 0 });
                 }
-                opening::Step::Encrypt => return Err(OpenError::Failed("TLS was asked for twice".into())),
+                opening::Step::Encrypt => return Err(twice()),
             }
         }
     }
@@ -124,6 +133,7 @@ impl Connection {
                 true => SendError::Unanswered(format!("{broken} after the mail was written")),
                 false => SendError::Broken(broken.to_string()),
             })?;
+            sending.reached();
             match transfer.replied(reply) {
                 transfer::Step::Read => {}
                 transfer::Step::Write(commands) => {
@@ -155,6 +165,11 @@ impl Connection {
         self.next != Next::Close && self.mails < settings.messages_max && self.opened.elapsed() < settings.age
     }
 
+    /// Whether others can read what goes over it.
+    pub(super) fn is_encrypted(&self) -> bool {
+        matches!(self.stream, Stream::Tls(_))
+    }
+
     /// Says goodbye, and waits a little for the answer.
     pub(super) async fn quit(mut self) {
         let goodbye = async {
@@ -170,8 +185,10 @@ impl OpenError {
     fn refused(refusal: Refusal) -> Self {
         match refusal {
             Refusal::Busy(reply) => Self::Busy(reply),
-            Refusal::Said(what, reply) => Self::Failed(format!("to {what} it said {}", reply.words())),
-            Refusal::Lacks(what) => Self::Failed(what),
+            Refusal::Said(what, reply) => {
+                Self::Failed(Trouble::said(what), format!("to {what} it said {}", reply.words()))
+            }
+            Refusal::Lacks(what) => Self::Failed(Trouble::Offer, what),
         }
     }
 }
@@ -206,13 +223,18 @@ async fn write(stream: &mut Stream, bytes: &[u8]) -> io::Result<()> {
 }
 
 async fn encrypted(stream: Stream, settings: &Settings) -> Result<Stream, OpenError> {
-    let Stream::Plain(tcp) = stream else { return Err(OpenError::Failed("TLS was asked for twice".into())) };
+    let Stream::Plain(tcp) = stream else { return Err(twice()) };
     let Some((connector, name)) = &settings.tls else {
         let nobody = "this system trusts no certificates: install ca-certificates, or set ca_file";
-        return Err(OpenError::Failed(nobody.into()));
+        return Err(OpenError::Failed(Trouble::Encryption, nobody.into()));
     };
     let tls = connector.connect(name.clone(), tcp).await;
-    Ok(Stream::Tls(Box::new(tls.map_err(|error| OpenError::Failed(format!("TLS: {}", said(&error))))?)))
+    let failed = |error: io::Error| OpenError::Failed(Trouble::Encryption, format!("TLS: {}", said(&error)));
+    Ok(Stream::Tls(Box::new(tls.map_err(failed)?)))
+}
+
+fn twice() -> OpenError {
+    OpenError::Failed(Trouble::Encryption, "TLS was asked for twice".into())
 }
 
 /// Who we say that we are: this host's name if it is a whole one, else the connection's address (RFC 5321, 4.1.3).

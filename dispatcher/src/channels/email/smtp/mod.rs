@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`url`] | the account's URL |
 //! | [`settings`] | the account, checked |
+//! | [`trouble`] | why there is no connection, and what helps |
 //! | [`trust`] | whose word for a certificate counts |
 //! | [`connection`] | one connection: what [`core::smtp`](crate::core::smtp) asks for, carried out |
 //! | [`pool`] | connections that wait |
@@ -13,6 +14,7 @@
 mod connection;
 mod pool;
 mod settings;
+mod trouble;
 mod trust;
 mod url;
 
@@ -27,9 +29,9 @@ use self::{
 };
 use super::mail;
 use crate::{
-    channels::{Provider, config::AccountConfig},
+    channels::{Checked, Provider, config::AccountConfig},
     core::{
-        account::{Answer, Parcel},
+        account::{Answer, Parcel, Sending},
         smtp::{
             Mail,
             outcome::{self, Stage},
@@ -67,6 +69,24 @@ impl Provider for Smtp {
             }
         })
     }
+
+    fn check(&self) -> BoxFuture<'_, Checked> {
+        Box::pin(async {
+            match Connection::open(&self.settings, &Sending::default()).await {
+                Ok(connection) => {
+                    let how = if connection.is_encrypted() { "encrypted" } else { "not encrypted" };
+                    let who = self.settings.user().map_or("without a user".to_owned(), |user| format!("signed in as {user}"));
+                    connection.quit().await;
+                    Checked::Fit(format!("{}:{} takes mail: {how}, {who}", self.settings.host, self.settings.port))
+                }
+                Err(OpenError::Busy(reply)) => Checked::Unfit {
+                    what: format!("it is busy: {}", reply.words()),
+                    remedy: "try again in some minutes; if that goes on, ask for how many connections it allows",
+                },
+                Err(OpenError::Failed(trouble, what)) => Checked::Unfit { what, remedy: trouble.remedy() },
+            }
+        })
+    }
 }
 
 impl Smtp {
@@ -85,9 +105,9 @@ impl Smtp {
     }
 
     async fn over_new(&self, parcel: &Parcel, mail: &Mail) -> Answer {
-        let mut connection = match Connection::open(&self.settings).await {
+        let mut connection = match Connection::open(&self.settings, &parcel.sending).await {
             Ok(connection) => connection,
-            Err(OpenError::Failed(detail)) => return Answer::Unavailable { detail },
+            Err(OpenError::Failed(_, detail)) => return Answer::Unavailable { detail },
             Err(OpenError::Busy(reply)) => return outcome::of(Stage::Mail, &reply, parcel.retry.attempts, false),
         };
         let done = connection.send(mail, &parcel.sending).await;

@@ -91,7 +91,12 @@ impl Settings {
         })
     }
 
-    /// As whom to sign in. A file is read anew: a token in it may have been replaced.
+    /// As whom it signs in.
+    pub(super) fn user(&self) -> Option<&str> {
+        self.user.as_deref()
+    }
+
+    /// As whom to sign in, and how. A file is read anew: a token in it may have been replaced.
     pub(super) async fn credentials(&self) -> Result<Option<Credentials>, String> {
         let Some(user) = self.user.clone() else { return Ok(None) };
         let password = match &self.password {
