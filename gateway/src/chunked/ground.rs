@@ -1,7 +1,8 @@
-//! Chunks by number, in pages of their own: what an empty one held goes back to the system at once and in full, whatever else the program
-//! has. The pages of 64 chunks are mapped together, and touched by none that does not stand.
+//! Chunks by number, in pages of their own: what an empty one held goes back to the system in full, whatever else the program has, once
+//! another becomes empty. The last one to do so keeps its pages: where a few come and go, no page does. The pages of 64 chunks are mapped
+//! together, and touched by none that never stood.
 //!
-//! Invariant: where a chunk's bit is set, `N` values stand at its place.
+//! Invariants: where a chunk's bit is set, `N` values stand at its place; the fallow chunk does not stand, and its plot is mapped.
 #![allow(unsafe_code)]
 
 use std::{alloc, fmt, marker::PhantomData, ptr::NonNull};
@@ -16,6 +17,8 @@ pub(crate) struct Ground<T, const N: usize> {
     plots: Vec<Plot>,
     /// Chunks that stand.
     standing: usize,
+    /// The chunk that stands no more and still has its pages.
+    fallow: Option<usize>,
     owns: PhantomData<T>,
 }
 
@@ -29,7 +32,7 @@ struct Plot {
 
 impl<T, const N: usize> Default for Ground<T, N> {
     fn default() -> Self {
-        Self { plots: Vec::new(), standing: 0, owns: PhantomData }
+        Self { plots: Vec::new(), standing: 0, fallow: None, owns: PhantomData }
     }
 }
 
@@ -42,7 +45,7 @@ impl<T, const N: usize> Ground<T, N> {
 
     /// Bytes held.
     pub(crate) fn bytes(&self) -> usize {
-        self.standing * Self::STRIDE + self.plots.capacity() * size_of::<Plot>()
+        (self.standing + usize::from(self.fallow.is_some())) * Self::STRIDE + self.plots.capacity() * size_of::<Plot>()
     }
 
     /// Chunks that stand.
@@ -68,7 +71,7 @@ impl<T, const N: usize> Ground<T, N> {
         unsafe { at.as_mut() }
     }
 
-    /// Drops the values of a chunk, if it stands, and gives its pages back.
+    /// Drops the values of a chunk, if it stands, and gives back the pages of the one that was cleared before.
     pub(crate) fn clear(&mut self, chunk: usize) {
         let Some(at) = self.find(chunk) else { return };
         let plot = &mut self.plots[chunk / PLOT];
@@ -76,8 +79,19 @@ impl<T, const N: usize> Ground<T, N> {
         self.standing -= 1;
         // SAFETY: the values stood there, and as the bit is gone nobody finds them again.
         unsafe { at.drop_in_place() };
+        if let Some(before) = self.fallow.replace(chunk) {
+            self.give_back(before);
+        }
+    }
+
+    /// Gives back the pages of a chunk that does not stand.
+    fn give_back(&mut self, chunk: usize) {
+        let used = |fallow: Option<usize>| fallow.is_some_and(|fallow| fallow / PLOT == chunk / PLOT);
+        let plot = &mut self.plots[chunk / PLOT];
         match &mut plot.pages {
-            Some(pages) if plot.standing != 0 => pages.discard(chunk % PLOT * Self::STRIDE, Self::STRIDE),
+            Some(pages) if plot.standing != 0 || used(self.fallow) => {
+                pages.discard(chunk % PLOT * Self::STRIDE, Self::STRIDE);
+            }
             pages => *pages = None,
         }
     }
@@ -98,6 +112,7 @@ impl<T, const N: usize> Ground<T, N> {
         }
         plot.standing |= 1 << (chunk % PLOT);
         self.standing += 1;
+        self.fallow = self.fallow.filter(|fallow| *fallow != chunk);
         at.cast()
     }
 
@@ -175,7 +190,22 @@ mod tests {
         ground.get_or_make(1, |_| [0; 48]);
         assert_eq!(ground.bytes() - one, 12_288);
         ground.clear(0);
+        assert_eq!(ground.bytes() - one, 12_288, "the last that went keeps its pages");
         ground.clear(1);
-        assert!(ground.bytes() < 1_000, "{}", ground.bytes());
+        assert_eq!(ground.bytes(), one);
+    }
+
+    #[test]
+    fn one_that_comes_and_goes_leaves_its_pages_where_they_are() {
+        let mut ground = Ground::<u64, 512>::default();
+        let mut place = |chunk: usize| {
+            let at = std::ptr::from_ref(ground.get_or_make(chunk, |_| 1)).addr();
+            ground.clear(chunk);
+            (at, ground.plots.iter().map(|plot| plot.pages.is_some()).collect::<Vec<_>>())
+        };
+        assert_eq!(place(3), place(3));
+        assert_eq!(place(3).1, [true]);
+        assert_eq!(place(9).1, [true]);
+        assert_eq!(place(100).1, [false, true], "until another one went");
     }
 }

@@ -91,7 +91,7 @@ impl Request {
     pub(crate) fn header_values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.headers
             .iter()
-            .filter(move |(key, _)| self.text(key).eq_ignore_ascii_case(name))
+            .filter(move |(key, _)| self.bytes[key.clone()].eq_ignore_ascii_case(name.as_bytes()))
             .filter_map(|(_, value)| std::str::from_utf8(&self.bytes[value.clone()]).ok().map(str::trim))
     }
 

@@ -11,6 +11,16 @@ use crate::{
     limits::{TOKEN_BYTES_MAX, TOKEN_LEEWAY_S},
 };
 
+/// Headers of most tokens, `{"alg":…,"typ":"JWT"}` and the same turned round, with the `alg` in them: recognised, they need not be read.
+const USUAL_HEADERS: [(&str, &str); 6] = [
+    ("eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9", "HS256"),
+    ("eyJ0eXAiOiJKV1QiLCJhbGciOiJIUzI1NiJ9", "HS256"),
+    ("eyJhbGciOiJSUzI1NiIsInR5cCI6IkpXVCJ9", "RS256"),
+    ("eyJ0eXAiOiJKV1QiLCJhbGciOiJSUzI1NiJ9", "RS256"),
+    ("eyJhbGciOiJFZERTQSIsInR5cCI6IkpXVCJ9", "EdDSA"),
+    ("eyJ0eXAiOiJKV1QiLCJhbGciOiJFZERTQSJ9", "EdDSA"),
+];
+
 /// A token whose parts were read and nothing of which is trusted before [`Token::verify`]. What it says lies in the buffer it was
 /// decoded into.
 pub(super) struct Token<'a, 'b> {
@@ -117,13 +127,17 @@ impl<'a, 'b> Token<'a, 'b> {
         decoded.clear();
         decoded.reserve(text.len());
         let in_header = malformed("its header cannot be read");
-        if URL_SAFE_NO_PAD.decode_vec(header, decoded).is_err() {
+        let usual = USUAL_HEADERS.iter().find(|(text, _)| *text == header);
+        if usual.is_none() && URL_SAFE_NO_PAD.decode_vec(header, decoded).is_err() {
             return Err(in_header);
         }
         let header_bytes = decoded.len();
         let claims_decode = URL_SAFE_NO_PAD.decode_vec(claims, decoded);
         let (header, claims) = decoded.split_at(header_bytes);
-        let header: Header<'b> = serde_json::from_slice(header).map_err(|_| in_header)?;
+        let header: Header<'b> = match usual {
+            Some((_, alg)) => Header { alg: Text(Cow::Borrowed(alg)), kid: None, crit: None },
+            None => serde_json::from_slice(header).map_err(|_| in_header)?,
+        };
         if header.crit.is_some() {
             return Err(malformed("its header asks for an extension that is not known"));
         }
@@ -178,5 +192,19 @@ impl Claims<'_> {
 
     pub(super) fn expires_ms(&self) -> u64 {
         (self.exp.unwrap_or(0.0) * 1_000.0) as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn usual_headers_say_what_is_taken_for_said() {
+        for (text, alg) in USUAL_HEADERS {
+            let bytes = URL_SAFE_NO_PAD.decode(text).unwrap();
+            let header: Header<'_> = serde_json::from_slice(&bytes).unwrap();
+            assert_eq!((&*header.alg, header.kid.is_none(), header.crit.is_none()), (alg, true, true));
+        }
     }
 }
