@@ -5,6 +5,7 @@
 mod app;
 mod config;
 mod dead;
+mod dkim;
 mod doctor;
 mod explain;
 mod listen;
@@ -64,6 +65,8 @@ enum Command {
     Dead(dead::DeadCommand),
     /// Look at mail and text messages that `dev` caught instead of sending them.
     Outbox(outbox::OutboxCommand),
+    /// Print the DNS records by which receivers check the signatures of mail (DKIM).
+    Dkim(dkim::DkimCommand),
     /// Look at what this machine allows and whether a server can be found.
     Doctor(doctor::DoctorCommand),
     /// Check a configuration, or print what is in force.
@@ -77,6 +80,7 @@ impl CommandLine {
             Command::Dev(command) => command.run(),
             Command::Gateway(command) => command.run_gateway(),
             Command::Dispatcher(command) => command.run_dispatcher(),
+            Command::Dkim(command) => command.run(),
             Command::Doctor(command) => command.run(),
             Command::Token(command) => command.run(),
             Command::App(command) => command.run(),

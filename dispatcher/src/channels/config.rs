@@ -4,6 +4,7 @@ use pushgate_protocol::apps::Secret;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::email::DkimConfig;
 use crate::{core::account::RetryPolicy, limits};
 
 /// `[[email]]` and `[[sms]]`: an account through which messages are sent. The first of a channel is its default; a message chooses
@@ -40,6 +41,9 @@ pub struct AccountConfig {
     /// to 1000.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<usize>,
+    /// Keys that sign the mail (DKIM), of `smtp`. With none the server at `url` signs, or nobody.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dkim: Vec<DkimConfig>,
     /// How connections to the provider are kept.
     #[serde(default, skip_serializing_if = "ConnectionConfig::is_default")]
     pub connection: ConnectionConfig,
@@ -83,6 +87,7 @@ impl AccountConfig {
             password_file: None,
             ca_file: None,
             concurrency: None,
+            dkim: Vec::new(),
             connection: ConnectionConfig::default(),
         }
     }
@@ -93,6 +98,7 @@ impl AccountConfig {
             ("password", self.password.is_some()),
             ("password_file", self.password_file.is_some()),
             ("ca_file", self.ca_file.is_some()),
+            ("dkim", !self.dkim.is_empty()),
         ];
         match given.iter().find(|(_, given)| *given) {
             Some((key, _)) => Err(format!("{key} is not for kind {:?}", self.kind)),

@@ -3,6 +3,7 @@
 //! | module | owns |
 //! |---|---|
 //! | [`account`] | an account of a channel: what is tried when, and what follows an answer |
+//! | [`dkim`] | signatures of mails |
 //! | [`fair`] | turns between tenants |
 //! | [`ledger`] | which offsets of a partition are settled, and up to where it may be committed |
 //! | [`random`] | randomness from a seed |
@@ -11,6 +12,7 @@
 //! | [`worker`] | the pipeline: marks, pushes, acknowledgements, streams, replays |
 
 pub mod account;
+pub mod dkim;
 pub mod fair;
 pub mod ledger;
 pub mod random;

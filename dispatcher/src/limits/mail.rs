@@ -42,3 +42,17 @@ pub const SMTP_LAST_WRITE_BYTES: usize = 16 << 10;
 pub const OUTBOX_MESSAGES_MAX: usize = 1_000;
 /// The same in bytes; one message may pass it.
 pub const OUTBOX_BYTES_MAX: u64 = 64 << 20;
+/// DKIM keys of an account: two kinds, each while the next one is being published.
+pub const DKIM_KEYS_MAX: usize = 4;
+/// Bytes of a file that holds one.
+pub const DKIM_KEY_BYTES_MAX: u64 = 64 << 10;
+/// Longest line of a signature's header, characters.
+pub const DKIM_LINE_CHARS: usize = 76;
+/// A mail longer than this is signed where nobody waits, whatever the key, bytes.
+pub const DKIM_INLINE_BYTES_MAX: usize = 64 << 10;
+/// Longest name in DNS, bytes (RFC 1035, 2.3.4).
+pub const DNS_NAME_BYTES_MAX: usize = 253;
+/// Longest part of one between dots, bytes.
+pub const DNS_LABEL_BYTES_MAX: usize = 63;
+/// Longest string of a TXT record, bytes.
+pub const DNS_STRING_BYTES_MAX: usize = 255;

@@ -50,7 +50,7 @@ async fn overrides_are_sent_instead_of_the_content() {
     assert_eq!(header(&got, "Reply-To"), Some("help@example.org"));
     assert_eq!(header(&got, "Subject"), Some("Order 17"));
     assert!(!got.data.contains("hidden") && !got.data.contains("Bcc"), "{}", got.data);
-    for part in ["multipart/mixed", "multipart/alternative", "plain", "<b>bold</b>", "attachment", "\n\nhello\n"] {
+    for part in ["multipart/mixed", "multipart/alternative", "plain", "<b>bold</b>", "attachment", "\n\naGVsbG8=\n"] {
         assert!(got.data.contains(part), "{part}: {}", got.data);
     }
 }

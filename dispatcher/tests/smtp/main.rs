@@ -8,4 +8,5 @@ mod conversations;
 mod encryption;
 mod mails;
 mod server;
+mod signatures;
 mod sink;

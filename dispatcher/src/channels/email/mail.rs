@@ -9,11 +9,11 @@ use std::time::SystemTime;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use lettre::{
-    Address, Message as Letter,
+    Address, Message as Built,
     address::Envelope,
     message::{
-        Attachment, Mailbox, Mailboxes, MultiPart, SinglePart,
-        header::{self, ContentType, HeaderName, HeaderValue},
+        Attachment, Body, Mailbox, Mailboxes, MultiPart, SinglePart,
+        header::{self, ContentTransferEncoding, ContentType, HeaderName, HeaderValue},
     },
 };
 use pushgate_protocol::message::EmailOverride;
@@ -46,10 +46,30 @@ impl Sender {
         let name = (!name.is_empty()).then(|| one_line(name));
         Some(Self { mailbox: Mailbox::new(name, address), path })
     }
+
+    /// The domain of its address.
+    pub(super) fn domain(&self) -> &str {
+        self.path.domain()
+    }
+}
+
+/// A mail that is not signed yet.
+pub(super) struct Letter {
+    from: Path,
+    to: Vec<Path>,
+    /// Headers and body.
+    pub(super) text: Vec<u8>,
+}
+
+impl Letter {
+    /// The mail, with the headers that sign it.
+    pub(super) fn into_mail(self, signatures: Vec<u8>) -> Mail {
+        Mail { from: self.from, to: self.to, data: stuffed(signatures, &self.text) }
+    }
 }
 
 /// The mail of a parcel, or why there can be none.
-pub(super) fn of(sender: &Sender, parcel: &Parcel, now: SystemTime) -> Result<Mail, Answer> {
+pub(super) fn of(sender: &Sender, parcel: &Parcel, now: SystemTime) -> Result<Letter, Answer> {
     let message = &parcel.message;
     let none = EmailOverride::default();
     let given = message.overrides.as_ref().and_then(|overrides| overrides.email.as_ref()).unwrap_or(&none);
@@ -67,7 +87,7 @@ pub(super) fn of(sender: &Sender, parcel: &Parcel, now: SystemTime) -> Result<Ma
         let detail = format!("it goes to {} addresses with its copies, at most {MAIL_ADDRESSES_MAX} may be", to.len());
         return Err(rejected(Rejection::Content, detail));
     }
-    let mut headers = Letter::builder()
+    let mut headers = Built::builder()
         // Nobody reads it: ours is in the mail. Without one the library would read the headers again.
         .envelope(Envelope::new(None, vec![address.clone()]).expect("there is a recipient"))
         .header(header::Date::new(now))
@@ -99,8 +119,8 @@ pub(super) fn of(sender: &Sender, parcel: &Parcel, now: SystemTime) -> Result<Ma
             "it says nothing: it needs a title, a body, or overrides.email".into(),
         ));
     }
-    let letter = body(headers, text, given.html.as_deref().map(plain), given)?;
-    Ok(Mail { from: sender.path.clone(), to, data: stuffed(&letter.formatted()) })
+    let built = body(headers, text, given.html.as_deref().map(plain), given)?;
+    Ok(Letter { from: sender.path.clone(), to, text: built.formatted() })
 }
 
 /// The same whenever and by whomever the message is sent to this recipient.
@@ -114,7 +134,7 @@ fn body(
     text: Option<String>,
     html: Option<String>,
     given: &EmailOverride,
-) -> Result<Letter, Answer> {
+) -> Result<Built, Answer> {
     let (mut files, mut images) = (Vec::new(), Vec::new());
     for (n, file) in given.attachments.iter().enumerate() {
         let bad = |what: &str| rejected(Rejection::Content, format!("attachment {n}: {what}"));
@@ -122,6 +142,9 @@ fn body(
         let kind = file.r#type.chars().all(|c| matches!(c, ' '..='~')).then(|| ContentType::parse(&file.r#type));
         let kind = kind.and_then(Result::ok).ok_or_else(|| bad("its type is none like image/png"))?;
         let name = one_line(&file.name);
+        // In base64 every byte of a file arrives; as text its ends of lines might be others.
+        let bytes = Body::new_with_encoding(bytes, ContentTransferEncoding::Base64);
+        let bytes = bytes.map_err(|_| bad("its bytes cannot be encoded"))?;
         match &file.cid {
             Some(cid) if html.is_some() => {
                 images.push(Attachment::new_inline_with_name(one_line(cid), name).body(bytes, kind));
@@ -184,12 +207,13 @@ fn parsed(address: &str) -> Option<(Path, Address)> {
     Some((path, Address::new(local, domain).ok()?))
 }
 
-/// The subject's header. The library encodes what is outside ASCII, and does not fold a word that is longer than a line may be: such a
-/// subject is encoded whole.
+/// The subject's header. The library encodes what is outside ASCII. It neither folds a word that is longer than a line may be, nor within
+/// spaces, and leaves what looks encoded as it is, which a reader would decode: such a subject is encoded whole.
 fn subject(text: &str) -> HeaderValue {
     let name = HeaderName::new_from_ascii_str("Subject");
     let text = one_line(text);
-    if text.split(' ').all(|word| word.len() <= SUBJECT_WORD_BYTES_MAX) {
+    let plain = |word: &str| !word.is_empty() && word.len() <= SUBJECT_WORD_BYTES_MAX && !word.contains("=?");
+    if text.split(' ').all(plain) {
         return HeaderValue::new(name, text);
     }
     let mut words = Vec::new();

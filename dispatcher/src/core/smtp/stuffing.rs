@@ -1,22 +1,44 @@
 //! A mail as it goes over the line: lines end with CRLF, a dot that begins a line is doubled, a dot alone ends it (RFC 5321, 4.5.2).
 
-/// The text with its final dot. A lone CR or LF becomes the end of a line: servers differ in what they take for one, and a text that
+/// The lines of a text, without their ends. A lone CR or LF ends one, too: servers differ in what they take for an end, and a text that
 /// ends a mail for one of them could begin a command there.
-pub fn stuffed(text: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(text.len() + text.len() / 64 + 8);
-    let mut rest = text;
-    while !rest.is_empty() {
-        let end = rest.iter().position(|byte| matches!(byte, b'\r' | b'\n')).unwrap_or(rest.len());
-        if rest[0] == b'.' {
-            out.push(b'.');
+#[derive(Debug, Clone)]
+pub struct Lines<'a>(&'a [u8]);
+
+impl<'a> Lines<'a> {
+    /// Those of a text.
+    pub fn of(text: &'a [u8]) -> Self {
+        Self(text)
+    }
+}
+
+impl<'a> Iterator for Lines<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        if self.0.is_empty() {
+            return None;
         }
-        out.extend_from_slice(&rest[..end]);
-        out.extend_from_slice(b"\r\n");
-        rest = &rest[end..];
-        rest = rest
+        let end = self.0.iter().position(|byte| matches!(byte, b'\r' | b'\n')).unwrap_or(self.0.len());
+        let (line, rest) = self.0.split_at(end);
+        self.0 = rest
             .strip_prefix(b"\r\n")
             .or_else(|| rest.strip_prefix(b"\r"))
             .unwrap_or_else(|| rest.strip_prefix(b"\n").unwrap_or(rest));
+        Some(line)
+    }
+}
+
+/// The text with its final dot, behind what is in `before`, of which no line begins with a dot.
+pub fn stuffed(before: Vec<u8>, text: &[u8]) -> Vec<u8> {
+    let mut out = before;
+    out.reserve(text.len() + text.len() / 64 + 8);
+    for line in Lines::of(text) {
+        if line.first() == Some(&b'.') {
+            out.push(b'.');
+        }
+        out.extend_from_slice(line);
+        out.extend_from_slice(b"\r\n");
     }
     out.extend_from_slice(b".\r\n");
     out

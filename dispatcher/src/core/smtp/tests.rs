@@ -80,7 +80,7 @@ fn a_dot_that_begins_a_line_is_doubled_and_lone_ends_of_lines_are_made_whole() {
         ("a\n.\nb\r.c\r\n", "a\r\n..\r\nb\r\n..c\r\n.\r\n"),
         ("\r\r\n\n", "\r\n\r\n\r\n.\r\n"),
     ] {
-        assert_eq!(String::from_utf8(stuffed(text.as_bytes())).unwrap(), wanted, "{text:?}");
+        assert_eq!(String::from_utf8(stuffed(Vec::new(), text.as_bytes())).unwrap(), wanted, "{text:?}");
     }
 }
 
@@ -102,7 +102,7 @@ fn unstuffed(bytes: &[u8]) -> Option<Vec<u8>> {
 proptest! {
     #[test]
     fn a_mail_ends_where_it_ends_and_arrives_as_it_was(text in prop::collection::vec(prop::sample::select(b".\r\na ".to_vec()), 0..60)) {
-        let arrived = unstuffed(&stuffed(&text));
+        let arrived = unstuffed(&stuffed(Vec::new(), &text));
         let mut wanted = String::from_utf8(text).unwrap().replace("\r\n", "\n").replace('\r', "\n");
         if !wanted.is_empty() && !wanted.ends_with('\n') {
             wanted.push('\n');

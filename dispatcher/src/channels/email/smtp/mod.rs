@@ -60,8 +60,12 @@ impl Provider for Smtp {
         Box::pin(async move {
             parcel.sending.begin();
             let mail = match mail::of(&self.settings.sender, parcel, SystemTime::now()) {
-                Ok(mail) => mail,
+                Ok(letter) => self.settings.signing.signed(letter).await,
                 Err(answer) => return answer,
+            };
+            let mail = match mail {
+                Ok(mail) => mail,
+                Err(detail) => return Answer::Unavailable { detail },
             };
             match self.over_kept(parcel, &mail).await {
                 Some(done) => self.answer(parcel, done),

@@ -8,7 +8,10 @@ use tokio_rustls::TlsConnector;
 
 use super::{trust, url::Url};
 use crate::{
-    channels::{config::AccountConfig, email::mail::Sender},
+    channels::{
+        config::AccountConfig,
+        email::{mail::Sender, signing::Signing},
+    },
     core::smtp::opening::{Credentials, Mechanism, Security},
     limits,
 };
@@ -21,6 +24,7 @@ pub(super) struct Settings {
     /// `None` if it never encrypts, or trusts nobody.
     pub(super) tls: Option<(TlsConnector, ServerName<'static>)>,
     pub(super) sender: Sender,
+    pub(super) signing: Signing,
     user: Option<String>,
     mechanism: Option<Mechanism>,
     password: Password,
@@ -80,6 +84,7 @@ impl Settings {
             port: url.port,
             security: url.security,
             tls,
+            signing: Signing::of(account, &sender)?,
             sender,
             user: url.user,
             mechanism: url.mechanism,
