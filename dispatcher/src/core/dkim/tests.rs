@@ -1,3 +1,5 @@
+//! The mail of RFC 8463, the worked examples of RFC 6376, and keys that cannot sign.
+
 use base64::{Engine, engine::general_purpose::STANDARD};
 use ring::signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
 
