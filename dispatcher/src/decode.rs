@@ -23,6 +23,7 @@ use crate::{
         worker::{Delivery, DeliveryTarget, Token},
     },
     limits::NEWER_VERSION_HOLD_MS,
+    phones::{self, Region},
     schedule::entry,
     seams::{DeadRecord, Record, Task, UserKey},
 };
@@ -34,6 +35,7 @@ pub struct Decoder {
     /// What each lane is called in the `origin` of dead letters, high first.
     origins: [String; 3],
     classes: Classes,
+    region: Option<Region>,
 }
 
 /// What a record asks for.
@@ -76,12 +78,17 @@ pub struct Undecodable {
 impl Decoder {
     /// A decoder; `default_app` is the app of records that name none, `origins` the lanes' topics, high first.
     pub fn new(default_app: Option<AppId>, origins: [String; 3]) -> Self {
-        Self { default_app, origins, classes: Classes::default() }
+        Self { default_app, origins, classes: Classes::default(), region: None }
     }
 
     /// The same with other rules for classes.
     pub fn with_classes(self, classes: Classes) -> Self {
         Self { classes, ..self }
+    }
+
+    /// The same, with the country of telephone numbers that name none.
+    pub fn with_region(self, region: Option<Region>) -> Self {
+        Self { region, ..self }
     }
 
     /// Whose queue a record stands in, and for how many recipients it is, without reading it in full.
@@ -104,7 +111,8 @@ impl Decoder {
     /// What one record asks for: a delivery for each user, device and session, without those excluded or named twice, or a task. A
     /// message without an id gets one made of its position, the same each time the record is read.
     pub fn read(&self, lane: Lane, record: &Record) -> Result<Decoded, Box<Undecodable>> {
-        let read = message::decode(&record.value).and_then(|message| {
+        let read = message::decode(&record.value).and_then(|mut message| {
+            phones::normalize(&mut message, self.region)?;
             let app = self.app_of(&message)?;
             if message.schedule.is_some() {
                 return self.scheduled(app, message, lane, record);

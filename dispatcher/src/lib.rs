@@ -21,6 +21,7 @@
 //! | [`nice`] | threads that leave the processor to others |
 //! | [`recall`] | taking a message back |
 //! | [`mod@redis`] | the backend on Redis |
+//! | [`phones`] | telephone numbers in E.164 |
 //! | [`pipeline`] | the running pipeline: lane threads, worker drivers, finishers |
 //! | [`schedule`] | tasks: what is sent later, or again and again |
 //! | [`seams`] | the traits behind which stores and transports stand |
@@ -47,6 +48,7 @@ pub mod marks;
 pub mod memory;
 pub mod metrics;
 pub mod nice;
+pub mod phones;
 pub mod pipeline;
 pub mod published;
 pub mod recall;

@@ -2,9 +2,11 @@
 
 mod mail;
 mod schedule;
+mod sms;
 
 pub use mail::*;
 pub use schedule::*;
+pub use sms::*;
 
 /// How long a record of a later version is held for a later version of this program, milliseconds from its append on.
 pub const NEWER_VERSION_HOLD_MS: u64 = 60 * 60 * 1_000;

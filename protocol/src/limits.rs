@@ -21,10 +21,12 @@ pub const EMAIL_BYTES_MAX: usize = 254;
 pub const UNSUBSCRIBE_BYTES_MAX: usize = 900;
 /// Longest name of an image in a mail, bytes.
 pub const CID_BYTES_MAX: usize = 64;
-/// Fewest digits of a telephone number.
-pub const PHONE_DIGITS_MIN: usize = 7;
-/// Most digits of a telephone number (E.164).
-pub const PHONE_DIGITS_MAX: usize = 15;
+/// Fewest digits of a telephone number as it is written in a message.
+pub const PHONE_DIGITS_MIN: usize = 4;
+/// Most digits of one: E.164 allows 15, and a prefix for calls abroad may stand before them.
+pub const PHONE_DIGITS_MAX: usize = 20;
+/// Most characters of one, with what sets its digits apart.
+pub const PHONE_BYTES_MAX: usize = 32;
 /// Largest push tail (the encoded part of a push that sessions share), bytes.
 pub const TAIL_BYTES_MAX: usize = 512 * 1024;
 /// Most recipients (users, devices and sessions together) named by one message.

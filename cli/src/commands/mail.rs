@@ -1,4 +1,4 @@
-//! What `send` says of mail.
+//! What `send` says of mail, and what it shares with text messages.
 
 use clap::Args;
 use serde_json::{Map, Value, json};
@@ -14,14 +14,14 @@ pub struct MailArgs {
     /// The mail's subject [default: the title]
     #[arg(long, requires = "email")]
     subject: Option<String>,
-    /// The mail's text [default: the body]
-    #[arg(long, requires = "email")]
+    /// The text of the mail or text message [default: the body]
+    #[arg(long, requires = "addressed")]
     text: Option<String>,
     /// The mail as HTML, beside its text
     #[arg(long, requires = "email")]
     html: Option<String>,
-    /// The configured account that sends the mail [default: the first]
-    #[arg(long, value_name = "NAME", requires = "email")]
+    /// The configured account that sends the mail, or the text message if there is no mail [default: the first]
+    #[arg(long, value_name = "NAME", requires = "addressed")]
     account: Option<String>,
 }
 
@@ -34,6 +34,16 @@ impl MailArgs {
     /// Addresses.
     pub fn to(&self) -> &[String] {
         &self.email
+    }
+
+    /// The text that was given.
+    pub fn text(&self) -> Option<&String> {
+        self.text.as_ref()
+    }
+
+    /// The account that was given.
+    pub fn account(&self) -> Option<&String> {
+        self.account.as_ref()
     }
 
     /// Fills in what the content lacks of what the mail says: a message has a title or a body even if it goes by mail alone.
@@ -56,6 +66,6 @@ impl MailArgs {
             [("account", &self.account), ("subject", &self.subject), ("text", &self.text), ("html", &self.html)];
         let given: Map<_, _> =
             texts.into_iter().filter_map(|(key, text)| Some((key.to_owned(), json!(text.as_ref()?)))).collect();
-        (!given.is_empty()).then(|| json!({ "email": given }))
+        (self.given() && !given.is_empty()).then_some(Value::Object(given))
     }
 }

@@ -15,6 +15,7 @@ mod recall;
 mod schedule;
 mod send;
 mod serve;
+mod sms;
 mod tasks;
 mod token;
 pub mod values;

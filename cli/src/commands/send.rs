@@ -7,14 +7,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use clap::{Args, ValueEnum};
+use clap::{ArgGroup, Args, ValueEnum};
 use pushgate_protocol::{
     ids::{DeviceId, MessageId, UserId},
     message::Span,
 };
 use serde_json::{Map, Value, json};
 
-use super::{mail::MailArgs, schedule::ScheduleArgs, values};
+use super::{mail::MailArgs, schedule::ScheduleArgs, sms::SmsArgs, values};
 use crate::{
     failure::Failure,
     limits,
@@ -31,15 +31,17 @@ use crate::{
     pushgate send --user alice --title Reminder --delay 1h\n  \
     pushgate send --user alice --title 'Good morning' --cron '0 9 * * MON' --zone Asia/Shanghai\n  \
     pushgate send --email alice@example.org --subject 'Your order' --text 'It left.'\n  \
+    pushgate send --phone +8613800000000 --text 'Your code is 123456' --class otp --lane high --ttl 5m --wait\n  \
     pushgate send --all --title Maintenance --body 'at ten' --class marketing --ttl 6h\n\n\
     The id goes to stdout, everything else to stderr. Without --wait the exit code says that the message is durable;\n\
-    with --wait that every recipient has acknowledged it, and the server has taken every mail. What is sent later is a task: see `pushgate tasks`.")]
+    with --wait that every recipient has acknowledged it, and the server has taken every mail and text message. What is sent later is a task: see `pushgate tasks`.")]
+#[command(group(ArgGroup::new("addressed").args(["email", "phone"]).multiple(true)))]
 pub struct SendCommand {
     /// A user it goes to; may be repeated
-    #[arg(long, required_unless_present_any = ["all", "email"], value_parser = values::user)]
+    #[arg(long, required_unless_present_any = ["all", "email", "phone"], value_parser = values::user)]
     user: Vec<UserId>,
     /// To every user of the app: who is connected now, and others until its ttl ends
-    #[arg(long, conflicts_with_all = ["user", "device", "email", "wait"])]
+    #[arg(long, conflicts_with_all = ["user", "device", "email", "phone", "wait"])]
     all: bool,
     /// Only to this device of the user
     #[arg(long, requires = "user", value_parser = values::device)]
@@ -58,6 +60,8 @@ pub struct SendCommand {
     channel: Vec<String>,
     #[command(flatten)]
     mail: MailArgs,
+    #[command(flatten)]
+    sms: SmsArgs,
     #[command(flatten)]
     schedule: ScheduleArgs,
     /// The lane
@@ -141,6 +145,9 @@ impl SendCommand {
         // A push does not say what was written for the mail.
         if self.user.is_empty() {
             self.mail.complete(&mut content);
+            if let (true, Some(words)) = (content.is_empty(), self.sms.words()) {
+                content.insert("body".to_owned(), json!(words));
+            }
         }
         if content.is_empty() {
             return Err(Failure::usage("there is nothing to send").hint("give --title, --body or --payload"));
@@ -157,21 +164,34 @@ impl SendCommand {
         if self.mail.given() {
             to["emails"] = json!(self.mail.to());
         }
+        if self.sms.given() {
+            to["phones"] = json!(self.sms.to());
+        }
         let mut message = Map::from_iter([("to".to_owned(), to), ("content".to_owned(), Value::Object(content))]);
         let mut set = |key: &str, value: Option<Value>| message.extend(value.map(|value| (key.to_owned(), value)));
         let mut channels = self.channel.clone();
-        if channels.is_empty() && self.mail.given() {
-            channels.extend((!self.user.is_empty()).then(|| "websocket".to_owned()));
-            channels.push("email".to_owned());
+        if channels.is_empty() && (self.mail.given() || self.sms.given()) {
+            let named = [("websocket", !self.user.is_empty()), ("email", self.mail.given()), ("sms", self.sms.given())];
+            channels.extend(named.into_iter().filter(|(_, given)| *given).map(|(name, _)| name.to_owned()));
         }
         set("channels", (!channels.is_empty()).then(|| json!(channels)));
-        set("overrides", self.mail.overrides());
+        set("overrides", self.overrides());
         set("schedule", self.schedule.json());
         set("class", self.class.as_ref().map(|class| json!(class)));
         set("ttl", self.ttl.map(|ttl| json!(ttl)));
         set("id", self.id.as_ref().map(|id| json!(id)));
         set("collapse", self.collapse.as_ref().map(|key| json!(key)));
         Ok(Value::Object(message))
+    }
+
+    /// What the addressed have instead of the content.
+    fn overrides(&self) -> Option<Value> {
+        let account = self.mail.account().filter(|_| !self.mail.given());
+        let sms = self.sms.given().then(|| self.sms.overrides(account, self.mail.text())).flatten();
+        let given = [("email", self.mail.overrides()), ("sms", sms)];
+        let given: Map<_, _> =
+            given.into_iter().filter_map(|(channel, value)| Some((channel.to_owned(), value?))).collect();
+        (!given.is_empty()).then_some(Value::Object(given))
     }
 }
 

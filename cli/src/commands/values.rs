@@ -57,6 +57,19 @@ pub fn json_object(text: &str) -> Result<serde_json::Value, String> {
     }
 }
 
+/// A telephone number as people write it; the server knows which there can be.
+pub fn phone(text: &str) -> Result<String, String> {
+    let sound = text.bytes().all(|b| b.is_ascii_digit() || b"+ -./()".contains(&b));
+    let digits = text.bytes().filter(u8::is_ascii_digit).count();
+    (sound && digits > 3).then(|| text.to_owned()).ok_or_else(|| "must be one number, like +8613800000000".to_owned())
+}
+
+/// A name and a value.
+pub fn pair(text: &str) -> Result<(String, String), String> {
+    let pair = text.split_once('=').filter(|(name, _)| !name.is_empty());
+    pair.map(|(name, value)| (name.to_owned(), value.to_owned())).ok_or_else(|| "must be like code=123456".to_owned())
+}
+
 /// A mail address, as far as it is not a list or a name beside one; the server says what else is wrong with it.
 pub fn mail_address(text: &str) -> Result<String, String> {
     let sound = text.rsplit_once('@').is_some_and(|(local, domain)| !local.is_empty() && !domain.is_empty());

@@ -131,11 +131,15 @@ fn dev_without_accounts_catches_mail_and_text_messages_and_shows_them() {
     ]
     .concat());
     assert_eq!((sent.code, sent.out.as_str()), (0, "m1\n"), "{}", sent.err);
-    server.send(
-        json!({"id": "m2", "to": {"phones": ["+8613800000000"]}, "channels": ["sms"], "content": {"body": "hello"},
-        "overrides": {"sms": {"sign": "Shop"}}}),
+    let text = ["send", "--phone", "+86 138-0000-0000", "--text", "hello", "--sign", "Shop", "--id", "m2", "--wait"];
+    let sent = run(&[&text[..], &data[..]].concat());
+    assert_eq!((sent.code, sent.out.as_str()), (0, "m2\n"), "{}", sent.err);
+    let refused = run(&[&["send", "--phone", "13800000000", "--text", "hello"], &data[..]].concat());
+    assert!(
+        refused.code != 0 && refused.err.contains("/to/phones/0") && refused.err.contains("no country"),
+        "{}",
+        refused.err
     );
-    server.until("m2", "sent", 1);
     let listed = run(&[&["outbox", "list"], &data[..]].concat());
     let lines: Vec<_> = listed.out.lines().collect();
     assert_eq!((listed.code, lines.len()), (0, 2), "{}", listed.out);

@@ -170,6 +170,41 @@ fn a_mail_carries_what_the_flags_say() {
 }
 
 #[test]
+fn a_text_message_carries_what_the_flags_say() {
+    let arguments = [
+        "--phone",
+        "+86 138 0013 8000",
+        "--text",
+        "T",
+        "--account",
+        "x",
+        "--sign",
+        "Shop",
+        "--template",
+        "t1",
+        "--param",
+        "code=1=2",
+    ];
+    let (run, calls) = send(vec![accepted(), mail_view("sent", None)], &arguments);
+    assert_eq!(run.code, 0, "{}", run.err);
+    let expected = json!({
+        "to": { "phones": ["+86 138 0013 8000"] }, "channels": ["sms"], "content": { "body": "T" },
+        "overrides": { "sms": { "account": "x", "text": "T", "sign": "Shop", "template": "t1", "params": { "code": "1=2" } } },
+    });
+    assert_eq!(calls[0].body, expected);
+}
+
+#[test]
+fn a_mail_and_a_text_message_go_out_together_and_the_account_is_the_mails() {
+    let arguments =
+        ["--phone", "+8613800138000", "--email", "a@b.c", "--subject", "S", "--text", "T", "--account", "x"];
+    let (run, calls) = send(vec![accepted(), mail_view("sent", None)], &arguments);
+    assert_eq!(run.code, 0, "{}", run.err);
+    let overrides = json!({ "email": { "account": "x", "subject": "S", "text": "T" }, "sms": { "text": "T" } });
+    assert_eq!((&calls[0].body["overrides"], &calls[0].body["channels"]), (&overrides, &json!(["email", "sms"])));
+}
+
+#[test]
 fn a_push_beside_a_mail_says_what_is_for_it() {
     let arguments = ["--user", "alice", "--title", "Hi", "--email", "a@b.c", "--subject", "S"];
     let (run, calls) = send(vec![accepted(), mail_view("sent", None)], &arguments);

@@ -14,6 +14,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::{Api, problem::Problem};
 use crate::{
+    phones,
     schedule::{announce, entry},
     seams::{Added, NewRecord, Reservation, StoreError, Task},
 };
@@ -70,6 +71,7 @@ pub(super) fn ready(
     if message.retry.is_some() {
         return refused("/retry", "retry is set by dispatchers alone".into());
     }
+    phones::normalize(&mut message, api.given.region)?;
     if let Some((at, detail)) = api.given.accounts.missing(&message) {
         return refused(&format!("/channels/{at}"), detail);
     }

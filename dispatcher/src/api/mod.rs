@@ -41,6 +41,7 @@ use crate::{
     classes::Classes,
     health::Health,
     limits::{REST_BODY_KIB_MAX, REST_BODY_TIMEOUT_MS, REST_STORE_TIMEOUT_MS},
+    phones::Region,
     schedule::{announce::Announcer, wakers::Wakers},
     seams::{DeadLetters, Intake, MessageStore, Recalls, ResultSink, ScheduleStore, Streams},
 };
@@ -69,6 +70,8 @@ pub struct ApiState {
     pub schedule: Arc<dyn ScheduleStore>,
     /// Which accounts of channels there are.
     pub accounts: Accounts,
+    /// The country of telephone numbers that name none.
+    pub region: Option<Region>,
     /// Told of what is due soon.
     pub wakers: Wakers,
     /// Where it is told what is sent later, or never.

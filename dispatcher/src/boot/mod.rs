@@ -205,7 +205,9 @@ pub async fn start(parts: DispatcherParts) -> Result<RunningDispatcher, BootErro
         workers,
         routing: Arc::clone(&routing),
         sources: backends.sources,
-        decoder: Decoder::new(default_app, backends.origins).with_classes(classes.clone()),
+        decoder: Decoder::new(default_app, backends.origins)
+            .with_classes(classes.clone())
+            .with_region(parts.channels.phone_region),
         streams: Arc::clone(&backends.streams),
         messages: Arc::clone(&backends.messages),
         results: Arc::clone(&backends.results),
@@ -231,6 +233,7 @@ pub async fn start(parts: DispatcherParts) -> Result<RunningDispatcher, BootErro
         dead: backends.dead,
         schedule: backends.schedule,
         accounts: pipeline.accounts.clone(),
+        region: parts.channels.phone_region,
         wakers,
         announcer,
         classes,

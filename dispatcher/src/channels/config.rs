@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::email::DkimConfig;
-use crate::{core::account::RetryPolicy, limits};
+use crate::{core::account::RetryPolicy, limits, phones::Region};
 
 /// `[[email]]` and `[[sms]]`: an account through which messages are sent. The first of a channel is its default; a message chooses
 /// another with `overrides.email.account` or `overrides.sms.account`.
@@ -132,6 +132,10 @@ pub struct ChannelsConfig {
     pub email: ChannelConfig,
     /// Text messages.
     pub sms: ChannelConfig,
+    /// The country, like `CN`, of telephone numbers that are written without one: `138 0013 8000` instead of `+8613800138000`. Without it such a number is
+    /// refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phone_region: Option<Region>,
 }
 
 /// How each account of a channel works.

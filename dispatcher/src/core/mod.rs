@@ -7,6 +7,7 @@
 //! | [`fair`] | turns between tenants |
 //! | [`ledger`] | which offsets of a partition are settled, and up to where it may be committed |
 //! | [`random`] | randomness from a seed |
+//! | [`smpp`] | SMPP as a sender of text messages speaks it |
 //! | [`smtp`] | SMTP as a client speaks it: replies in, commands out |
 //! | [`webhook`] | the results of an app that wait to be posted |
 //! | [`worker`] | the pipeline: marks, pushes, acknowledgements, streams, replays |
@@ -16,6 +17,7 @@ pub mod dkim;
 pub mod fair;
 pub mod ledger;
 pub mod random;
+pub mod smpp;
 pub mod smtp;
 pub mod webhook;
 pub mod worker;

@@ -4,7 +4,9 @@ use super::{
     Channel, Message,
     error::{MessageError, Problem},
 };
-use crate::limits::{CID_BYTES_MAX, EMAIL_BYTES_MAX, PHONE_DIGITS_MAX, PHONE_DIGITS_MIN, UNSUBSCRIBE_BYTES_MAX};
+use crate::limits::{
+    CID_BYTES_MAX, EMAIL_BYTES_MAX, PHONE_BYTES_MAX, PHONE_DIGITS_MAX, PHONE_DIGITS_MIN, UNSUBSCRIBE_BYTES_MAX,
+};
 
 /// Each channel has recipients, and each recipient and override a channel.
 pub(super) fn check(message: &Message) -> Result<(), MessageError> {
@@ -98,12 +100,14 @@ fn email(pointer: &str, address: &str) -> Result<(), MessageError> {
     }
 }
 
+/// As people write it: a `+`, digits, and what sets them apart. Which number it is, and whether there can be such a one, is known to
+/// whoever knows the plans of all countries.
 fn phone(pointer: &str, number: &str) -> Result<(), MessageError> {
-    let digits = number.strip_prefix('+').unwrap_or_default();
-    let sound = digits.bytes().all(|b| b.is_ascii_digit()) && !digits.starts_with('0');
-    match digits.len() {
-        PHONE_DIGITS_MIN..=PHONE_DIGITS_MAX if sound => Ok(()),
-        _ => invalid(pointer, "is not a number in E.164 like +8613800000000".into()),
+    let rest = number.strip_prefix('+').unwrap_or(number);
+    let plain = rest.bytes().all(|b| b.is_ascii_digit() || matches!(b, b' ' | b'-' | b'.' | b'/' | b'(' | b')'));
+    match rest.bytes().filter(u8::is_ascii_digit).count() {
+        PHONE_DIGITS_MIN..=PHONE_DIGITS_MAX if plain && number.len() <= PHONE_BYTES_MAX => Ok(()),
+        _ => invalid(pointer, "is not a telephone number like +8613800000000".into()),
     }
 }
 

@@ -30,7 +30,8 @@ pub struct To {
     /// Mail addresses.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub emails: Vec<String>,
-    /// Telephone numbers (E.164).
+    /// Telephone numbers in E.164: `+8613800000000`. Blanks and `-./()` may set digits apart; they are taken out. One without a
+    /// country is of the installation's `channels.phone_region`, if it has one, and is else refused.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub phones: Vec<String>,
     /// Only sessions on these platforms; all if empty.

@@ -150,8 +150,8 @@ fn each_channel_has_recipients_and_each_recipient_a_channel() {
         ("/to/emails/1", json!({"channels": ["email"], "to": {"emails": ["a@b.c", "a b@c.d"]}})),
         ("/to/emails/0", json!({"channels": ["email"], "to": {"emails": ["A <a@b.c>"]}})),
         ("/to/emails/0", json!({"channels": ["email"], "to": {"emails": ["a@b.c\r\nRCPT TO:<x@y.z>"]}})),
-        ("/to/phones/0", json!({"channels": ["sms"], "to": {"phones": ["13800000000"]}})),
-        ("/to/phones/0", json!({"channels": ["sms"], "to": {"phones": ["+86 138"]}})),
+        ("/to/phones/0", json!({"channels": ["sms"], "to": {"phones": ["+86 138 call me"]}})),
+        ("/to/phones/0", json!({"channels": ["sms"], "to": {"phones": ["+(86)\r\n"]}})),
     ] {
         let mut message = smallest();
         message.as_object_mut().unwrap().append(&mut value.as_object().unwrap().clone());

@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     api::problem::Problem,
+    phones::{self, Region},
     schedule::{changes::ChangeError, entry},
     seams::{Phase, Task, TaskHead},
 };
@@ -37,20 +38,27 @@ pub(super) async fn task(State(api): State<Api>, path: IdPath, headers: HeaderMa
         let Value::Object(patch) = patch else {
             return Err(Problem::new(422, "wrong_type", "must be an object").at(""));
         };
-        let seen = change(&api, &caller.app, &id, |task, now_ms| edited(task, &patch, now_ms)).await?;
+        let seen =
+            change(&api, &caller.app, &id, |task, now_ms| edited(task, &patch, now_ms, api.given.region)).await?;
         Ok::<_, Problem>(detail(&api, StatusCode::OK, &seen))
     };
     answer.await.map_or_else(IntoResponse::into_response, IntoResponse::into_response)
 }
 
-fn edited(task: &Task, patch: &Map<String, Value>, now_ms: u64) -> Result<Option<New>, Problem> {
+fn edited(
+    task: &Task,
+    patch: &Map<String, Value>,
+    now_ms: u64,
+    region: Option<Region>,
+) -> Result<Option<New>, Problem> {
     if task.head.phase.is_end() {
         return Err(ChangeError::Ended.into());
     }
     let before = message::decode(&task.body)?;
     let mut json = serde_json::to_value(&before).unwrap_or_default();
     merge(&mut json, &Value::Object(patch.clone()));
-    let after = message::decode(json.to_string().as_bytes())?;
+    let mut after = message::decode(json.to_string().as_bytes())?;
+    phones::normalize(&mut after, region)?;
     check(&before, &after)?;
     if after == before {
         return Ok(None);

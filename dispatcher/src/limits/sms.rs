@@ -1,0 +1,48 @@
+//! Bounds of text messages.
+
+/// Longest PDU of a message centre, bytes: what `message_payload` may hold (SMPP 3.4, 5.3.2.32), and the rest of a `deliver_sm`.
+pub const SMPP_PDU_BYTES_MAX: usize = 72 << 10;
+/// Room for a read of a connection, bytes.
+pub const SMPP_READ_BYTES: usize = 16 << 10;
+/// Longest message id of a message centre, bytes (SMPP 3.4, 4.4.2: 64 and the NUL; some give longer ones).
+pub const SMPP_ID_BYTES_MAX: usize = 128;
+/// Octets of `short_message` (SMPP 3.4, 5.2.22).
+pub const SMPP_SHORT_BYTES_MAX: usize = 254;
+/// Text messages that one message may take.
+pub const SMS_PARTS_MAX: usize = 16;
+/// Submits under way on one connection that may be configured.
+pub const SMPP_WINDOW_MAX: usize = 1_000;
+/// Connections of one account that may be configured.
+pub const SMPP_BINDS_MAX: usize = 16;
+/// How long a submit may stay unanswered before its place in the window is given to another, milliseconds.
+pub const SMPP_ANSWER_MS: u64 = 60_000;
+/// How long a message centre may leave `enquire_link` unanswered, milliseconds: then the connection is dead.
+pub const SMPP_ENQUIRE_ANSWER_MS: u64 = 10_000;
+/// How long is waited for the answer to `unbind`, milliseconds.
+pub const SMPP_UNBIND_MS: u64 = 1_000;
+/// First pause before a connection is opened anew, milliseconds; it doubles.
+pub const SMPP_RECONNECT_FIRST_MS: u64 = 500;
+/// Longest such pause, milliseconds.
+pub const SMPP_RECONNECT_MAX_MS: u64 = 10_000;
+/// Messages that were sent and of which a receipt may come, of one account; the oldest are forgotten.
+pub const SMPP_RECEIPTS_MAX: usize = 200_000;
+/// How long a receipt is waited for, milliseconds.
+pub const SMPP_RECEIPT_KEEP_MS: u64 = 72 * 60 * 60 * 1_000;
+/// Receipts of one connection that wait to be recorded; further ones are refused, and come again.
+pub const SMPP_REPORTS_WAITING_MAX: usize = 1_000;
+/// The pause after a message centre said that it is too fast, if it does not say how long, milliseconds.
+pub const SMPP_THROTTLED_MS: u64 = 1_000;
+/// Slowest pace that throttling leads to, submits a second.
+pub const SMPP_PACE_MIN: f64 = 1.0;
+/// By how much the pace grows in each second without throttling.
+pub const SMPP_PACE_GROWTH: f64 = 1.1;
+/// Bytes of an answer of an HTTP provider that are read.
+pub const SMS_ANSWER_BYTES_MAX: u64 = 64 << 10;
+/// Longest body of a provider's callback, bytes.
+pub const SMS_HOOK_BYTES_MAX: usize = 16 << 10;
+/// How long an HTTP provider may take to be connected to, milliseconds.
+pub const SMS_CONNECT_MS: u64 = 5_000;
+/// Receipts that fit no message yet: they may have overtaken the answer to its submit.
+pub const SMPP_RECEIPTS_EARLY_MAX: usize = 1_000;
+/// How long such a receipt is kept, milliseconds.
+pub const SMPP_RECEIPTS_EARLY_MS: u64 = 60_000;
