@@ -81,10 +81,18 @@ pub const BREAKER_FAILURES: u32 = 10;
 pub const BREAKER_MS_MIN: u64 = 1_000;
 /// Longest such while, milliseconds. One attempt follows each.
 pub const BREAKER_MS_MAX: u64 = 30_000;
+/// One of lane high finds out whether an account that was down recovered only if no other message did for so long, milliseconds.
+pub const PROBE_HIGH_MS: u64 = 5_000;
 /// The part of an account's deadline that a recipient waits for a worker while no attempts are made.
 pub const ACCOUNT_OPEN_PATIENCE: u64 = 10;
 /// Batches of parcels of one lane waiting for an account, which takes all that is there in each turn.
 pub const ACCOUNT_BATCHES: usize = 4;
+/// Accounts of a channel that may be configured.
+pub const ACCOUNTS_MAX: usize = 100;
+/// Highest number of a priority of accounts that may be configured.
+pub const ACCOUNT_PRIORITY_MAX: u32 = 1_000_000;
+/// Heaviest weight of an account that may be configured.
+pub const ACCOUNT_WEIGHT_MAX: u32 = 1_000;
 /// Most attempts for one recipient that may be configured.
 pub const ATTEMPTS_MAX: u32 = 100;
 /// Longest pause between attempts that may be configured, milliseconds.

@@ -1,7 +1,6 @@
 //! Starting and stopping a dispatcher: config → backends → pipeline → links → REST.
 
 mod backends;
-mod channels;
 mod pipeline;
 mod readiness;
 mod schedule;
@@ -33,7 +32,6 @@ use tracing::{error, info};
 
 use self::{
     backends::Backends,
-    channels::Channels,
     pipeline::{Pipeline, PipelineParts},
     schedule::Schedule,
     webhooks::Hooks,
@@ -43,6 +41,7 @@ use crate::{
     channels::{
         ChannelMetrics,
         config::{AccountConfig, ChannelsConfig},
+        roster::{Misconfigured, Roster},
     },
     classes::{ClassConfig, Classes},
     clock::{self, SteadyClock},
@@ -114,15 +113,8 @@ pub enum BootError {
     #[error("dispatcher.cors_origins: {0:?} is not an origin such as https://admin.example")]
     Origin(String),
     /// An account of a channel is configured wrongly.
-    #[error("{channel} account {name}: {problem}")]
-    Account {
-        /// The channel.
-        channel: &'static str,
-        /// The account.
-        name: String,
-        /// What is wrong.
-        problem: String,
-    },
+    #[error(transparent)]
+    Account(#[from] Misconfigured),
     /// The address of REST cannot be had.
     #[error("dispatcher.listen: cannot listen on {address}: {error}")]
     Listen {
@@ -145,6 +137,7 @@ pub struct RunningDispatcher {
     hooks: Hooks,
     links: Links,
     health: Arc<Health>,
+    roster: Roster,
 }
 
 /// REST's server.
@@ -185,7 +178,8 @@ pub async fn start(parts: DispatcherParts) -> Result<RunningDispatcher, BootErro
     // What a class does not publish is not posted either.
     let classes = Classes::new(&parts.classes);
     backends.results = Arc::new(Published::new(hooks.around(backends.results), classes.clone()));
-    let channels = Channels::open(&parts, ChannelMetrics::register(&mut registry))?;
+    let metrics_of_channels = ChannelMetrics::register(&mut registry);
+    let (roster, channels) = Roster::open(&parts.email, &parts.sms, parts.channels, metrics_of_channels)?;
     let workers = workers(parts.config.workers);
     let wakers = Wakers::new();
     let announcer = Announcer { messages: Arc::clone(&backends.messages), results: Arc::clone(&backends.results) };
@@ -212,7 +206,8 @@ pub async fn start(parts: DispatcherParts) -> Result<RunningDispatcher, BootErro
         messages: Arc::clone(&backends.messages),
         results: Arc::clone(&backends.results),
         schedule: Arc::clone(&backends.schedule),
-        channels,
+        roster: roster.clone(),
+        channels: channels.into(),
         wakers: wakers.clone(),
         apps: parts.apps.clone(),
         clock: Arc::clone(&clock),
@@ -232,7 +227,7 @@ pub async fn start(parts: DispatcherParts) -> Result<RunningDispatcher, BootErro
         results: backends.results,
         dead: backends.dead,
         schedule: backends.schedule,
-        accounts: pipeline.accounts.clone(),
+        accounts: roster.accounts().clone(),
         region: parts.channels.phone_region,
         wakers,
         announcer,
@@ -246,13 +241,18 @@ pub async fn start(parts: DispatcherParts) -> Result<RunningDispatcher, BootErro
     };
     let rest = serve(listener, state);
     info!(rest = %address, workers, members = routing.members().len(), "dispatcher up");
-    Ok(RunningDispatcher { address, pipeline, schedule, rest, hooks, links, health })
+    Ok(RunningDispatcher { address, pipeline, schedule, rest, hooks, links, health, roster })
 }
 
 impl RunningDispatcher {
     /// Where REST listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Its accounts, to be replaced while it runs.
+    pub fn roster(&self) -> Roster {
+        self.roster.clone()
     }
 
     /// From now on `/readyz` tells what is so: whoever started the dispatcher has made known where it listens.

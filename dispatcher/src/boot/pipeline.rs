@@ -17,16 +17,17 @@ use tokio::{
 };
 use tracing::warn;
 
-use super::{channels::Channels, random};
+use super::random;
 use crate::{
     channels::{
-        Accounts, Outlets,
-        running::{AccountParts, RunningAccount},
+        Accounts,
+        roster::{ChannelParts, Roster},
+        running::{PoolParts, RunningPool},
     },
     clock::SteadyClock,
     config::DispatcherConfig,
     core::{
-        account::Account,
+        account::Pool,
         worker::{Token, Worker, WorkerSettings},
     },
     decode::Decoder,
@@ -52,7 +53,8 @@ pub(super) struct PipelineParts<'a> {
     pub(super) messages: Arc<dyn MessageStore>,
     pub(super) results: Arc<dyn ResultSink>,
     pub(super) schedule: Arc<dyn ScheduleStore>,
-    pub(super) channels: Channels,
+    pub(super) roster: Roster,
+    pub(super) channels: Vec<ChannelParts>,
     pub(super) wakers: Wakers,
     pub(super) apps: SharedApps,
     pub(super) clock: Arc<SteadyClock>,
@@ -63,7 +65,7 @@ pub(super) struct PipelineParts<'a> {
 /// The pipeline at work.
 pub(super) struct Pipeline {
     pub(super) mailboxes: Mailboxes,
-    pub(super) accounts: Accounts,
+    accounts: Accounts,
     lanes_stop: Arc<AtomicBool>,
     workers_stop: watch::Sender<bool>,
     in_flight: Vec<Arc<AtomicUsize>>,
@@ -73,11 +75,11 @@ pub(super) struct Pipeline {
 
 impl Pipeline {
     /// Starts it on the current runtime.
-    pub(super) fn start(parts: PipelineParts<'_>) -> io::Result<Self> {
+    pub(super) fn start(mut parts: PipelineParts<'_>) -> io::Result<Self> {
         let (mailboxes, inboxes) = Mailboxes::new(parts.workers);
         let (workers_stop, _) = watch::channel(false);
         let (lanes_stop, lanes) = (Arc::new(AtomicBool::new(false)), Vec::new());
-        let (accounts, outlets) = parts.channels.accounts();
+        let accounts = parts.roster.accounts().clone();
         let (in_flight, tasks) = (Vec::new(), Vec::new());
         let mut new = Self { mailboxes, accounts, lanes_stop, workers_stop, in_flight, lanes, tasks };
         let (settled, settlements) = Settlements::new();
@@ -87,7 +89,7 @@ impl Pipeline {
             let finished = new.start_worker(&parts, index, inbox, &settled, &aside_bytes);
             of_lanes.get_or_insert(finished);
         }
-        new.start_accounts(&parts, outlets, settled, &aside_bytes)?;
+        new.start_accounts(&mut parts, settled, &aside_bytes)?;
         let finished = of_lanes.expect("there is at least one worker");
         new.start_lanes(parts, settlements, &finished, &aside_bytes)?;
         Ok(new)
@@ -136,23 +138,25 @@ impl Pipeline {
     /// Starts the accounts of all channels, with one finisher.
     fn start_accounts(
         &mut self,
-        parts: &PipelineParts<'_>,
-        outlets: Vec<Outlets>,
+        parts: &mut PipelineParts<'_>,
         settled: Settlements,
         aside_bytes: &Arc<AtomicUsize>,
     ) -> io::Result<()> {
         let (finished, ended) = mpsc::unbounded_channel();
         let backlog = Arc::new(AtomicUsize::new(0));
-        for (outlets, opened) in outlets.into_iter().zip(parts.channels.opened()) {
+        for channel in std::mem::take(&mut parts.channels) {
+            let ChannelParts { channel, settings, accounts, outlets, orders } = channel;
             let open = Arc::new(AtomicUsize::new(0));
             self.in_flight.push(Arc::clone(&open));
             let clock = Arc::clone(&parts.clock);
-            let account = RunningAccount::new(AccountParts {
-                account: Account::new(opened.settings, random()?),
-                metrics: parts.channels.metrics.account(opened.channel, &opened.name),
-                name: format!("{} {}", opened.channel, opened.name),
-                provider: opened.provider,
+            let (accounts, served) = accounts.into_iter().unzip();
+            let pool = RunningPool::new(PoolParts {
+                channel,
+                pool: Pool::new(settings, accounts, random()?),
+                served,
+                metrics: parts.roster.metrics().clone(),
                 outlets,
+                orders,
                 crowded: self.accounts.crowded().clone(),
                 streams: Arc::clone(&parts.streams),
                 messages: Arc::clone(&parts.messages),
@@ -164,7 +168,7 @@ impl Pipeline {
                 stop: self.workers_stop.subscribe(),
                 health: Arc::clone(&parts.health),
             });
-            self.tasks.push(tokio::spawn(account.run()));
+            self.tasks.push(tokio::spawn(pool.run()));
         }
         self.start_finisher(parts, "channels".into(), (ended, backlog), settled, aside_bytes);
         Ok(())

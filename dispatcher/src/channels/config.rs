@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::email::DkimConfig;
 use crate::{core::account::RetryPolicy, limits, phones::Region};
 
-/// `[[email]]` and `[[sms]]`: an account through which messages are sent. The first of a channel is its default; a message chooses
-/// another with `overrides.email.account` or `overrides.sms.account`.
+/// `[[email]]` and `[[sms]]`: an account through which messages are sent. By default the first of a channel is used, and the next take over
+/// while it is down; a message that names one in `overrides.email.account` or `overrides.sms.account` goes through that one alone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AccountConfig {
@@ -19,8 +19,8 @@ pub struct AccountConfig {
     /// things out.
     pub kind: String,
     /// Where the provider is, in the form that its kind has. Of `stub`: `stub:` and answers that it gives in turns (`sent`,
-    /// `delivered`, `retry_after`, `retry_after=30s`, `address_dead`, `content`, `policy`, `unavailable`, `unknown`, or `never`, which
-    /// does not answer), then `?delay=50ms` if they are to take a while. Of `outbox`: `outbox:/absolute/folder`. Of `smtp`: `smtp://user@host:587` (the connection is encrypted by
+    /// `delivered`, `retry_after`, `retry_after=30s`, `address_dead`, `content`, `policy`, `unavailable`, `unknown`, `never`, which
+    /// does not answer, or `unheard`, which does not either and has sent nothing), then `?delay=50ms` if they are to take a while. Of `outbox`: `outbox:/absolute/folder`. Of `smtp`: `smtp://user@host:587` (the connection is encrypted by
     /// STARTTLS, or not used; port 587 if none is given) or `smtps://user@host:465` (encrypted from its first byte), the user left
     /// out where none is needed, an `@` in it written `%40`; then `?tls=offered` (STARTTLS if the server offers it) or `?tls=never`, and
     /// `?auth=plain`, `login` or `xoauth2` (by default `plain` or `login`, as the server offers), joined by `&`.
@@ -37,6 +37,18 @@ pub struct AccountConfig {
     /// A file with the certificates, in PEM, of those who may vouch for the server, instead of those that the system trusts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<String>,
+    /// Which account is used: messages that name none go through the accounts with the lowest number that are up. Those with a higher one take over
+    /// while all before them are down, and hand back by themselves. From 0 to 1000000. By default an account's place in the list, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub priority: Option<u32>,
+    /// How much of what goes through accounts of one `priority` goes through this one, against the weights of the others. 0: only messages that
+    /// name the account go through it. From 0 to 1000. Default 1.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub weight: u32,
+    /// How long an attempt may hear nothing of its provider before another account takes over, milliseconds; 0: as long as the channel's
+    /// `deadline_ms`. Where there is no other account it is waited for in any case. From 0 to 300000. Default 500.
+    #[serde(default = "failover_ms", skip_serializing_if = "is_failover_ms")]
+    pub failover_ms: u64,
     /// Attempts under way at once in this account, and so its connections, instead of the channel's `concurrency`: some providers allow few. From 1
     /// to 1000.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -47,6 +59,22 @@ pub struct AccountConfig {
     /// How connections to the provider are kept.
     #[serde(default, skip_serializing_if = "ConnectionConfig::is_default")]
     pub connection: ConnectionConfig,
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn is_one(weight: &u32) -> bool {
+    *weight == one()
+}
+
+fn failover_ms() -> u64 {
+    500
+}
+
+fn is_failover_ms(ms: &u64) -> bool {
+    *ms == failover_ms()
 }
 
 /// How an account keeps its connections.
@@ -86,10 +114,19 @@ impl AccountConfig {
             password: None,
             password_file: None,
             ca_file: None,
+            priority: None,
+            weight: one(),
+            failover_ms: failover_ms(),
             concurrency: None,
             dkim: Vec::new(),
             connection: ConnectionConfig::default(),
         }
+    }
+
+    /// Whether its provider is the other's, though it may be used otherwise.
+    pub fn has_provider_of(&self, other: &Self) -> bool {
+        let Self { priority, weight, failover_ms, concurrency, .. } = *other;
+        Self { priority, weight, failover_ms, concurrency, ..self.clone() } == *other
     }
 
     /// Keys that were given and that a kind of provider does not know.
@@ -109,10 +146,14 @@ impl AccountConfig {
     fn check_numbers(&self) -> Vec<String> {
         let ConnectionConfig { open_ms, idle_ms, age_ms, messages_max } = self.connection;
         let concurrency = self.concurrency.unwrap_or(1) as u64;
+        let deadline_ms_max = limits::ACCOUNT_DEADLINE_MS_MAX;
         let age_ms_max = limits::CONNECTION_AGE_MS_MAX;
         [
+            ("priority", self.priority.unwrap_or(0).into(), 0, limits::ACCOUNT_PRIORITY_MAX.into()),
+            ("weight", self.weight.into(), 0, limits::ACCOUNT_WEIGHT_MAX.into()),
+            ("failover_ms", self.failover_ms, 0, deadline_ms_max),
             ("concurrency", concurrency, 1, limits::ACCOUNT_CONCURRENCY_MAX as u64),
-            ("connection.open_ms", open_ms, limits::CONNECTION_OPEN_MS_MIN, limits::ACCOUNT_DEADLINE_MS_MAX),
+            ("connection.open_ms", open_ms, limits::CONNECTION_OPEN_MS_MIN, deadline_ms_max),
             ("connection.idle_ms", idle_ms, 0, age_ms_max),
             ("connection.age_ms", age_ms, 0, age_ms_max),
             ("connection.messages_max", messages_max.into(), 1, limits::CONNECTION_MESSAGES_MAX.into()),
@@ -217,6 +258,13 @@ pub fn check_accounts<T>(
     open: impl Fn(&AccountConfig) -> Result<T, String>,
 ) -> Vec<String> {
     let mut texts = Vec::new();
+    if accounts.len() > limits::ACCOUNTS_MAX {
+        texts.push(format!("{channel} has {} accounts, must be at most {}", accounts.len(), limits::ACCOUNTS_MAX));
+    }
+    if !accounts.is_empty() && accounts.iter().all(|account| account.weight == 0) {
+        texts
+            .push(format!("{channel} has weight 0 in each account, must be at least 1 in one: messages may name none"));
+    }
     for (n, account) in accounts.iter().enumerate() {
         let sound = (1..=64).contains(&account.name.len()) && !account.name.chars().any(char::is_control);
         if !sound {

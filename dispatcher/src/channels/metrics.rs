@@ -16,6 +16,9 @@ pub struct ChannelMetrics {
     dead: Family<AccountLabel, Counter>,
     waiting: Family<AccountLabel, Gauge>,
     under_way: Family<AccountLabel, Gauge>,
+    up: Family<AccountLabel, Gauge>,
+    passed_on: Family<AccountLabel, Counter>,
+    reloads: Family<ResultLabel, Counter>,
     duration: Family<AccountLabel, Histogram, fn() -> Histogram>,
 }
 
@@ -39,6 +42,11 @@ struct WaitLabel {
     why: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ResultLabel {
+    result: &'static str,
+}
+
 /// What one account counts.
 #[derive(Debug, Clone)]
 pub struct AccountMetrics {
@@ -50,6 +58,8 @@ pub struct AccountMetrics {
     dead: Counter,
     waiting: Gauge,
     under_way: Gauge,
+    up: Gauge,
+    passed_on: Counter,
     duration: Histogram,
 }
 
@@ -64,6 +74,9 @@ impl ChannelMetrics {
             dead: Family::default(),
             waiting: Family::default(),
             under_way: Family::default(),
+            up: Family::default(),
+            passed_on: Family::default(),
+            reloads: Family::default(),
             duration: Family::new_with_constructor(histogram),
         };
         let help = "Attempts to send through an account, by what its provider answered";
@@ -73,6 +86,15 @@ impl ChannelMetrics {
         registry.register("channel_dead_letters", "Recipients given up after the last attempt", new.dead.clone());
         registry.register("channel_recipients", "Recipients in an account", new.waiting.clone());
         registry.register("channel_under_way", "Attempts under way", new.under_way.clone());
+        let help = "Whether an account is worth attempts; 0: its provider did not answer lately";
+        registry.register("channel_up", help, new.up.clone());
+        let help = "Recipients that another account took over, because the provider of this one did not answer";
+        registry.register("channel_passed_on", help, new.passed_on.clone());
+        let help = "Changes of accounts in the configuration, by result";
+        registry.register("channel_reloads", help, new.reloads.clone());
+        for result in ["ok", "error"] {
+            drop(new.reloads.get_or_create(&ResultLabel { result }));
+        }
         let help = "How long providers took to answer";
         registry.register_with_unit("channel_attempt", help, Unit::Seconds, new.duration.clone());
         new
@@ -94,8 +116,25 @@ impl ChannelMetrics {
             dead: self.dead.get_or_create(&label).clone(),
             waiting: self.waiting.get_or_create(&label).clone(),
             under_way: self.under_way.get_or_create(&label).clone(),
+            up: self.up.get_or_create(&label).clone(),
+            passed_on: self.passed_on.get_or_create(&label).clone(),
             duration: self.duration.get_or_create(&label).clone(),
             label,
+        }
+    }
+}
+
+impl ChannelMetrics {
+    /// Accounts were changed, or could not be.
+    pub fn reloaded(&self, ok: bool) {
+        self.reloads.get_or_create(&ResultLabel { result: if ok { "ok" } else { "error" } }).inc();
+    }
+
+    /// An account is no more; what it counted stays.
+    pub fn forget(&self, channel: &'static str, account: &str) {
+        let label = AccountLabel { channel, account: account.to_owned() };
+        for family in [&self.waiting, &self.under_way, &self.up] {
+            family.remove(&label);
         }
     }
 }
@@ -109,11 +148,13 @@ impl AccountMetrics {
     }
 
     /// What was counted, and what is there.
-    pub fn show(&self, counts: Counts, here: usize, under_way: usize) {
+    pub fn show(&self, counts: Counts, here: usize, under_way: usize, up: bool) {
         self.retried.inc_by(counts.retried);
         self.parked.inc_by(counts.parked);
         self.given_up.inc_by(counts.given_up);
         self.dead.inc_by(counts.dead);
+        self.passed_on.inc_by(counts.passed_on);
+        self.up.set(up.into());
         self.waiting.set(here as i64);
         self.under_way.set(under_way as i64);
     }

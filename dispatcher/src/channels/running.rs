@@ -1,4 +1,6 @@
-//! A running account: carries what the sans-I/O account asks for to stores and its provider, and their answers back.
+//! The accounts of a channel at work: carries what the sans-I/O pool asks for to stores and providers, and their answers back.
+//!
+//! Attempts are polled by the task that decides about them: none goes on while it is decided whether it is given up.
 
 use std::{
     sync::{
@@ -14,12 +16,16 @@ use futures_util::{
     stream::FuturesUnordered,
 };
 use hashbrown::HashMap;
+use pushgate_protocol::message::Channel;
 use tokio::sync::{mpsc, watch};
 
-use super::{AccountMetrics, Crowded, Outlets, Provider};
+use super::{
+    AccountMetrics, ChannelMetrics, Crowded, Outlets,
+    roster::{Order, Seen, Served},
+};
 use crate::{
     core::{
-        account::{Account, Answer, AttemptId, Ended, Parcel},
+        account::{AccountId, AccountView, Answer, AttemptId, Counts, Ended, Parcel, Pool},
         worker::{Past, PastQuery},
     },
     health::Health,
@@ -28,16 +34,18 @@ use crate::{
     seams::{BoxFuture, MessageStore, StoreError, Streams},
 };
 
-/// What a running account works with.
-pub struct AccountParts {
-    /// Its decisions.
-    pub account: Account,
-    /// `email relay`, in words.
-    pub name: String,
-    /// Who sends.
-    pub provider: Arc<dyn Provider>,
+/// What running accounts work with.
+pub struct PoolParts {
+    /// Of which channel they are.
+    pub channel: Channel,
+    /// What is decided.
+    pub pool: Pool,
+    /// Who serves each account, in the order of the pool.
+    pub served: Vec<Served>,
     /// Where parcels come from.
     pub outlets: Outlets,
+    /// Where accounts are replaced, and looked at.
+    pub orders: mpsc::UnboundedReceiver<Order>,
     /// Lanes in which too much waits.
     pub crowded: Crowded,
     /// Marks.
@@ -54,17 +62,20 @@ pub struct AccountParts {
     pub open: Arc<AtomicUsize>,
     /// Unix milliseconds; never goes back.
     pub clock: Arc<dyn Fn() -> u64 + Send + Sync>,
-    /// Turns true when the account is to end with what it holds; that comes again.
+    /// Turns true when they are to end with what they hold; that comes again.
     pub stop: watch::Receiver<bool>,
     /// Told when a store fails.
     pub health: Arc<Health>,
-    /// What it counts.
-    pub metrics: AccountMetrics,
+    /// What they count.
+    pub metrics: ChannelMetrics,
 }
 
 /// Runs until it is stopped or no lane is left.
-pub struct RunningAccount {
-    parts: AccountParts,
+pub struct RunningPool {
+    parts: PoolParts,
+    served: HashMap<AccountId, (Served, AccountMetrics)>,
+    /// What goes to no account yet.
+    unplaced: AccountMetrics,
     attempts: FuturesUnordered<BoxFuture<'static, Option<(AttemptId, Answer)>>>,
     under_way: HashMap<AttemptId, UnderWay>,
     past: Option<BoxFuture<'static, Result<Past, StoreError>>>,
@@ -72,6 +83,7 @@ pub struct RunningAccount {
 }
 
 struct UnderWay {
+    account: AccountId,
     since: Instant,
     abort: AbortHandle,
 }
@@ -81,13 +93,21 @@ enum Wake {
     Parcels(Option<Vec<Parcel>>),
     Answered(Option<(AttemptId, Answer)>),
     Past(Result<Past, StoreError>),
+    Order(Order),
     Tick,
 }
 
-impl RunningAccount {
-    /// An account that has nothing to do.
-    pub fn new(parts: AccountParts) -> Self {
-        Self { parts, attempts: FuturesUnordered::new(), under_way: HashMap::new(), past: None, failing: false }
+impl RunningPool {
+    /// Accounts that have nothing to do.
+    pub fn new(mut parts: PoolParts) -> Self {
+        let (channel, served) = (parts.channel.as_str(), std::mem::take(&mut parts.served));
+        let served = (0..).map(AccountId).zip(served.into_iter().map(|served| {
+            let metrics = parts.metrics.account(channel, &served.name);
+            (served, metrics)
+        }));
+        let (served, unplaced) = (served.collect(), parts.metrics.account(channel, "none"));
+        let (attempts, under_way) = (FuturesUnordered::new(), HashMap::new());
+        Self { parts, served, unplaced, attempts, under_way, past: None, failing: false }
     }
 
     /// Runs it.
@@ -99,9 +119,10 @@ impl RunningAccount {
                 Wake::Parcels(Some(parcels)) => self.take(parcels),
                 Wake::Answered(answer) => self.answered(answer),
                 Wake::Past(past) => self.past(past),
+                Wake::Order(order) => self.obey(order),
                 Wake::Tick => {}
             }
-            // What else is there belongs to the same turn: an account never makes a lane wait.
+            // What else is there belongs to the same turn: accounts never make a lane wait.
             for lane in 0..self.parts.outlets.len() {
                 while let Ok(parcels) = self.parts.outlets[lane].try_recv() {
                     self.take(parcels);
@@ -115,7 +136,7 @@ impl RunningAccount {
     }
 
     async fn wake(&mut self, pause_ms: u64) -> Wake {
-        let AccountParts { outlets: [high, normal, low], stop, .. } = &mut self.parts;
+        let PoolParts { outlets: [high, normal, low], orders, stop, .. } = &mut self.parts;
         let asked = self.past.is_some();
         let past = async {
             match &mut self.past {
@@ -127,6 +148,7 @@ impl RunningAccount {
             biased;
             _ = stop.wait_for(|stop| *stop) => Wake::Stop,
             parcels = high.recv() => Wake::Parcels(parcels),
+            Some(order) = orders.recv() => Wake::Order(order),
             past = past, if asked => Wake::Past(past),
             Some(answer) = self.attempts.next() => Wake::Answered(answer),
             parcels = normal.recv() => Wake::Parcels(parcels),
@@ -141,37 +163,66 @@ impl RunningAccount {
 
     fn take(&mut self, parcels: Vec<Parcel>) {
         let now_ms = self.now_ms();
-        self.parts.account.take(now_ms, parcels);
+        self.parts.pool.take(now_ms, parcels);
     }
 
     fn answered(&mut self, answer: Option<(AttemptId, Answer)>) {
         // One that was given up.
         let Some((id, answer)) = answer else { return };
-        if let Some(UnderWay { since, .. }) = self.under_way.remove(&id) {
-            self.parts.metrics.answered(answer.as_str(), since.elapsed().as_secs_f64());
+        if let Some(UnderWay { account, since, .. }) = self.under_way.remove(&id)
+            && let Some((_, metrics)) = self.served.get(&account)
+        {
+            metrics.answered(answer.as_str(), since.elapsed().as_secs_f64());
         }
         let now_ms = self.now_ms();
-        self.parts.account.answered(now_ms, id, answer);
+        self.parts.pool.answered(now_ms, id, answer);
+    }
+
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::Replace(accounts) => {
+                let channel = self.parts.channel.as_str();
+                let mut settings = Vec::new();
+                for (id, account, served) in accounts {
+                    if let Some(served) = served {
+                        let metrics = self.parts.metrics.account(channel, &served.name);
+                        self.served.insert(id, (served, metrics));
+                    }
+                    settings.push((id, account));
+                }
+                let now_ms = self.now_ms();
+                self.parts.pool.reconfigure(now_ms, settings);
+            }
+            Order::Look(tell) => {
+                let channel = self.parts.channel;
+                let seen = |account: AccountView| {
+                    let (served, _) = self.served.get(&account.id)?;
+                    Some(Seen { channel, kind: Arc::clone(&served.kind), account })
+                };
+                // Whoever asked may have gone.
+                let _ = tell.send(self.parts.pool.view().into_iter().filter_map(seen).collect());
+            }
+        }
     }
 
     fn past(&mut self, past: Result<Past, StoreError>) {
         self.past = None;
-        let (now_ms, what) = (self.now_ms(), format!("read marks ({})", self.parts.name));
+        let (now_ms, what) = (self.now_ms(), format!("read marks ({})", self.parts.channel.as_str()));
         match &past {
             Err(error) => self.parts.health.failed(&what, &error.to_string(), now_ms),
             Ok(_) if self.failing => self.parts.health.recovered(&what, now_ms),
             Ok(_) => {}
         }
         self.failing = past.is_err();
-        self.parts.account.past(now_ms, past);
+        self.parts.pool.past(now_ms, past);
     }
 
     /// Carries out what the account asks for. Answers for how long it may sleep, milliseconds.
     fn pump(&mut self) -> u64 {
         let now_ms = self.now_ms();
-        self.parts.account.crowded(self.parts.crowded.lanes());
-        self.parts.account.tick(now_ms);
-        if let Some(PastQuery { marks, messages }) = self.parts.account.take_past() {
+        self.parts.pool.crowded(self.parts.crowded.lanes());
+        self.parts.pool.tick(now_ms);
+        if let Some(PastQuery { marks, messages }) = self.parts.pool.take_past() {
             let (streams, states) = (Arc::clone(&self.parts.streams), Arc::clone(&self.parts.messages));
             let past = async move {
                 let (marks, recalled) = try_join(streams.marks(marks, now_ms), states.recalled(messages)).await?;
@@ -179,36 +230,44 @@ impl RunningAccount {
             };
             self.past = Some(past.boxed());
         }
-        for id in self.parts.account.take_given_up() {
-            if let Some(UnderWay { abort, .. }) = self.under_way.remove(&id) {
-                abort.abort();
-            }
-        }
+        self.drop_given_up();
         // While results cannot be published nothing more is sent; what waits too long for that waits in the schedule.
         let behind = self.parts.backlog.load(Ordering::Relaxed) >= limits::FINISH_BACKLOG;
         if !behind {
             self.begin(now_ms);
         }
-        let due_ms = self.parts.account.tick(now_ms);
+        let due_ms = self.parts.pool.tick(now_ms);
+        self.drop_given_up();
         self.finish();
         let until_ms = due_ms.map_or(limits::WORKER_IDLE_MS, |due| due.saturating_sub(now_ms));
         // Lanes say that too much waits without waking anybody.
-        let looks = behind || self.parts.account.waiting() > 0;
+        let looks = behind || self.parts.pool.waiting() > 0;
         until_ms.clamp(1, if looks { limits::WORKER_TICK_MS } else { limits::WORKER_IDLE_MS })
     }
 
     fn begin(&mut self, now_ms: u64) {
-        for attempt in self.parts.account.take_attempts(now_ms) {
-            let (provider, id) = (Arc::clone(&self.parts.provider), attempt.id);
+        for attempt in self.parts.pool.take_attempts(now_ms) {
+            let (account, id) = (attempt.account, attempt.id);
+            let Some((Served { provider, .. }, _)) = self.served.get(&account) else { continue };
+            let provider = Arc::clone(provider);
             let (answer, abort) = abortable(async move { provider.deliver(&attempt.parcel).await });
             self.attempts.push(answer.map(move |answer| Some((id, answer.ok()?))).boxed());
-            self.under_way.insert(id, UnderWay { since: Instant::now(), abort });
+            self.under_way.insert(id, UnderWay { account, since: Instant::now(), abort });
+        }
+    }
+
+    /// Nobody waits for these any more: they are not polled again.
+    fn drop_given_up(&mut self) {
+        for id in self.parts.pool.take_given_up() {
+            if let Some(UnderWay { abort, .. }) = self.under_way.remove(&id) {
+                abort.abort();
+            }
         }
     }
 
     fn finish(&mut self) {
-        let AccountParts { account, finished, backlog, aside_bytes, open, metrics, .. } = &mut self.parts;
-        let ended = account.take_ended();
+        let PoolParts { pool, finished, backlog, aside_bytes, open, .. } = &mut self.parts;
+        let ended = pool.take_ended();
         // Counted first: the finisher lowers the numbers as soon as it has them.
         backlog.fetch_add(ended.len(), Ordering::Relaxed);
         for ended in ended {
@@ -226,7 +285,19 @@ impl RunningAccount {
             // Without a finisher the process is going down and the records come again.
             let _ = finished.send(ended);
         }
-        open.store(account.len(), Ordering::Relaxed);
-        metrics.show(account.take_counts(), account.len(), account.under_way());
+        open.store(pool.len(), Ordering::Relaxed);
+        for (id, counts, here, under_way, up) in pool.take_counts() {
+            if let Some((_, metrics)) = self.served.get(&id) {
+                metrics.show(counts, here, under_way, up);
+            }
+        }
+        self.unplaced.show(Counts::default(), pool.unplaced(), 0, true);
+        for id in pool.take_left() {
+            if let Some((served, _)) = self.served.remove(&id)
+                && !self.served.values().any(|(other, _)| other.name == served.name)
+            {
+                self.parts.metrics.forget(self.parts.channel.as_str(), &served.name);
+            }
+        }
     }
 }

@@ -1,8 +1,8 @@
 //! A provider that sends nothing: it answers as its URL says, for tests and for trying things out.
 //!
 //! `stub:ANSWER[,ANSWER…][?delay=50ms]`, the answers taken in turns, each after the delay. An answer is `sent`, `delivered`,
-//! `retry_after`, `retry_after=30s`, `address_dead`, `content`, `policy`, `unavailable`, `unknown`, or `never`, which does not
-//! answer at all.
+//! `retry_after`, `retry_after=30s`, `address_dead`, `content`, `policy`, `unavailable`, `unknown`, `never`, which does not
+//! answer at all, or `unheard`, which does not either, and has sent nothing.
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
@@ -21,10 +21,17 @@ use crate::{
 #[derive(Debug)]
 pub struct Stub {
     channel: Channel,
-    /// `None` is no answer.
-    answers: Vec<Option<Answer>>,
+    answers: Vec<Act>,
     delay: Duration,
     asked: AtomicUsize,
+}
+
+#[derive(Debug, Clone)]
+enum Act {
+    Answer(Answer),
+    Never,
+    /// The same before anything could be sent.
+    Unheard,
 }
 
 impl Stub {
@@ -38,7 +45,7 @@ impl Stub {
             }
             None => (script, 0),
         };
-        let answers = answers.split(',').map(answer).collect::<Option<Vec<_>>>().ok_or_else(form)?;
+        let answers = answers.split(',').map(act).collect::<Option<Vec<_>>>().ok_or_else(form)?;
         Ok(Self { channel, answers, delay: Duration::from_millis(delay), asked: AtomicUsize::new(0) })
     }
 
@@ -60,15 +67,19 @@ impl Provider for Stub {
                 tokio::time::sleep(self.delay).await;
             }
             match self.answers[turn].clone() {
-                None => std::future::pending().await,
-                Some(Answer::Sent { .. }) => Answer::Sent { provider_id: Some(format!("stub-{}", parcel.id)) },
-                Some(answer) => answer,
+                Act::Unheard => {
+                    parcel.sending.begin();
+                    std::future::pending().await
+                }
+                Act::Never => std::future::pending().await,
+                Act::Answer(Answer::Sent { .. }) => Answer::Sent { provider_id: Some(format!("stub-{}", parcel.id)) },
+                Act::Answer(answer) => answer,
             }
         })
     }
 }
 
-fn answer(text: &str) -> Option<Option<Answer>> {
+fn act(text: &str) -> Option<Act> {
     let detail = || "the stub says so".to_owned();
     let rejected = |why| Answer::Rejected { why, detail: detail() };
     let (word, value) = text.split_once('=').map_or((text, None), |(word, value)| (word, Some(value)));
@@ -78,7 +89,8 @@ fn answer(text: &str) -> Option<Option<Answer>> {
             Answer::RetryAfter { after_ms, detail: detail() }
         }
         (_, Some(_)) => return None,
-        ("never", None) => return Some(None),
+        ("never", None) => return Some(Act::Never),
+        ("unheard", None) => return Some(Act::Unheard),
         ("sent", None) => Answer::Sent { provider_id: None },
         ("delivered", None) => Answer::Delivered,
         ("address_dead", None) => rejected(Rejection::AddressDead),
@@ -88,7 +100,7 @@ fn answer(text: &str) -> Option<Option<Answer>> {
         ("unknown", None) => Answer::Unknown { detail: detail() },
         _ => return None,
     };
-    Some(Some(answer))
+    Some(Act::Answer(answer))
 }
 
 #[cfg(test)]
@@ -97,7 +109,9 @@ mod tests {
 
     #[test]
     fn its_url_is_its_script_and_nothing_else_is_one() {
-        for url in ["stub:sent", "stub:never", "stub:unavailable,retry_after=30s,unknown,sent?delay=250ms"] {
+        for url in
+            ["stub:sent", "stub:never", "stub:unheard", "stub:unavailable,retry_after=30s,unknown,sent?delay=250ms"]
+        {
             assert!(Stub::parse(Channel::Sms, url).is_ok(), "{url}");
         }
         for url in [

@@ -1,19 +1,20 @@
 //! What every provider keeps to, and running accounts with a stub behind them.
 
-use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, atomic::AtomicUsize};
 
 use futures_util::FutureExt;
-use pushgate_protocol::{ids::AppId, message, result::State};
+use pushgate_protocol::{ids::AppId, link::Lane, message, result::State};
 use serde_json::json;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
-    running::{AccountParts, RunningAccount},
+    roster::{Order, Roster, Seen, Served},
+    running::{PoolParts, RunningPool},
     stub::Stub,
     *,
 };
 use crate::{
-    core::account::{Account, AccountSettings, RetryPolicy},
+    core::account::{AccountId, AccountSettings, Pool, PoolSettings, RetryPolicy},
     decode::{Decoded, Decoder},
     health::Health,
     memory::{Fault, Flaky, MemoryMessages, MemoryStreams},
@@ -41,29 +42,43 @@ fn parcels(to: &[&str], account: Option<&str>) -> Vec<Parcel> {
 
 struct Fixture {
     accounts: Accounts,
+    orders: mpsc::UnboundedSender<Order>,
     finished: mpsc::UnboundedReceiver<Finished>,
     stop: watch::Sender<bool>,
 }
 
+fn account(name: &str, priority: u32) -> AccountSettings {
+    AccountSettings { name: name.into(), priority, weight: 1, concurrency: 4, reserved_high: 1, failover_ms: 100 }
+}
+
+fn served(name: &str, provider: Arc<dyn Provider>) -> Served {
+    Served { name: name.into(), kind: "stub".into(), provider }
+}
+
 impl Fixture {
     fn start(provider: Arc<dyn Provider>, deadline_ms: u64) -> Self {
-        let (accounts, mut outlets) = Accounts::new(vec![(Channel::Email, "relay".into())]);
+        Self::of(vec![(account("relay", 1), served("relay", provider))], deadline_ms)
+    }
+
+    fn of(all: Vec<(AccountSettings, Served)>, deadline_ms: u64) -> Self {
+        let (accounts, [outlets, _]) = Accounts::new(vec![(Channel::Email, "relay".into())]);
         let (send, finished) = mpsc::unbounded_channel();
+        let (orders, ordered) = mpsc::unbounded_channel();
         let (stop, stopped) = watch::channel(false);
-        let settings = AccountSettings {
-            name: Some("relay".into()),
+        let settings = PoolSettings {
+            channel: Channel::Email,
             policy: RetryPolicy { attempts_max: 3, base_ms: 10, cap_ms: 100, retry_unknown: true },
-            concurrency: 4,
-            reserved_high: 1,
             queue_max: 100,
             deadline_ms,
         };
         let mut registry = prometheus_client::registry::Registry::default();
-        let running = RunningAccount::new(AccountParts {
-            account: Account::new(settings, 7),
-            name: "email relay".into(),
-            provider,
-            outlets: outlets.remove(0),
+        let (settings_of_each, served) = all.into_iter().unzip();
+        let running = RunningPool::new(PoolParts {
+            channel: Channel::Email,
+            pool: Pool::new(settings, settings_of_each, 7),
+            served,
+            outlets,
+            orders: ordered,
             crowded: accounts.crowded().clone(),
             streams: Arc::new(MemoryStreams::new(StreamBounds::default())),
             messages: Arc::new(MemoryMessages::new(MessageBounds::default())),
@@ -77,16 +92,73 @@ impl Fixture {
             }),
             stop: stopped,
             health: Health::new(),
-            metrics: ChannelMetrics::register(&mut registry).account("email", "relay"),
+            metrics: ChannelMetrics::register(&mut registry),
         });
         tokio::spawn(running.run());
-        Self { accounts, finished, stop }
+        Self { accounts, orders, finished, stop }
     }
 
     async fn send(&self, parcels: Vec<Parcel>) {
         let inlets = self.accounts.iter().next().unwrap();
         inlets[Lane::High as usize].send(parcels).await.unwrap();
     }
+
+    /// The next parcel that is over: its state and account.
+    async fn over(&mut self) -> (State, Option<String>) {
+        match self.finished.recv().await {
+            Some(Finished::Over(over)) => {
+                let record = over.state.record;
+                (record.state, record.account.map(|name| name.to_string()))
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn look(&self) -> Vec<Seen> {
+        let (tell, told) = oneshot::channel();
+        assert!(self.orders.send(Order::Look(tell)).is_ok());
+        told.await.unwrap()
+    }
+}
+
+fn sent_by(name: &str) -> (State, Option<String>) {
+    (State::Sent, Some(name.to_owned()))
+}
+
+#[tokio::test]
+async fn another_account_takes_over_from_one_that_refuses_and_from_one_that_is_not_heard_of() {
+    let stub = |url| Arc::new(Stub::parse(Channel::Email, url).unwrap());
+    let (down, silent, up) = (stub("stub:unavailable"), stub("stub:unheard"), stub("stub:sent"));
+    let all = vec![
+        (account("down", 1), served("down", down.clone())),
+        (account("silent", 2), served("silent", silent.clone())),
+        (account("up", 3), served("up", up.clone())),
+    ];
+    let mut fixture = Fixture::of(all, 300_000);
+    fixture.send(parcels(&["a@b.c", "d@e.f"], None)).await;
+    assert_eq!((fixture.over().await, fixture.over().await), (sent_by("up"), sent_by("up")));
+    assert_eq!([down.asked(), silent.asked(), up.asked()], [2, 2, 2]);
+    let seen = fixture.look().await;
+    let counts: Vec<_> = seen.iter().map(|s| (&*s.account.name, s.account.sent, s.account.failed)).collect();
+    assert_eq!(counts, [("down", 0, 2), ("silent", 0, 2), ("up", 2, 0)]);
+    assert_eq!(seen[1].account.reason.as_deref(), Some("no answer in time"));
+}
+
+#[tokio::test]
+async fn accounts_are_replaced_while_they_send() {
+    let stub = |url| Arc::new(Stub::parse(Channel::Email, url).unwrap());
+    let (first, second) = (stub("stub:sent"), stub("stub:sent"));
+    let mut fixture = Fixture::of(vec![(account("first", 1), served("first", first.clone()))], 300_000);
+    fixture.send(parcels(&["a@b.c"], None)).await;
+    assert_eq!(fixture.over().await, sent_by("first"));
+    let new = (AccountId(1), account("second", 1), Some(served("second", second.clone())));
+    assert!(fixture.orders.send(Order::Replace(vec![new])).is_ok());
+    // What is looked at next is what is in force by then.
+    let names: Vec<_> = fixture.look().await.iter().map(|seen| seen.account.name.to_string()).collect();
+    assert_eq!(names, ["second"]);
+    fixture.send(parcels(&["d@e.f"], None)).await;
+    assert_eq!(fixture.over().await, sent_by("second"));
+    assert_eq!([first.asked(), second.asked()], [1, 1]);
 }
 
 #[tokio::test]
@@ -157,25 +229,38 @@ async fn every_provider_keeps_to_the_seam() {
             keeps_to_the_seam(sms::open(&account).unwrap(), Channel::Sms).await;
         }
     }
-    keeps_to_the_seam(Arc::new(Absent(Channel::Sms)), Channel::Sms).await;
-    let flaky = Flaky::new(Absent(Channel::Sms), |_| Some(Fault::After));
+    let stub = Stub::parse(Channel::Sms, "stub:sent").unwrap();
+    let flaky = Flaky::new(stub, |_| Some(Fault::After));
     keeps_to_the_seam(Arc::new(flaky), Channel::Sms).await;
     let unknown = email::open(&config::AccountConfig::new("x", "pigeon", ""));
     assert_eq!(unknown.err().as_deref(), Some("kind is \"pigeon\", must be one of: outbox, smtp, stub"));
 }
 
 #[test]
-fn a_message_goes_through_the_account_it_names_else_the_first() {
+fn what_has_no_account_is_refused() {
     let names = [(Channel::Sms, "s"), (Channel::Email, "one"), (Channel::Email, "two")];
-    let (accounts, outlets) = Accounts::new(names.map(|(channel, name)| (channel, name.into())).into());
-    assert_eq!((accounts.len(), outlets.len()), (5, 5));
-    let of = |account| accounts.of(&parcels(&["a@b.c"], account)[0]);
-    assert_eq!([of(None), of(Some("two")), of(Some("three"))], [1, 2, 3]);
+    let (accounts, _) = Accounts::new(names.map(|(channel, name)| (channel, name.into())).into());
     let missing = |account| accounts.missing(&parcels(&["a@b.c"], account)[0].message);
-    assert_eq!(missing(Some("two")), None);
+    assert_eq!([missing(None), missing(Some("two"))], [None, None]);
     assert_eq!(missing(Some("three")), Some((0, "there is no account three of the channel email".into())));
-    let none = Accounts::closed();
-    assert_eq!(none.of(&parcels(&["a@b.c"], None)[0]), 0);
-    let detail = "no account of the channel email is configured".to_owned();
-    assert_eq!(none.missing(&parcels(&["a@b.c"], None)[0].message), Some((0, detail)));
+    accounts.name(Channel::Email, Vec::new());
+    assert_eq!(missing(None), Some((0, "no account of the channel email is configured".to_owned())));
+}
+
+#[test]
+fn a_configuration_that_is_wrong_replaces_no_account() {
+    let stub = |name: &str, url: &str| config::AccountConfig::new(name, "stub", url);
+    let metrics = ChannelMetrics::register(&mut prometheus_client::registry::Registry::default());
+    let email = [stub("a", "stub:sent"), stub("b", "stub:sent")];
+    let (roster, [mut parts, _]) = Roster::open(&email, &[], config::ChannelsConfig::default(), metrics).unwrap();
+    assert!(!roster.replace(&email, &[]).unwrap(), "nothing changed");
+    let wrong = roster.replace(&[stub("a", "stub:sent"), stub("c", "stub:maybe")], &[]).unwrap_err();
+    assert!(wrong.to_string().starts_with("email account c: url is"), "{wrong}");
+    assert!(parts.orders.try_recv().is_err());
+    let weighty = config::AccountConfig { weight: 7, ..stub("a", "stub:sent") };
+    assert!(roster.replace(&[stub("c", "stub:sent"), weighty], &[]).unwrap());
+    let Ok(Order::Replace(accounts)) = parts.orders.try_recv() else { panic!() };
+    let told: Vec<_> = accounts.iter().map(|(id, settings, new)| (id.0, settings.weight, new.is_some())).collect();
+    assert_eq!(told, [(2, 1, true), (0, 7, false)], "one is new, one is used otherwise, one is gone");
+    assert!(roster.accounts().missing(&parcels(&["a@b.c"], Some("b"))[0].message).is_some());
 }

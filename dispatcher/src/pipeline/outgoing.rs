@@ -12,7 +12,7 @@ use crate::{
     },
 };
 
-/// Batches, by worker and by account.
+/// Batches, by worker and by channel.
 pub(super) struct Outgoing {
     mailboxes: Mailboxes,
     accounts: Accounts,
@@ -34,7 +34,7 @@ pub(super) enum Sending {
 impl Outgoing {
     pub(super) fn new(mailboxes: Mailboxes, accounts: Accounts) -> Self {
         let deliveries = (0..mailboxes.len()).map(|_| Vec::new()).collect();
-        let parcels = (0..accounts.len()).map(|_| Vec::new()).collect();
+        let parcels = accounts.iter().map(|_| Vec::new()).collect();
         Self { mailboxes, accounts, deliveries, parcels, waiting: 0 }
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use pushgate_dispatcher::{
     core::{
-        account::{Account, AccountSettings, Answer, AttemptId, Ended, Later, Over},
+        account::{AccountSettings, Answer, AttemptId, Ended, Later, Over, Pool, PoolSettings},
         worker::{self, Past, PastQuery, Token},
     },
     decode::Decoded,
@@ -15,7 +15,10 @@ use pushgate_dispatcher::{
         Streams,
     },
 };
-use pushgate_protocol::{link::Lane, message};
+use pushgate_protocol::{
+    link::Lane,
+    message::{self, Channel},
+};
 
 use crate::world::{DISPATCHERS, POLICY, Plant, Seen, Shared, now};
 
@@ -23,7 +26,7 @@ const LEASE_MS: u64 = 5_000;
 
 pub struct Dispatcher {
     number: usize,
-    account: Account,
+    accounts: Pool,
     /// The next record to read; set to what is committed when it begins.
     position: Option<usize>,
     /// Open parcels of each record read.
@@ -43,17 +46,19 @@ struct Fire {
 
 impl Dispatcher {
     pub fn new(number: usize, seed: u64) -> Self {
-        let settings = AccountSettings {
-            name: Some("relay".into()),
-            policy: POLICY,
+        let settings = PoolSettings { channel: Channel::Email, policy: POLICY, queue_max: 4, deadline_ms: 3_000 };
+        let account = |priority: u32| AccountSettings {
+            name: format!("relay{priority}").into(),
+            priority,
+            weight: 1,
             concurrency: 3,
             reserved_high: 1,
-            queue_max: 4,
-            deadline_ms: 3_000,
+            failover_ms: 200,
         };
         Self {
             number,
-            account: Account::new(settings, seed),
+            // Two share what there is, the third takes over.
+            accounts: Pool::new(settings, [1, 1, 2].map(account).into(), seed),
             position: None,
             open: BTreeMap::new(),
             past: None,
@@ -64,7 +69,7 @@ impl Dispatcher {
     }
 
     pub fn is_idle(&self) -> bool {
-        self.account.is_empty() && self.ending.is_empty() && self.firing.is_none() && self.open.is_empty()
+        self.accounts.is_empty() && self.ending.is_empty() && self.firing.is_none() && self.open.is_empty()
     }
 
     pub fn step(&mut self, shared: &mut Shared, faults: bool) {
@@ -77,11 +82,11 @@ impl Dispatcher {
             5 => self.fire(shared, faults),
             _ => self.commit(shared),
         }
-        self.account.tick(shared.now_ms());
-        for id in self.account.take_given_up() {
+        self.accounts.tick(shared.now_ms());
+        for id in self.accounts.take_given_up() {
             self.answers.retain(|(_, late, _)| *late != id);
         }
-        self.ending.extend(self.account.take_ended().into_iter().map(|ended| (ended, 0)));
+        self.ending.extend(self.accounts.take_ended().into_iter().map(|ended| (ended, 0)));
     }
 
     fn read(&mut self, shared: &mut Shared) {
@@ -103,7 +108,7 @@ impl Dispatcher {
         self.open.insert(at, parcels.len());
         let settle_first = shared.plan.plant == Some(Plant::SettleFirst);
         let tokens: Vec<_> = parcels.iter().map(|parcel| parcel.token).collect();
-        self.account.take(shared.now_ms(), parcels);
+        self.accounts.take(shared.now_ms(), parcels);
         if settle_first {
             tokens.into_iter().for_each(|token| self.settle(token));
         }
@@ -112,28 +117,45 @@ impl Dispatcher {
     fn ask(&mut self, shared: &mut Shared, faults: bool) {
         let now_ms = shared.now_ms();
         match self.past.take() {
-            None => self.past = self.account.take_past(),
+            None => self.past = self.accounts.take_past(),
             Some(_) if faults && shared.random.one_in(10) => {
-                self.account.past(now_ms, Err(StoreError::Unavailable { what: "simulated", detail: "gone".into() }));
+                self.accounts.past(now_ms, Err(StoreError::Unavailable { what: "simulated", detail: "gone".into() }));
             }
             Some(PastQuery { marks, messages }) => {
                 let marks = now(shared.streams.marks(marks, now_ms)).unwrap();
                 let recalled = now(shared.messages.recalled(messages)).unwrap();
-                self.account.past(now_ms, Ok(Past { marks, recalled }));
+                self.accounts.past(now_ms, Ok(Past { marks, recalled }));
             }
         }
     }
 
     fn begin(&mut self, shared: &mut Shared) {
-        for attempt in self.account.take_attempts(shared.now_ms()) {
+        for attempt in self.accounts.take_attempts(shared.now_ms()) {
             let parcel = &attempt.parcel;
-            let (taken, answer) = shared.provide();
-            let number = parcel.attempt();
-            shared.say(format!("{} to {}: attempt {number}, {taken}, {answer:?}", parcel.id, parcel.address));
+            let (taken, mut answer) = shared.provide();
+            // Some providers say how far they are.
+            if shared.random.one_in(2) {
+                parcel.sending.begin();
+                match &answer {
+                    _ if taken => parcel.sending.hand_over(),
+                    Some((_, Answer::Unknown { .. })) => parcel.sending.hand_over(),
+                    _ if shared.random.one_in(2) => parcel.sending.reached(),
+                    _ => {}
+                }
+            }
+            if shared.plan.plant == Some(Plant::TakenUnsaid) && taken {
+                parcel.sending.begin();
+                answer = Some((0, Answer::unavailable("planted")));
+            }
+            let (number, account) = (parcel.attempt(), attempt.account.0);
+            let what = format!("attempt {number} through {account}, {taken}, {answer:?}");
+            shared.say(format!("{} to {}: {what}", parcel.id, parcel.address));
             let expires_ms = parcel.retry.accepted_ms + parcel.message.ttl.as_ms();
             let seen = Seen {
                 at_ms: shared.now_ms(),
                 number,
+                parked: parcel.retry.parked,
+                account,
                 expires_ms,
                 taken,
                 answer: answer.as_ref().map(|(_, answer)| answer.clone()),
@@ -150,7 +172,7 @@ impl Dispatcher {
         let (due, later) = std::mem::take(&mut self.answers).into_iter().partition(|(at_ms, ..)| *at_ms <= now_ms);
         self.answers = later;
         for (_, id, answer) in due {
-            self.account.answered(now_ms, id, answer);
+            self.accounts.answered(now_ms, id, answer);
         }
     }
 

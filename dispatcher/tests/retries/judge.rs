@@ -42,8 +42,14 @@ fn of_recipient(world: &World, (id, address): (&str, &str), state: State, wrong:
         }
     }
     let numbers: BTreeSet<u32> = seen.iter().map(|one| one.number).collect();
-    if !world.shared.plan.faults && numbers.len() != seen.len() {
-        complain(format!("{} attempts of {} numbers", seen.len(), numbers.len()));
+    let passes: BTreeSet<_> = seen.iter().map(|one| (one.number, one.parked, one.account)).collect();
+    if !world.shared.plan.faults && passes.len() != seen.len() {
+        complain(format!("{} attempts, of which {} differ in number, pass or account", seen.len(), passes.len()));
+    }
+    for (n, one) in seen.iter().enumerate().filter(|(_, one)| !world.shared.plan.faults && one.taken) {
+        if seen[n + 1..].iter().any(|next| next.number == one.number) {
+            complain(format!("attempt {} was taken by account {} and given to another", one.number, one.account));
+        }
     }
     if numbers.len() as u32 != numbers.last().copied().unwrap_or(0) {
         complain(format!("attempts {numbers:?} leave one out"));

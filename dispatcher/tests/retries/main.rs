@@ -63,9 +63,10 @@ fn a_seed_runs_the_same_every_time() {
 
 #[test]
 fn a_planted_bug_is_found() {
-    for plant in [Plant::SettleFirst, Plant::FreshAttempts, Plant::NoExpiry] {
-        // That the number of an attempt came twice proves nothing where dispatchers die.
-        let plan = Plan { faults: plant != Plant::FreshAttempts, plant: Some(plant) };
+    for plant in [Plant::SettleFirst, Plant::FreshAttempts, Plant::NoExpiry, Plant::TakenUnsaid] {
+        // That an attempt came twice proves nothing where dispatchers die.
+        let faults = matches!(plant, Plant::SettleFirst | Plant::NoExpiry);
+        let plan = Plan { faults, plant: Some(plant) };
         let found = (0..SEEDS).find(|seed| !run(*seed, plan).1.is_empty());
         assert!(found.is_some(), "{plant:?} was not found by {SEEDS} seeds");
     }

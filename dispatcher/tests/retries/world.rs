@@ -52,6 +52,8 @@ pub enum Plant {
     FreshAttempts,
     /// What has expired is tried.
     NoExpiry,
+    /// A provider that took a message says that it could not be reached.
+    TakenUnsaid,
 }
 
 /// An attempt, as the provider saw it.
@@ -59,6 +61,9 @@ pub enum Plant {
 pub struct Seen {
     pub at_ms: u64,
     pub number: u32,
+    /// How often it had waited for room before.
+    pub parked: u32,
+    pub account: u32,
     pub expires_ms: u64,
     /// Whether the provider sent the message.
     pub taken: bool,

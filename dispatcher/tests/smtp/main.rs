@@ -6,6 +6,7 @@ mod account;
 mod connections;
 mod conversations;
 mod encryption;
+mod failover;
 mod mails;
 mod server;
 mod signatures;

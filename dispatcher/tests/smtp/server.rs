@@ -8,7 +8,7 @@ use std::{
 
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     sync::watch,
 };
 use tokio_rustls::TlsAcceptor;
@@ -98,6 +98,8 @@ pub struct Server {
     pub address: SocketAddr,
     seen: watch::Sender<Seen>,
     script: Arc<Mutex<Script>>,
+    /// What lives while it does.
+    life: Mutex<watch::Sender<()>>,
 }
 
 impl Server {
@@ -105,11 +107,38 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let script = Arc::new(Mutex::new(script));
-        let server = Arc::new(Self { address, seen: watch::channel(Seen::default()).0, script });
-        let serving = Arc::clone(&server);
+        let (seen, life) = (watch::channel(Seen::default()).0, Mutex::new(watch::channel(()).0));
+        let server = Arc::new(Self { address, seen, script, life });
+        server.serve(listener);
+        server
+    }
+
+    /// Ends at once, with all its connections: who connects from now on is refused.
+    pub async fn kill(&self) {
+        let life = std::mem::replace(&mut *self.life.lock().unwrap(), watch::channel(()).0);
+        // The listener and each connection hold an end of it, and let go of that last.
+        let _ = life.send(());
+        life.closed().await;
+    }
+
+    /// Is there again.
+    pub async fn revive(self: &Arc<Self>) {
+        self.serve(TcpListener::bind(self.address).await.unwrap());
+    }
+
+    fn serve(self: &Arc<Self>, listener: TcpListener) {
+        let serving = Arc::clone(self);
+        let life = self.life.lock().unwrap().subscribe();
         tokio::spawn(async move {
+            let mut killed = life.clone();
             loop {
-                let Ok((tcp, _)) = listener.accept().await else { return };
+                let tcp = tokio::select! {
+                    _ = killed.changed() => return drop(listener),
+                    accepted = listener.accept() => match accepted {
+                        Ok((tcp, _)) => tcp,
+                        Err(_) => return,
+                    },
+                };
                 tcp.set_nodelay(true).unwrap();
                 serving.change(|seen| {
                     seen.connections += 1;
@@ -117,21 +146,29 @@ impl Server {
                     seen.open_max = seen.open_max.max(seen.open);
                 });
                 let server = Arc::clone(&serving);
+                let mut killed = life.clone();
                 tokio::spawn(async move {
-                    let script = server.script.lock().unwrap().clone();
-                    match (script.implicit, script.tls) {
-                        (true, Some(acceptor)) => {
-                            if let Ok(tls) = acceptor.accept(tcp).await {
-                                Conversation::new(&server, Box::new(tls), true).run().await;
-                            }
-                        }
-                        _ => Conversation::new(&server, Box::new(tcp), false).run().await,
+                    tokio::select! {
+                        biased;
+                        _ = killed.changed() => {}
+                        () = server.converse(tcp) => {}
                     }
                     server.change(|seen| seen.open -= 1);
                 });
             }
         });
-        server
+    }
+
+    async fn converse(&self, tcp: TcpStream) {
+        let script = self.script.lock().unwrap().clone();
+        match (script.implicit, script.tls) {
+            (true, Some(acceptor)) => {
+                if let Ok(tls) = acceptor.accept(tcp).await {
+                    Conversation::new(self, Box::new(tls), true).run().await;
+                }
+            }
+            _ => Conversation::new(self, Box::new(tcp), false).run().await,
+        }
     }
 
     /// Does this at a stage, the next time that it comes to it.

@@ -1,16 +1,95 @@
-//! How much of what an account has.
+//! How much of what accounts have, and how they fare.
 
-use super::Account;
+use std::sync::Arc;
 
-impl Account {
+use pushgate_protocol::link::Lane;
+
+use super::{AccountId, Answer, member::Member, pool::Pool};
+
+/// What an account counted since the last time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Parcels that waited in the schedule because there was no room.
+    pub parked: u64,
+    /// Parcels that wait in the schedule to be tried again.
+    pub retried: u64,
+    /// Parcels that ended after the last attempt.
+    pub dead: u64,
+    /// Attempts without an answer in time.
+    pub given_up: u64,
+    /// Parcels that another account took over.
+    pub passed_on: u64,
+}
+
+/// What an account counted since it is there.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Totals {
+    sent: u64,
+    failed: u64,
+}
+
+/// Whether an account is worth an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AccountState {
+    /// It is.
+    Up,
+    /// It was not, and is asked by one attempt.
+    Probing,
+    /// It is not.
+    Down,
+}
+
+/// An account at a moment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AccountView {
+    /// Its name in its pool.
+    pub id: AccountId,
+    /// Its name.
+    pub name: Arc<str>,
+    /// Which is taken first, the lowest.
+    pub priority: u32,
+    /// Its part.
+    pub weight: u32,
+    /// Whether it is worth an attempt.
+    pub state: AccountState,
+    /// Since when, Unix milliseconds.
+    pub since_ms: u64,
+    /// Why the last attempt that did not reach the provider did not.
+    pub reason: Option<String>,
+    /// Whether messages that name no account go there now.
+    pub in_use: bool,
+    /// Whether it is no longer configured, and ends what is under way.
+    pub leaving: bool,
+    /// Attempts under way.
+    pub under_way: usize,
+    /// And at most.
+    pub concurrency: usize,
+    /// What waits for a worker, high first.
+    pub waiting: [usize; 3],
+    /// Recipients whose messages it took.
+    pub sent: u64,
+    /// Attempts that came to nothing.
+    pub failed: u64,
+}
+
+impl Totals {
+    pub(super) fn count(&mut self, answer: &Answer) {
+        match answer {
+            Answer::Sent { .. } | Answer::Delivered => self.sent += 1,
+            _ => self.failed += 1,
+        }
+    }
+}
+
+impl Pool {
     /// Parcels that wait for a worker.
     pub fn waiting(&self) -> usize {
-        self.unchecked.len() + self.queue.len()
+        self.checks.len() + self.members.iter().map(|m| m.queue.len()).sum::<usize>()
     }
 
     /// Parcels here.
     pub fn len(&self) -> usize {
-        self.unchecked.len() + self.queue.len() + self.attempts.len()
+        self.waiting() + self.attempts()
     }
 
     /// Whether no parcel is here.
@@ -18,8 +97,43 @@ impl Account {
         self.len() == 0
     }
 
-    /// Attempts under way.
-    pub fn under_way(&self) -> usize {
-        self.queue.busy()
+    /// What each account counted since the last call, how many parcels it has, how many attempts are under way, and whether it is up.
+    pub fn take_counts(&mut self) -> impl Iterator<Item = (AccountId, Counts, usize, usize, bool)> {
+        self.members.iter_mut().map(|m| {
+            let busy = m.queue.busy();
+            (m.id, std::mem::take(&mut m.counts), m.queue.len() + busy, busy, !m.breaker.is_open())
+        })
+    }
+
+    /// Parcels of which it is not yet known which account they go to.
+    pub fn unplaced(&self) -> usize {
+        self.checks.len()
+    }
+
+    /// The accounts as they are now.
+    pub fn view(&self) -> Vec<AccountView> {
+        let usable = |m: &&Member| !m.leaving && m.settings.weight > 0 && !m.breaker.is_open();
+        let best = self.members.iter().filter(usable).map(|m| m.settings.priority).min();
+        let view = |m: &Member| AccountView {
+            id: m.id,
+            name: Arc::clone(&m.settings.name),
+            priority: m.settings.priority,
+            weight: m.settings.weight,
+            state: match (m.breaker.is_open(), m.queue.busy()) {
+                (false, _) => AccountState::Up,
+                (true, 0) => AccountState::Down,
+                (true, _) => AccountState::Probing,
+            },
+            since_ms: m.breaker.since_ms(),
+            reason: m.breaker.reason().map(str::to_owned),
+            in_use: usable(&m) && Some(m.settings.priority) == best,
+            leaving: m.leaving,
+            under_way: m.queue.busy(),
+            concurrency: m.settings.concurrency,
+            waiting: Lane::ALL.map(|lane| m.queue.waiting(lane)),
+            sent: m.totals.sent,
+            failed: m.totals.failed,
+        };
+        self.members.iter().map(view).collect()
     }
 }

@@ -80,6 +80,11 @@ impl Sending {
         !matches!(self.0.load(Ordering::Relaxed), Self::BEGUN | Self::REACHED)
     }
 
+    /// An attempt is about to be made: nothing is known of it.
+    pub(super) fn clear(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+
     /// Whether it began and the provider was not heard of since.
     pub fn is_unheard(&self) -> bool {
         self.0.load(Ordering::Relaxed) == Self::BEGUN
@@ -128,6 +133,11 @@ impl Parcel {
     /// What it counts against bounds on bytes.
     pub fn bytes(&self) -> usize {
         self.info.bytes as usize
+    }
+
+    /// The account that its message names.
+    pub fn account(&self) -> Option<&str> {
+        account_of(&self.message, self.channel)
     }
 
     /// The number of the attempt that is made next, from 1.
@@ -243,6 +253,16 @@ impl Parcel {
     }
 }
 
+/// The account that a message names for a channel.
+pub fn account_of(message: &Message, channel: Channel) -> Option<&str> {
+    let overrides = message.overrides.as_ref()?;
+    match channel {
+        Channel::Email => overrides.email.as_ref()?.account.as_deref(),
+        Channel::Sms => overrides.sms.as_ref()?.account.as_deref(),
+        Channel::Websocket => None,
+    }
+}
+
 /// What a result says of a parcel.
 #[derive(Debug, Clone)]
 pub(super) struct Told {
@@ -254,7 +274,7 @@ pub(super) struct Told {
 }
 
 /// A provider's words on one line, bounded.
-fn shortened(text: &str) -> String {
+pub(super) fn shortened(text: &str) -> String {
     let mut end = text.len().min(ANSWER_DETAIL_BYTES_MAX);
     while !text.is_char_boundary(end) {
         end -= 1;

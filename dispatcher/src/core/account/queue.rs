@@ -4,13 +4,15 @@ use std::{collections::VecDeque, sync::Arc};
 
 use pushgate_protocol::link::Lane;
 
-use super::{AccountSettings, Parcel};
+use super::{AccountId, AccountSettings, Parcel};
 
 /// A parcel and when it was taken.
 #[derive(Debug)]
 pub(super) struct Waiting {
     pub(super) parcel: Arc<Parcel>,
     pub(super) taken_ms: u64,
+    /// Accounts that could not be reached with it since it was taken.
+    pub(super) tried: Vec<AccountId>,
 }
 
 #[derive(Debug)]
@@ -30,16 +32,16 @@ pub(super) struct Queue {
 const LOW_TURN: u32 = 16;
 
 impl Queue {
-    pub(super) fn new(settings: &AccountSettings) -> Self {
-        Self {
-            lanes: Default::default(),
-            max: settings.queue_max,
-            workers: settings.concurrency,
-            reserved: settings.reserved_high.min(settings.concurrency.saturating_sub(1)),
-            busy: 0,
-            busy_lower: 0,
-            turn: 0,
-        }
+    pub(super) fn new(settings: &AccountSettings, max: usize) -> Self {
+        let mut new = Self { lanes: Default::default(), max, workers: 0, reserved: 0, busy: 0, busy_lower: 0, turn: 0 };
+        new.set(settings);
+        new
+    }
+
+    /// So many workers from now on; those at work go on.
+    pub(super) fn set(&mut self, settings: &AccountSettings) {
+        self.workers = settings.concurrency;
+        self.reserved = settings.reserved_high.min(settings.concurrency.saturating_sub(1));
     }
 
     /// Whether a parcel of this lane must wait elsewhere.
@@ -47,8 +49,11 @@ impl Queue {
         self.lanes[lane as usize].len() >= self.max
     }
 
-    pub(super) fn push(&mut self, waiting: Waiting) {
-        self.lanes[waiting.parcel.lane as usize].push_back(waiting);
+    /// Puts a parcel where its age says: one that waited elsewhere before is older than others.
+    pub(super) fn insert(&mut self, waiting: Waiting) {
+        let lane = &mut self.lanes[waiting.parcel.lane as usize];
+        let at = lane.partition_point(|before| before.taken_ms <= waiting.taken_ms);
+        lane.insert(at, waiting);
     }
 
     /// The next parcel, if a worker is free that may take it.
@@ -89,6 +94,37 @@ impl Queue {
             }
         }
         older
+    }
+
+    /// What waits, in the order of [`Self::take_if`].
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Waiting> {
+        self.lanes.iter().flatten()
+    }
+
+    /// Those that are to go.
+    pub(super) fn take_if(&mut self, mut goes: impl FnMut(&Waiting) -> bool) -> Vec<Waiting> {
+        let mut taken = Vec::new();
+        for lane in &mut self.lanes {
+            let (gone, stays): (VecDeque<_>, VecDeque<_>) = lane.drain(..).partition(|waiting| goes(waiting));
+            *lane = stays;
+            taken.extend(gone);
+        }
+        taken
+    }
+
+    /// All of them.
+    pub(super) fn take_all(&mut self) -> Vec<Waiting> {
+        self.lanes.iter_mut().flat_map(|lane| lane.drain(..)).collect()
+    }
+
+    /// What of a lane waits.
+    pub(super) fn waiting(&self, lane: Lane) -> usize {
+        self.of(lane).len()
+    }
+
+    /// Whether nothing is here, waiting or tried.
+    pub(super) fn is_idle(&self) -> bool {
+        self.busy == 0 && self.len() == 0
     }
 
     /// When the oldest was taken.

@@ -1,27 +1,42 @@
-//! An account between lanes, stores and a provider.
+//! Accounts between lanes, stores and providers.
+
+mod failover;
+mod reconfigured;
 
 use pushgate_protocol::{
     ids::{AppId, MessageId, UserId},
     link::Lane,
-    message::{self, Channel},
-    result::{Class, ResultInfo},
+    message::{self, Channel, Retry},
+    result::{Class, ResultInfo, State},
 };
 use serde_json::json;
 
+use std::sync::Arc;
+
 use super::*;
-use crate::core::worker::Token;
+use crate::{
+    core::worker::{Past, Token},
+    seams::{Mark, StoreError},
+};
 
 const NOW: u64 = 1_800_000_000_000;
 
-fn settings() -> AccountSettings {
-    AccountSettings {
-        name: Some("relay".into()),
+fn settings() -> PoolSettings {
+    PoolSettings {
+        channel: Channel::Email,
         policy: RetryPolicy { attempts_max: 3, base_ms: 1_000, cap_ms: 60_000, retry_unknown: true },
-        concurrency: 2,
-        reserved_high: 1,
         queue_max: 3,
         deadline_ms: 10_000,
     }
+}
+
+fn relay() -> AccountSettings {
+    AccountSettings { name: "relay".into(), priority: 1, weight: 1, concurrency: 2, reserved_high: 1, failover_ms: 500 }
+}
+
+/// A pool of one account.
+fn account() -> Pool {
+    Pool::new(settings(), vec![relay()], 1)
 }
 
 fn parcel(id: &str, token: u64, lane: Lane) -> Parcel {
@@ -52,19 +67,19 @@ fn parcel(id: &str, token: u64, lane: Lane) -> Parcel {
 }
 
 /// Lets the stores answer that nothing is known of what is asked.
-fn check(account: &mut Account, now_ms: u64) {
+fn check(account: &mut Pool, now_ms: u64) {
     while let Some(query) = account.take_past() {
         let past = Past { marks: vec![None; query.marks.len()], recalled: vec![false; query.messages.len()] };
         account.past(now_ms, Ok(past));
     }
 }
 
-fn begun(account: &mut Account, now_ms: u64) -> Vec<Attempt> {
+fn begun(account: &mut Pool, now_ms: u64) -> Vec<Attempt> {
     check(account, now_ms);
     account.take_attempts(now_ms)
 }
 
-fn over(account: &mut Account) -> Vec<(State, Option<String>, bool)> {
+fn over(account: &mut Pool) -> Vec<(State, Option<String>, bool)> {
     let ended = account.take_ended().into_iter().filter_map(|ended| match ended {
         Ended::Over(over) => Some((over.state.record.state, over.state.record.reason, over.dead.is_some())),
         Ended::Later(_) => None,
@@ -72,7 +87,7 @@ fn over(account: &mut Account) -> Vec<(State, Option<String>, bool)> {
     ended.collect()
 }
 
-fn later(account: &mut Account) -> Vec<Later> {
+fn later(account: &mut Pool) -> Vec<Later> {
     let ended = account.take_ended().into_iter();
     ended.filter_map(|ended| if let Ended::Later(later) = ended { Some(later) } else { None }).collect()
 }
@@ -83,7 +98,7 @@ fn retry_of(later: &Later) -> Retry {
 
 #[test]
 fn what_was_sent_is_told_with_the_providers_name_for_it_and_marked() {
-    let mut account = Account::new(settings(), 1);
+    let mut account = account();
     account.take(NOW, vec![parcel("m", 5, Lane::Normal)]);
     let attempts = begun(&mut account, NOW);
     account.answered(NOW + 40, attempts[0].id, Answer::Sent { provider_id: Some("p9".into()) });
@@ -98,7 +113,7 @@ fn what_was_sent_is_told_with_the_providers_name_for_it_and_marked() {
 
 #[test]
 fn a_failed_attempt_waits_in_the_schedule_as_a_message_to_its_recipient_alone() {
-    let mut account = Account::new(settings(), 1);
+    let mut account = account();
     account.take(NOW, vec![parcel("m", 5, Lane::Low)]);
     let attempts = begun(&mut account, NOW);
     let busy = Answer::RetryAfter { after_ms: Some(30_000), detail: "421 busy".into() };
@@ -115,7 +130,7 @@ fn a_failed_attempt_waits_in_the_schedule_as_a_message_to_its_recipient_alone() 
 
 #[test]
 fn after_the_last_attempt_it_is_a_dead_letter_with_reason_attempts_and_origin() {
-    let mut account = Account::new(settings(), 1);
+    let mut account = account();
     let last = Parcel { retry: Retry { attempts: 2, ..parcel("m", 5, Lane::Low).retry }, ..parcel("m", 5, Lane::Low) };
     let secret = Parcel { redacted: true, address: UserId::parse("d@e.f").unwrap(), ..last.clone() };
     account.take(NOW, vec![last, secret]);
@@ -133,7 +148,7 @@ fn after_the_last_attempt_it_is_a_dead_letter_with_reason_attempts_and_origin() 
 
 #[test]
 fn a_provider_that_answers_nothing_holds_no_parcel_past_its_deadline() {
-    let mut account = Account::new(settings(), 1);
+    let mut account = account();
     account.take(NOW, (0..20).map(|n| parcel(&format!("m{n}"), n, Lane::Normal)).collect());
     let mut settled = later(&mut account).len();
     let attempts = begun(&mut account, NOW);
@@ -158,7 +173,7 @@ fn a_provider_that_answers_nothing_holds_no_parcel_past_its_deadline() {
 
 #[test]
 fn what_there_is_no_room_for_is_not_counted_as_tried() {
-    let mut account = Account::new(settings(), 1);
+    let mut account = account();
     account.take(NOW, (0..5).map(|n| parcel(&format!("m{n}"), n, Lane::Normal)).collect());
     let away = later(&mut account);
     assert_eq!(away.iter().map(|l| (retry_of(l).attempts, retry_of(l).parked)).collect::<Vec<_>>(), [(0, 1), (0, 1)]);
@@ -169,7 +184,8 @@ fn what_there_is_no_room_for_is_not_counted_as_tried() {
 
 #[test]
 fn lane_high_has_workers_of_its_own_and_goes_first() {
-    let mut account = Account::new(AccountSettings { concurrency: 3, queue_max: 10, ..settings() }, 1);
+    let mut account =
+        Pool::new(PoolSettings { queue_max: 10, ..settings() }, vec![AccountSettings { concurrency: 3, ..relay() }], 1);
     account.take(NOW, (0..9).map(|n| parcel(&format!("low{n}"), n, Lane::Low)).collect());
     assert_eq!(begun(&mut account, NOW).len(), 2);
     account.take(NOW, vec![parcel("code", 99, Lane::High)]);
@@ -179,11 +195,9 @@ fn lane_high_has_workers_of_its_own_and_goes_first() {
 
 #[test]
 fn what_is_over_or_taken_back_or_expired_is_not_tried() {
-    let mut account = Account::new(settings(), 1);
     let expired = Parcel { expires_ms: NOW, ..parcel("d", 4, Lane::Normal) };
     let all = ["a", "b", "c"].map(|id| parcel(id, 1, Lane::Normal)).into_iter().chain([expired]);
-    let mut account_of_four = Account::new(AccountSettings { queue_max: 10, ..settings() }, 1);
-    std::mem::swap(&mut account, &mut account_of_four);
+    let mut account = Pool::new(PoolSettings { queue_max: 10, ..settings() }, vec![relay()], 1);
     account.take(NOW, all.collect());
     let query = account.take_past().unwrap();
     assert_eq!((query.marks.len(), query.messages.len()), (4, 4));
@@ -196,7 +210,7 @@ fn what_is_over_or_taken_back_or_expired_is_not_tried() {
 
 #[test]
 fn nothing_is_tried_before_the_stores_have_answered() {
-    let mut account = Account::new(settings(), 1);
+    let mut account = account();
     account.take(NOW, vec![parcel("m", 5, Lane::High)]);
     assert!(account.take_past().is_some() && account.take_attempts(NOW).is_empty());
     account.past(NOW, Err(StoreError::Unavailable { what: "fake", detail: "gone".into() }));
@@ -207,9 +221,9 @@ fn nothing_is_tried_before_the_stores_have_answered() {
 }
 
 /// An account with ten workers whose provider has not answered ten attempts.
-fn unanswered() -> Account {
-    let settings = AccountSettings { concurrency: 10, reserved_high: 0, queue_max: 100, ..settings() };
-    let mut account = Account::new(settings, 1);
+fn unanswered() -> Pool {
+    let relay = AccountSettings { concurrency: 10, reserved_high: 0, ..relay() };
+    let mut account = Pool::new(PoolSettings { queue_max: 100, ..settings() }, vec![relay], 1);
     account.take(NOW, (0..10).map(|n| parcel(&format!("m{n}"), n, Lane::Normal)).collect());
     assert_eq!(begun(&mut account, NOW).len(), 10);
     account.tick(NOW + 10_000);
@@ -238,8 +252,8 @@ fn while_a_provider_answers_nothing_no_attempt_is_spent_on_it_and_nothing_waits_
 
 #[test]
 fn in_a_crowded_lane_no_more_waits_than_what_is_tried_next() {
-    let settings = AccountSettings { concurrency: 2, reserved_high: 0, queue_max: 100, ..settings() };
-    let mut account = Account::new(settings, 1);
+    let relay = AccountSettings { concurrency: 2, reserved_high: 0, ..relay() };
+    let mut account = Pool::new(PoolSettings { queue_max: 100, ..settings() }, vec![relay], 1);
     let lanes = [Lane::Normal, Lane::Low];
     account.take(NOW, (0..40).map(|n| parcel(&format!("m{n}"), n, lanes[n as usize % 2])).collect());
     assert_eq!(begun(&mut account, NOW).len(), 2);
@@ -256,7 +270,7 @@ fn in_a_crowded_lane_no_more_waits_than_what_is_tried_next() {
 #[test]
 fn an_attempt_that_is_given_up_before_it_could_send_costs_no_once_more() {
     let given_up = |begun: bool, unknown: u32| {
-        let mut account = Account::new(settings(), 7);
+        let mut account = Pool::new(settings(), vec![relay()], 7);
         let first = parcel("m", 1, Lane::Normal);
         account.take(NOW, vec![Parcel { retry: Retry { attempts: unknown, unknown, ..first.retry.clone() }, ..first }]);
         check(&mut account, NOW);

@@ -1,0 +1,259 @@
+//! Which accounts there are: opened from the configuration, looked at, and replaced while they run.
+//!
+//! Invariants: a configuration that is wrong changes nothing; an account that stays as it is keeps its connections, and what it knows of its
+//! provider.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use pushgate_protocol::message::Channel;
+use tokio::sync::{mpsc, oneshot};
+use tracing::{info, warn};
+
+use super::{
+    Accounts, ChannelMetrics, Outlets, Provider,
+    config::{AccountConfig, ChannelConfig, ChannelsConfig},
+    email, sms,
+};
+use crate::core::account::{AccountId, AccountSettings, AccountView, PoolSettings};
+
+/// The accounts of both channels; clones are the same.
+#[derive(Clone)]
+pub struct Roster {
+    accounts: Accounts,
+    metrics: ChannelMetrics,
+    listed: Arc<Mutex<[Listed; 2]>>,
+}
+
+/// The accounts of a channel.
+struct Listed {
+    channel: Channel,
+    config: ChannelConfig,
+    accounts: Vec<(AccountId, AccountConfig)>,
+    next: u32,
+    orders: mpsc::UnboundedSender<Order>,
+}
+
+/// What running accounts are told.
+pub enum Order {
+    /// The accounts from now on; those with a provider are new.
+    Replace(Vec<(AccountId, AccountSettings, Option<Served>)>),
+    /// Tells how they are.
+    Look(oneshot::Sender<Vec<Seen>>),
+}
+
+/// An account as it is now.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    /// Its channel.
+    pub channel: Channel,
+    /// The kind of its provider.
+    pub kind: Arc<str>,
+    /// What is known of it.
+    pub account: AccountView,
+}
+
+/// Who sends what an account is given.
+#[derive(Clone)]
+pub struct Served {
+    /// Its name.
+    pub name: Arc<str>,
+    /// The kind of provider.
+    pub kind: Arc<str>,
+    /// The provider.
+    pub provider: Arc<dyn Provider>,
+}
+
+/// The accounts of a channel, to be started.
+pub struct ChannelParts {
+    /// The channel.
+    pub channel: Channel,
+    /// What they have in common.
+    pub settings: PoolSettings,
+    /// Each account and who serves it.
+    pub accounts: Vec<(AccountSettings, Served)>,
+    /// Where parcels come from.
+    pub outlets: Outlets,
+    /// Where orders come from.
+    pub orders: mpsc::UnboundedReceiver<Order>,
+}
+
+/// An account that is configured wrongly.
+#[derive(Debug, thiserror::Error)]
+#[error("{channel} account {name}: {problem}")]
+pub struct Misconfigured {
+    /// The channel.
+    pub channel: &'static str,
+    /// The account.
+    pub name: String,
+    /// What is wrong.
+    pub problem: String,
+}
+
+impl Roster {
+    /// Opens every account; nothing is sent by that.
+    pub fn open(
+        email: &[AccountConfig],
+        sms: &[AccountConfig],
+        config: ChannelsConfig,
+        metrics: ChannelMetrics,
+    ) -> Result<(Self, [ChannelParts; 2]), Misconfigured> {
+        let (accounts, [mails, texts]) = Accounts::new(Vec::new());
+        let (email_room, sms_room) = (config.email.queue_max, config.sms.queue_max);
+        let accounts = accounts.with_room(Channel::Email, email_room).with_room(Channel::Sms, sms_room);
+        let (email, email_parts) = Listed::open(Channel::Email, config.email, email, mails)?;
+        let (sms, sms_parts) = Listed::open(Channel::Sms, config.sms, sms, texts)?;
+        let new = Self { accounts, metrics, listed: Arc::new(Mutex::new([email, sms])) };
+        new.tell_names(&new.listed());
+        Ok((new, [email_parts, sms_parts]))
+    }
+
+    /// What lanes and callers see of them.
+    pub fn accounts(&self) -> &Accounts {
+        &self.accounts
+    }
+
+    /// What they count.
+    pub fn metrics(&self) -> &ChannelMetrics {
+        &self.metrics
+    }
+
+    /// Replaces the accounts: what is new is opened, what is gone ends what it has under way. Answers whether anything changed; if
+    /// anything is wrong, nothing is.
+    pub fn replace(&self, email: &[AccountConfig], sms: &[AccountConfig]) -> Result<bool, Misconfigured> {
+        let mut listed = self.listed();
+        let wanted = [email, sms];
+        let changed = |(listed, wanted): (&Listed, &&[AccountConfig])| {
+            !listed.accounts.iter().map(|(_, config)| config).eq(wanted.iter())
+        };
+        if !listed.iter().zip(&wanted).any(changed) {
+            return Ok(false);
+        }
+        let plans = [listed[0].plan(email), listed[1].plan(sms)];
+        let plans = plans.into_iter().collect::<Result<Vec<_>, _>>().inspect_err(|_| self.metrics.reloaded(false))?;
+        for (listed, plan) in listed.iter_mut().zip(plans) {
+            listed.follow(plan);
+        }
+        self.tell_names(&listed);
+        self.metrics.reloaded(true);
+        Ok(true)
+    }
+
+    /// The configuration cannot be read: the accounts stay as they are.
+    pub fn refuse(&self) {
+        self.metrics.reloaded(false);
+    }
+
+    /// Each account as it is now; a channel that does not answer is left out.
+    pub async fn look(&self) -> Vec<Seen> {
+        let orders = self.listed().each_ref().map(|listed| listed.orders.clone());
+        let mut all = Vec::new();
+        for orders in orders {
+            let (tell, told) = oneshot::channel();
+            if orders.send(Order::Look(tell)).is_ok() {
+                all.extend(told.await.unwrap_or_default());
+            }
+        }
+        all
+    }
+
+    fn tell_names(&self, listed: &[Listed; 2]) {
+        for Listed { channel, accounts, .. } in listed {
+            self.accounts.name(*channel, accounts.iter().map(|(_, config)| config.name.as_str().into()).collect());
+        }
+    }
+
+    fn listed(&self) -> MutexGuard<'_, [Listed; 2]> {
+        self.listed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+type Plan = Vec<(AccountId, AccountConfig, AccountSettings, Option<Served>)>;
+
+impl Listed {
+    fn open(
+        channel: Channel,
+        config: ChannelConfig,
+        accounts: &[AccountConfig],
+        outlets: Outlets,
+    ) -> Result<(Self, ChannelParts), Misconfigured> {
+        let (orders, ordered) = mpsc::unbounded_channel();
+        let mut new = Self { channel, config, accounts: Vec::new(), next: 0, orders };
+        let mut opened = Vec::new();
+        for (n, account) in accounts.iter().enumerate() {
+            opened.push((settings(&config, account, n), serve(channel, account)?));
+            new.accounts.push((AccountId(new.next), account.clone()));
+            new.next += 1;
+        }
+        let settings = PoolSettings {
+            channel,
+            policy: config.policy(channel == Channel::Email),
+            queue_max: config.queue_max,
+            deadline_ms: config.deadline_ms,
+        };
+        Ok((new, ChannelParts { channel, settings, accounts: opened, outlets, orders: ordered }))
+    }
+
+    /// What is to be done so that these are the accounts.
+    fn plan(&self, wanted: &[AccountConfig]) -> Result<Plan, Misconfigured> {
+        let mut next = self.next;
+        let plan = wanted.iter().enumerate().map(|(n, account)| {
+            let kept = self.accounts.iter().find(|(_, before)| before.has_provider_of(account)).map(|(id, _)| *id);
+            let (id, served) = match kept {
+                Some(id) => (id, None),
+                None => {
+                    next += 1;
+                    (AccountId(next - 1), Some(serve(self.channel, account)?))
+                }
+            };
+            Ok((id, account.clone(), settings(&self.config, account, n), served))
+        });
+        plan.collect()
+    }
+
+    fn follow(&mut self, plan: Plan) {
+        let channel = self.channel.as_str();
+        for (_, before) in &self.accounts {
+            if !plan.iter().any(|(_, account, ..)| account.name == before.name) {
+                info!(channel, account = before.name, "this account is no longer configured");
+            }
+        }
+        for (_, account, _, served) in &plan {
+            if served.is_some() {
+                info!(channel, account = account.name, "this account is configured anew");
+            }
+        }
+        self.next += plan.iter().filter(|(.., served)| served.is_some()).count() as u32;
+        self.accounts = plan.iter().map(|(id, account, ..)| (*id, account.clone())).collect();
+        // Without a pool the process is going down.
+        let orders = plan.into_iter().map(|(id, _, settings, served)| (id, settings, served)).collect();
+        let _ = self.orders.send(Order::Replace(orders));
+    }
+}
+
+fn settings(config: &ChannelConfig, account: &AccountConfig, n: usize) -> AccountSettings {
+    let concurrency = account.concurrency.unwrap_or(config.concurrency);
+    AccountSettings {
+        name: account.name.as_str().into(),
+        priority: account.priority.unwrap_or(n as u32 + 1),
+        weight: account.weight,
+        concurrency,
+        // At least one is for all.
+        reserved_high: config.reserved_high.min(concurrency.saturating_sub(1)),
+        failover_ms: account.failover_ms,
+    }
+}
+
+fn serve(channel: Channel, account: &AccountConfig) -> Result<Served, Misconfigured> {
+    let provider = if channel == Channel::Email { email::open(account) } else { sms::open(account) };
+    let (channel, name) = (channel.as_str(), account.name.clone());
+    let provider = provider.map_err(|problem| Misconfigured { channel, name, problem })?;
+    let name = &account.name;
+    match account.kind.as_str() {
+        "outbox" => {
+            info!(channel, account = name, "this account sends nothing: what it is given is put into a folder");
+        }
+        "stub" => warn!(channel, account = name, "this account is a stub: it sends nothing"),
+        _ => {}
+    }
+    Ok(Served { name: name.as_str().into(), kind: account.kind.as_str().into(), provider })
+}

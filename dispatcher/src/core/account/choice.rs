@@ -1,0 +1,92 @@
+//! Which account a parcel goes to: the one that it names; else, of those that are up, one of the lowest priority, by weight; else one
+//! that is down, for it may have recovered.
+
+use pushgate_protocol::link::Lane;
+
+use super::{member::Member, pool::Pool, queue::Waiting};
+use crate::limits::PROBE_HIGH_MS;
+
+impl Pool {
+    /// The place of the account that a parcel goes to first; `None` if there is none for it.
+    pub(super) fn choose(&mut self, waiting: &Waiting) -> Option<usize> {
+        if let Some(name) = waiting.parcel.account() {
+            return self.members.iter().position(|m| !m.leaving && *m.settings.name == *name);
+        }
+        let best = self.best(waiting);
+        self.to_probe(waiting, best).or_else(|| self.by_weight(waiting, best)).or_else(|| self.down(waiting))
+    }
+
+    /// The same for one whose attempt through an account came to nothing, or whose account is down: only another that is up.
+    pub(super) fn other(&mut self, waiting: &Waiting) -> Option<usize> {
+        if waiting.parcel.account().is_some() {
+            return None;
+        }
+        let best = self.best(waiting)?;
+        self.by_weight(waiting, Some(best))
+    }
+
+    /// Whether there is one.
+    pub(super) fn has_other(&self, waiting: &Waiting, than: &Member) -> bool {
+        let fits = |m: &Member| m.id != than.id && m.takes(waiting) && !m.breaker.is_open();
+        waiting.parcel.account().is_none() && self.members.iter().any(fits)
+    }
+
+    /// The lowest priority of accounts that are up.
+    fn best(&self, waiting: &Waiting) -> Option<u32> {
+        let up = self.members.iter().filter(|m| m.takes(waiting) && !m.breaker.is_open());
+        up.map(|m| m.settings.priority).min()
+    }
+
+    /// One that is down and may have recovered is asked by one parcel, of lane high only if no other comes for a while.
+    fn to_probe(&self, waiting: &Waiting, best: Option<u32>) -> Option<usize> {
+        let late_ms = if waiting.parcel.lane == Lane::High && best.is_some() { PROBE_HIGH_MS } else { 0 };
+        self.members.iter().position(|m| {
+            m.takes(waiting)
+                && best.is_none_or(|best| m.settings.priority <= best)
+                && m.breaker.is_due(self.now_ms.saturating_sub(late_ms))
+                && m.queue.is_idle()
+        })
+    }
+
+    /// Smooth weighted round robin over those with room; if none has any, over all.
+    fn by_weight(&mut self, waiting: &Waiting, best: Option<u32>) -> Option<usize> {
+        let (best, lane) = (best?, waiting.parcel.lane);
+        let fits = |m: &Member| m.takes(waiting) && !m.breaker.is_open() && m.settings.priority == best;
+        let roomy = self.members.iter().any(|m| fits(m) && !m.queue.is_full(lane));
+        let mut total = 0;
+        let mut chosen: Option<usize> = None;
+        for n in 0..self.members.len() {
+            let member = &mut self.members[n];
+            if !fits(member) || (roomy && member.queue.is_full(lane)) {
+                continue;
+            }
+            let weight = i64::from(member.settings.weight);
+            (member.owed, total) = (member.owed + weight, total + weight);
+            if chosen.is_none_or(|chosen| self.members[n].owed > self.members[chosen].owed) {
+                chosen = Some(n);
+            }
+        }
+        self.members[chosen?].owed -= total;
+        chosen
+    }
+
+    fn down(&self, waiting: &Waiting) -> Option<usize> {
+        let untried = self.members.iter().enumerate().filter(|(_, m)| m.takes(waiting));
+        untried.min_by_key(|(_, m)| m.settings.priority).map(|(n, _)| n)
+    }
+}
+
+impl Member {
+    /// Whether a parcel that names no account may come here.
+    fn takes(&self, waiting: &Waiting) -> bool {
+        !self.leaving && self.settings.weight > 0 && !waiting.tried.contains(&self.id)
+    }
+}
+
+/// What no account is there for.
+pub(super) fn missing(channel: &str, named: Option<&str>) -> String {
+    match named {
+        Some(name) => format!("policy: there is no account {name} of the channel {channel}"),
+        None => format!("policy: no account of the channel {channel} is configured"),
+    }
+}

@@ -1,0 +1,100 @@
+//! One account of a pool.
+
+use std::sync::Arc;
+
+use super::{Counts, Parcel, breaker::Breaker, counts::Totals, parking::Parking, queue::Queue, queue::Waiting};
+use crate::{core::random::Random, limits::ACCOUNT_OPEN_PATIENCE};
+
+/// What an account is told at start.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AccountSettings {
+    /// Its name in messages and results.
+    pub name: Arc<str>,
+    /// Messages that name no account go to the lowest that is up.
+    pub priority: u32,
+    /// Its part of them among accounts of one priority; 0: none.
+    pub weight: u32,
+    /// Attempts under way at once.
+    pub concurrency: usize,
+    /// Those of them that are for lane high alone.
+    pub reserved_high: usize,
+    /// How long an attempt may hear nothing of its provider before another account takes over, milliseconds; 0: up to the deadline.
+    pub failover_ms: u64,
+}
+
+/// The name of an account in its pool; never given twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AccountId(pub u32);
+
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) id: AccountId,
+    pub(super) settings: AccountSettings,
+    pub(super) queue: Queue,
+    pub(super) breaker: Breaker,
+    parking: Parking,
+    pub(super) counts: Counts,
+    pub(super) totals: Totals,
+    /// It takes nothing more, and is gone once its attempts have ended.
+    pub(super) leaving: bool,
+    /// What it is owed of the next parcels, in weights.
+    pub(super) owed: i64,
+}
+
+impl Member {
+    pub(super) fn new(id: AccountId, settings: AccountSettings, queue_max: usize, now_ms: u64) -> Self {
+        Self {
+            id,
+            queue: Queue::new(&settings, queue_max),
+            breaker: Breaker::new(now_ms),
+            parking: Parking::new(settings.concurrency),
+            counts: Counts::default(),
+            totals: Totals::default(),
+            leaving: false,
+            owed: 0,
+            settings,
+        }
+    }
+
+    /// The same with other settings; attempts under way go on.
+    pub(super) fn set(&mut self, settings: AccountSettings) {
+        self.queue.set(&settings);
+        self.settings = settings;
+    }
+
+    /// The next parcel to be tried, if it may be.
+    pub(super) fn next(&mut self, now_ms: u64) -> Option<Waiting> {
+        if !self.breaker.lets(now_ms, self.queue.busy()) {
+            return None;
+        }
+        self.queue.next()
+    }
+
+    pub(super) fn began(&mut self, now_ms: u64) {
+        self.parking.began(now_ms);
+    }
+
+    /// An attempt was answered, or given up (`detail` says what happened): whether the provider was reached.
+    pub(super) fn ended(&mut self, now_ms: u64, parcel: &Parcel, unreached: Option<&str>) {
+        self.queue.ended(parcel.lane);
+        match unreached {
+            // One that is not reached got through nothing.
+            Some(detail) => self.breaker.failed(now_ms, detail),
+            None => {
+                self.breaker.reached(now_ms);
+                self.parking.ended(now_ms);
+            }
+        }
+    }
+
+    /// How long a parcel waits for a worker: while the provider answers nothing, not for long.
+    pub(super) fn patience_ms(&self, deadline_ms: u64) -> u64 {
+        deadline_ms / if self.breaker.is_open() { ACCOUNT_OPEN_PATIENCE } else { 2 }
+    }
+
+    /// When there is room for a parcel, as far as can be told.
+    pub(super) fn comes_again_ms(&mut self, now_ms: u64, parcel: &Parcel, random: &mut Random) -> u64 {
+        let trying = self.queue.busy() > 0 || self.breaker.is_open();
+        self.parking.next_ms(now_ms, parcel.lane, parcel.expires_ms, trying, random)
+    }
+}
