@@ -21,6 +21,8 @@ pub const EMAIL_BYTES_MAX: usize = 254;
 pub const UNSUBSCRIBE_BYTES_MAX: usize = 900;
 /// Longest name of an image in a mail, bytes.
 pub const CID_BYTES_MAX: usize = 64;
+/// How long a one-time code is worth sending by mail or text message, if its sender does not say, minutes.
+pub const CODE_TTL_MINUTES: u32 = 10;
 /// Fewest digits of a telephone number as it is written in a message.
 pub const PHONE_DIGITS_MIN: usize = 4;
 /// Most digits of one: E.164 allows 15, and a prefix for calls abroad may stand before them.

@@ -12,6 +12,7 @@ fn each_sample_is_right_for_its_program() {
         ("dispatcher", "dispatcher"),
         ("cluster", "gateway and dispatcher"),
         ("mail", "dev"),
+        ("sms", "dev"),
     ] {
         let run = run(&["config", "check", "--config", &format!("configs/{sample}.toml")]);
         assert_eq!(run.out, format!("the configuration is right for {roles}\n"), "{sample}: {}", run.err);
@@ -22,7 +23,7 @@ fn each_sample_is_right_for_its_program() {
 #[test]
 fn there_are_no_other_samples() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../configs");
-    assert_eq!(fs::read_dir(folder).expect("the samples are there").count(), 5);
+    assert_eq!(fs::read_dir(folder).expect("the samples are there").count(), 6);
 }
 
 #[test]

@@ -13,7 +13,7 @@ const MAY_KNOW: [(&str, &[&str]); 7] = [
     ("dispatcher", &["protocol"]),
     ("loadgen", &["protocol"]),
     ("bench", &["protocol", "gateway", "dispatcher", "loadgen"]),
-    ("fuzz", &["protocol", "gateway"]),
+    ("fuzz", &["protocol", "gateway", "dispatcher"]),
     ("cli", &["protocol", "gateway", "dispatcher", "loadgen"]),
 ];
 

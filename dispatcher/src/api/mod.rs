@@ -7,6 +7,7 @@ mod accept;
 mod body;
 mod caller;
 mod dead;
+mod hooks_sms;
 mod key_metrics;
 mod lookup;
 mod metrics;
@@ -37,7 +38,7 @@ use tower_http::cors::CorsLayer;
 pub use self::{key_metrics::KeyMetrics, metrics::ApiMetrics};
 use self::{openapi::Operation, problem::Problem, rates::Rates};
 use crate::{
-    channels::Accounts,
+    channels::{Accounts, hooks::Hooks},
     classes::Classes,
     health::Health,
     limits::{REST_BODY_KIB_MAX, REST_BODY_TIMEOUT_MS, REST_STORE_TIMEOUT_MS},
@@ -70,6 +71,8 @@ pub struct ApiState {
     pub schedule: Arc<dyn ScheduleStore>,
     /// Which accounts of channels there are.
     pub accounts: Accounts,
+    /// Accounts that providers call.
+    pub hooks: Hooks,
     /// The country of telephone numbers that name none.
     pub region: Option<Region>,
     /// Told of what is due soon.
@@ -140,6 +143,7 @@ fn routes(state: ApiState, patience: Patience) -> Router {
     };
     let router = operations.into_iter().fold(Router::new(), |router, o| router.route(o.path, o.handler));
     router
+        .route(hooks_sms::PATH, hooks_sms::route())
         .fallback(async || Problem::not_found("there is nothing at this path"))
         .method_not_allowed_fallback(async || Problem::new(405, "method_not_allowed", "this path has no such method"))
         .layer(cors)

@@ -72,9 +72,10 @@ pub(super) fn operations() -> [Operation; 2] {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct SendQuery {
-    /// The priority lane.
+    /// The priority lane. If absent `normal`, and `high` for a one-time code that goes by mail or text message alone.
     #[serde(default)]
-    pub(super) lane: Lane,
+    #[schemars(with = "Lane", default)]
+    pub(super) lane: Option<Lane>,
 }
 
 type Asked = Result<Query<SendQuery>, QueryRejection>;
@@ -92,10 +93,12 @@ pub(super) struct Accepted {
 async fn one(State(api): State<Api>, query: Asked, headers: HeaderMap, body: Body) -> Response {
     let answer = async {
         let caller = caller::check(&api, &headers, Scope::Send)?;
-        let lane = lane(query)?;
+        let asked = lane(query)?;
         let body = body::read(&api, &headers, body, MESSAGE_BYTES_MAX).await?;
         let trace = request::trace(&headers);
-        let message = accept::ready(message::decode(&body.bytes)?, (&caller.app, lane), trace.as_ref(), &api)?;
+        let message = message::decode(&body.bytes)?;
+        let lane = asked.unwrap_or(if message.is_code() { Lane::High } else { Lane::default() });
+        let message = accept::ready(message, (&caller.app, lane), trace.as_ref(), &api)?;
         let id = message.id.clone();
         let accepted = accept::accept(&api, &caller.app, lane, vec![message]).await;
         let lane = accepted.map_err(|e| Problem::store(&e).with_id(&id))?[0].lane(&id)?;
@@ -156,7 +159,7 @@ pub(super) enum ItemStatus {
 async fn batch(State(api): State<Api>, query: Asked, headers: HeaderMap, body: Body) -> Response {
     let answer = async {
         let caller = caller::check(&api, &headers, Scope::Send)?;
-        let lane = lane(query)?;
+        let lane = lane(query)?.unwrap_or_default();
         let body = body::read(&api, &headers, body, REST_BATCH_BYTES_MAX).await?;
         let trace = request::trace(&headers);
         let messages = messages(&body.bytes)?;
@@ -221,7 +224,7 @@ fn messages(json: &[u8]) -> Result<Vec<Box<RawValue>>, Problem> {
     }
 }
 
-fn lane(query: Asked) -> Result<Lane, Problem> {
+fn lane(query: Asked) -> Result<Option<Lane>, Problem> {
     let query = query.map_err(|_| Problem::query("the query may hold lane alone, once: high, normal or low"))?;
     Ok(query.0.lane)
 }

@@ -99,6 +99,7 @@ impl Fixture {
             dead: memory.clone(),
             schedule: schedule.clone(),
             accounts: crate::channels::Accounts::closed(),
+            hooks: crate::channels::hooks::Hooks::default(),
             region: None,
             wakers: Wakers::new(),
             announcer: Announcer { messages: memory.clone(), results: memory.clone() },

@@ -41,6 +41,7 @@ use crate::{
     channels::{
         ChannelMetrics,
         config::{AccountConfig, ChannelsConfig},
+        hooks as callers,
         roster::{Misconfigured, Roster},
     },
     classes::{ClassConfig, Classes},
@@ -180,6 +181,9 @@ pub async fn start(parts: DispatcherParts) -> Result<RunningDispatcher, BootErro
     backends.results = Arc::new(Published::new(hooks.around(backends.results), classes.clone()));
     let metrics_of_channels = ChannelMetrics::register(&mut registry);
     let (roster, channels) = Roster::open(&parts.email, &parts.sms, parts.channels, metrics_of_channels)?;
+    let time = Arc::clone(&clock);
+    let time: Arc<dyn Fn() -> u64 + Send + Sync> = Arc::new(move || time.unix_ms());
+    let calls = callers::Hooks::new(Arc::clone(&backends.messages), Arc::clone(&backends.results), time);
     let workers = workers(parts.config.workers);
     let wakers = Wakers::new();
     let announcer = Announcer { messages: Arc::clone(&backends.messages), results: Arc::clone(&backends.results) };
@@ -208,6 +212,7 @@ pub async fn start(parts: DispatcherParts) -> Result<RunningDispatcher, BootErro
         schedule: Arc::clone(&backends.schedule),
         roster: roster.clone(),
         channels: channels.into(),
+        calls: calls.clone(),
         wakers: wakers.clone(),
         apps: parts.apps.clone(),
         clock: Arc::clone(&clock),
@@ -228,6 +233,7 @@ pub async fn start(parts: DispatcherParts) -> Result<RunningDispatcher, BootErro
         dead: backends.dead,
         schedule: backends.schedule,
         accounts: roster.accounts().clone(),
+        hooks: calls,
         region: parts.channels.phone_region,
         wakers,
         announcer,

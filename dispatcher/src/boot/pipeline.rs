@@ -21,6 +21,7 @@ use super::random;
 use crate::{
     channels::{
         Accounts,
+        hooks::Hooks,
         roster::{ChannelParts, Roster},
         running::{PoolParts, RunningPool},
     },
@@ -55,6 +56,7 @@ pub(super) struct PipelineParts<'a> {
     pub(super) schedule: Arc<dyn ScheduleStore>,
     pub(super) roster: Roster,
     pub(super) channels: Vec<ChannelParts>,
+    pub(super) calls: Hooks,
     pub(super) wakers: Wakers,
     pub(super) apps: SharedApps,
     pub(super) clock: Arc<SteadyClock>,
@@ -160,6 +162,7 @@ impl Pipeline {
                 crowded: self.accounts.crowded().clone(),
                 streams: Arc::clone(&parts.streams),
                 messages: Arc::clone(&parts.messages),
+                calls: parts.calls.clone(),
                 finished: finished.clone(),
                 backlog: Arc::clone(&backlog),
                 aside_bytes: Arc::clone(aside_bytes),

@@ -4,7 +4,10 @@ use pushgate_protocol::apps::Secret;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::email::DkimConfig;
+use super::{
+    email::DkimConfig,
+    sms::config::{HttpConfig, SmppConfig},
+};
 use crate::{core::account::RetryPolicy, limits, phones::Region};
 
 /// `[[email]]` and `[[sms]]`: an account through which messages are sent. By default the first of a channel is used, and the next take over
@@ -14,7 +17,8 @@ use crate::{core::account::RetryPolicy, limits, phones::Region};
 pub struct AccountConfig {
     /// Its name: in messages, results and metrics. Unique in its channel.
     pub name: String,
-    /// The kind of provider: `smtp`, of `[[email]]`, is a mail server; `outbox` sends nothing and puts messages
+    /// The kind of provider: `smtp`, of `[[email]]`, is a mail server; `smpp`, of `[[sms]]`, a message centre, `twilio`, `aliyun` and `tencent` are those, `generic` is any HTTP
+    /// API; `outbox` sends nothing and puts messages
     /// into a folder, to be looked at; `stub` sends nothing and answers as `url` says, for tests and for trying
     /// things out.
     pub kind: String,
@@ -23,9 +27,12 @@ pub struct AccountConfig {
     /// does not answer, or `unheard`, which does not either and has sent nothing), then `?delay=50ms` if they are to take a while. Of `outbox`: `outbox:/absolute/folder`. Of `smtp`: `smtp://user@host:587` (the connection is encrypted by
     /// STARTTLS, or not used; port 587 if none is given) or `smtps://user@host:465` (encrypted from its first byte), the user left
     /// out where none is needed, an `@` in it written `%40`; then `?tls=offered` (STARTTLS if the server offers it) or `?tls=never`, and
-    /// `?auth=plain`, `login` or `xoauth2` (by default `plain` or `login`, as the server offers), joined by `&`.
+    /// `?auth=plain`, `login` or `xoauth2` (by default `plain` or `login`, as the server offers), joined by `&`. Of `smpp`: `smpp://system_id@host:2775`, or `smpps://` if it is encrypted. Of `twilio`:
+    /// `https://ACCOUNT_SID@api.twilio.com`. Of `aliyun`: `https://ACCESS_KEY_ID@dysmsapi.aliyuncs.com`. Of `tencent`:
+    /// `https://SECRET_ID@sms.tencentcloudapi.com?app=SDK_APP_ID&region=ap-guangzhou`. Of `generic`: `https://user@api.example.org/send?to={to}`, see `http`.
     pub url: String,
-    /// Who sends, of `smtp`: `Shop <no-reply@example.org>`, or the address alone. Bounces go there.
+    /// Who sends. Of `smtp`: `Shop <no-reply@example.org>`, or the address alone; bounces go there. Of `smpp` and `twilio`: a number, or letters where the network takes
+    /// them, of `twilio` also a messaging service (`MG…`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
     /// The password of the user in `url`; with `auth=xoauth2` the access token.
@@ -56,6 +63,22 @@ pub struct AccountConfig {
     /// Keys that sign the mail (DKIM), of `smtp`. With none the server at `url` signs, or nobody.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dkim: Vec<DkimConfig>,
+    /// The signature of text messages that name none, of `aliyun`, `tencent` and `generic`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sign: Option<String>,
+    /// The template of text messages that name none, of `aliyun`, `tencent` and `generic`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub template: Option<String>,
+    /// The address under which the provider reaches this dispatcher, of `twilio`: `https://push.example.org`. It then tells what became of each message
+    /// there, at `/v1/hooks/sms/` and the account's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub callback_url: Option<String>,
+    /// How a message centre is spoken to, of `smpp`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub smpp: Option<SmppConfig>,
+    /// How an API is called, of `generic`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http: Option<HttpConfig>,
     /// How connections to the provider are kept.
     #[serde(default, skip_serializing_if = "ConnectionConfig::is_default")]
     pub connection: ConnectionConfig,
@@ -119,6 +142,11 @@ impl AccountConfig {
             failover_ms: failover_ms(),
             concurrency: None,
             dkim: Vec::new(),
+            sign: None,
+            template: None,
+            callback_url: None,
+            smpp: None,
+            http: None,
             connection: ConnectionConfig::default(),
         }
     }
@@ -138,6 +166,22 @@ impl AccountConfig {
             ("dkim", !self.dkim.is_empty()),
         ];
         match given.iter().find(|(_, given)| *given) {
+            Some((key, _)) => Err(format!("{key} is not for kind {:?}", self.kind)),
+            None => self.refuse(&["sign", "template", "callback_url", "smpp", "http"]),
+        }
+    }
+
+    /// Those of these keys that were given and that a kind of provider does not know.
+    pub fn refuse(&self, keys: &[&str]) -> Result<(), String> {
+        let given = [
+            ("from", self.from.is_some()),
+            ("sign", self.sign.is_some()),
+            ("template", self.template.is_some()),
+            ("callback_url", self.callback_url.is_some()),
+            ("smpp", self.smpp.is_some()),
+            ("http", self.http.is_some()),
+        ];
+        match given.iter().find(|(key, given)| *given && keys.contains(key)) {
             Some((key, _)) => Err(format!("{key} is not for kind {:?}", self.kind)),
             None => Ok(()),
         }

@@ -5,10 +5,13 @@
 //! | [`config`] | the keys of `[[email]]`, `[[sms]]` and `[channels]` |
 //! | [`email`] | providers of mail, a file each |
 //! | [`sms`] | providers of text messages, a file each |
+//! | [`hooks`] | calls by which providers tell what became of messages |
 //! | [`outbox`] | a provider that sends nothing: it puts messages into a folder |
 //! | [`stub`] | a provider for tests, which sends nothing and answers as it is told |
 //! | [`roster`] | which accounts there are, and their replacement |
 //! | [`running`] | the accounts of a channel at work: carries what [`core::account`](crate::core::account) asks for |
+//! | `password` | the password of an account |
+//! | [`reports`] | what providers tell of messages that they took |
 //!
 //! A provider stands behind [`Provider`]. A new one is a file in its channel's folder and its name in the list there.
 //!
@@ -18,12 +21,16 @@ mod accounts;
 mod checked;
 pub mod config;
 pub mod email;
+pub mod hooks;
 mod metrics;
 pub mod outbox;
+mod password;
+pub mod reports;
 pub mod roster;
 pub mod running;
 pub mod sms;
 pub mod stub;
+mod trust;
 
 use pushgate_protocol::message::Channel;
 
@@ -31,6 +38,10 @@ pub use self::{
     accounts::{Accounts, Crowded, Inlets, Outlets},
     checked::Checked,
     metrics::{AccountMetrics, ChannelMetrics},
+};
+use self::{
+    hooks::{Hook, HookRefusal},
+    reports::{Report, Reports},
 };
 use crate::{
     core::account::{Answer, Parcel},
@@ -49,6 +60,14 @@ pub trait Provider: Send + Sync {
     /// Looks whether it would take a message, without sending one: connects, encrypts, signs in. It may be dropped at any point.
     fn check(&self) -> BoxFuture<'_, Checked> {
         Box::pin(async { Checked::Unseen })
+    }
+
+    /// It is about to be given parcels; what it hears of them later goes to `reports`. Once, on a runtime.
+    fn start(&self, _reports: Reports) {}
+
+    /// Reads a call of who runs the service, and says what it tells of messages.
+    fn hook<'a>(&'a self, _: &'a Hook) -> BoxFuture<'a, Result<Vec<Report>, HookRefusal>> {
+        Box::pin(async { Err(HookRefusal::NotExpected) })
     }
 }
 

@@ -231,7 +231,8 @@ impl Listed {
 }
 
 fn settings(config: &ChannelConfig, account: &AccountConfig, n: usize) -> AccountSettings {
-    let concurrency = account.concurrency.unwrap_or(config.concurrency);
+    let of_kind = (account.kind == "smpp").then(|| account.smpp.clone().unwrap_or_default().concurrency());
+    let concurrency = account.concurrency.or(of_kind).unwrap_or(config.concurrency);
     AccountSettings {
         name: account.name.as_str().into(),
         priority: account.priority.unwrap_or(n as u32 + 1),

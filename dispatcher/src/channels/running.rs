@@ -21,6 +21,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::{
     AccountMetrics, ChannelMetrics, Crowded, Outlets,
+    hooks::Hooks,
     roster::{Order, Seen, Served},
 };
 use crate::{
@@ -52,6 +53,8 @@ pub struct PoolParts {
     pub streams: Arc<dyn Streams>,
     /// Which messages were taken back.
     pub messages: Arc<dyn MessageStore>,
+    /// Where providers tell what became of messages later.
+    pub calls: Hooks,
     /// Where what became of parcels goes.
     pub finished: mpsc::UnboundedSender<Finished>,
     /// What is on its way there.
@@ -103,6 +106,7 @@ impl RunningPool {
         let (channel, served) = (parts.channel.as_str(), std::mem::take(&mut parts.served));
         let served = (0..).map(AccountId).zip(served.into_iter().map(|served| {
             let metrics = parts.metrics.account(channel, &served.name);
+            parts.calls.serve(&served.name, &served.provider);
             (served, metrics)
         }));
         let (served, unplaced) = (served.collect(), parts.metrics.account(channel, "none"));
@@ -186,6 +190,7 @@ impl RunningPool {
                 for (id, account, served) in accounts {
                     if let Some(served) = served {
                         let metrics = self.parts.metrics.account(channel, &served.name);
+                        self.parts.calls.serve(&served.name, &served.provider);
                         self.served.insert(id, (served, metrics));
                     }
                     settings.push((id, account));
@@ -293,9 +298,9 @@ impl RunningPool {
         }
         self.unplaced.show(Counts::default(), pool.unplaced(), 0, true);
         for id in pool.take_left() {
-            if let Some((served, _)) = self.served.remove(&id)
-                && !self.served.values().any(|(other, _)| other.name == served.name)
-            {
+            let Some((served, _)) = self.served.remove(&id) else { continue };
+            self.parts.calls.leave(&served.provider);
+            if !self.served.values().any(|(other, _)| other.name == served.name) {
                 self.parts.metrics.forget(self.parts.channel.as_str(), &served.name);
             }
         }

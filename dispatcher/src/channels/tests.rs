@@ -8,6 +8,7 @@ use serde_json::json;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
+    hooks::Hooks,
     roster::{Order, Roster, Seen, Served},
     running::{PoolParts, RunningPool},
     stub::Stub,
@@ -82,6 +83,7 @@ impl Fixture {
             crowded: accounts.crowded().clone(),
             streams: Arc::new(MemoryStreams::new(StreamBounds::default())),
             messages: Arc::new(MemoryMessages::new(MessageBounds::default())),
+            calls: Hooks::default(),
             finished: send,
             backlog: Arc::new(AtomicUsize::new(0)),
             aside_bytes: Arc::new(AtomicUsize::new(0)),

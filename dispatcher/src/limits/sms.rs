@@ -40,8 +40,8 @@ pub const SMPP_PACE_GROWTH: f64 = 1.1;
 pub const SMS_ANSWER_BYTES_MAX: u64 = 64 << 10;
 /// Longest body of a provider's callback, bytes.
 pub const SMS_HOOK_BYTES_MAX: usize = 16 << 10;
-/// How long an HTTP provider may take to be connected to, milliseconds.
-pub const SMS_CONNECT_MS: u64 = 5_000;
+/// How long a call of an HTTP provider may take, milliseconds: less than the time that an attempt usually has.
+pub const SMS_CALL_MS: u64 = 9_000;
 /// Receipts that fit no message yet: they may have overtaken the answer to its submit.
 pub const SMPP_RECEIPTS_EARLY_MAX: usize = 1_000;
 /// How long such a receipt is kept, milliseconds.

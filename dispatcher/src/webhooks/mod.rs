@@ -25,6 +25,7 @@ use pushgate_protocol::{apps::Webhook, auth::SharedApps, ids::AppId};
 use tokio::sync::{Notify, watch};
 use tracing::{info, warn};
 
+pub(crate) use self::poster::{certificates, trusted};
 pub use self::{metrics::WebhookMetrics, poster::Poster, sink::HookedResults};
 use crate::{
     core::webhook::{Followed, HookQueue, Posted},

@@ -45,11 +45,7 @@ impl Poster {
 
     /// The same, with another time that a post may take.
     pub fn with_patience(patience: Duration) -> Self {
-        let named = std::env::var("SSL_CERT_FILE").ok();
-        let pem = named.into_iter().chain(TRUSTED.map(String::from)).find_map(|path| fs::read(path).ok());
-        // One of the system's that cannot be read is not the others' fault.
-        let trusted: Vec<_> = certificates(pem.as_deref().unwrap_or_default()).filter_map(Result::ok).collect();
-        Self { patience, usual: agent(&trusted, patience), private: Arc::default() }
+        Self { patience, usual: agent(&trusted(), patience), private: Arc::default() }
     }
 
     /// The agent that trusts whom this webhook does.
@@ -95,8 +91,16 @@ impl Default for Poster {
     }
 }
 
+/// Those whom the system trusts, or, if it says so, those of the file that `SSL_CERT_FILE` names.
+pub(crate) fn trusted() -> Vec<Certificate<'static>> {
+    let named = std::env::var("SSL_CERT_FILE").ok();
+    let pem = named.into_iter().chain(TRUSTED.map(String::from)).find_map(|path| fs::read(path).ok());
+    // One of the system's that cannot be read is not the others' fault.
+    certificates(pem.as_deref().unwrap_or_default()).filter_map(Result::ok).collect()
+}
+
 /// The certificates in a PEM file.
-fn certificates(pem: &[u8]) -> impl Iterator<Item = Result<Certificate<'static>, ureq::Error>> {
+pub(crate) fn certificates(pem: &[u8]) -> impl Iterator<Item = Result<Certificate<'static>, ureq::Error>> + use<'_> {
     ureq::tls::parse_pem(pem).filter_map(|item| match item {
         Ok(PemItem::Certificate(certificate)) => Some(Ok(certificate)),
         Ok(_) => None,

@@ -10,6 +10,7 @@ use pushgate_dispatcher::{
     channels::{
         Accounts, ChannelMetrics,
         config::{AccountConfig, ChannelConfig, ChannelsConfig},
+        hooks::Hooks,
         roster::{ChannelParts, Roster},
         running::{PoolParts, RunningPool},
     },
@@ -70,6 +71,7 @@ impl Running {
             crowded: roster.accounts().crowded().clone(),
             streams: Arc::new(MemoryStreams::new(StreamBounds::default())),
             messages: Arc::new(MemoryMessages::new(MessageBounds::default())),
+            calls: Hooks::default(),
             finished: send,
             backlog: Arc::new(AtomicUsize::new(0)),
             aside_bytes: Arc::new(AtomicUsize::new(0)),

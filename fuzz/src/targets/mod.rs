@@ -7,6 +7,7 @@ mod message;
 mod proxy;
 mod request;
 mod session;
+mod smpp;
 mod tls;
 mod token;
 
@@ -40,6 +41,7 @@ pub(crate) const TARGETS: &[Target] = &[
     token::TARGET,
     client_frame::TARGET,
     session::TARGET,
+    smpp::TARGET,
     link::TARGET,
     message::TARGET,
     proxy::TARGET,

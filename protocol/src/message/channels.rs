@@ -148,4 +148,25 @@ mod tests {
             assert!(pointer.starts_with(&format!("/overrides/email/{field}")), "{value}: {pointer}");
         }
     }
+
+    #[test]
+    fn a_one_time_code_to_addresses_is_worth_minutes_unless_its_sender_says_otherwise() {
+        let ttl = |class: &str, channels: Value, ttl: Option<&str>| {
+            let mut message = json!({"class": class, "channels": channels, "content": {"body": "1"}, "to": {"phones": ["+8613800138000"]}});
+            if channels == json!(["websocket", "sms"]) {
+                message["to"]["users"] = json!(["u"]);
+            }
+            if let Some(ttl) = ttl {
+                message["ttl"] = json!(ttl);
+            }
+            let message = decode(message.to_string().as_bytes()).unwrap();
+            assert_eq!(decode(&message.encode()).unwrap().ttl, message.ttl);
+            message.ttl.to_string()
+        };
+        assert_eq!(ttl("otp", json!(["sms"]), None), "10m");
+        assert_eq!(ttl("otp", json!(["sms"]), Some("24h")), "24h");
+        assert_eq!(ttl("otp", json!(["sms"]), Some("1m")), "1m");
+        assert_eq!(ttl("otp", json!(["websocket", "sms"]), None), "24h");
+        assert_eq!(ttl("transactional", json!(["sms"]), None), "24h");
+    }
 }

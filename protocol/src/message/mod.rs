@@ -34,7 +34,7 @@ pub use self::{
 };
 use crate::{
     ids::{AppId, MessageId},
-    limits::{MESSAGE_BYTES_MAX, MESSAGE_NOTES_BYTES_MAX},
+    limits::{CODE_TTL_MINUTES, MESSAGE_BYTES_MAX, MESSAGE_NOTES_BYTES_MAX},
     result::Class,
     trace::TraceParent,
 };
@@ -81,7 +81,8 @@ pub struct Message {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(skip)]
     pub retry: Option<Retry>,
-    /// How long it is worth sending, from its acceptance on, or from when it was due; 1 s to 1 y.
+    /// How long it is worth sending, from its acceptance on, or from when it was due; 1 s to 1 y. If absent: a day, and 10 minutes of a one-time code that goes
+    /// by mail or text message alone.
     #[serde(default = "one_day")]
     pub ttl: Span,
     /// A later message with the same key replaces this one where it was not yet delivered. At most 128 bytes.
@@ -146,8 +147,11 @@ pub fn decode(json: &[u8]) -> Result<Message, MessageError> {
     }
     match serde_json::from_slice::<Message>(json) {
         Ok(message) if message.retry.is_none() && json.len() > MESSAGE_BYTES_MAX => too_large(),
-        Ok(message) if message.v == VERSION => {
+        Ok(mut message) if message.v == VERSION => {
             validate::check(&message)?;
+            if message.is_code() && message.ttl == one_day() && !names_ttl(json) {
+                message.ttl = Span::new(CODE_TTL_MINUTES, SpanUnit::Minute);
+            }
             Ok(message)
         }
         Ok(_) => Err(shape::explain(json, None)),
@@ -155,7 +159,21 @@ pub fn decode(json: &[u8]) -> Result<Message, MessageError> {
     }
 }
 
+/// Whether the sender said how long it is worth sending.
+fn names_ttl(json: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Named {
+        ttl: Option<serde::de::IgnoredAny>,
+    }
+    serde_json::from_slice::<Named>(json).is_ok_and(|named| named.ttl.is_some())
+}
+
 impl Message {
+    /// Whether it is a one-time code that goes to addresses alone: worth little after minutes, and urgent.
+    pub fn is_code(&self) -> bool {
+        self.class == Class::Otp && !self.channels.contains(&Channel::Websocket)
+    }
+
     /// Its JSON, in a fixed order of fields: equal messages have equal bytes.
     pub fn encode(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("a message is plain data")

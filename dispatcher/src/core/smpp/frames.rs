@@ -29,7 +29,7 @@ impl Frames {
     }
 
     /// The next whole PDU, with its length. After an error nothing more is to be read.
-    pub fn next(&mut self) -> Result<Option<&[u8]>, BadLength> {
+    pub fn take(&mut self) -> Result<Option<&[u8]>, BadLength> {
         let left = &self.bytes[self.start..];
         let Some(length) = left.first_chunk::<4>() else { return Ok(None) };
         let length = u32::from_be_bytes(*length);
@@ -61,7 +61,7 @@ mod tests {
             let (mut frames, mut lengths) = (Frames::default(), Vec::new());
             for piece in all.chunks(cut) {
                 frames.push(piece);
-                while let Some(frame) = frames.next().unwrap() {
+                while let Some(frame) = frames.take().unwrap() {
                     assert!(frame[4..].iter().all(|byte| *byte == frame.len() as u8));
                     lengths.push(frame.len());
                 }
@@ -76,7 +76,7 @@ mod tests {
         for length in [0_u32, 15, SMPP_PDU_BYTES_MAX as u32 + 1, u32::MAX] {
             let mut frames = Frames::default();
             frames.push(&length.to_be_bytes());
-            assert_eq!(frames.next(), Err(BadLength(length)));
+            assert_eq!(frames.take(), Err(BadLength(length)));
         }
     }
 }

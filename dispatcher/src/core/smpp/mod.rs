@@ -5,6 +5,7 @@
 //! | [`pdu`] | what is said, in bytes |
 //! | [`frames`] | bytes as they come, cut into PDUs |
 //! | [`text`] | a text in the alphabets of the telephone network, in one or several parts |
+//! | [`sent`] | messages of which receipts may come |
 //! | [`status`] | what a command status means for the recipient |
 //! | [`receipt`] | delivery receipts |
 //! | [`window`] | a connection: what is under way on it, what is due |
@@ -16,6 +17,7 @@ pub mod frames;
 pub mod pace;
 pub mod pdu;
 pub mod receipt;
+pub mod sent;
 pub mod status;
 pub mod text;
 pub mod window;

@@ -334,7 +334,7 @@ mod tests {
         };
         write_submit(&mut out, 7, &submit);
         let mut expected = b"\0\0\0\x42\0\0\0\x04\0\0\0\0\0\0\0\x07\0\x05\0Shop\0\x01\x018613\0".to_vec();
-        expected.extend(b"\x40\0\0\0000001010101000R\0\x01\0\x08\0\x02\0h");
+        expected.extend(b"\x40\0\0\x00000001010101000R\0\x01\0\x08\0\x02\0h");
         expected[3] = expected.len() as u8;
         assert_eq!(out, expected);
         let long = [b'x'; 300];

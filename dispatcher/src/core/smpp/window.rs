@@ -121,14 +121,13 @@ impl<T> Window<T> {
         }
     }
 
-    /// What is to be written now, into `out`; `handed_over` is told of each submit in it.
-    pub fn take_out(&mut self, out: &mut Vec<u8>, mut handed_over: impl FnMut(&T)) {
+    /// What is to be written now, into `out`.
+    pub fn take_out(&mut self, out: &mut Vec<u8>) {
         out.clear();
         std::mem::swap(out, &mut self.out);
         for sequence in self.unwritten.drain(..) {
             if let Some(submit) = self.under_way.get_mut(&sequence) {
                 submit.written = true;
-                handed_over(&submit.whom);
             }
         }
     }
@@ -144,7 +143,7 @@ impl<T> Window<T> {
         self.frames.push(bytes);
         let Self { frames, out, bound, under_way, enquired_ms, ids, .. } = self;
         loop {
-            let frame = match frames.next() {
+            let frame = match frames.take() {
                 Ok(Some(frame)) => frame,
                 Ok(None) => return Ok(()),
                 Err(error) => return Err(Fault::Nonsense(error.to_string())),

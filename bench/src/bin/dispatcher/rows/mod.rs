@@ -4,6 +4,7 @@ mod due;
 mod everyone;
 mod lanes;
 mod silent;
+mod sms;
 mod tasks;
 mod throughput;
 
@@ -25,6 +26,8 @@ pub enum Row {
     Lanes,
     /// Latency in the lane normal while mails in it go to a provider that never answers
     Silent,
+    /// Text messages to a message centre by SMPP, against a bare client loop
+    Sms,
     /// One message to everyone, against the gateway's own fan-out
     All,
     /// A million tasks: memory, changes, and how late tasks are fired
@@ -49,6 +52,9 @@ impl Row {
             Self::All => {
                 "one message to everyone of 100,000 who are online, through Kafka and the dispatcher, and as the link's record alone"
             }
+            Self::Sms => {
+                "submits a second to npm's smpp over one connection with a window of 100, against a bare client loop"
+            }
             Self::Lanes => {
                 "latency of the lane high from the planned send to the client's frame, alone and while the lane low works off a backlog"
             }
@@ -69,6 +75,7 @@ impl Row {
         match self {
             Self::Lanes => lanes::run(options),
             Self::Silent => silent::run(options),
+            Self::Sms => sms::run(options),
             Self::All => everyone::run(options),
             Self::Schedule => tasks::run(options),
             Self::Due => due::run(options),

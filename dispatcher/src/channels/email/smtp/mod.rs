@@ -5,7 +5,6 @@
 //! | [`url`] | the account's URL |
 //! | [`settings`] | the account, checked |
 //! | [`trouble`] | why there is no connection, and what helps |
-//! | [`trust`] | whose word for a certificate counts |
 //! | [`connection`] | one connection: what [`core::smtp`](crate::core::smtp) asks for, carried out |
 //! | [`pool`] | connections that wait |
 //!
@@ -15,7 +14,6 @@ mod connection;
 mod pool;
 mod settings;
 mod trouble;
-mod trust;
 mod url;
 
 use std::{sync::Arc, time::SystemTime};

@@ -6,11 +6,12 @@ use pushgate_protocol::apps::Secret;
 use rustls::pki_types::ServerName;
 use tokio_rustls::TlsConnector;
 
-use super::{trust, url::Url};
+use super::url::Url;
 use crate::{
     channels::{
         config::AccountConfig,
         email::{mail::Sender, signing::Signing},
+        trust,
     },
     core::smtp::opening::{Credentials, Mechanism, Security},
     limits,

@@ -27,7 +27,9 @@ pub(super) fn connector(ca_file: Option<&str>) -> Result<Option<TlsConnector>, S
         Some(path) => {
             let certificates = certificates(path).map_err(|problem| format!("ca_file: {problem}"))?;
             for certificate in certificates {
-                roots.add(certificate).map_err(|error| format!("ca_file: {path} holds a certificate that is none: {error}"))?;
+                roots
+                    .add(certificate)
+                    .map_err(|error| format!("ca_file: {path} holds a certificate that is none: {error}"))?;
             }
         }
         None => {

@@ -1,0 +1,64 @@
+//! `POST /v1/hooks/sms/{account}`: a provider tells what became of text messages, in its own form and with its own proof of who it is.
+//!
+//! It is for providers, not for callers, so the OpenAPI document leaves it out.
+
+use axum::{
+    body::{Body, to_bytes},
+    extract::{Path, RawQuery, State},
+    http::{HeaderMap, StatusCode},
+    response::{IntoResponse, Response},
+    routing::{MethodRouter, post},
+};
+
+use pushgate_protocol::message::Channel;
+
+use super::{Api, accept::in_time, problem::Problem};
+use crate::{
+    channels::hooks::{Hook, HookError, HookRefusal},
+    limits::SMS_HOOK_BYTES_MAX,
+    seams::StoreError,
+};
+
+/// Where it is served.
+pub(super) const PATH: &str = "/v1/hooks/sms/{account}";
+
+/// How it is served.
+pub(super) fn route() -> MethodRouter<Api> {
+    post(take)
+}
+
+async fn take(
+    State(api): State<Api>,
+    Path(account): Path<String>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let body = match tokio::time::timeout(api.patience.body, to_bytes(body, SMS_HOOK_BYTES_MAX)).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(_)) => return Problem::new(413, "too_large", "the body is too large, or broke off").into_response(),
+        Err(_) => {
+            return Problem::new(408, "body_too_slow", "the body did not come to its end in time").into_response();
+        }
+    };
+    let signature = headers.get("x-twilio-signature").and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let hook = Hook { query: query.unwrap_or_default(), body, signature };
+    let taken = async {
+        match api.given.hooks.take(Channel::Sms, &account, &hook).await {
+            Err(HookError::Store(error)) => Err(error),
+            Err(HookError::Refused(refusal)) => Ok(Some(refusal)),
+            Ok(()) => Ok(None),
+        }
+    };
+    let taken: Result<_, StoreError> = in_time(&api, taken).await;
+    match taken {
+        Ok(None) => StatusCode::NO_CONTENT.into_response(),
+        Ok(Some(HookRefusal::NotExpected)) => {
+            Problem::not_found("no account of this name expects calls").into_response()
+        }
+        Ok(Some(HookRefusal::WrongSignature)) => {
+            Problem::new(403, "wrong_signature", "the call is not signed by the provider").into_response()
+        }
+        Err(error) => Problem::store(&error).into_response(),
+    }
+}

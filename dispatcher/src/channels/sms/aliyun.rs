@@ -1,0 +1,214 @@
+//! `kind = "aliyun"`: text messages through Aliyun's SendSms (dysmsapi, 2017-05-25), signed by its scheme V3 (ACS3-HMAC-SHA256).
+//!
+//! `OutId` is carried, not compared: a repeated call is a second message, so what was not answered is not sent again.
+
+use std::{sync::Arc, time::{SystemTime, UNIX_EPOCH}};
+
+use pushgate_protocol::{message::Channel, timestamp};
+use ring::{digest, hmac};
+
+use super::{
+    http::{Call, Client, Endpoint, Reply, form, hex, said},
+    words,
+};
+use crate::{
+    channels::{Provider, config::AccountConfig, password::Password},
+    core::account::{Answer, Parcel, Rejection},
+    seams::BoxFuture,
+};
+
+const EXAMPLE: &str = "https://ACCESS_KEY_ID@dysmsapi.aliyuncs.com";
+const NOT_AGAIN: &str = "Aliyun may have sent it, and would not know a repetition: it is not sent again";
+/// After a bound on how many messages a number gets in a minute, milliseconds.
+const BUSY_MS: u64 = 60_000;
+
+pub(super) fn open(account: &AccountConfig) -> Result<Arc<dyn Provider>, String> {
+    account.refuse(&["smpp", "http", "from", "callback_url"])?;
+    let endpoint = Endpoint::parse(&account.url, EXAMPLE)?;
+    endpoint.only(&[])?;
+    let key_id = endpoint.user.clone().ok_or_else(|| format!("url names no access key: write it like {EXAMPLE}"))?;
+    let password = Password::of(account)?;
+    if password.is_none() {
+        return Err("password or password_file is missing: the secret of the access key".into());
+    }
+    let (sign, template) = (account.sign.clone(), account.template.clone());
+    Ok(Arc::new(Aliyun { client: Client::of(account)?, endpoint, key_id, password, sign, template }))
+}
+
+struct Aliyun {
+    client: Client,
+    endpoint: Endpoint,
+    key_id: String,
+    password: Password,
+    sign: Option<String>,
+    template: Option<String>,
+}
+
+impl Provider for Aliyun {
+    fn kind(&self) -> Channel {
+        Channel::Sms
+    }
+
+    fn deliver<'a>(&'a self, parcel: &'a Parcel) -> BoxFuture<'a, Answer> {
+        Box::pin(async move {
+            parcel.sending.begin();
+            let call = match self.call(parcel).await {
+                Ok(call) => call,
+                Err(answer) => return answer,
+            };
+            parcel.sending.hand_over();
+            match self.client.call(call).await {
+                Ok(reply) => meaning(&reply, parcel.redacted),
+                Err(none) => none.answer(NOT_AGAIN),
+            }
+        })
+    }
+}
+
+impl Aliyun {
+    async fn call(&self, parcel: &Parcel) -> Result<Call, Answer> {
+        let sign = words::sign(parcel, self.sign.as_deref())?;
+        let (template, params) = words::template(parcel, self.template.as_deref())?;
+        let secret = self.password.now().await.map_err(|detail| Answer::Unavailable { detail })?;
+        let params = serde_json::json!(params).to_string();
+        // Numbers of the mainland without their country.
+        let number = parcel.address.as_str();
+        let number = number.strip_prefix("+86").unwrap_or(number.trim_start_matches('+'));
+        let fields = [
+            ("OutId", parcel.id.as_str()),
+            ("PhoneNumbers", number),
+            ("SignName", sign),
+            ("TemplateCode", template),
+            ("TemplateParam", &params),
+        ];
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let nonce = uuid::Uuid::now_v7().simple().to_string();
+        let request = Signed {
+            action: "SendSms",
+            version: "2017-05-25",
+            host: &self.endpoint.host,
+            query: "",
+            body: form(fields).into_bytes(),
+            date: &timestamp::format_ms(now.as_secs() * 1_000).replace(".000Z", "Z"),
+            nonce: &nonce,
+        };
+        let headers = request.headers(&self.key_id, secret.as_ref().map_or("", |secret| secret.expose()));
+        let url = format!("{}/", self.endpoint.base);
+        Ok(Call { method: ureq::http::Method::POST, url, headers, body: request.body })
+    }
+}
+
+/// A call to be signed (Aliyun, "V3 request syntax and signature method").
+struct Signed<'a> {
+    action: &'a str,
+    version: &'a str,
+    host: &'a str,
+    /// In the order of its names.
+    query: &'a str,
+    body: Vec<u8>,
+    date: &'a str,
+    nonce: &'a str,
+}
+
+impl Signed<'_> {
+    /// Its headers, the signature among them.
+    fn headers(&self, key_id: &str, secret: &str) -> Vec<(String, String)> {
+        let hash = hex(digest::digest(&digest::SHA256, &self.body).as_ref());
+        let mut headers = vec![
+            ("host", self.host),
+            ("x-acs-action", self.action),
+            ("x-acs-content-sha256", &hash),
+            ("x-acs-date", self.date),
+            ("x-acs-signature-nonce", self.nonce),
+            ("x-acs-version", self.version),
+        ];
+        if !self.body.is_empty() {
+            headers.insert(0, ("content-type", "application/x-www-form-urlencoded"));
+        }
+        let names = headers.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(";");
+        let lines: String = headers.iter().map(|(name, value)| format!("{name}:{value}\n")).collect();
+        let canonical = format!("POST\n/\n{}\n{lines}\n{names}\n{hash}", self.query);
+        let canonical = hex(digest::digest(&digest::SHA256, canonical.as_bytes()).as_ref());
+        let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
+        let signature = hex(hmac::sign(&key, format!("ACS3-HMAC-SHA256\n{canonical}").as_bytes()).as_ref());
+        let authorization = format!("ACS3-HMAC-SHA256 Credential={key_id},SignedHeaders={names},Signature={signature}");
+        let mut headers: Vec<_> =
+            headers.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        headers.push(("authorization".to_owned(), authorization));
+        headers
+    }
+}
+
+fn meaning(reply: &Reply, redacted: bool) -> Answer {
+    use Rejection::{AddressDead, Content, Policy};
+    let json = reply.json();
+    let Some(code) = json["Code"].as_str() else { return reply.meaning(format!("status {}", reply.status)) };
+    if code == "OK" {
+        return Answer::Sent { provider_id: json["BizId"].as_str().map(str::to_owned) };
+    }
+    let detail = said(code, json["Message"].as_str().unwrap_or_default(), redacted);
+    let rejected = |why| Answer::Rejected { why, detail: detail.clone() };
+    match code {
+        "isv.MOBILE_NUMBER_ILLEGAL" => rejected(AddressDead),
+        "isv.BUSINESS_LIMIT_CONTROL" => Answer::RetryAfter { after_ms: Some(BUSY_MS), detail },
+        "isv.DAY_LIMIT_CONTROL" | "isv.MONTH_LIMIT_CONTROL" | "isv.DENY_IP_RANGE" | "isv.DOMESTIC_NUMBER_NOT_SUPPORTED" => rejected(Policy),
+        "isv.SMS_TEMPLATE_ILLEGAL" | "isv.SMS_SIGNATURE_ILLEGAL" | "isv.INVALID_PARAMETERS" | "isv.INVALID_JSON_PARAM"
+        | "isv.TEMPLATE_MISSING_PARAMETERS" | "isv.TEMPLATE_PARAMS_ILLEGAL" | "isv.PARAM_LENGTH_LIMIT"
+        | "isv.BLACK_KEY_CONTROL_LIMIT" | "isv.PARAM_NOT_SUPPORT_URL" | "isv.SMS_CONTENT_ILLEGAL" | "isv.SMS_SIGN_ILLEGAL" => rejected(Content),
+        "isv.AMOUNT_NOT_ENOUGH" | "isv.OUT_OF_SERVICE" | "isv.ACCOUNT_NOT_EXISTS" | "isv.ACCOUNT_ABNORMAL"
+        | "isv.PRODUCT_UN_SUBSCRIPT" | "isv.PRODUCT_UNSUBSCRIBE" | "isp.RAM_PERMISSION_DENY" | "SignatureDoesNotMatch"
+        | "SignatureNonceUsed" | "InvalidTimeStamp.Expired" => Answer::Unavailable { detail },
+        code if code.starts_with("InvalidAccessKeyId") || code.starts_with("Forbidden") => Answer::Unavailable { detail },
+        code if code.starts_with("Throttling") => Answer::RetryAfter { after_ms: reply.retry_after_ms, detail },
+        "isp.SYSTEM_ERROR" | "InternalError" => Answer::Unknown { detail: format!("{detail}; {NOT_AGAIN}") },
+        "ServiceUnavailable" => Answer::RetryAfter { after_ms: reply.retry_after_ms, detail },
+        _ => rejected(Policy),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::http::percent, *};
+
+    #[test]
+    fn the_signature_is_that_of_the_documentation() {
+        let query = format!("ImageId={}&RegionId=cn-shanghai", percent("win2019_1809_x64_dtc_zh-cn_40G_alibase_20230811.vhd"));
+        let request = Signed {
+            action: "RunInstances",
+            version: "2014-05-26",
+            host: "ecs.cn-shanghai.aliyuncs.com",
+            query: &query,
+            body: Vec::new(),
+            date: "2023-10-26T10:22:32Z",
+            nonce: "3156853299f313e23d1673dc12e1703d",
+        };
+        let headers = request.headers("YourAccessKeyId", "YourAccessKeySecret");
+        let expected = "ACS3-HMAC-SHA256 Credential=YourAccessKeyId,SignedHeaders=host;x-acs-action;x-acs-content-sha256;x-acs-date;\
+            x-acs-signature-nonce;x-acs-version,Signature=06563a9e1b43f5dfe96b81484da74bceab24a1d853912eee15083a6f0f3283c0";
+        assert_eq!(headers.last(), Some(&("authorization".to_owned(), expected.to_owned())));
+    }
+
+    #[test]
+    fn answers_mean_what_the_guide_says() {
+        let reply = |status, code: &str| Reply {
+            status,
+            retry_after_ms: None,
+            body: serde_json::json!({"Code": code, "Message": "words", "BizId": "9^0"}).to_string().into_bytes(),
+        };
+        for (code, answer) in [
+            ("OK", "sent"),
+            ("isv.MOBILE_NUMBER_ILLEGAL", "address_dead"),
+            ("isv.BUSINESS_LIMIT_CONTROL", "retry_after"),
+            ("isv.SMS_TEMPLATE_ILLEGAL", "content"),
+            ("isv.DAY_LIMIT_CONTROL", "policy"),
+            ("isv.AMOUNT_NOT_ENOUGH", "unavailable"),
+            ("InvalidAccessKeyId.NotFound", "unavailable"),
+            ("Throttling.User", "retry_after"),
+            ("isp.SYSTEM_ERROR", "unknown"),
+            ("isv.SOMETHING_NEW", "policy"),
+        ] {
+            assert_eq!(meaning(&reply(200, code), false).as_str(), answer, "{code}");
+        }
+        assert_eq!(meaning(&Reply { status: 502, retry_after_ms: None, body: Vec::new() }, false).as_str(), "unknown");
+    }
+}

@@ -1,0 +1,300 @@
+//! Calls of HTTP providers: one request, and what is known of it.
+//!
+//! Invariant: a call of which it is not known that it was not answered because it was not made may have been acted on.
+
+use std::{fs, io, net::IpAddr, time::Duration};
+
+use ureq::{
+    Agent,
+    http::{self, header},
+    tls::{Certificate, RootCerts, TlsConfig},
+};
+
+use crate::{
+    channels::config::AccountConfig,
+    core::account::Answer,
+    limits::{ACCOUNT_FILE_BYTES_MAX, SMS_ANSWER_BYTES_MAX, SMS_CALL_MS},
+    webhooks,
+};
+
+/// Makes calls. Clones keep the same connections.
+#[derive(Clone)]
+pub(super) struct Client(Agent);
+
+/// What is asked.
+pub(super) struct Call {
+    pub(super) method: http::Method,
+    pub(super) url: String,
+    pub(super) headers: Vec<(String, String)>,
+    pub(super) body: Vec<u8>,
+}
+
+/// What was answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Reply {
+    pub(super) status: u16,
+    pub(super) retry_after_ms: Option<u64>,
+    pub(super) body: Vec<u8>,
+}
+
+/// Why nothing was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum NoReply {
+    /// The call was not made.
+    NotMade(String),
+    /// It may have been acted on.
+    Unanswered(String),
+}
+
+impl Client {
+    /// One that trusts those in the account's `ca_file`, or those whom the system trusts.
+    pub(super) fn of(account: &AccountConfig) -> Result<Self, String> {
+        let trusted = match &account.ca_file {
+            Some(path) => certificates(path).map_err(|problem| format!("ca_file: {problem}"))?,
+            None => webhooks::trusted(),
+        };
+        let tls = TlsConfig::builder()
+            .unversioned_rustls_crypto_provider(std::sync::Arc::new(rustls::crypto::ring::default_provider()))
+            .root_certs(RootCerts::new_with_certs(&trusted))
+            .build();
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .user_agent("pushgate")
+            .timeout_connect(Some(Duration::from_millis(account.connection.open_ms)))
+            .timeout_global(Some(Duration::from_millis(SMS_CALL_MS)))
+            // A connection that the provider closes while a call is written to it leaves open what became of that.
+            .max_idle_age(Duration::from_millis(account.connection.idle_ms.min(5_000)))
+            .tls_config(tls)
+            .build();
+        Ok(Self(config.new_agent()))
+    }
+
+    /// Makes a call.
+    pub(super) async fn call(&self, call: Call) -> Result<Reply, NoReply> {
+        let agent = self.0.clone();
+        let made = tokio::task::spawn_blocking(move || {
+            let mut request = http::Request::builder().method(call.method).uri(call.url);
+            for (name, value) in call.headers {
+                request = request.header(name, value);
+            }
+            let request = request.body(&call.body[..]);
+            let request =
+                request.map_err(|_| NoReply::NotMade("the call cannot be written: look at url and headers".into()))?;
+            let mut answer = agent.run(request).map_err(|error| unanswered(&error))?;
+            let after = answer
+                .headers()
+                .get(header::RETRY_AFTER)
+                .and_then(|value| value.to_str().ok()?.trim().parse::<u64>().ok());
+            let body = answer.body_mut().with_config().limit(SMS_ANSWER_BYTES_MAX).read_to_vec();
+            let body = body.map_err(|_| NoReply::Unanswered("its answer broke off".into()))?;
+            Ok(Reply { status: answer.status().as_u16(), retry_after_ms: after.map(|s| s.saturating_mul(1_000)), body })
+        });
+        made.await.unwrap_or_else(|_| Err(NoReply::Unanswered("the call panicked".into())))
+    }
+}
+
+impl Reply {
+    /// Its body as JSON; null if it is none.
+    pub(super) fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap_or_default()
+    }
+
+    /// What its status alone means, where a provider says no more: 5xx but 503 leave open whether it was acted on.
+    pub(super) fn meaning(&self, detail: String) -> Answer {
+        use crate::core::account::Rejection::{Content, Policy};
+        match self.status {
+            429 | 503 => Answer::RetryAfter { after_ms: self.retry_after_ms, detail },
+            401 | 402 | 404 | 407 => Answer::Unavailable { detail },
+            400 | 413 | 415 | 422 => Answer::Rejected { why: Content, detail },
+            400..=499 => Answer::Rejected { why: Policy, detail },
+            300..=399 => Answer::Unavailable { detail },
+            _ => Answer::Unknown { detail: format!("{detail}; it may have been sent, and is not sent again") },
+        }
+    }
+}
+
+impl NoReply {
+    /// What follows: what may have been sent is not sent again, for `why`.
+    pub(super) fn answer(self, why: &str) -> Answer {
+        match self {
+            Self::NotMade(detail) => Answer::Unavailable { detail },
+            Self::Unanswered(detail) => Answer::Unknown { detail: format!("{detail}; {why}") },
+        }
+    }
+}
+
+fn certificates(path: &str) -> Result<Vec<Certificate<'static>>, String> {
+    let bytes = fs::metadata(path).map_err(|error| format!("cannot read {path}: {error}"))?.len();
+    if bytes > ACCOUNT_FILE_BYTES_MAX {
+        return Err(format!("{path} has {bytes} bytes, at most {ACCOUNT_FILE_BYTES_MAX} are allowed"));
+    }
+    let pem = fs::read(path).map_err(|error| format!("cannot read {path}: {error}"))?;
+    let found: Result<Vec<_>, _> = webhooks::certificates(&pem).collect();
+    let found = found.map_err(|error| format!("{path} holds a certificate that is none: {error}"))?;
+    if found.is_empty() { Err(format!("{path} holds no certificate in PEM")) } else { Ok(found) }
+}
+
+fn unanswered(error: &ureq::Error) -> NoReply {
+    use ureq::{Error, Timeout};
+    match error {
+        Error::HostNotFound => NoReply::NotMade("its host is not known".into()),
+        Error::ConnectionFailed => NoReply::NotMade("it cannot be connected to".into()),
+        Error::Timeout(Timeout::Resolve | Timeout::Connect) => NoReply::NotMade("no connection in time".into()),
+        Error::Timeout(_) => NoReply::Unanswered("no answer in time".into()),
+        Error::Tls(_) | Error::Rustls(_) | Error::BadUri(_) | Error::Http(_) => {
+            NoReply::NotMade("TLS, or the form of the call: it was not made".into())
+        }
+        Error::Io(error) => {
+            use io::ErrorKind::{AddrNotAvailable, ConnectionRefused, HostUnreachable, NetworkUnreachable};
+            let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+            match (error.kind(), tls) {
+                (AddrNotAvailable | ConnectionRefused | HostUnreachable | NetworkUnreachable, _) => {
+                    NoReply::NotMade(format!("it cannot be connected to: {}", error.kind()))
+                }
+                // Before any of the call is encrypted.
+                (_, Some(rustls::Error::InvalidCertificate(why))) => {
+                    NoReply::NotMade(format!("TLS: its certificate: {why:?}"))
+                }
+                (kind, _) => NoReply::Unanswered(format!("the connection failed: {kind}")),
+            }
+        }
+        _ => NoReply::Unanswered("its answer cannot be read".into()),
+    }
+}
+
+/// Where a provider is called: `https://user@host/path?key=value`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Endpoint {
+    /// `https://host:port`
+    pub(super) base: String,
+    /// `host:port`, as the header has it.
+    pub(super) host: String,
+    pub(super) path: String,
+    pub(super) user: Option<String>,
+    pub(super) options: Vec<(String, String)>,
+}
+
+impl Endpoint {
+    /// Reads it. What is wrong is told without repeating it.
+    pub(super) fn parse(url: &str, example: &str) -> Result<Self, String> {
+        let form = || format!("url is of another form, must be like {example}");
+        let (scheme, rest) =
+            url.split_once("://").filter(|(scheme, _)| matches!(*scheme, "https" | "http")).ok_or_else(form)?;
+        let (rest, query) = rest.split_once('?').map_or((rest, ""), |(rest, query)| (rest, query));
+        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let (user, host) = authority.rsplit_once('@').map_or((None, authority), |(user, host)| (Some(user), host));
+        if user.is_some_and(|user| user.contains(':')) {
+            return Err("url holds a password: give it as password or password_file".into());
+        }
+        let plain = |text: &str| {
+            !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic() && !b"<>\"\\^`|".contains(&byte))
+        };
+        if !plain(host) || !(path.is_empty() || plain(path)) || user.is_some_and(|user| !plain(user)) {
+            return Err(form());
+        }
+        let name =
+            host.strip_prefix('[').and_then(|host| host.split(']').next()).or(host.split(':').next()).unwrap_or(host);
+        let near = name == "localhost" || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+        if scheme == "http" && !near {
+            return Err("url begins with http://: messages and secrets would be seen by everyone on the way".into());
+        }
+        let options = query.split('&').filter(|option| !option.is_empty()).map(|option| {
+            let (key, value) = option.split_once('=').unwrap_or((option, ""));
+            (key.to_owned(), value.to_owned())
+        });
+        Ok(Self {
+            base: format!("{scheme}://{host}"),
+            host: host.to_owned(),
+            path: path.to_owned(),
+            user: user.map(str::to_owned),
+            options: options.collect(),
+        })
+    }
+
+    /// The value of an option that is taken, all others being refused.
+    pub(super) fn only(&self, known: &[&str]) -> Result<(), String> {
+        match self.options.iter().find(|(key, _)| !known.contains(&key.as_str())) {
+            Some(_) if known.is_empty() => Err("url has an option, and there are none".into()),
+            Some(_) => Err(format!("url has another option than {}", known.join(" and "))),
+            None => Ok(()),
+        }
+    }
+
+    /// An option.
+    pub(super) fn option(&self, key: &str) -> Option<&str> {
+        self.options.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_str())
+    }
+}
+
+/// In the form of a query (RFC 3986, 2.3): what both HTTP providers' signatures ask for.
+pub(super) fn percent(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(byte.into()),
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}
+
+/// Fields as a form or a query, in their order.
+pub(super) fn form<'a>(fields: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
+    let fields = fields.into_iter().map(|(key, value)| format!("{}={}", percent(key), percent(value)));
+    fields.collect::<Vec<_>>().join("&")
+}
+
+/// Bytes in hexadecimal.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A provider's words, or without them its code where nothing of a message may be repeated.
+pub(super) fn said(code: &str, words: &str, redacted: bool) -> String {
+    let words: String = words.chars().take(160).collect();
+    if redacted || words.is_empty() { code.to_owned() } else { format!("{code} {words}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_is_encrypted_or_here_and_holds_no_password() {
+        let read = Endpoint::parse("https://AC1@api.twilio.com/x?a=1&b=2", "").unwrap();
+        assert_eq!(
+            (read.base.as_str(), read.host.as_str(), read.path.as_str()),
+            ("https://api.twilio.com", "api.twilio.com", "/x")
+        );
+        assert_eq!((read.user.as_deref(), read.option("b"), read.option("c")), (Some("AC1"), Some("2"), None));
+        assert!(
+            read.only(&["a", "b"]).is_ok() && read.only(&["a"]).is_err_and(|e| e.contains("another option than a"))
+        );
+        for url in ["http://127.0.0.1:8080", "http://[::1]:8080/x", "http://localhost"] {
+            assert!(Endpoint::parse(url, "").is_ok(), "{url}");
+        }
+        for (url, said) in [
+            ("api.twilio.com", "another form"),
+            ("ftp://h", "another form"),
+            ("https://", "another form"),
+            ("https://h ost", "another form"),
+            ("https://u:hunter2@h", "holds a password"),
+            ("http://example.org", "seen by everyone"),
+        ] {
+            let error = Endpoint::parse(url, "https://h").unwrap_err();
+            assert!(error.starts_with("url ") && error.contains(said) && !error.contains("hunter2"), "{url}: {error}");
+        }
+    }
+
+    #[test]
+    fn whether_a_call_was_made_is_known_where_it_can_be() {
+        let made = |error: ureq::Error| matches!(unanswered(&error), NoReply::Unanswered(_));
+        assert!(!made(ureq::Error::HostNotFound) && !made(io::Error::from(io::ErrorKind::ConnectionRefused).into()));
+        assert!(!made(ureq::Error::Timeout(ureq::Timeout::Connect)));
+        assert!(
+            made(ureq::Error::Timeout(ureq::Timeout::RecvResponse))
+                && made(io::Error::from(io::ErrorKind::ConnectionReset).into())
+        );
+    }
+}

@@ -1,0 +1,107 @@
+//! Sessions that do not come about, break and come back.
+
+use std::sync::Arc;
+
+use pushgate_dispatcher::channels::{Checked, sms};
+use pushgate_protocol::apps::Secret;
+
+use crate::{
+    centre::{BIND, Centre, SUBMIT},
+    parcels::{detail, text},
+    submits::{config, open},
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_submitted_when_the_connection_broke_is_unknown_and_the_next_goes_over_a_new_one() {
+    let centre = Centre::start(|session, pdu| {
+        if session.lets_in(&pdu) || pdu.command != SUBMIT {
+            return;
+        }
+        match session.number {
+            0 => session.hang_up(),
+            _ => session.answer(&pdu, 0, b"again\0"),
+        }
+    });
+    let provider = open(&centre.address, |_| {});
+    let first = text("+8613800138000", "hi");
+    let answer = provider.deliver(&first).await;
+    assert_eq!(answer.as_str(), "unknown", "{answer:?}");
+    assert!(detail(&answer).contains("not sent again") && first.sending.may_be_sent());
+    // Until it is back nothing is sent, and that is known.
+    loop {
+        let parcel = text("+8613800138001", "hi");
+        let answer = provider.deliver(&parcel).await;
+        match answer.as_str() {
+            "unavailable" => assert!(!parcel.sending.may_be_sent()),
+            other => {
+                assert_eq!(other, "sent");
+                break;
+            }
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_centre_that_is_not_there_is_unavailable_with_why() {
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let provider = open(&gone.to_string(), |_| {});
+    let answer = provider.deliver(&text("+8613800138000", "hi")).await;
+    assert_eq!(answer.as_str(), "unavailable");
+    assert!(detail(&answer).contains("cannot be connected to"), "{answer:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_not_let_in_is_told_and_looking_says_what_helps() {
+    let centre = Centre::start(|session, pdu| {
+        if pdu.command == BIND {
+            let status = if pdu.texts()[1] == "hunter2" { 0 } else { 0x0e };
+            session.answer(&pdu, status, b"centre\0");
+        }
+    });
+    let right = config(&centre.address);
+    assert_eq!(sms::open(&right).unwrap().check().await, Checked::Fit("it lets shop in as a transceiver".into()));
+    let mut wrong = right.clone();
+    wrong.password = Some(Secret::new("other"));
+    let wrong = sms::open(&wrong).unwrap();
+    let Checked::Unfit { what, remedy } = wrong.check().await else { panic!("unfit") };
+    assert!(what.contains("ESME_RINVPASWD") && remedy.contains("password") && !what.contains("other"), "{what}");
+    let answer = wrong.deliver(&text("+8613800138000", "hi")).await;
+    assert_eq!((answer.as_str(), detail(&answer)), ("unavailable", "to bind it said ESME_RINVPASWD"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_closed_account_says_goodbye() {
+    let centre = Centre::start(|session, pdu| {
+        if !session.lets_in(&pdu) {
+            session.answer(&pdu, 0, b"x\0");
+        }
+    });
+    let provider = open(&centre.address, |_| {});
+    assert_eq!(provider.deliver(&text("+8613800138000", "hi")).await.as_str(), "sent");
+    assert_eq!(Arc::strong_count(&provider), 1);
+    drop(provider);
+    let heard = tokio::task::spawn_blocking(move || centre.heard(6)).await.unwrap();
+    assert_eq!(heard.command, 6);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_connections_share_what_is_sent() {
+    let centre = Centre::start(|session, pdu| {
+        let number = session.number;
+        if !session.lets_in(&pdu) && pdu.command == SUBMIT && number == 0 {
+            session.answer(&pdu, 0, b"x\0");
+        } else if pdu.command == SUBMIT {
+            session.answer(&pdu, 0, b"y\0");
+        }
+    });
+    let provider = open(&centre.address, |smpp| {
+        smpp.window = 1;
+        smpp.binds = 2;
+    });
+    let parcels: Vec<_> = (0..50).map(|_| text("+8613800138000", "hi")).collect();
+    let answers = futures_util::future::join_all(parcels.iter().map(|parcel| provider.deliver(parcel))).await;
+    assert!(answers.iter().all(|answer| answer.as_str() == "sent"), "{answers:?}");
+    centre.heard(BIND);
+    centre.heard(BIND);
+}
