@@ -57,7 +57,7 @@ async fn take(
             Problem::not_found("no account of this name expects calls").into_response()
         }
         Ok(Some(HookRefusal::WrongSignature)) => {
-            Problem::new(403, "wrong_signature", "the call is not signed by the provider").into_response()
+            Problem::new(401, "wrong_signature", "the call is not signed by the provider").into_response()
         }
         Err(error) => Problem::store(&error).into_response(),
     }

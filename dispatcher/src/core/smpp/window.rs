@@ -206,8 +206,12 @@ impl<T> Window<T> {
     pub fn tick(&mut self, now_ms: u64, mut event: impl FnMut(Event<T>)) -> Result<u64, Fault> {
         if self.looked_ms + SMPP_ANSWER_MS / 4 <= now_ms {
             self.looked_ms = now_ms;
-            let late = self.under_way.extract_if(|_, submit| submit.since_ms + SMPP_ANSWER_MS <= now_ms);
-            late.for_each(|(_, submit)| event(Event::Forgotten(submit.whom)));
+            let late = self.under_way.iter().filter(|(_, submit)| submit.since_ms + SMPP_ANSWER_MS <= now_ms);
+            let mut late: Vec<u32> = late.map(|(sequence, _)| *sequence).collect();
+            late.sort_unstable();
+            late.iter()
+                .filter_map(|sequence| self.under_way.remove(sequence))
+                .for_each(|submit| event(Event::Forgotten(submit.whom)));
         }
         match self.enquired_ms {
             Some(since_ms) if since_ms + SMPP_ENQUIRE_ANSWER_MS <= now_ms => return Err(Fault::Silent),
