@@ -85,6 +85,11 @@ pub const BREAKER_MS_MAX: u64 = 30_000;
 pub const PROBE_HIGH_MS: u64 = 5_000;
 /// The part of an account's deadline that a recipient waits for a worker while no attempts are made.
 pub const ACCOUNT_OPEN_PATIENCE: u64 = 10;
+/// What waits in an account that will be through with it in this time stays there, and its lane waits rather than put it away,
+/// milliseconds.
+pub const ACCOUNT_KEEPS_UP_MS: u64 = 2_000;
+/// How often it is looked how fast an account is, milliseconds.
+pub const ACCOUNT_PACE_MS: u64 = 100;
 /// Batches of parcels of one lane waiting for an account, which takes all that is there in each turn.
 pub const ACCOUNT_BATCHES: usize = 4;
 /// Accounts of a channel that may be configured.

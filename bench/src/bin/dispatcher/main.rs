@@ -8,11 +8,13 @@
 //! |---|---|
 //! | `options` | the command line |
 //! | `rows` | one measurement each |
+//! | `sink` | postfix's smtp-sink, which takes every mail |
 //! | `stage` | processes and clients of a row |
 //! | `traffic` | numbered messages, and putting them into lanes |
 
 mod options;
 mod rows;
+mod sink;
 mod stage;
 mod traffic;
 

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{Counts, Parcel, breaker::Breaker, counts::Totals, parking::Parking, queue::Queue, queue::Waiting};
+use super::{
+    Counts, Parcel, breaker::Breaker, counts::Totals, pace::Pace, parking::Parking, queue::Queue, queue::Waiting,
+};
 use crate::{core::random::Random, limits::ACCOUNT_OPEN_PATIENCE};
 
 /// What an account is told at start.
@@ -33,6 +35,7 @@ pub(super) struct Member {
     pub(super) queue: Queue,
     pub(super) breaker: Breaker,
     parking: Parking,
+    pace: Pace,
     pub(super) counts: Counts,
     pub(super) totals: Totals,
     /// It takes nothing more, and is gone once its attempts have ended.
@@ -48,6 +51,7 @@ impl Member {
             queue: Queue::new(&settings, queue_max),
             breaker: Breaker::new(now_ms),
             parking: Parking::new(settings.concurrency),
+            pace: Pace::default(),
             counts: Counts::default(),
             totals: Totals::default(),
             leaving: false,
@@ -83,6 +87,7 @@ impl Member {
             None => {
                 self.breaker.reached(now_ms);
                 self.parking.ended(now_ms);
+                self.pace.answered(now_ms);
             }
         }
     }
@@ -90,6 +95,11 @@ impl Member {
     /// How long a parcel waits for a worker: while the provider answers nothing, not for long.
     pub(super) fn patience_ms(&self, deadline_ms: u64) -> u64 {
         deadline_ms / if self.breaker.is_open() { ACCOUNT_OPEN_PATIENCE } else { 2 }
+    }
+
+    /// Whether it will soon be through with what waits for it.
+    pub(super) fn keeps_up(&mut self, now_ms: u64) -> bool {
+        !self.breaker.is_open() && self.pace.keeps_up(now_ms, self.queue.len())
     }
 
     /// When there is room for a parcel, as far as can be told.

@@ -9,6 +9,7 @@
 //! | [`follow`] | what follows an attempt |
 //! | [`reconfigure`] | accounts that come, change and go |
 //! | [`parcel`] | a message for one recipient |
+//! | [`pace`] | how fast an account is
 //! | [`policy`] | what follows an answer |
 //!
 //! A state machine without I/O; it does not know how a provider sends, nor where results go.
@@ -20,6 +21,7 @@ mod choice;
 mod counts;
 mod follow;
 mod member;
+mod pace;
 mod parcel;
 mod parking;
 mod policy;

@@ -249,16 +249,21 @@ impl Pool {
         patience.unwrap_or(self.settings.deadline_ms / 2)
     }
 
-    /// In crowded lanes no more waits than what workers take next.
+    /// In crowded lanes no more waits than what workers take next, but for accounts that keep up: a lane waits for them. What goes into the
+    /// schedule and comes back costs more than it gains there.
     fn make_room(&mut self) {
         if self.crowded == [false; 3] {
             return;
         }
+        let now_ms = self.now_ms;
+        let keeps_up: Vec<bool> = self.members.iter_mut().map(|member| member.keeps_up(now_ms)).collect();
         let next = |m: &Member| if m.breaker.is_open() { 1 } else { 2 * m.settings.concurrency };
         let all: usize = self.members.iter().map(next).sum();
-        let leave = self.checks.take_beyond(all, |waiting| self.crowded[waiting.parcel.lane as usize]);
-        leave.into_iter().for_each(|waiting| self.send_away(waiting));
-        for n in 0..self.members.len() {
+        if !keeps_up.contains(&true) {
+            let leave = self.checks.take_beyond(all, |waiting| self.crowded[waiting.parcel.lane as usize]);
+            leave.into_iter().for_each(|waiting| self.send_away(waiting));
+        }
+        for n in (0..self.members.len()).filter(|n| !keeps_up[*n]) {
             let next = next(&self.members[n]);
             let crowded = self.crowded;
             for lane in Lane::ALL.into_iter().filter(|lane| crowded[*lane as usize]) {

@@ -268,6 +268,30 @@ fn in_a_crowded_lane_no_more_waits_than_what_is_tried_next() {
 }
 
 #[test]
+fn a_crowded_lane_waits_for_an_account_that_keeps_up() {
+    let relay = AccountSettings { concurrency: 2, reserved_high: 0, ..relay() };
+    let mut account = Pool::new(PoolSettings { queue_max: 100, ..settings() }, vec![relay], 1);
+    account.crowded([false, true, false]);
+    let (mut now, mut next) = (NOW, 0);
+    // A parcel each millisecond, answered in the next.
+    while now < NOW + 500 {
+        account.take(now, vec![parcel(&format!("m{next}"), next, Lane::Normal)]);
+        next += 1;
+        let attempts = begun(&mut account, now);
+        now += 1;
+        attempts.iter().for_each(|a| account.answered(now, a.id, Answer::Sent { provider_id: None }));
+    }
+    let away = |account: &mut Pool| account.take_ended().iter().filter(|e| matches!(e, Ended::Later(_))).count();
+    assert_eq!(away(&mut account), 0);
+    account.take(now, (0..90).map(|n| parcel(&format!("n{n}"), 1_000 + n, Lane::Normal)).collect());
+    assert_eq!(begun(&mut account, now).len(), 2);
+    account.tick(now);
+    assert_eq!(away(&mut account), 0, "it will be through with them in a moment");
+    account.tick(now + 1_500);
+    assert_eq!(away(&mut account), 90 - 2 - 4, "it does not answer any more: two are tried, four wait");
+}
+
+#[test]
 fn an_attempt_that_is_given_up_before_it_could_send_costs_no_once_more() {
     let given_up = |begun: bool, unknown: u32| {
         let mut account = Pool::new(settings(), vec![relay()], 7);

@@ -3,6 +3,8 @@
 mod due;
 mod everyone;
 mod lanes;
+mod mail;
+mod mail_lane;
 mod silent;
 mod sms;
 mod tasks;
@@ -34,6 +36,10 @@ pub enum Row {
     Schedule,
     /// Due tasks worked off, against BullMQ
     Due,
+    /// Mails through a provider's pool alone, against nodemailer's
+    Mail,
+    /// Mails from the lane to the mail server, with marks and results, against nodemailer's pool
+    MailLane,
 }
 
 impl Row {
@@ -49,6 +55,12 @@ impl Row {
                 "a million tasks in Redis: memory of each, changes beside them, and how late tasks are fired"
             }
             Self::Due => "due tasks claimed, published and acknowledged, against BullMQ on the same Redis",
+            Self::Mail => {
+                "mails a second to smtp-sink over 8 connections, pipelining offered or not, against nodemailer's pool"
+            }
+            Self::MailLane => {
+                "mails a second from a lane of Kafka to smtp-sink over 8 connections, with marks, states and results, against nodemailer's pool"
+            }
             Self::All => {
                 "one message to everyone of 100,000 who are online, through Kafka and the dispatcher, and as the link's record alone"
             }
@@ -79,6 +91,8 @@ impl Row {
             Self::All => everyone::run(options),
             Self::Schedule => tasks::run(options),
             Self::Due => due::run(options),
+            Self::Mail => mail::run(options),
+            Self::MailLane => mail_lane::run(options),
             Self::Throughput => throughput::run(options, false),
             Self::ThroughputAcked => throughput::run(options, true),
         }
