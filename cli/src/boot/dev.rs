@@ -3,7 +3,7 @@
 use std::{
     io::{self, Write},
     net::TcpListener,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use pushgate_dispatcher::{
@@ -12,6 +12,7 @@ use pushgate_dispatcher::{
 use pushgate_gateway::{boot as gateway, page};
 
 use super::{
+    account_watch::{AccountWatch, ReadAccounts},
     banner, data,
     key_watch::{KeyWatch, ReadApps},
     node,
@@ -52,14 +53,28 @@ pub fn dev(loaded: Loaded, data: &Path) -> Result<(), Failure> {
     }
     config.log.start().map_err(Failure::new)?;
     let own_apps = config.apps.clone();
+    let (again, folder) = (loaded.clone(), data.clone());
+    let file = loaded.file().map(Path::to_owned);
+    let read_accounts: ReadAccounts = Box::new(move || {
+        let again = again.again().map_err(|findings| findings.to_string())?;
+        again.check(Role::Dev).map_err(|findings| findings.to_string())?;
+        let mut config = again.config;
+        catch_what_cannot_be_sent(&mut config, &folder);
+        Ok([config.email, config.sms])
+    });
     let read_apps: ReadApps = Box::new(move || {
         let apps = loaded.again().map_err(|findings| findings.to_string())?.config.apps;
         Ok(if apps.is_empty() { own_apps.clone() } else { apps })
     });
-    node::runtime()?.block_on(run(&config, &data, read_apps))
+    node::runtime()?.block_on(run(&config, &data, read_apps, (file, read_accounts)))
 }
 
-async fn run(config: &Config, data: &Path, read_apps: ReadApps) -> Result<(), Failure> {
+async fn run(
+    config: &Config,
+    data: &Path,
+    read_apps: ReadApps,
+    (file, read_accounts): (Option<PathBuf>, ReadAccounts),
+) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
     let keys = KeyWatch::spawn(config.key_files().map_err(Failure::usage)?, read_apps)?;
     let first_app = config.apps.first().expect("dev has at least one app").id.clone();
@@ -76,6 +91,7 @@ async fn run(config: &Config, data: &Path, read_apps: ReadApps) -> Result<(), Fa
     let gateway = gateway::start(&node::gateway_config(config)?, keys.apps(), options).map_err(node::failed)?;
     let parts = node::dispatcher_parts(config, keys.apps(), held)?;
     let dispatcher = dispatcher::start(parts).await.map_err(node::failed)?;
+    let accounts = AccountWatch::spawn(dispatcher.roster(), file, read_accounts)?;
     let addresses = Addresses {
         clients: gateway.listen().to_string(),
         links: gateway.links().to_string(),
@@ -87,6 +103,7 @@ async fn run(config: &Config, data: &Path, read_apps: ReadApps) -> Result<(), Fa
     let reload = || {
         gateway.reload_tls();
         keys.look();
+        accounts.look();
     };
     let ended = match announce(&runtime, data, &first_app) {
         Ok(()) => {
@@ -97,6 +114,7 @@ async fn run(config: &Config, data: &Path, read_apps: ReadApps) -> Result<(), Fa
         Err(failure) => Err(failure),
     };
     runtime.remove(data);
+    drop(accounts);
     // The gateway first: acknowledgements of its last pushes still find the dispatcher.
     let left = node::leave(gateway, &mut signals).await;
     dispatcher.shut_down().await;

@@ -1,5 +1,6 @@
 //! Composition: config → build → run → drain. The only place that puts gateway and dispatcher together.
 
+mod account_watch;
 mod banner;
 mod data;
 mod dev;

@@ -1,5 +1,7 @@
 //! `pushgate gateway` and `pushgate dispatcher`: one half each, as a node of a cluster.
 
+use std::path::Path;
+
 use pushgate_dispatcher::boot as dispatchers;
 use pushgate_gateway::{
     boot::{self as gateways, RunningGateway},
@@ -9,6 +11,7 @@ use pushgate_protocol::{auth::SharedApps, ids::Epoch};
 use tokio::runtime::{Builder, Runtime};
 
 use super::{
+    account_watch::{AccountWatch, ReadAccounts},
     key_watch::{KeyWatch, ReadApps},
     signals::Signals,
 };
@@ -45,12 +48,20 @@ pub fn dispatcher(loaded: Loaded) -> Result<(), Failure> {
     loaded.check(Role::Dispatcher)?;
     let config = loaded.config.clone();
     config.log.start().map_err(Failure::new)?;
+    let read_accounts = accounts_again(loaded.clone());
+    let file = loaded.file().map(Path::to_owned);
     let keys = KeyWatch::spawn(config.key_files().map_err(Failure::usage)?, apps_again(loaded, Role::Dispatcher))?;
     runtime()?.block_on(async {
         // A dispatcher that is ready hears them.
         let mut signals = Signals::listen()?;
         let dispatcher = dispatchers::start(dispatcher_parts(&config, keys.apps(), false)?).await.map_err(failed)?;
-        let ended = signals.wait(|| dispatcher.failed(), || false, || keys.look()).await;
+        let accounts = AccountWatch::spawn(dispatcher.roster(), file, read_accounts)?;
+        let reload = || {
+            keys.look();
+            accounts.look();
+        };
+        let ended = signals.wait(|| dispatcher.failed(), || false, reload).await;
+        drop(accounts);
         dispatcher.shut_down().await;
         ended
     })
@@ -62,6 +73,15 @@ fn apps_again(loaded: Loaded, role: Role) -> ReadApps {
         let again = loaded.again().map_err(|findings| findings.to_string())?;
         again.check(role).map_err(|findings| findings.to_string())?;
         Ok(again.config.apps)
+    })
+}
+
+/// Reads `[[email]]` and `[[sms]]` again, in a configuration that is right as a whole.
+fn accounts_again(loaded: Loaded) -> ReadAccounts {
+    Box::new(move || {
+        let again = loaded.again().map_err(|findings| findings.to_string())?;
+        again.check(Role::Dispatcher).map_err(|findings| findings.to_string())?;
+        Ok([again.config.email, again.config.sms])
     })
 }
 

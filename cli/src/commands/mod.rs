@@ -3,6 +3,7 @@
 //! A command returns [`Failure`] instead of printing or exiting; `main` does both, once.
 
 mod app;
+mod channels;
 mod config;
 mod dead;
 mod dkim;
@@ -68,6 +69,8 @@ enum Command {
     Outbox(outbox::OutboxCommand),
     /// Print the DNS records by which receivers check the signatures of mail (DKIM).
     Dkim(dkim::DkimCommand),
+    /// Look at the accounts of mail and text messages: which are up, which are used.
+    Channels(channels::ChannelsCommand),
     /// Look at what this machine allows and whether a server can be found.
     Doctor(doctor::DoctorCommand),
     /// Check a configuration, or print what is in force.
@@ -91,6 +94,7 @@ impl CommandLine {
             Command::Tasks(command) => command.run(),
             Command::Listen(command) => command.run(),
             Command::Dead(command) => command.run(),
+            Command::Channels(command) => command.run(),
             Command::Explain(command) => command.run(),
             Command::Config(command) => command.run(),
         }

@@ -98,6 +98,11 @@ impl Loaded {
         Self { config, ..self }
     }
 
+    /// The file that was read, if there is one.
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
+    }
+
     /// Reads the file and the environment anew.
     pub fn again(&self) -> Result<Self, Findings> {
         load(self.file.as_deref(), std::env::vars())

@@ -160,3 +160,55 @@ fn dev_without_accounts_catches_mail_and_text_messages_and_shows_them() {
     let nothing = run(&[&["outbox", "show", "m3"], &data[..]].concat());
     assert!(nothing.code == 1 && nothing.err.contains("there is no m3"), "{}", nothing.err);
 }
+
+/// The accounts that `channels` tells, by name: kind, state and whether they are used.
+fn accounts(server: &Server) -> Vec<(String, String, bool)> {
+    let told = run(&["channels", "--json", "--data", server.path()]);
+    assert_eq!(told.code, 0, "{}", told.err);
+    let account = |line: &str| {
+        let account: Value = serde_json::from_str(line).expect("JSON");
+        let text = |key: &str| account[key].as_str().expect("a text").to_owned();
+        (text("name"), text("state"), account["in_use"] == true)
+    };
+    told.out.lines().map(account).filter(|(name, ..)| name != "outbox").collect()
+}
+
+fn until(server: &Server, wanted: &[(&str, &str, bool)]) {
+    for _ in 0..2_000 {
+        let told = accounts(server);
+        if told.iter().map(|(name, state, used)| (name.as_str(), state.as_str(), *used)).eq(wanted.iter().copied()) {
+            return;
+        }
+    }
+    panic!("{:?}", accounts(server));
+}
+
+#[test]
+fn accounts_are_read_again_when_the_file_changes_and_a_wrong_one_changes_nothing() {
+    let account = |name: &str, url: &str| format!("[[email]]\nname = \"{name}\"\nkind = \"stub\"\nurl = \"{url}\"\n");
+    let server = Server::start(&format!("{}{}", account("first", "stub:unavailable"), account("second", "stub:sent")));
+    until(&server, &[("first", "up", true), ("second", "up", false)]);
+    let to: Vec<String> = (0..20).map(|n| format!("u{n}@example.org")).collect();
+    let send = |id: &str| {
+        server.send(json!({"id": id, "to": {"emails": to}, "channels": ["email"], "content": {"title": "Hi"}}));
+        server.until(id, "sent", 20);
+    };
+    send("m1");
+    let told = accounts(&server);
+    assert_eq!((told[0].0.as_str(), told[1].2), ("first", true), "the second is used: {told:?}");
+    // Without a signal.
+    fs::write(&server.config, account("third", "stub:sent")).expect("the file is written");
+    until(&server, &[("third", "up", true)]);
+    send("m2");
+    fs::write(&server.config, account("fourth", "stub:maybe")).expect("the file is written");
+    let refused = || {
+        let runtime = fs::read(server.data.join("runtime.json")).expect("it runs");
+        let runtime: Value = serde_json::from_slice(&runtime).expect("JSON");
+        let url = format!("http://{}/metrics", runtime["addresses"]["rest"].as_str().expect("an address"));
+        let metrics = ended(Command::new("curl").args(["-sS", &url]).output().expect("curl runs")).out;
+        metrics.lines().any(|line| line == "pushgate_dispatcher_channel_reloads_total{result=\"error\"} 1")
+    };
+    assert!((0..2_000).any(|_| refused()), "it is counted");
+    until(&server, &[("third", "up", true)]);
+    send("m3");
+}

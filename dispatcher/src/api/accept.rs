@@ -72,7 +72,7 @@ pub(super) fn ready(
         return refused("/retry", "retry is set by dispatchers alone".into());
     }
     phones::normalize(&mut message, api.given.region)?;
-    if let Some((at, detail)) = api.given.accounts.missing(&message) {
+    if let Some((at, detail)) = api.given.roster.accounts().missing(&message) {
         return refused(&format!("/channels/{at}"), detail);
     }
     // The encoding has one order of fields, so the same message written differently has the same hash. What is repeated may

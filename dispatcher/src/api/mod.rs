@@ -6,6 +6,7 @@
 mod accept;
 mod body;
 mod caller;
+mod channels;
 mod dead;
 mod hooks_sms;
 mod key_metrics;
@@ -38,7 +39,7 @@ use tower_http::cors::CorsLayer;
 pub use self::{key_metrics::KeyMetrics, metrics::ApiMetrics};
 use self::{openapi::Operation, problem::Problem, rates::Rates};
 use crate::{
-    channels::{Accounts, hooks::Hooks},
+    channels::{hooks::Hooks, roster::Roster},
     classes::Classes,
     health::Health,
     limits::{REST_BODY_KIB_MAX, REST_BODY_TIMEOUT_MS, REST_STORE_TIMEOUT_MS},
@@ -70,7 +71,7 @@ pub struct ApiState {
     /// What is sent later.
     pub schedule: Arc<dyn ScheduleStore>,
     /// Which accounts of channels there are.
-    pub accounts: Accounts,
+    pub roster: Roster,
     /// Accounts that providers call.
     pub hooks: Hooks,
     /// The country of telephone numbers that name none.
@@ -156,6 +157,7 @@ fn operations() -> Vec<Operation> {
     let mut all = Vec::new();
     all.extend(send::operations());
     all.extend([lookup::operation(), recall::operation()]);
+    all.push(channels::operation());
     all.extend(dead::operations());
     all.extend(tasks::operations());
     all.extend(probes::operations());

@@ -2,6 +2,7 @@
 
 mod batches;
 mod callers;
+mod channels;
 mod dead;
 mod doubles;
 mod lookups;
@@ -31,6 +32,7 @@ use tower::ServiceExt;
 
 use self::doubles::{Memory, Outage};
 use super::*;
+use crate::channels::{ChannelMetrics, config::ChannelsConfig, roster::Roster};
 use crate::{
     memory::{MemorySchedule, MemoryStreams},
     stored::StreamBounds,
@@ -89,6 +91,8 @@ impl Fixture {
         let metrics = ApiMetrics::register(&mut registry);
         let shared = SharedApps::new(apps.clone());
         let schedule = Arc::new(MemorySchedule::new(Arc::new(|| NOW_MS)));
+        let of_channels = ChannelMetrics::register(&mut Registry::default());
+        let (roster, _) = Roster::open(&[], &[], ChannelsConfig::default(), of_channels).unwrap();
         let state = ApiState {
             apps: shared.clone(),
             intake: memory.clone(),
@@ -98,7 +102,7 @@ impl Fixture {
             results: memory.clone(),
             dead: memory.clone(),
             schedule: schedule.clone(),
-            accounts: crate::channels::Accounts::closed(),
+            roster,
             hooks: crate::channels::hooks::Hooks::default(),
             region: None,
             wakers: Wakers::new(),

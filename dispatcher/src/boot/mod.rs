@@ -232,7 +232,7 @@ pub async fn start(parts: DispatcherParts) -> Result<RunningDispatcher, BootErro
         results: backends.results,
         dead: backends.dead,
         schedule: backends.schedule,
-        accounts: roster.accounts().clone(),
+        roster: roster.clone(),
         hooks: calls,
         region: parts.channels.phone_region,
         wakers,

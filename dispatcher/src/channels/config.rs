@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     email::DkimConfig,
+    rate::{RateConfig, RateToConfig},
     sms::config::{HttpConfig, SmppConfig},
 };
 use crate::{core::account::RetryPolicy, limits, phones::Region};
@@ -56,6 +57,14 @@ pub struct AccountConfig {
     /// `deadline_ms`. Where there is no other account it is waited for in any case. From 0 to 300000. Default 500.
     #[serde(default = "failover_ms", skip_serializing_if = "is_failover_ms")]
     pub failover_ms: u64,
+    /// How fast the account may send: `{ per_s = 100 }`. What comes faster waits, that of lane high in front, and after half of the channel's `deadline_ms` in
+    /// the schedule.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<RateConfig>,
+    /// How fast it may send to recipients of a domain (`"qq.com"`), to those of each other domain (`"*"`), or to telephone numbers that
+    /// begin so (`"+86"`): `[{ to = "qq.com", per_s = 20 }]`. What may not go yet holds up nothing that is for others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rates_to: Vec<RateToConfig>,
     /// Attempts under way at once in this account, and so its connections, instead of the channel's `concurrency`: some providers allow few. From 1
     /// to 1000.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -140,6 +149,8 @@ impl AccountConfig {
             priority: None,
             weight: one(),
             failover_ms: failover_ms(),
+            rate: None,
+            rates_to: Vec::new(),
             concurrency: None,
             dkim: Vec::new(),
             sign: None,
@@ -153,8 +164,9 @@ impl AccountConfig {
 
     /// Whether its provider is the other's, though it may be used otherwise.
     pub fn has_provider_of(&self, other: &Self) -> bool {
-        let Self { priority, weight, failover_ms, concurrency, .. } = *other;
-        Self { priority, weight, failover_ms, concurrency, ..self.clone() } == *other
+        let Self { priority, weight, failover_ms, rate, concurrency, .. } = *other;
+        let rates_to = other.rates_to.clone();
+        Self { priority, weight, failover_ms, rate, rates_to, concurrency, ..self.clone() } == *other
     }
 
     /// Keys that were given and that a kind of provider does not know.
@@ -317,6 +329,7 @@ pub fn check_accounts<T>(
         if accounts[..n].iter().any(|other| other.name == account.name) {
             texts.push(format!("{channel}[{n}].name is {}, which another account of the channel has", account.name));
         }
+        texts.extend(account.rates().err().map(|problem| format!("{channel}[{n}].{problem}")));
         texts.extend(account.check_numbers().into_iter().map(|problem| format!("{channel}[{n}].{problem}")));
         if let Err(problem) = open(account) {
             texts.push(format!("{channel}[{n}].{problem}"));

@@ -8,6 +8,7 @@
 //! | [`hooks`] | calls by which providers tell what became of messages |
 //! | [`outbox`] | a provider that sends nothing: it puts messages into a folder |
 //! | [`stub`] | a provider for tests, which sends nothing and answers as it is told |
+//! | [`rate`] | the keys of how fast an account may send |
 //! | [`roster`] | which accounts there are, and their replacement |
 //! | [`running`] | the accounts of a channel at work: carries what [`core::account`](crate::core::account) asks for |
 //! | `password` | the password of an account |
@@ -25,6 +26,7 @@ pub mod hooks;
 mod metrics;
 pub mod outbox;
 mod password;
+pub mod rate;
 pub mod reports;
 pub mod roster;
 pub mod running;

@@ -180,7 +180,7 @@ impl Listed {
         let mut new = Self { channel, config, accounts: Vec::new(), next: 0, orders };
         let mut opened = Vec::new();
         for (n, account) in accounts.iter().enumerate() {
-            opened.push((settings(&config, account, n), serve(channel, account)?));
+            opened.push((settings(channel, &config, account, n)?, serve(channel, account)?));
             new.accounts.push((AccountId(new.next), account.clone()));
             new.next += 1;
         }
@@ -205,7 +205,7 @@ impl Listed {
                     (AccountId(next - 1), Some(serve(self.channel, account)?))
                 }
             };
-            Ok((id, account.clone(), settings(&self.config, account, n), served))
+            Ok((id, account.clone(), settings(self.channel, &self.config, account, n)?, served))
         });
         plan.collect()
     }
@@ -230,10 +230,17 @@ impl Listed {
     }
 }
 
-fn settings(config: &ChannelConfig, account: &AccountConfig, n: usize) -> AccountSettings {
+fn settings(
+    channel: Channel,
+    config: &ChannelConfig,
+    account: &AccountConfig,
+    n: usize,
+) -> Result<AccountSettings, Misconfigured> {
+    let (channel, name) = (channel.as_str(), account.name.clone());
+    let rates = account.rates().map_err(|problem| Misconfigured { channel, name, problem })?;
     let of_kind = (account.kind == "smpp").then(|| account.smpp.clone().unwrap_or_default().concurrency());
     let concurrency = account.concurrency.or(of_kind).unwrap_or(config.concurrency);
-    AccountSettings {
+    Ok(AccountSettings {
         name: account.name.as_str().into(),
         priority: account.priority.unwrap_or(n as u32 + 1),
         weight: account.weight,
@@ -241,7 +248,8 @@ fn settings(config: &ChannelConfig, account: &AccountConfig, n: usize) -> Accoun
         // At least one is for all.
         reserved_high: config.reserved_high.min(concurrency.saturating_sub(1)),
         failover_ms: account.failover_ms,
-    }
+        rates,
+    })
 }
 
 fn serve(channel: Channel, account: &AccountConfig) -> Result<Served, Misconfigured> {

@@ -15,7 +15,7 @@ use super::{
     *,
 };
 use crate::{
-    core::account::{AccountId, AccountSettings, Pool, PoolSettings, RetryPolicy},
+    core::account::{AccountId, AccountSettings, Pool, PoolSettings, Rates, RetryPolicy},
     decode::{Decoded, Decoder},
     health::Health,
     memory::{Fault, Flaky, MemoryMessages, MemoryStreams},
@@ -49,7 +49,15 @@ struct Fixture {
 }
 
 fn account(name: &str, priority: u32) -> AccountSettings {
-    AccountSettings { name: name.into(), priority, weight: 1, concurrency: 4, reserved_high: 1, failover_ms: 100 }
+    AccountSettings {
+        name: name.into(),
+        priority,
+        weight: 1,
+        concurrency: 4,
+        reserved_high: 1,
+        failover_ms: 100,
+        rates: Rates::default(),
+    }
 }
 
 fn served(name: &str, provider: Arc<dyn Provider>) -> Served {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use pushgate_dispatcher::{
     core::{
-        account::{AccountSettings, Answer, AttemptId, Ended, Later, Over, Pool, PoolSettings},
+        account::{AccountSettings, Answer, AttemptId, Ended, Later, Over, Pool, PoolSettings, Rates},
         worker::{self, Past, PastQuery, Token},
     },
     decode::Decoded,
@@ -54,6 +54,7 @@ impl Dispatcher {
             concurrency: 3,
             reserved_high: 1,
             failover_ms: 200,
+            rates: Rates::default(),
         };
         Self {
             number,

@@ -66,6 +66,8 @@ pub struct AccountView {
     pub concurrency: usize,
     /// What waits for a worker, high first.
     pub waiting: [usize; 3],
+    /// Messages that its rate lets go at once; `None` if it has none.
+    pub tokens: Option<u64>,
     /// Recipients whose messages it took.
     pub sent: u64,
     /// Attempts that came to nothing.
@@ -131,6 +133,7 @@ impl Pool {
             under_way: m.queue.busy(),
             concurrency: m.settings.concurrency,
             waiting: Lane::ALL.map(|lane| m.queue.waiting(lane)),
+            tokens: m.allowance.tokens(),
             sent: m.totals.sent,
             failed: m.totals.failed,
         };

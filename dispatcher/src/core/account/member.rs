@@ -3,7 +3,13 @@
 use std::sync::Arc;
 
 use super::{
-    Counts, Parcel, breaker::Breaker, counts::Totals, pace::Pace, parking::Parking, queue::Queue, queue::Waiting,
+    Counts, Parcel, Rates,
+    allowance::Allowance,
+    breaker::Breaker,
+    counts::Totals,
+    pace::Pace,
+    parking::Parking,
+    queue::{Queue, Waiting},
 };
 use crate::{core::random::Random, limits::ACCOUNT_OPEN_PATIENCE};
 
@@ -22,6 +28,8 @@ pub struct AccountSettings {
     pub reserved_high: usize,
     /// How long an attempt may hear nothing of its provider before another account takes over, milliseconds; 0: up to the deadline.
     pub failover_ms: u64,
+    /// How fast it may send.
+    pub rates: Rates,
 }
 
 /// The name of an account in its pool; never given twice.
@@ -34,6 +42,7 @@ pub(super) struct Member {
     pub(super) settings: AccountSettings,
     pub(super) queue: Queue,
     pub(super) breaker: Breaker,
+    pub(super) allowance: Allowance,
     parking: Parking,
     pace: Pace,
     pub(super) counts: Counts,
@@ -50,6 +59,7 @@ impl Member {
             id,
             queue: Queue::new(&settings, queue_max),
             breaker: Breaker::new(now_ms),
+            allowance: Allowance::new(settings.rates.clone(), now_ms),
             parking: Parking::new(settings.concurrency),
             pace: Pace::default(),
             counts: Counts::default(),
@@ -61,8 +71,9 @@ impl Member {
     }
 
     /// The same with other settings; attempts under way go on.
-    pub(super) fn set(&mut self, settings: AccountSettings) {
+    pub(super) fn set(&mut self, settings: AccountSettings, now_ms: u64) {
         self.queue.set(&settings);
+        self.allowance.set(settings.rates.clone(), now_ms);
         self.settings = settings;
     }
 
@@ -71,7 +82,13 @@ impl Member {
         if !self.breaker.lets(now_ms, self.queue.busy()) {
             return None;
         }
-        self.queue.next()
+        self.queue.next(now_ms, &mut self.allowance)
+    }
+
+    /// When it may begin the next attempt, if it waits for nothing else than its rates.
+    pub(super) fn allowed_ms(&mut self, now_ms: u64) -> Option<u64> {
+        let lets = self.breaker.lets(now_ms, self.queue.busy());
+        if lets { self.queue.allowed_ms(now_ms, &mut self.allowance) } else { None }
     }
 
     pub(super) fn began(&mut self, now_ms: u64) {
@@ -105,6 +122,7 @@ impl Member {
     /// When there is room for a parcel, as far as can be told.
     pub(super) fn comes_again_ms(&mut self, now_ms: u64, parcel: &Parcel, random: &mut Random) -> u64 {
         let trying = self.queue.busy() > 0 || self.breaker.is_open();
-        self.parking.next_ms(now_ms, parcel.lane, parcel.expires_ms, trying, random)
+        let room_ms = self.parking.next_ms(now_ms, parcel.lane, parcel.expires_ms, trying, random);
+        room_ms.max(self.allowance.comes_again_ms(now_ms, parcel))
     }
 }

@@ -8,14 +8,19 @@
 //! | [`checks`] | whether parcels are over already |
 //! | [`follow`] | what follows an attempt |
 //! | [`reconfigure`] | accounts that come, change and go |
+//! | [`allowance`] | what an account may send, in all and to each destination, in token buckets ([`bucket`]) |
+//! | [`aside`] | parcels whose destination may get nothing now |
 //! | [`parcel`] | a message for one recipient |
 //! | [`pace`] | how fast an account is
 //! | [`policy`] | what follows an answer |
 //!
 //! A state machine without I/O; it does not know how a provider sends, nor where results go.
 
+mod allowance;
 mod answer;
+mod aside;
 mod breaker;
+mod bucket;
 mod checks;
 mod choice;
 mod counts;
@@ -33,7 +38,9 @@ mod reconfigure;
 mod tests;
 
 pub use self::{
+    allowance::{EACH, Rates},
     answer::{Answer, Rejection},
+    bucket::Rate,
     counts::{AccountState, AccountView, Counts},
     member::{AccountId, AccountSettings},
     parcel::{Ended, Later, Over, Parcel, Sending, account_of},

@@ -162,6 +162,8 @@ impl Pool {
             if !down.breaker.is_open() || down.queue.len() == 0 {
                 continue;
             }
+            self.members[n].queue.gather();
+            let down = &self.members[n];
             let goes = |waiting: &Waiting| self.has_other(waiting, down);
             let goes: Vec<bool> = down.queue.iter().map(goes).collect();
             let mut goes = goes.into_iter();
@@ -221,7 +223,8 @@ impl Pool {
         late.into_iter().for_each(|waiting| self.send_away(waiting));
         self.make_room();
         due.extend(self.checks.oldest_ms().map(|taken_ms| taken_ms + patience_ms));
-        for member in &self.members {
+        for member in &mut self.members {
+            due.extend(member.allowed_ms(self.now_ms).map(|ms| ms.max(self.now_ms + 1)));
             due.extend(member.queue.oldest_ms().map(|taken_ms| taken_ms + member.patience_ms(deadline_ms)));
         }
         due.extend(self.attempts.values().map(|attempt| self.ends_ms(attempt)));

@@ -1,10 +1,11 @@
-//! Parcels that wait for a worker: one queue for each lane, the higher first, each bounded; some workers take of lane high alone.
+//! Parcels that wait for a worker: one queue for each lane, the higher first, each bounded; some workers take of lane high alone. What may not
+//! be sent to its destination yet stands aside.
 
 use std::{collections::VecDeque, sync::Arc};
 
 use pushgate_protocol::link::Lane;
 
-use super::{AccountId, AccountSettings, Parcel};
+use super::{AccountId, AccountSettings, Parcel, allowance::Allowance, aside::Aside};
 
 /// A parcel and when it was taken.
 #[derive(Debug)]
@@ -18,6 +19,7 @@ pub(super) struct Waiting {
 #[derive(Debug)]
 pub(super) struct Queue {
     lanes: [VecDeque<Waiting>; 3],
+    aside: Aside,
     max: usize,
     workers: usize,
     reserved: usize,
@@ -33,7 +35,16 @@ const LOW_TURN: u32 = 16;
 
 impl Queue {
     pub(super) fn new(settings: &AccountSettings, max: usize) -> Self {
-        let mut new = Self { lanes: Default::default(), max, workers: 0, reserved: 0, busy: 0, busy_lower: 0, turn: 0 };
+        let mut new = Self {
+            lanes: Default::default(),
+            aside: Aside::default(),
+            max,
+            workers: 0,
+            reserved: 0,
+            busy: 0,
+            busy_lower: 0,
+            turn: 0,
+        };
         new.set(settings);
         new
     }
@@ -46,7 +57,7 @@ impl Queue {
 
     /// Whether a parcel of this lane must wait elsewhere.
     pub(super) fn is_full(&self, lane: Lane) -> bool {
-        self.lanes[lane as usize].len() >= self.max
+        self.waiting(lane) >= self.max
     }
 
     /// Puts a parcel where its age says: one that waited elsewhere before is older than others.
@@ -56,21 +67,76 @@ impl Queue {
         lane.insert(at, waiting);
     }
 
-    /// The next parcel, if a worker is free that may take it.
-    pub(super) fn next(&mut self) -> Option<Waiting> {
-        if self.busy >= self.workers {
-            return None;
+    /// The next parcel, if a worker is free that may take it and it may be sent.
+    pub(super) fn next(&mut self, now_ms: u64, allowance: &mut Allowance) -> Option<Waiting> {
+        loop {
+            let (high, lower) = self.free();
+            let high = high && allowance.ready_ms(now_ms, Lane::High) <= now_ms;
+            let lower = lower && allowance.ready_ms(now_ms, Lane::Low) <= now_ms;
+            if !high {
+                return None;
+            }
+            if self.of(Lane::High).is_empty()
+                && let Some((destination, lane)) = self.aside.ready(now_ms, lower)
+            {
+                let ready_ms = allowance.ready_to_ms(now_ms, &destination);
+                if ready_ms > now_ms {
+                    // One of lane high that never stood aside was sent there meanwhile.
+                    self.aside.set_ready(&destination, ready_ms);
+                    continue;
+                }
+                let waiting = self.aside.pop(&destination, lane)?;
+                allowance.take(Some(&destination));
+                self.aside.set_ready(&destination, allowance.ready_to_ms(now_ms, &destination));
+                return Some(self.begins(waiting));
+            }
+            let waiting = self.first(lower)?;
+            let lane = waiting.parcel.lane;
+            let destination = allowance.destination(now_ms, &waiting.parcel);
+            if let Some(destination) = &destination {
+                let ready_ms = allowance.ready_to_ms(now_ms, destination);
+                if ready_ms > now_ms || self.aside.is_before(destination, lane) {
+                    self.aside.push(Arc::clone(destination), ready_ms, waiting);
+                    continue;
+                }
+            }
+            allowance.take(destination.as_deref());
+            return Some(self.begins(waiting));
         }
-        let lower = self.busy_lower < self.workers - self.reserved;
+    }
+
+    /// Whether a worker is free for lane high, and for the others.
+    fn free(&self) -> (bool, bool) {
+        let high = self.busy < self.workers;
+        (high, high && self.busy_lower < self.workers - self.reserved)
+    }
+
+    fn first(&mut self, lower: bool) -> Option<Waiting> {
         let low_first = self.turn % LOW_TURN == LOW_TURN - 1;
         let order = if low_first { [Lane::High, Lane::Low, Lane::Normal] } else { Lane::ALL };
         let lane = order.into_iter().find(|lane| (*lane == Lane::High || lower) && !self.of(*lane).is_empty())?;
+        self.lanes[lane as usize].pop_front()
+    }
+
+    fn begins(&mut self, waiting: Waiting) -> Waiting {
         self.busy += 1;
-        if lane != Lane::High {
+        if waiting.parcel.lane != Lane::High {
             self.busy_lower += 1;
             self.turn = self.turn.wrapping_add(1);
         }
-        self.lanes[lane as usize].pop_front()
+        waiting
+    }
+
+    /// When something that waits may be sent, if a worker is free for it.
+    pub(super) fn allowed_ms(&self, now_ms: u64, allowance: &mut Allowance) -> Option<u64> {
+        let (high, lower) = self.free();
+        let none = |lane: Lane| self.of(lane).is_empty();
+        let lower = lower && !(none(Lane::Normal) && none(Lane::Low));
+        let high_ms = (high && !none(Lane::High)).then(|| allowance.ready_ms(now_ms, Lane::High));
+        let lower_ms = lower.then(|| allowance.ready_ms(now_ms, Lane::Low));
+        let aside_ms = if high { self.aside.next_ms() } else { None };
+        let aside_ms = aside_ms.map(|ms| ms.max(allowance.ready_ms(now_ms, Lane::High)));
+        [high_ms, lower_ms, aside_ms].into_iter().flatten().min()
     }
 
     /// A worker is free again.
@@ -81,13 +147,16 @@ impl Queue {
 
     /// What of a lane waits behind the first so many.
     pub(super) fn take_beyond(&mut self, lane: Lane, count: usize) -> VecDeque<Waiting> {
+        let aside = self.aside.take_lane(lane);
         let lane = &mut self.lanes[lane as usize];
-        lane.split_off(count.min(lane.len()))
+        let mut beyond = lane.split_off(count.min(lane.len()));
+        beyond.extend(aside);
+        beyond
     }
 
     /// The parcels that were taken before `before_ms`: each queue is in the order of that.
     pub(super) fn take_older(&mut self, before_ms: u64) -> Vec<Waiting> {
-        let mut older = Vec::new();
+        let mut older = self.aside.take_older(before_ms);
         for lane in &mut self.lanes {
             while lane.front().is_some_and(|waiting| waiting.taken_ms < before_ms) {
                 older.extend(lane.pop_front());
@@ -96,12 +165,19 @@ impl Queue {
         older
     }
 
-    /// What waits, in the order of [`Self::take_if`].
+    /// What stands aside waits with the others again.
+    pub(super) fn gather(&mut self) {
+        for lane in Lane::ALL {
+            self.aside.take_lane(lane).into_iter().for_each(|waiting| self.insert(waiting));
+        }
+    }
+
+    /// What waits and does not stand aside, in the order of [`Self::take_if`].
     pub(super) fn iter(&self) -> impl Iterator<Item = &Waiting> {
         self.lanes.iter().flatten()
     }
 
-    /// Those that are to go.
+    /// Those of them that are to go.
     pub(super) fn take_if(&mut self, mut goes: impl FnMut(&Waiting) -> bool) -> Vec<Waiting> {
         let mut taken = Vec::new();
         for lane in &mut self.lanes {
@@ -114,12 +190,13 @@ impl Queue {
 
     /// All of them.
     pub(super) fn take_all(&mut self) -> Vec<Waiting> {
+        self.gather();
         self.lanes.iter_mut().flat_map(|lane| lane.drain(..)).collect()
     }
 
     /// What of a lane waits.
     pub(super) fn waiting(&self, lane: Lane) -> usize {
-        self.of(lane).len()
+        self.of(lane).len() + self.aside.len(lane)
     }
 
     /// Whether nothing is here, waiting or tried.
@@ -129,11 +206,12 @@ impl Queue {
 
     /// When the oldest was taken.
     pub(super) fn oldest_ms(&self) -> Option<u64> {
-        self.lanes.iter().filter_map(|lane| lane.front()).map(|waiting| waiting.taken_ms).min()
+        let fronts = self.lanes.iter().filter_map(|lane| lane.front()).map(|waiting| waiting.taken_ms);
+        fronts.chain(self.aside.oldest_ms()).min()
     }
 
     pub(super) fn len(&self) -> usize {
-        self.lanes.iter().map(VecDeque::len).sum()
+        Lane::ALL.into_iter().map(|lane| self.waiting(lane)).sum()
     }
 
     pub(super) fn busy(&self) -> usize {

@@ -12,7 +12,7 @@ impl Pool {
             let member = match before.iter().position(|m| m.id == id && !m.leaving) {
                 Some(at) => {
                     let mut member = before.remove(at);
-                    member.set(settings);
+                    member.set(settings, self.now_ms);
                     member
                 }
                 None => Member::new(id, settings, self.settings.queue_max, self.now_ms),

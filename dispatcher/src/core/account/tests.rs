@@ -1,6 +1,7 @@
 //! Accounts between lanes, stores and providers.
 
 mod failover;
+mod rates;
 mod reconfigured;
 
 use pushgate_protocol::{
@@ -31,7 +32,15 @@ fn settings() -> PoolSettings {
 }
 
 fn relay() -> AccountSettings {
-    AccountSettings { name: "relay".into(), priority: 1, weight: 1, concurrency: 2, reserved_high: 1, failover_ms: 500 }
+    AccountSettings {
+        name: "relay".into(),
+        priority: 1,
+        weight: 1,
+        concurrency: 2,
+        reserved_high: 1,
+        failover_ms: 500,
+        rates: Rates::default(),
+    }
 }
 
 /// A pool of one account.
