@@ -62,6 +62,14 @@ impl Rest {
         self.answer(request.send(text.as_bytes()))?.successful()
     }
 
+    /// `PUT path` with a JSON body; only 2xx is a success.
+    pub fn put(&self, path: &str, body: &Value) -> Result<Answer, Failure> {
+        let text = body.to_string();
+        let request = self.agent.put(format!("{}{path}", self.base));
+        let request = request.header("authorization", &self.authorization).header("content-type", "application/json");
+        self.answer(request.send(text.as_bytes()))?.successful()
+    }
+
     /// `DELETE path`; only 2xx is a success.
     pub fn delete(&self, path: &str) -> Result<Answer, Failure> {
         let request = self.agent.delete(format!("{}{path}", self.base));

@@ -32,6 +32,9 @@ pub struct DispatcherConfig {
     /// How nice the threads are that read lane low, from 0 to 19 (`nice(7)`): while processors are short, the other lanes go first. 0 makes all
     /// the same. Default 5.
     pub low_nice: u8,
+    /// Where the web reaches REST, such as `https://push.example.org`: then mail of class `marketing` that brings no link to end it gets one that leads
+    /// there, to `/v1/unsubscribe/`.
+    pub public_url: Option<String>,
     /// App of a Kafka record that names none. Without it such a record goes to the dead letters.
     pub default_app: Option<String>,
 }
@@ -49,6 +52,7 @@ impl Default for DispatcherConfig {
             in_flight_max: 20_000,
             app_in_flight_max: 15_000,
             low_nice: 5,
+            public_url: None,
             default_app: None,
         }
     }

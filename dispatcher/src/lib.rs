@@ -28,6 +28,8 @@
 //! | [`seen`] | what a user has had of the messages to everyone |
 //! | [`states`] | which state of a recipient may follow which |
 //! | [`stored`] | the encoding of a stored push, bounds of streams |
+//! | [`suppressed`] | why an address is sent nothing, and the one form of an address |
+//! | [`unsubscribe`] | links by which who gets a mail ends it |
 //! | [`urgency`] | how much of the lower lanes goes before a record of lane high |
 //! | [`webhooks`] | results posted to apps |
 
@@ -58,5 +60,7 @@ pub mod seams;
 pub mod seen;
 pub mod states;
 pub mod stored;
+pub mod suppressed;
+pub mod unsubscribe;
 pub mod urgency;
 pub mod webhooks;

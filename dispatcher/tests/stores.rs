@@ -34,3 +34,5 @@ mod scoped;
 mod stream_bounds;
 #[path = "stores/stream_facts.rs"]
 mod stream_facts;
+#[path = "stores/suppression_facts.rs"]
+mod suppression_facts;

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`apps`] | tenants as configured, their secrets and keys |
 //! | [`auth`] | who calls: tokens of clients, credentials of callers |
+//! | [`bounce`] | reports of mails that were not delivered, or complained of |
 //! | [`calendar`] | cron expressions in their time zones, months and years |
 //! | [`close`] | WebSocket close codes and what a client does after each |
 //! | [`ids`] | newtypes of every identifier, their bounds |
@@ -22,6 +23,7 @@
 
 pub mod apps;
 pub mod auth;
+pub mod bounce;
 pub mod calendar;
 pub mod close;
 pub mod ids;

@@ -93,3 +93,13 @@ pub const TASK_ID_BYTES_MAX: usize = MESSAGE_ID_BYTES_MAX - 16;
 /// Longest PROXY protocol header that is read, bytes: addresses take at most 232, and what proxies add (names, certificates'
 /// subjects) some hundreds.
 pub const PROXY_HEADER_BYTES_MAX: usize = 4 * 1024;
+/// Parts of a report of a mail that are read.
+pub const BOUNCE_PARTS_MAX: usize = 16;
+/// Recipients of a report.
+pub const BOUNCE_RECIPIENTS_MAX: usize = 100;
+/// Header fields of one group of a report.
+pub const BOUNCE_FIELDS_MAX: usize = 256;
+/// Bytes of one such field.
+pub const BOUNCE_FIELD_BYTES_MAX: usize = 2_048;
+/// Bytes of an address, a name or a server's words in a report.
+pub const BOUNCE_TEXT_BYTES_MAX: usize = 254;

@@ -17,6 +17,7 @@ mod schedule;
 mod send;
 mod serve;
 mod sms;
+mod suppressions;
 mod tasks;
 mod token;
 pub mod values;
@@ -61,6 +62,8 @@ enum Command {
     Tasks(tasks::TasksCommand),
     /// Tell what became of a message, one sentence a step.
     Explain(explain::ExplainCommand),
+    /// List and change the addresses that are sent nothing.
+    Suppressions(suppressions::SuppressionsCommand),
     /// Be a client: print a user's pushes and acknowledge them.
     Listen(Box<listen::ListenCommand>),
     /// Look at records that could not be processed, and send them once more.
@@ -92,6 +95,7 @@ impl CommandLine {
             Command::Outbox(command) => command.run(),
             Command::Recall(command) => command.run(),
             Command::Tasks(command) => command.run(),
+            Command::Suppressions(command) => command.run(),
             Command::Listen(command) => command.run(),
             Command::Dead(command) => command.run(),
             Command::Channels(command) => command.run(),

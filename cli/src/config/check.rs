@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, fs};
 use pushgate_dispatcher::{
     channels::{config::check_accounts, email, sms},
     config::{SourceKind, StoreKind},
+    unsubscribe,
 };
 use pushgate_gateway::{
     config::{ConfigError, GatewayConfig, Settings},
@@ -180,6 +181,8 @@ impl Config {
         range(texts, "store.dedupe_window_ms", self.store.dedupe_window_ms, 1_000, limits::DAY_MS);
         range(texts, "store.dedupe_bytes_max", self.store.dedupe_bytes_max, 1 << 20, 1 << 50);
         range(texts, "store.message_ttl_ms", self.store.message_ttl_ms, 60_000, 366 * limits::DAY_MS);
+        let wrong = dispatcher.public_url.as_deref().and_then(unsubscribe::check);
+        texts.extend(wrong.map(|problem| format!("dispatcher.public_url {problem}")));
         if let Some(app) = &dispatcher.default_app {
             let known = AppId::parse(app).is_ok() && self.apps.iter().any(|a| a.id.as_str() == app);
             if !known && role != Role::Dev {

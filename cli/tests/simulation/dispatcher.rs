@@ -242,7 +242,7 @@ impl World {
         let answer = match request {
             Request::Past(query) => {
                 let (marks, recalled) = (self.store.marks(&query.marks), self.store.are_recalled(&query.messages));
-                Answer::Past(if fails { Err(unavailable()) } else { Ok(Past { marks, recalled }) })
+                Answer::Past(if fails { Err(unavailable()) } else { Ok(Past { marks, recalled, ..Past::default() }) })
             }
             Request::Apply(ops) => {
                 let n = upto(ops.len(), self);

@@ -22,6 +22,11 @@ pub(super) async fn read(api: &Api, headers: &HeaderMap, body: Body, max: usize)
     if !is_json(headers) {
         return Err(Problem::new(415, "unsupported_media_type", "the Content-Type must be application/json"));
     }
+    read_any(api, headers, body, max).await
+}
+
+/// The same of any type.
+pub(super) async fn read_any(api: &Api, headers: &HeaderMap, body: Body, max: usize) -> Result<JsonBody, Problem> {
     let too_large =
         || Problem::new(413, "too_large", format!("the body has more than {max} bytes, which is the most allowed"));
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
@@ -42,7 +47,7 @@ pub(super) async fn read(api: &Api, headers: &HeaderMap, body: Body, max: usize)
 }
 
 /// `application/json` or a type with the suffix `+json`, with or without parameters.
-fn is_json(headers: &HeaderMap) -> bool {
+pub(super) fn is_json(headers: &HeaderMap) -> bool {
     let Some(Ok(value)) = headers.get(header::CONTENT_TYPE).map(|v| v.to_str()) else { return false };
     let essence = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))

@@ -8,6 +8,7 @@ mod body;
 mod caller;
 mod channels;
 mod dead;
+mod hooks;
 mod hooks_sms;
 mod key_metrics;
 mod lookup;
@@ -19,7 +20,9 @@ mod rates;
 mod recall;
 mod request;
 mod send;
+mod suppressions;
 mod tasks;
+mod unsubscribe;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -45,7 +48,8 @@ use crate::{
     limits::{REST_BODY_KIB_MAX, REST_BODY_TIMEOUT_MS, REST_STORE_TIMEOUT_MS},
     phones::Region,
     schedule::{announce::Announcer, wakers::Wakers},
-    seams::{DeadLetters, Intake, MessageStore, Recalls, ResultSink, ScheduleStore, Streams},
+    seams::{DeadLetters, Intake, MessageStore, Recalls, ResultSink, ScheduleStore, Streams, Suppressions},
+    unsubscribe::OptOutLinks,
 };
 
 /// Unix milliseconds.
@@ -60,6 +64,10 @@ pub struct ApiState {
     pub intake: Arc<dyn Intake>,
     /// Idempotency keys, and what became of messages.
     pub messages: Arc<dyn MessageStore>,
+    /// Addresses that are sent nothing.
+    pub suppressions: Arc<dyn Suppressions>,
+    /// Links by which who gets a mail ends it, if there are any.
+    pub unsubscribe: Option<Arc<OptOutLinks>>,
     /// What is stored for users.
     pub streams: Arc<dyn Streams>,
     /// What is under way to users.
@@ -130,7 +138,7 @@ pub fn router(state: ApiState) -> Router {
 fn routes(state: ApiState, patience: Patience) -> Router {
     let cors = CorsLayer::new()
         .allow_origin(state.cors_origins.clone())
-        .allow_methods([Method::GET, Method::POST, Method::PATCH, Method::DELETE])
+        .allow_methods([Method::GET, Method::POST, Method::PATCH, Method::PUT, Method::DELETE])
         .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE, request::REQUEST_ID, request::TRACEPARENT])
         .expose_headers([request::REQUEST_ID, header::RETRY_AFTER]);
     let operations = operations();
@@ -143,7 +151,7 @@ fn routes(state: ApiState, patience: Patience) -> Router {
         description,
     };
     let router = operations.into_iter().fold(Router::new(), |router, o| router.route(o.path, o.handler));
-    router
+    unsubscribe::routes(router)
         .route(hooks_sms::PATH, hooks_sms::route())
         .fallback(async || Problem::not_found("there is nothing at this path"))
         .method_not_allowed_fallback(async || Problem::new(405, "method_not_allowed", "this path has no such method"))
@@ -160,6 +168,8 @@ fn operations() -> Vec<Operation> {
     all.push(channels::operation());
     all.extend(dead::operations());
     all.extend(tasks::operations());
+    all.extend(suppressions::operations());
+    all.push(hooks::operation());
     all.extend(probes::operations());
     let describe = async |State(api): State<Api>| ([(header::CONTENT_TYPE, "application/json")], api.description);
     all.push(openapi::operation(get(describe)));

@@ -5,6 +5,7 @@ mod callers;
 mod channels;
 mod dead;
 mod doubles;
+mod hooks;
 mod lookups;
 mod messages;
 mod probes;
@@ -12,7 +13,9 @@ mod rates;
 mod recalls;
 mod requests;
 mod server;
+mod suppressions;
 mod tasks;
+mod unsubscribes;
 
 use std::time::Duration;
 
@@ -26,6 +29,7 @@ use pushgate_protocol::{
     auth::Apps,
     ids::{AppId, UserId},
     link::Lane,
+    message::Channel,
 };
 use serde_json::{Value, json};
 use tower::ServiceExt;
@@ -34,16 +38,18 @@ use self::doubles::{Memory, Outage};
 use super::*;
 use crate::channels::{ChannelMetrics, config::ChannelsConfig, roster::Roster};
 use crate::{
-    memory::{MemorySchedule, MemoryStreams},
+    memory::{MemorySchedule, MemoryStreams, MemorySuppressions},
     stored::StreamBounds,
 };
 
 const SECRET: &str = "a secret of sixteen";
+const UNSUBSCRIBE_KEY: &[u8] = b"the key of the links";
 const NOW_MS: u64 = 1_700_000_000_000;
 
 struct Fixture {
     memory: Arc<Memory>,
     streams: Arc<MemoryStreams>,
+    suppressions: Arc<MemorySuppressions>,
     schedule: Arc<MemorySchedule>,
     health: Arc<Health>,
     apps: Arc<Apps>,
@@ -85,6 +91,7 @@ impl Fixture {
         };
         let apps = Arc::new(Apps::new(vec![app("shop", json!(["send"])), app("mute", json!([]))]).unwrap());
         let memory = Arc::new(Memory::default());
+        let suppressions = Arc::new(MemorySuppressions::new(3));
         let streams = Arc::new(MemoryStreams::new(StreamBounds::default()));
         let health = Health::new();
         let mut registry = Registry::default();
@@ -93,10 +100,13 @@ impl Fixture {
         let schedule = Arc::new(MemorySchedule::new(Arc::new(|| NOW_MS)));
         let of_channels = ChannelMetrics::register(&mut Registry::default());
         let (roster, _) = Roster::open(&[], &[], ChannelsConfig::default(), of_channels).unwrap();
+        roster.accounts().name(Channel::Email, ["relay", "outbox"].map(Arc::from).into());
         let state = ApiState {
             apps: shared.clone(),
             intake: memory.clone(),
             messages: memory.clone(),
+            suppressions: suppressions.clone(),
+            unsubscribe: Some(Arc::new(OptOutLinks::new("https://push.example.org", UNSUBSCRIBE_KEY))),
             streams: streams.clone(),
             recalls: memory.clone(),
             results: memory.clone(),
@@ -116,7 +126,7 @@ impl Fixture {
             wall: Arc::new(|| NOW_MS),
         };
         let router = routes(state, Patience { body: patience, store: patience });
-        Self { memory, streams, schedule, health, apps, shared, router }
+        Self { memory, streams, suppressions, schedule, health, apps, shared, router }
     }
 
     async fn call(&self, request: Request<Body>) -> Answer {

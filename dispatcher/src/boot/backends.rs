@@ -8,12 +8,16 @@ use super::{BootError, DispatcherParts};
 use crate::{
     clock,
     config::{SourceKind, StoreKind},
-    embedded::{EmbeddedLog, EmbeddedMessages, EmbeddedResults, EmbeddedSchedule, EmbeddedStore, EmbeddedStreams},
+    embedded::{
+        EmbeddedLog, EmbeddedMessages, EmbeddedResults, EmbeddedSchedule, EmbeddedStore, EmbeddedStreams,
+        EmbeddedSuppressions,
+    },
     kafka::{KafkaDead, KafkaHealth, KafkaIntake, KafkaProducer, KafkaResults, KafkaSource},
+    limits::SUPPRESSIONS_MAX,
     marks::MarkMetrics,
     nice::nicely,
-    redis::{RedisLink, RedisMessages, RedisSchedule, RedisStreams},
-    seams::{DeadLetters, Intake, MessageStore, ResultSink, ScheduleStore, Streams, TaskSource},
+    redis::{RedisLink, RedisMessages, RedisSchedule, RedisStreams, RedisSuppressions},
+    seams::{DeadLetters, Intake, MessageStore, ResultSink, ScheduleStore, Streams, Suppressions, TaskSource},
     states::MessageBounds,
     stored::StreamBounds,
 };
@@ -30,6 +34,7 @@ pub(super) struct Backends {
     pub(super) streams: Arc<dyn Streams>,
     pub(super) messages: Arc<dyn MessageStore>,
     pub(super) schedule: Arc<dyn ScheduleStore>,
+    pub(super) suppressions: Arc<dyn Suppressions>,
     pub(super) kafka: Option<Arc<KafkaHealth>>,
     pub(super) redis: Option<Arc<RedisLink>>,
 }
@@ -38,7 +43,7 @@ impl Backends {
     pub(super) async fn open(parts: &DispatcherParts, marks: MarkMetrics) -> Result<Self, BootError> {
         let embedded = parts.config.source == SourceKind::Embedded || parts.store.kind == StoreKind::Embedded;
         let store = if embedded { Some(EmbeddedStore::open(&parts.config.data)?) } else { None };
-        let (streams, messages, schedule, redis) = stores(parts, store.as_ref(), marks).await?;
+        let (streams, messages, schedule, suppressions, redis) = stores(parts, store.as_ref(), marks).await?;
         match &store {
             Some(store) if parts.config.source == SourceKind::Embedded => {
                 let log = EmbeddedLog::open(Arc::clone(store))?;
@@ -53,6 +58,7 @@ impl Backends {
                     streams,
                     messages,
                     schedule,
+                    suppressions,
                     kafka: None,
                     redis,
                 })
@@ -74,6 +80,7 @@ impl Backends {
                     streams,
                     messages,
                     schedule,
+                    suppressions,
                     kafka: Some(health),
                     redis,
                 })
@@ -82,7 +89,8 @@ impl Backends {
     }
 }
 
-type Stores = (Arc<dyn Streams>, Arc<dyn MessageStore>, Arc<dyn ScheduleStore>, Option<Arc<RedisLink>>);
+type Stores =
+    (Arc<dyn Streams>, Arc<dyn MessageStore>, Arc<dyn ScheduleStore>, Arc<dyn Suppressions>, Option<Arc<RedisLink>>);
 
 async fn stores(
     parts: &DispatcherParts,
@@ -100,6 +108,7 @@ async fn stores(
             Arc::new(EmbeddedStreams::new(Arc::clone(store), streams)?.with_metrics(marks)),
             Arc::new(EmbeddedMessages::new(Arc::clone(store), messages)?),
             Arc::new(EmbeddedSchedule::new(Arc::clone(store), Arc::new(clock::unix_ms))?),
+            Arc::new(EmbeddedSuppressions::new(Arc::clone(store), SUPPRESSIONS_MAX)?),
             None,
         )),
         _ => {
@@ -108,6 +117,7 @@ async fn stores(
                 Arc::new(RedisStreams::new(Arc::clone(&link), streams).with_metrics(marks)),
                 Arc::new(RedisMessages::new(Arc::clone(&link), messages)),
                 Arc::new(RedisSchedule::new(Arc::clone(&link))),
+                Arc::new(RedisSuppressions::new(Arc::clone(&link), SUPPRESSIONS_MAX)),
                 Some(link),
             ))
         }

@@ -58,6 +58,7 @@ use crate::{
     published::Published,
     schedule::{announce::Announcer, driver::ScheduleParts, wakers::Wakers},
     seams::{SourceError, StoreError},
+    unsubscribe::OptOutLinks,
     webhooks::WebhookMetrics,
 };
 
@@ -179,11 +180,13 @@ pub async fn start(parts: DispatcherParts) -> Result<RunningDispatcher, BootErro
     // What a class does not publish is not posted either.
     let classes = Classes::new(&parts.classes);
     backends.results = Arc::new(Published::new(hooks.around(backends.results), classes.clone()));
+    let unsubscribe = parts.config.public_url.as_deref().map(|url| Arc::new(OptOutLinks::new(url, &parts.link_key)));
     let metrics_of_channels = ChannelMetrics::register(&mut registry);
     let (roster, channels) = Roster::open(&parts.email, &parts.sms, parts.channels, metrics_of_channels)?;
     let time = Arc::clone(&clock);
     let time: Arc<dyn Fn() -> u64 + Send + Sync> = Arc::new(move || time.unix_ms());
     let calls = callers::Hooks::new(Arc::clone(&backends.messages), Arc::clone(&backends.results), time);
+    unsubscribe.iter().for_each(|links| roster.offer(links, &channels));
     let workers = workers(parts.config.workers);
     let wakers = Wakers::new();
     let announcer = Announcer { messages: Arc::clone(&backends.messages), results: Arc::clone(&backends.results) };
@@ -208,6 +211,7 @@ pub async fn start(parts: DispatcherParts) -> Result<RunningDispatcher, BootErro
             .with_region(parts.channels.phone_region),
         streams: Arc::clone(&backends.streams),
         messages: Arc::clone(&backends.messages),
+        suppressions: Arc::clone(&backends.suppressions),
         results: Arc::clone(&backends.results),
         schedule: Arc::clone(&backends.schedule),
         roster: roster.clone(),
@@ -227,6 +231,8 @@ pub async fn start(parts: DispatcherParts) -> Result<RunningDispatcher, BootErro
         apps: parts.apps.clone(),
         intake: backends.intake,
         messages: backends.messages,
+        suppressions: backends.suppressions,
+        unsubscribe,
         streams: backends.streams,
         recalls: Arc::new(pipeline.mailboxes.clone()),
         results: backends.results,

@@ -40,7 +40,7 @@ use crate::{
         mailbox::{Inbox, Mailboxes},
     },
     schedule::wakers::Wakers,
-    seams::{MessageStore, ResultSink, ScheduleStore, Streams, TaskSource},
+    seams::{MessageStore, ResultSink, ScheduleStore, Streams, Suppressions, TaskSource},
 };
 
 /// What the pipeline is built from.
@@ -51,6 +51,7 @@ pub(super) struct PipelineParts<'a> {
     pub(super) sources: [Box<dyn TaskSource>; 3],
     pub(super) decoder: Decoder,
     pub(super) streams: Arc<dyn Streams>,
+    pub(super) suppressions: Arc<dyn Suppressions>,
     pub(super) messages: Arc<dyn MessageStore>,
     pub(super) results: Arc<dyn ResultSink>,
     pub(super) schedule: Arc<dyn ScheduleStore>,
@@ -163,6 +164,7 @@ impl Pipeline {
                 streams: Arc::clone(&parts.streams),
                 messages: Arc::clone(&parts.messages),
                 calls: parts.calls.clone(),
+                suppressions: Arc::clone(&parts.suppressions),
                 finished: finished.clone(),
                 backlog: Arc::clone(&backlog),
                 aside_bytes: Arc::clone(aside_bytes),

@@ -115,6 +115,14 @@ impl Accounts {
         self.channels.iter().position(|entry| entry.channel == parcel.channel).unwrap_or(0)
     }
 
+    /// Whether a channel has an account of this name.
+    pub fn has(&self, channel: Channel, name: &str) -> bool {
+        let entry = self.channels.iter().find(|entry| entry.channel == channel);
+        entry.is_some_and(|entry| {
+            entry.names.read().unwrap_or_else(PoisonError::into_inner).iter().any(|known| **known == *name)
+        })
+    }
+
     /// The first of a message's channels that has no account to go through, with what is missing.
     pub fn missing(&self, message: &Message) -> Option<(usize, String)> {
         message.channels.iter().enumerate().find_map(|(at, channel)| {

@@ -14,12 +14,18 @@ pub struct ChannelMetrics {
     attempts: Family<AnswerLabel, Counter>,
     waits: Family<WaitLabel, Counter>,
     dead: Family<AccountLabel, Counter>,
+    suppressed: Family<ChannelLabel, Counter>,
     waiting: Family<AccountLabel, Gauge>,
     under_way: Family<AccountLabel, Gauge>,
     up: Family<AccountLabel, Gauge>,
     passed_on: Family<AccountLabel, Counter>,
     reloads: Family<ResultLabel, Counter>,
     duration: Family<AccountLabel, Histogram, fn() -> Histogram>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ChannelLabel {
+    channel: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -72,6 +78,7 @@ impl ChannelMetrics {
             attempts: Family::default(),
             waits: Family::default(),
             dead: Family::default(),
+            suppressed: Family::default(),
             waiting: Family::default(),
             under_way: Family::default(),
             up: Family::default(),
@@ -84,6 +91,8 @@ impl ChannelMetrics {
         let help = "Recipients that wait in the schedule, because an attempt failed or there was no room to try";
         registry.register("channel_waits", help, new.waits.clone());
         registry.register("channel_dead_letters", "Recipients given up after the last attempt", new.dead.clone());
+        let help = "Recipients that were skipped because their address is sent nothing";
+        registry.register("channel_suppressed", help, new.suppressed.clone());
         registry.register("channel_recipients", "Recipients in an account", new.waiting.clone());
         registry.register("channel_under_way", "Attempts under way", new.under_way.clone());
         let help = "Whether an account is worth attempts; 0: its provider did not answer lately";
@@ -98,6 +107,11 @@ impl ChannelMetrics {
         let help = "How long providers took to answer";
         registry.register_with_unit("channel_attempt", help, Unit::Seconds, new.duration.clone());
         new
+    }
+
+    /// So many recipients more were skipped because their address is sent nothing.
+    pub fn suppressed(&self, channel: &'static str, recipients: u64) {
+        self.suppressed.get_or_create(&ChannelLabel { channel }).inc_by(recipients);
     }
 
     /// The numbers of one account.

@@ -34,6 +34,8 @@ pub mod sms;
 pub mod stub;
 mod trust;
 
+use std::sync::Arc;
+
 use pushgate_protocol::message::Channel;
 
 pub use self::{
@@ -48,12 +50,16 @@ use self::{
 use crate::{
     core::account::{Answer, Parcel},
     seams::BoxFuture,
+    unsubscribe::OptOutLinks,
 };
 
 /// Sends what an account is given.
 pub trait Provider: Send + Sync {
     /// For which channel.
     fn kind(&self) -> Channel;
+
+    /// Links that mail without one of its own may have to be ended by: called once, before anything is sent.
+    fn offer(&self, _links: &Arc<OptOutLinks>) {}
 
     /// Makes one attempt. It is dropped at the deadline, wherever it stands. What it answers is told in results: nothing of the
     /// content, no secret.

@@ -14,7 +14,10 @@ use super::{
     config::{AccountConfig, ChannelConfig, ChannelsConfig},
     email, sms,
 };
-use crate::core::account::{AccountId, AccountSettings, AccountView, PoolSettings};
+use crate::{
+    core::account::{AccountId, AccountSettings, AccountView, PoolSettings},
+    unsubscribe::OptOutLinks,
+};
 
 /// The accounts of both channels; clones are the same.
 #[derive(Clone)]
@@ -31,6 +34,8 @@ struct Listed {
     accounts: Vec<(AccountId, AccountConfig)>,
     next: u32,
     orders: mpsc::UnboundedSender<Order>,
+    /// What every provider is offered.
+    links: Option<Arc<OptOutLinks>>,
 }
 
 /// What running accounts are told.
@@ -107,6 +112,12 @@ impl Roster {
         Ok((new, [email_parts, sms_parts]))
     }
 
+    /// Offers links by which mail is ended to those that were opened, and to those that are later.
+    pub fn offer(&self, links: &Arc<OptOutLinks>, opened: &[ChannelParts]) {
+        opened.iter().flat_map(|parts| &parts.accounts).for_each(|(_, served)| served.provider.offer(links));
+        self.listed().iter_mut().for_each(|listed| listed.links = Some(Arc::clone(links)));
+    }
+
     /// What lanes and callers see of them.
     pub fn accounts(&self) -> &Accounts {
         &self.accounts
@@ -177,7 +188,7 @@ impl Listed {
         outlets: Outlets,
     ) -> Result<(Self, ChannelParts), Misconfigured> {
         let (orders, ordered) = mpsc::unbounded_channel();
-        let mut new = Self { channel, config, accounts: Vec::new(), next: 0, orders };
+        let mut new = Self { channel, config, accounts: Vec::new(), next: 0, orders, links: None };
         let mut opened = Vec::new();
         for (n, account) in accounts.iter().enumerate() {
             opened.push((settings(channel, &config, account, n)?, serve(channel, account)?));
@@ -202,7 +213,9 @@ impl Listed {
                 Some(id) => (id, None),
                 None => {
                     next += 1;
-                    (AccountId(next - 1), Some(serve(self.channel, account)?))
+                    let served = serve(self.channel, account)?;
+                    self.links.iter().for_each(|links| served.provider.offer(links));
+                    (AccountId(next - 1), Some(served))
                 }
             };
             Ok((id, account.clone(), settings(self.channel, &self.config, account, n)?, served))

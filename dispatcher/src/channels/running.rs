@@ -12,7 +12,7 @@ use std::{
 
 use futures_util::{
     FutureExt, StreamExt,
-    future::{AbortHandle, abortable, try_join},
+    future::{AbortHandle, abortable, try_join3},
     stream::FuturesUnordered,
 };
 use hashbrown::HashMap;
@@ -32,7 +32,7 @@ use crate::{
     health::Health,
     limits,
     pipeline::Finished,
-    seams::{BoxFuture, MessageStore, StoreError, Streams},
+    seams::{BoxFuture, MessageStore, StoreError, Streams, Suppressions},
 };
 
 /// What running accounts work with.
@@ -55,6 +55,8 @@ pub struct PoolParts {
     pub messages: Arc<dyn MessageStore>,
     /// Where providers tell what became of messages later.
     pub calls: Hooks,
+    /// Addresses that are sent nothing.
+    pub suppressions: Arc<dyn Suppressions>,
     /// Where what became of parcels goes.
     pub finished: mpsc::UnboundedSender<Finished>,
     /// What is on its way there.
@@ -227,11 +229,17 @@ impl RunningPool {
         let now_ms = self.now_ms();
         self.parts.pool.crowded(self.parts.crowded.lanes());
         self.parts.pool.tick(now_ms);
-        if let Some(PastQuery { marks, messages }) = self.parts.pool.take_past() {
+        if let Some(PastQuery { marks, messages, addresses }) = self.parts.pool.take_past() {
+            let suppressions = Arc::clone(&self.parts.suppressions);
             let (streams, states) = (Arc::clone(&self.parts.streams), Arc::clone(&self.parts.messages));
             let past = async move {
-                let (marks, recalled) = try_join(streams.marks(marks, now_ms), states.recalled(messages)).await?;
-                Ok(Past { marks, recalled })
+                let (marks, recalled, suppressed) = try_join3(
+                    streams.marks(marks, now_ms),
+                    states.recalled(messages),
+                    suppressions.suppressed(addresses),
+                )
+                .await?;
+                Ok(Past { marks, recalled, suppressed })
             };
             self.past = Some(past.boxed());
         }
@@ -271,7 +279,7 @@ impl RunningPool {
     }
 
     fn finish(&mut self) {
-        let PoolParts { pool, finished, backlog, aside_bytes, open, .. } = &mut self.parts;
+        let PoolParts { pool, finished, backlog, aside_bytes, open, channel, metrics, calls, .. } = &mut self.parts;
         let ended = pool.take_ended();
         // Counted first: the finisher lowers the numbers as soon as it has them.
         backlog.fetch_add(ended.len(), Ordering::Relaxed);
@@ -292,16 +300,17 @@ impl RunningPool {
         }
         open.store(pool.len(), Ordering::Relaxed);
         for (id, counts, here, under_way, up) in pool.take_counts() {
-            if let Some((_, metrics)) = self.served.get(&id) {
-                metrics.show(counts, here, under_way, up);
+            if let Some((_, of_account)) = self.served.get(&id) {
+                of_account.show(counts, here, under_way, up);
             }
         }
         self.unplaced.show(Counts::default(), pool.unplaced(), 0, true);
+        metrics.suppressed(channel.as_str(), pool.take_suppressed());
         for id in pool.take_left() {
             let Some((served, _)) = self.served.remove(&id) else { continue };
-            self.parts.calls.leave(&served.provider);
+            calls.leave(&served.provider);
             if !self.served.values().any(|(other, _)| other.name == served.name) {
-                self.parts.metrics.forget(self.parts.channel.as_str(), &served.name);
+                metrics.forget(channel.as_str(), &served.name);
             }
         }
     }

@@ -10,6 +10,7 @@
 //! | [`streams`] | streams and marks |
 //! | [`schedule`] | tasks |
 //! | [`messages`] | states of messages |
+//! | [`suppressions`] | addresses that are sent nothing |
 
 pub mod commit;
 mod due;
@@ -24,6 +25,7 @@ pub mod store;
 mod stream_state;
 mod stream_writer;
 pub mod streams;
+pub mod suppressions;
 mod task_row;
 
 pub use self::{
@@ -35,4 +37,5 @@ pub use self::{
     source::EmbeddedSource,
     store::{EmbeddedStore, OpenError},
     streams::EmbeddedStreams,
+    suppressions::EmbeddedSuppressions,
 };

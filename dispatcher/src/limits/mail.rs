@@ -56,3 +56,19 @@ pub const DNS_NAME_BYTES_MAX: usize = 253;
 pub const DNS_LABEL_BYTES_MAX: usize = 63;
 /// Longest string of a TXT record, bytes.
 pub const DNS_STRING_BYTES_MAX: usize = 255;
+/// Addresses of one app that are sent nothing.
+pub const SUPPRESSIONS_MAX: usize = 10_000_000;
+/// Longest such address, bytes.
+pub const SUPPRESSED_ADDRESS_BYTES_MAX: usize = 254;
+/// Of them, what one request adds.
+pub const SUPPRESSIONS_ADDED_MAX: usize = 1_000;
+/// A page of them.
+pub const SUPPRESSIONS_PAGE_MAX: usize = 1_000;
+/// The same unless a request says otherwise.
+pub const SUPPRESSIONS_PAGE_DEFAULT: usize = 100;
+/// Largest report of what became of mails, bytes: servers return the mail with it.
+pub const HOOK_BYTES_MAX: usize = 1 << 20;
+/// Reports in one request of our own form.
+pub const HOOK_REPORTS_MAX: usize = 100;
+/// Longest token of a link that ends mail, characters.
+pub const UNSUBSCRIBE_TOKEN_CHARS_MAX: usize = 1_000;

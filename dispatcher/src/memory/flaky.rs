@@ -18,12 +18,14 @@ use pushgate_protocol::{
 use crate::channels::{Checked, Provider};
 use crate::core::account::{Answer, Parcel};
 use crate::seams::{
-    Added, BoxFuture, Change, Changed, Claimed, Count, DeadCursor, DeadLetter, DeadLetters, DeadPage, DeadPlace,
-    DeadRecord, Found, Intake, Mark, MarkQuery, MessageKey, MessageStore, MessageView, NewRecord, Position, Record,
-    Reservation, ResultSink, ScheduleStore, Settled, SettledAndClaimed, Settlement, SourceError, StateChange,
-    StoreError, StreamOp, StreamOutcome, StreamPage, Streams, Task, TaskQuery, TaskSource, UserKey, Window,
+    Added, AppAddress, BoxFuture, Change, Changed, Claimed, Count, DeadCursor, DeadLetter, DeadLetters, DeadPage,
+    DeadPlace, DeadRecord, Found, Intake, Mark, MarkQuery, MessageKey, MessageStore, MessageView, NewRecord, Position,
+    Record, Reservation, ResultSink, ScheduleStore, Settled, SettledAndClaimed, Settlement, SourceError, StateChange,
+    StoreError, StreamOp, StreamOutcome, StreamPage, Streams, Suppression, Suppressions, Task, TaskQuery, TaskSource,
+    UserKey, Window,
 };
 use crate::seen::SeenRuns;
+use crate::suppressed::Reasons;
 
 /// How one call fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,6 +108,29 @@ impl<T: Streams> Streams for Flaky<T> {
 
     fn seen(&self, user: UserKey) -> BoxFuture<'_, Result<SeenRuns, StoreError>> {
         Box::pin(self.call(Box::pin(async move { self.inner.seen(user).await })))
+    }
+}
+
+impl<T: Suppressions> Suppressions for Flaky<T> {
+    fn suppress(&self, app: AppId, entries: Vec<Suppression>) -> BoxFuture<'_, Result<Vec<bool>, StoreError>> {
+        Box::pin(self.call(Box::pin(async move { self.inner.suppress(app, entries).await })))
+    }
+
+    fn release(&self, address: AppAddress, reasons: Reasons) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(self.call(Box::pin(async move { self.inner.release(address, reasons).await })))
+    }
+
+    fn suppressed(&self, addresses: Vec<AppAddress>) -> BoxFuture<'_, Result<Vec<Reasons>, StoreError>> {
+        Box::pin(self.call(Box::pin(async move { self.inner.suppressed(addresses).await })))
+    }
+
+    fn list(
+        &self,
+        app: AppId,
+        after: Option<(Channel, String)>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Suppression>, StoreError>> {
+        Box::pin(self.call(Box::pin(async move { self.inner.list(app, after, limit).await })))
     }
 }
 

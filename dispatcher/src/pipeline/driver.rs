@@ -241,11 +241,11 @@ impl Driver {
         self.crowded.retain(|(link, lane)| links.get(link).is_some_and(|l| over(&l.queued, *lane)));
         let worker = &mut self.parts.worker;
         let due_ms = worker.tick(now_ms);
-        if let Some(PastQuery { marks, messages }) = worker.take_past() {
+        if let Some(PastQuery { marks, messages, .. }) = worker.take_past() {
             let (streams, states) = (Arc::clone(&self.parts.streams), Arc::clone(&self.parts.messages));
             let past = async move {
                 let read = try_join(streams.marks(marks, now_ms), states.recalled(messages)).await;
-                Reply::Past(read.map(|(marks, recalled)| Past { marks, recalled }))
+                Reply::Past(read.map(|(marks, recalled)| Past { marks, recalled, ..Past::default() }))
             };
             self.replies.push(past.boxed());
         }

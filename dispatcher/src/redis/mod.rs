@@ -11,6 +11,7 @@
 //! | [`schedule`] | tasks |
 //! | `tasks` | what tasks are there, and how scripts are told of them |
 //! | [`messages`] | states of messages |
+//! | [`suppressions`] | addresses that are sent nothing |
 
 mod batch;
 mod connection;
@@ -21,6 +22,7 @@ pub mod messages;
 pub mod schedule;
 mod scripts;
 pub mod streams;
+pub mod suppressions;
 mod tasks;
 mod wire;
 
@@ -30,4 +32,5 @@ pub use self::{
     messages::RedisMessages,
     schedule::RedisSchedule,
     streams::RedisStreams,
+    suppressions::RedisSuppressions,
 };

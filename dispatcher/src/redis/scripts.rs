@@ -47,6 +47,10 @@ scripts! {
     RESERVE = "reserve.lua";
     /// Confirms a reservation.
     CONFIRM = "confirm.lua";
+    /// Adds addresses that are sent nothing.
+    SUPPRESS = "suppress.lua";
+    /// Sends to an address again.
+    RELEASE = "release.lua";
 }
 
 /// Records states of a message. It begins with what is the same in every call: which states are ends, which follow which, which may be

@@ -9,6 +9,7 @@ mod results;
 mod schedule;
 mod source;
 mod streams;
+mod suppressions;
 
 use std::{future::Future, pin::Pin};
 
@@ -27,6 +28,7 @@ pub use self::{
         AllPage, DeferredTag, DeliveryKey, Mark, MarkQuery, StoredPush, StreamOp, StreamOutcome, StreamPage, Streams,
         UserKey,
     },
+    suppressions::{AppAddress, Suppression, Suppressions},
 };
 
 /// A boxed future: the seams are crossed once per batch, so the allocation does not count.

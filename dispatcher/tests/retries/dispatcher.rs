@@ -14,6 +14,7 @@ use pushgate_dispatcher::{
         Claim, Mark, MessageStore, Position, Record, ScheduleStore, Settlement, StateChange, StoreError, StreamOp,
         Streams,
     },
+    suppressed::Reasons,
 };
 use pushgate_protocol::{
     link::Lane,
@@ -122,10 +123,11 @@ impl Dispatcher {
             Some(_) if faults && shared.random.one_in(10) => {
                 self.accounts.past(now_ms, Err(StoreError::Unavailable { what: "simulated", detail: "gone".into() }));
             }
-            Some(PastQuery { marks, messages }) => {
+            Some(PastQuery { marks, messages, addresses }) => {
                 let marks = now(shared.streams.marks(marks, now_ms)).unwrap();
                 let recalled = now(shared.messages.recalled(messages)).unwrap();
-                self.accounts.past(now_ms, Ok(Past { marks, recalled }));
+                self.accounts
+                    .past(now_ms, Ok(Past { marks, recalled, suppressed: vec![Reasons::default(); addresses.len()] }));
             }
         }
     }

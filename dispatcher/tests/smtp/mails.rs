@@ -1,7 +1,10 @@
 //! What arrives: headers, parts, addresses; and what does not, however it is written.
 
+use std::sync::Arc;
+
 use proptest::{prelude::*, test_runner::TestCaseError};
-use pushgate_dispatcher::{channels::email, core::account::Answer};
+use pushgate_dispatcher::{channels::email, core::account::Answer, unsubscribe::OptOutLinks};
+use pushgate_protocol::ids::AppId;
 use serde_json::{Value, json};
 
 use crate::{
@@ -79,6 +82,32 @@ async fn images_stand_in_the_html_and_a_subscription_is_ended_by_one_click() {
         "{}",
         got.data
     );
+}
+
+#[tokio::test]
+async fn a_campaign_without_a_link_of_its_own_gets_one_and_other_mail_does_not() {
+    let server = Server::start(Script::plain(true)).await;
+    let provider = open(&server);
+    let links = Arc::new(OptOutLinks::new("https://push.example.org", b"a key of links"));
+    provider.offer(&links);
+    let of = |class: &str, unsubscribe: Option<&str>| {
+        parcel(
+            json!({"id": "m1", "class": class, "to": {"emails": ["a@b.c"]}, "channels": ["email"], "content": {"title": "t"},
+            "overrides": {"email": {"unsubscribe": unsubscribe}}}),
+        )
+    };
+    for (class, given) in
+        [("marketing", None), ("marketing", Some("https://example.org/u")), ("transactional", None), ("otp", None)]
+    {
+        assert_eq!(provider.deliver(&of(class, given)).await.as_str(), "sent");
+    }
+    let seen = server.seen();
+    let link = header(&seen.mails[0], "List-Unsubscribe").unwrap().trim_matches(['<', '>']).to_owned();
+    let token = link.strip_prefix("https://push.example.org/v1/unsubscribe/").unwrap();
+    assert_eq!(links.read(token), Some((AppId::parse("shop").unwrap(), "a@b.c".into())));
+    assert_eq!(header(&seen.mails[0], "List-Unsubscribe-Post"), Some("List-Unsubscribe=One-Click"));
+    assert_eq!(header(&seen.mails[1], "List-Unsubscribe"), Some("<https://example.org/u>"));
+    assert_eq!((header(&seen.mails[2], "List-Unsubscribe"), header(&seen.mails[3], "List-Unsubscribe")), (None, None));
 }
 
 #[tokio::test]

@@ -4,10 +4,10 @@ use std::{future::Future, sync::Arc};
 
 use pushgate_dispatcher::{
     clock::unix_ms,
-    embedded::{EmbeddedMessages, EmbeddedSchedule, EmbeddedStore, EmbeddedStreams},
-    memory::{MemoryMessages, MemorySchedule, MemoryStreams},
-    redis::{RedisLink, RedisMessages, RedisSchedule, RedisStreams},
-    seams::{MessageStore, ScheduleStore, Streams},
+    embedded::{EmbeddedMessages, EmbeddedSchedule, EmbeddedStore, EmbeddedStreams, EmbeddedSuppressions},
+    memory::{MemoryMessages, MemorySchedule, MemoryStreams, MemorySuppressions},
+    redis::{RedisLink, RedisMessages, RedisSchedule, RedisStreams, RedisSuppressions},
+    seams::{MessageStore, ScheduleStore, Streams, Suppressions},
     states::MessageBounds,
     stored::StreamBounds,
 };
@@ -48,6 +48,15 @@ impl Backend {
             Keep::Memory => Arc::new(MemorySchedule::new(Arc::new(unix_ms))),
             Keep::Embedded { store, .. } => Arc::new(EmbeddedSchedule::new(store.clone(), Arc::new(unix_ms)).unwrap()),
             Keep::Redis { link, scope, .. } => Arc::new(RedisSchedule::with_prefix(link.clone(), scope)),
+        }
+    }
+
+    /// Lists of at most so many addresses.
+    pub fn suppressions(&self, max: usize) -> Arc<dyn Suppressions> {
+        match &self.keep {
+            Keep::Memory => Arc::new(MemorySuppressions::new(max)),
+            Keep::Embedded { store, .. } => Arc::new(EmbeddedSuppressions::new(store.clone(), max).unwrap()),
+            Keep::Redis { link, scope, .. } => Arc::new(Scoped::new(RedisSuppressions::new(link.clone(), max), scope)),
         }
     }
 

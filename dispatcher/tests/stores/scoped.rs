@@ -7,14 +7,16 @@ use std::{
 
 use pushgate_dispatcher::{
     seams::{
-        BoxFuture, Count, Mark, MarkQuery, MessageKey, MessageStore, MessageView, Reservation, StateChange, StoreError,
-        StreamOp, StreamOutcome, StreamPage, Streams, UserKey,
+        AppAddress, BoxFuture, Count, Mark, MarkQuery, MessageKey, MessageStore, MessageView, Reservation, StateChange,
+        StoreError, StreamOp, StreamOutcome, StreamPage, Streams, Suppression, Suppressions, UserKey,
     },
     seen::SeenRuns,
+    suppressed::Reasons,
 };
 use pushgate_protocol::{
     ids::{AppId, MessageId},
     link::Lane,
+    message::Channel,
 };
 
 pub struct Scoped<T> {
@@ -121,5 +123,29 @@ impl<T: MessageStore> MessageStore for Scoped<T> {
 
     fn confirm(&self, app: AppId, ids: Vec<MessageId>) -> BoxFuture<'_, Result<(), StoreError>> {
         self.inner.confirm(self.app(&app), ids)
+    }
+}
+
+impl<T: Suppressions> Suppressions for Scoped<T> {
+    fn suppress(&self, app: AppId, entries: Vec<Suppression>) -> BoxFuture<'_, Result<Vec<bool>, StoreError>> {
+        self.inner.suppress(self.app(&app), entries)
+    }
+
+    fn release(&self, address: AppAddress, reasons: Reasons) -> BoxFuture<'_, Result<bool, StoreError>> {
+        self.inner.release(AppAddress { app: self.app(&address.app), ..address }, reasons)
+    }
+
+    fn suppressed(&self, addresses: Vec<AppAddress>) -> BoxFuture<'_, Result<Vec<Reasons>, StoreError>> {
+        let scope = |address: AppAddress| AppAddress { app: self.app(&address.app), ..address };
+        self.inner.suppressed(addresses.into_iter().map(scope).collect())
+    }
+
+    fn list(
+        &self,
+        app: AppId,
+        after: Option<(Channel, String)>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Suppression>, StoreError>> {
+        self.inner.list(self.app(&app), after, limit)
     }
 }

@@ -1,5 +1,6 @@
 //! What is fuzzed: every parser of bytes from outside, each with what must hold for any bytes.
 
+mod bounce;
 mod client_frame;
 mod codec;
 mod link;
@@ -8,6 +9,7 @@ mod proxy;
 mod request;
 mod session;
 mod smpp;
+mod smtp;
 mod tls;
 mod token;
 
@@ -46,6 +48,8 @@ pub(crate) const TARGETS: &[Target] = &[
     message::TARGET,
     proxy::TARGET,
     tls::TARGET,
+    bounce::TARGET,
+    smtp::TARGET,
 ];
 
 /// The target of this name.

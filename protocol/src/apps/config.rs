@@ -112,22 +112,25 @@ impl Algorithm {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Scope {
-    /// Send messages and ask what became of them.
+    /// Send messages and ask what became of them; of which `report` is a part.
     Send,
+    /// Report what became of mails at a provider.
+    Report,
     /// Everything, of which `send` is a part.
     Admin,
 }
 
 impl Scope {
-    /// Parses `send` or `admin`.
+    /// Parses `send`, `report` or `admin`.
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Send, Self::Admin].into_iter().find(|s| s.as_str() == text)
+        [Self::Send, Self::Report, Self::Admin].into_iter().find(|s| s.as_str() == text)
     }
 
-    /// `send` or `admin`.
+    /// `send`, `report` or `admin`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Send => "send",
+            Self::Report => "report",
             Self::Admin => "admin",
         }
     }

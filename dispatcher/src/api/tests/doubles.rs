@@ -53,6 +53,8 @@ struct Inner {
     confirmed: Vec<String>,
     /// Who has which state, of every message; `None`: `u1` has it.
     shown: Option<Vec<(Recipient, State)>>,
+    /// Whether what is shown was sent as mail.
+    mail: bool,
     did: Vec<Did>,
     dead: Vec<DeadRecord>,
 }
@@ -88,6 +90,13 @@ impl Memory {
     /// Shows these recipients of every message.
     pub(super) fn show(&self, shown: &[(&str, State)]) {
         self.lock().shown = Some(shown.iter().map(|(user, state)| (recipient(user), *state)).collect());
+    }
+
+    /// Shows every message as a mail that was sent to this address.
+    pub(super) fn show_mail(&self, address: &str) {
+        let mut inner = self.lock();
+        inner.shown = Some(vec![(recipient(address), State::Sent)]);
+        inner.mail = true;
     }
 
     /// Holds these dead letters, the oldest first.
@@ -126,7 +135,7 @@ impl Inner {
         let shown = self.shown.clone().unwrap_or_else(|| vec![(recipient("u1"), State::Delivered)]);
         let view = |(recipient, state)| RecipientView {
             recipient,
-            channel: "websocket".into(),
+            channel: if self.mail { "email" } else { "websocket" }.into(),
             state,
             reason: None,
             history: vec![StateEntry { state, time_ms: limit as u64 }],

@@ -72,9 +72,10 @@ async fn the_description_is_served_to_anyone_and_its_example_is_accepted() {
     for (path, methods) in answer.body["paths"].as_object().unwrap() {
         let example = &methods["post"]["requestBody"]["content"]["application/json"]["example"];
         if !example.is_null() {
-            let answer = api.post(path, example.to_string()).await;
+            let id = methods["post"]["parameters"][0]["example"].as_str().unwrap_or_default();
+            let answer = api.post(&path.replace("{id}", id), example.to_string()).await;
             // The caller of this test may not do everything.
-            assert!(matches!(answer.status, 202 | 403), "{path}: {}", answer.text);
+            assert!(matches!(answer.status, 200 | 202 | 403), "{path}: {}", answer.text);
         }
     }
 }

@@ -5,7 +5,7 @@
 //!
 //! Invariant: what a message says stays where it belongs: no header, recipient or command comes of it.
 
-use std::time::SystemTime;
+use std::{sync::Arc, time::SystemTime};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use lettre::{
@@ -16,15 +16,16 @@ use lettre::{
         header::{self, ContentTransferEncoding, ContentType, HeaderName, HeaderValue},
     },
 };
-use pushgate_protocol::message::EmailOverride;
-use xxhash_rust::xxh3::xxh3_128;
+use pushgate_protocol::{message::EmailOverride, result::Class};
 
+use super::message_id;
 use crate::{
     core::{
         account::{Answer, Parcel, Rejection},
         smtp::{Mail, Path, stuffing::stuffed},
     },
     limits::{MAIL_ADDRESSES_MAX, SUBJECT_WORD_BYTES_MAX},
+    unsubscribe::OptOutLinks,
 };
 
 /// Who sends: `Shop <no-reply@example.org>`, or the address alone.
@@ -69,7 +70,12 @@ impl Letter {
 }
 
 /// The mail of a parcel, or why there can be none.
-pub(super) fn of(sender: &Sender, parcel: &Parcel, now: SystemTime) -> Result<Letter, Answer> {
+pub(super) fn of(
+    sender: &Sender,
+    links: Option<&Arc<OptOutLinks>>,
+    parcel: &Parcel,
+    now: SystemTime,
+) -> Result<Letter, Answer> {
     let message = &parcel.message;
     let none = EmailOverride::default();
     let given = message.overrides.as_ref().and_then(|overrides| overrides.email.as_ref()).unwrap_or(&none);
@@ -87,13 +93,14 @@ pub(super) fn of(sender: &Sender, parcel: &Parcel, now: SystemTime) -> Result<Le
         let detail = format!("it goes to {} addresses with its copies, at most {MAIL_ADDRESSES_MAX} may be", to.len());
         return Err(rejected(Rejection::Content, detail));
     }
+    let name = message_id::of(&parcel.app, &parcel.id, parcel.address.as_str(), sender.domain());
     let mut headers = Built::builder()
         // Nobody reads it: ours is in the mail. Without one the library would read the headers again.
         .envelope(Envelope::new(None, vec![address.clone()]).expect("there is a recipient"))
         .header(header::Date::new(now))
         .header(header::From::from(Mailboxes::from(sender.mailbox.clone())))
         .header(header::To::from(Mailboxes::from(Mailbox::from(address))))
-        .header(header::MessageId::from(message_id(sender, parcel)));
+        .header(header::MessageId::from(name));
     if !cc.is_empty() {
         let boxes: Mailboxes = cc.iter().map(|(_, address)| Mailbox::from(address.clone())).collect();
         headers = headers.header(header::Cc::from(boxes));
@@ -102,7 +109,12 @@ pub(super) fn of(sender: &Sender, parcel: &Parcel, now: SystemTime) -> Result<Le
         let (_, address) = parsed(reply_to).ok_or_else(|| not_an_address("reply_to"))?;
         headers = headers.header(header::ReplyTo::from(Mailboxes::from(Mailbox::from(address))));
     }
-    if let Some(url) = given.unsubscribe.as_deref().filter(|url| url.bytes().all(|b| b.is_ascii_graphic())) {
+    // Campaigns must be easy to end; what brings its own link keeps it.
+    let ours = links.filter(|_| given.unsubscribe.is_none() && parcel.info.class == Class::Marketing);
+    let ours = ours.map(|links| links.link(&parcel.app, parcel.address.as_str()));
+    if let Some(url) =
+        given.unsubscribe.as_deref().or(ours.as_deref()).filter(|url| url.bytes().all(|b| b.is_ascii_graphic()))
+    {
         let raw = |name, value: String| HeaderValue::new(HeaderName::new_from_ascii_str(name), value);
         headers = headers
             .raw_header(raw("List-Unsubscribe", format!("<{url}>")))
@@ -121,12 +133,6 @@ pub(super) fn of(sender: &Sender, parcel: &Parcel, now: SystemTime) -> Result<Le
     }
     let built = body(headers, text, given.html.as_deref().map(plain), given)?;
     Ok(Letter { from: sender.path.clone(), to, text: built.formatted() })
-}
-
-/// The same whenever and by whomever the message is sent to this recipient.
-fn message_id(sender: &Sender, parcel: &Parcel) -> String {
-    let name = format!("{}\0{}\0{}", parcel.app, parcel.id, parcel.address);
-    format!("<{:032x}@{}>", xxh3_128(name.as_bytes()), sender.path.domain())
 }
 
 fn body(

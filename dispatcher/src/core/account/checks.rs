@@ -9,6 +9,7 @@ use crate::{
     core::worker::{Past, PastQuery},
     limits::{MARKS_BATCH_MAX, STORE_RETRY_FIRST_MS, STORE_RETRY_MAX_MS},
     seams::{Mark, StoreError},
+    suppressed::{Reason, Reasons},
 };
 
 /// Parcels of which it is not known whether they are over.
@@ -18,6 +19,8 @@ pub(super) struct Checks {
     /// How many of the first of them are asked for, and of how many messages.
     asked: Option<(usize, usize)>,
     store: Pause,
+    /// Parcels to addresses that are sent nothing, since they were counted last.
+    suppressed: u64,
 }
 
 /// When a store that failed is asked again.
@@ -76,6 +79,7 @@ impl Pool {
         let mut query = PastQuery::default();
         for Waiting { parcel, .. } in self.checks.waiting.iter().take(count) {
             query.marks.push(parcel.query());
+            query.addresses.push(parcel.app_address());
             let last = query.messages.last();
             if !last.is_some_and(|last| last.id == parcel.id && last.app == parcel.app) {
                 query.messages.push(parcel.message_key());
@@ -89,8 +93,10 @@ impl Pool {
     pub fn past(&mut self, now_ms: u64, past: Result<Past, StoreError>) {
         self.at(now_ms);
         let Some((count, messages)) = self.checks.asked.take() else { return };
-        let past = past.ok().filter(|past| past.marks.len() == count && past.recalled.len() == messages);
-        let Some(Past { marks, recalled }) = past else {
+        let past = past.ok().filter(|past| {
+            past.marks.len() == count && past.recalled.len() == messages && past.suppressed.len() == count
+        });
+        let Some(Past { marks, recalled, suppressed }) = past else {
             self.checks.store.ms = (self.checks.store.ms * 2).clamp(STORE_RETRY_FIRST_MS, STORE_RETRY_MAX_MS);
             self.checks.store.until_ms = self.now_ms + self.checks.store.ms;
             return;
@@ -98,24 +104,34 @@ impl Pool {
         self.checks.store = Pause::default();
         let mut recalled = recalled.into_iter();
         let (mut message, mut taken_back) = (None, false);
-        for mark in marks {
+        for (mark, reasons) in marks.into_iter().zip(suppressed) {
             let Some(waiting) = self.checks.waiting.pop_front() else { return };
             let key = waiting.parcel.message_key();
             if message.as_ref() != Some(&key) {
                 message = Some(key);
                 taken_back = recalled.next().unwrap_or(false);
             }
-            self.checked(waiting, mark, taken_back);
+            self.checked(waiting, mark, taken_back, reasons);
         }
     }
 
-    fn checked(&mut self, waiting: Waiting, mark: Option<Mark>, taken_back: bool) {
+    /// Parcels to addresses that are sent nothing, since the last call.
+    pub fn take_suppressed(&mut self) -> u64 {
+        std::mem::take(&mut self.checks.suppressed)
+    }
+
+    fn checked(&mut self, waiting: Waiting, mark: Option<Mark>, taken_back: bool, reasons: Reasons) {
         let parcel = &waiting.parcel;
+        let stops = reasons.stops(parcel.info.class);
         let (state, reason) = match mark {
             Some(Mark::Delivered) => (State::Sent, None),
             Some(Mark::Ended) => (State::Skipped, Some("repeated")),
             _ if taken_back => (State::Recalled, None),
             _ if self.now_ms >= parcel.expires_ms => (State::Expired, None),
+            _ if stops.is_some() => {
+                self.checks.suppressed += 1;
+                (State::Skipped, stops.map(Reason::as_result))
+            }
             Some(Mark::Stored) | None => return self.enter(waiting),
         };
         // The name of the account that it went through is in the result of that.

@@ -18,7 +18,8 @@ use crate::{
     core::worker::{Finished, Token},
     limits::ANSWER_DETAIL_BYTES_MAX,
     schedule::again,
-    seams::{DeadRecord, DeliveryKey, Mark, MarkQuery, MessageKey, StreamOp, Task, UserKey},
+    seams::{AppAddress, DeadRecord, DeliveryKey, Mark, MarkQuery, MessageKey, StreamOp, Task, UserKey},
+    suppressed::normalized,
 };
 
 /// A message on its way to one recipient.
@@ -156,6 +157,12 @@ impl Parcel {
 
     pub(super) fn message_key(&self) -> MessageKey {
         MessageKey { app: self.app.clone(), id: self.id.clone() }
+    }
+
+    /// Where it goes, as lists of addresses have it.
+    pub(super) fn app_address(&self) -> AppAddress {
+        let address = normalized(self.channel, self.address.as_str()).into_owned();
+        AppAddress { app: self.app.clone(), channel: self.channel, address }
     }
 
     fn user(&self) -> UserKey {

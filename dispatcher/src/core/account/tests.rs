@@ -18,6 +18,7 @@ use super::*;
 use crate::{
     core::worker::{Past, Token},
     seams::{Mark, StoreError},
+    suppressed::{Reason, Reasons},
 };
 
 const NOW: u64 = 1_800_000_000_000;
@@ -78,7 +79,11 @@ fn parcel(id: &str, token: u64, lane: Lane) -> Parcel {
 /// Lets the stores answer that nothing is known of what is asked.
 fn check(account: &mut Pool, now_ms: u64) {
     while let Some(query) = account.take_past() {
-        let past = Past { marks: vec![None; query.marks.len()], recalled: vec![false; query.messages.len()] };
+        let past = Past {
+            marks: vec![None; query.marks.len()],
+            recalled: vec![false; query.messages.len()],
+            suppressed: vec![Reasons::default(); query.addresses.len()],
+        };
         account.past(now_ms, Ok(past));
     }
 }
@@ -211,7 +216,8 @@ fn what_is_over_or_taken_back_or_expired_is_not_tried() {
     let query = account.take_past().unwrap();
     assert_eq!((query.marks.len(), query.messages.len()), (4, 4));
     let marks = vec![Some(Mark::Delivered), Some(Mark::Ended), None, None];
-    account.past(NOW, Ok(Past { marks, recalled: vec![false, false, true, false] }));
+    let suppressed = vec![Reasons::default(); marks.len()];
+    account.past(NOW, Ok(Past { marks, recalled: vec![false, false, true, false], suppressed }));
     assert!(account.take_attempts(NOW).is_empty());
     let states: Vec<State> = over(&mut account).into_iter().map(|(state, ..)| state).collect();
     assert_eq!(states, [State::Sent, State::Skipped, State::Recalled, State::Expired]);
@@ -320,5 +326,29 @@ fn an_attempt_that_is_given_up_before_it_could_send_costs_no_once_more() {
             (Ended::Over(over), None) => assert_eq!(over.state.record.state, State::Unknown),
             (other, _) => panic!("{begun} {unknown}: {other:?}"),
         }
+    }
+}
+
+#[test]
+fn an_address_that_is_sent_nothing_is_skipped_with_the_reason_unless_it_is_a_code_for_who_opted_out() {
+    let opted_out = Reasons::of(Reason::OptedOut);
+    let dead = opted_out.with(Reasons::of(Reason::Bounced));
+    for (class, reasons, said) in [
+        (Class::Marketing, opted_out, Some("suppressed: opted_out")),
+        (Class::Transactional, opted_out, Some("suppressed: opted_out")),
+        (Class::Otp, opted_out, None),
+        (Class::Otp, dead, Some("suppressed: bounced")),
+    ] {
+        let mut account = account();
+        let mut parcel = parcel("m1", 1, Lane::High);
+        (parcel.info.class, parcel.address) = (class, UserId::parse("A@Bücher.example").unwrap());
+        account.take(NOW, vec![parcel]);
+        let query = account.take_past().unwrap();
+        assert_eq!(query.addresses[0].address, "a@xn--bcher-kva.example");
+        account.past(NOW, Ok(Past { marks: vec![None], recalled: vec![false], suppressed: vec![reasons] }));
+        assert_eq!(account.take_attempts(NOW).len(), usize::from(said.is_none()), "{class:?}");
+        let expected: Vec<_> = said.into_iter().map(|said| (State::Skipped, Some(said.to_owned()), false)).collect();
+        assert_eq!(over(&mut account), expected, "{class:?}");
+        assert_eq!(account.take_suppressed(), u64::from(said.is_some()));
     }
 }

@@ -8,7 +8,8 @@ use pushgate_protocol::link::Lane;
 use super::{CHANNEL, Delivery, backoff::Backoff};
 use crate::{
     limits::MARKS_BATCH_MAX,
-    seams::{DeliveryKey, Mark, MarkQuery, MessageKey},
+    seams::{AppAddress, DeliveryKey, Mark, MarkQuery, MessageKey},
+    suppressed::Reasons,
 };
 
 /// What is asked of the past of some deliveries.
@@ -18,6 +19,8 @@ pub struct PastQuery {
     pub marks: Vec<MarkQuery>,
     /// Their messages, each once where they follow one another.
     pub messages: Vec<MessageKey>,
+    /// Where those go that go to an address.
+    pub addresses: Vec<AppAddress>,
 }
 
 /// The answer to a [`PastQuery`].
@@ -27,6 +30,8 @@ pub struct Past {
     pub marks: Vec<Option<Mark>>,
     /// Whether the messages were taken back, in the order asked.
     pub recalled: Vec<bool>,
+    /// Why the addresses are sent nothing, in the order asked.
+    pub suppressed: Vec<Reasons>,
 }
 
 /// A delivery, its mark, and whether its message was taken back.
@@ -93,7 +98,7 @@ impl Marks {
     /// The answer came: hands out the deliveries it is for, each with its mark and whether it was taken back. `None` if it is
     /// not for what was asked.
     pub(super) fn answered(&mut self, past: Past) -> Option<Vec<Known>> {
-        let Past { marks, recalled } = past;
+        let Past { marks, recalled, .. } = past;
         if self.asked == [0; 3] || marks.len() != self.marks || recalled.len() != self.messages {
             return None;
         }

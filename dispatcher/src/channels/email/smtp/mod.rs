@@ -16,7 +16,10 @@ mod settings;
 mod trouble;
 mod url;
 
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    sync::{Arc, OnceLock},
+    time::SystemTime,
+};
 
 use pushgate_protocol::message::Channel;
 
@@ -37,16 +40,18 @@ use crate::{
         },
     },
     seams::BoxFuture,
+    unsubscribe::OptOutLinks,
 };
 
 pub(super) fn open(account: &AccountConfig) -> Result<Arc<dyn Provider>, String> {
-    Ok(Arc::new(Smtp { name: account.name.clone(), settings: Arc::new(Settings::of(account)?), pool: Arc::default() }))
+    Ok(Arc::new(Smtp { name: account.name.clone(), settings: Arc::new(Settings::of(account)?), pool: Arc::default(), links: OnceLock::new() }))
 }
 
 struct Smtp {
     name: String,
     settings: Arc<Settings>,
     pool: Arc<Pool>,
+    links: OnceLock<Arc<OptOutLinks>>,
 }
 
 impl Provider for Smtp {
@@ -54,10 +59,15 @@ impl Provider for Smtp {
         Channel::Email
     }
 
+    fn offer(&self, links: &Arc<OptOutLinks>) {
+        // Offered twice, the first stay.
+        let _ = self.links.set(Arc::clone(links));
+    }
+
     fn deliver<'a>(&'a self, parcel: &'a Parcel) -> BoxFuture<'a, Answer> {
         Box::pin(async move {
             parcel.sending.begin();
-            let mail = match mail::of(&self.settings.sender, parcel, SystemTime::now()) {
+            let mail = match mail::of(&self.settings.sender, self.links.get(), parcel, SystemTime::now()) {
                 Ok(letter) => self.settings.signing.signed(letter).await,
                 Err(answer) => return answer,
             };

@@ -169,7 +169,7 @@ impl Rig {
             {
                 busy = true;
                 let recalled = query.messages.iter().map(|m| self.model.recalled.contains(m.id.as_str())).collect();
-                let answer = self.model.marks(&query.marks).map(|marks| Past { marks, recalled });
+                let answer = self.model.marks(&query.marks).map(|marks| Past { marks, recalled, ..Past::default() });
                 self.worker.past(self.now, answer);
             }
             if !self.model.hold_ops

@@ -171,7 +171,7 @@ fn a_higher_lane_does_not_wait_behind_the_marks_of_a_lower_one() {
     let query = rig.worker.take_past().unwrap();
     assert_eq!((query.marks.len(), &query.marks[0].user), (MARKS_BATCH_MAX, &user("bob")));
     let recalled = vec![false; query.messages.len()];
-    rig.worker.past(0, Ok(Past { marks: vec![None; MARKS_BATCH_MAX], recalled }));
+    rig.worker.past(0, Ok(Past { marks: vec![None; MARKS_BATCH_MAX], recalled, ..Past::default() }));
     rig.collect();
     let ids: Vec<_> = rig.take_pushes().into_iter().map(|(id, _)| id).collect();
     assert_eq!(ids[..3], ["high", "low-0", "low-1"], "and each lane keeps its order");

@@ -35,7 +35,7 @@ fn a_push_holds_on_until_its_frames_are_written_and_not_until_it_is_answered() {
     let query = rig.worker.take_past().unwrap();
     assert!(holds(&urgency), "its mark is read");
     let (marks, recalled) = (vec![None; query.marks.len()], vec![false; query.messages.len()]);
-    rig.worker.past(rig.now, Ok(Past { marks, recalled }));
+    rig.worker.past(rig.now, Ok(Past { marks, recalled, ..Past::default() }));
     let frames = rig.worker.take_frames();
     assert!(holds(&urgency), "they are on their way to the link");
     drop(frames);
