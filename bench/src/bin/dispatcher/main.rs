@@ -7,12 +7,14 @@
 //! | module | owns |
 //! |---|---|
 //! | `options` | the command line |
+//! | `receiver` | a mail server that tells when mails came
 //! | `rows` | one measurement each |
 //! | `sink` | postfix's smtp-sink, which takes every mail |
 //! | `stage` | processes and clients of a row |
 //! | `traffic` | numbered messages, and putting them into lanes |
 
 mod options;
+mod receiver;
 mod rows;
 mod sink;
 mod stage;
