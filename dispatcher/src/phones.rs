@@ -4,7 +4,7 @@
 //! A number is refused if its country does not exist, or if it neither is a number there nor as long as mobile numbers are. It is not refused
 //! for a prefix that is not assigned: countries assign new ones all the time, and the provider knows better.
 
-use phonenumber::{country, metadata::DATABASE};
+use phonenumber::{PhoneNumber, country, metadata::DATABASE};
 use pushgate_protocol::message::{Message, MessageError, Problem};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -57,7 +57,7 @@ fn e164(number: &str, region: Option<Region>) -> Result<String, String> {
     }
     // The library reads more than digits, such as letters for digits.
     let sound = number.bytes().all(|b| b.is_ascii_digit() || b" -./()+".contains(&b));
-    let parsed = sound.then(|| phonenumber::parse(region.map(|region| region.0), number).ok()).flatten();
+    let parsed = sound.then(|| parsed(number, region)).flatten();
     let parsed = parsed.ok_or("is no telephone number of any country")?;
     let code = parsed.code().value();
     let national = parsed.national().to_string();
@@ -73,6 +73,21 @@ fn e164(number: &str, region: Option<Region>) -> Result<String, String> {
         return Err(format!("has {} digits after +{code}, and there is no such number", national.len()));
     }
     Ok(whole)
+}
+
+/// The library takes the trunk prefix of the country that it is given from numbers of others too: it is not given one where the number names
+/// its own.
+fn parsed(number: &str, region: Option<Region>) -> Option<PhoneNumber> {
+    let Some(Region(home)) = region.filter(|_| !number.starts_with('+')) else {
+        return phonenumber::parse(None, number).ok();
+    };
+    let digits: String = number.chars().filter(char::is_ascii_digit).collect();
+    let plan = DATABASE.by_id(home.as_ref())?;
+    let abroad = plan.international_prefix().and_then(|prefix| prefix.find(&digits)).filter(|found| found.start() == 0);
+    match abroad.filter(|found| !found.is_empty()) {
+        Some(prefix) => phonenumber::parse(None, format!("+{}", &digits[prefix.end()..])).ok(),
+        None => phonenumber::parse(Some(home), number).ok(),
+    }
 }
 
 #[cfg(test)]
@@ -93,6 +108,16 @@ mod tests {
             ("07911 123456", region("GB"), "+447911123456"),
             ("0033 6 12 34 56 78", region("DE"), "+33612345678"),
             ("+33612345678", region("CN"), "+33612345678"),
+            // What begins at home with a 1 or a 0 that is left out abroad begins so elsewhere with one that is not.
+            ("+49 1512 3456789", region("US"), "+4915123456789"),
+            ("+86 138 0013 8000", region("US"), "+8613800138000"),
+            ("+91 81234 56789", region("RU"), "+918123456789"),
+            ("+55 11 91234 5678", region("CN"), "+5511912345678"),
+            ("+20 10 1234 5678", region("CN"), "+201012345678"),
+            ("+60 12 345 6789", region("CN"), "+60123456789"),
+            ("+225 07 01 23 45 67", region("GB"), "+2250701234567"),
+            ("00 225 07 01 23 45 67", region("GB"), "+2250701234567"),
+            ("011 49 1512 3456789", region("US"), "+4915123456789"),
             // The zero of an Italian number is a part of it.
             ("+39 06 698 12345", None, "+390669812345"),
             // No prefix that is assigned, and perhaps one tomorrow.

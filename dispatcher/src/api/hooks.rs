@@ -96,6 +96,8 @@ struct Known {
     failed: bool,
     reason: Option<Reason>,
     status: Option<Status>,
+    /// Whether who says so is known: anyone may write what servers write.
+    proven: bool,
 }
 
 /// How it is served and described.
@@ -168,7 +170,7 @@ fn given(app: &AppId, bytes: &[u8]) -> Result<Vec<Known>, Problem> {
             Event::Complained => (false, Some(Reason::Complained)),
             Event::Deferred => (false, None),
         };
-        Ok(Known { address, message, failed, reason, status })
+        Ok(Known { address, message, failed, reason, status, proven: true })
     };
     reports.into_iter().enumerate().map(known).collect()
 }
@@ -183,7 +185,8 @@ fn of_server(app: &AppId, original: &str, outcome: bounce::Outcome) -> Known {
     };
     let ours = message.is_some();
     let address = checked(Channel::Email, &outcome.address).unwrap_or_default();
-    Known { address, message, failed: failed && ours, reason: reason.filter(|_| ours), status: outcome.status }
+    let reason = reason.filter(|_| ours);
+    Known { address, message, failed: failed && ours, reason, status: outcome.status, proven: false }
 }
 
 /// Whether a mail that failed so says that its address leads nowhere: not that a mailbox is full, or what the mail said or who sent it was
@@ -197,11 +200,15 @@ async fn note(api: &Api, app: &AppId, account: &str, known: Vec<Known>) -> Resul
     let (since_ms, time_ms) = ((api.given.wall)(), (api.given.clock)());
     let (mut noted, mut entries, mut results) = (Noted::default(), Vec::new(), Vec::new());
     for report in known {
-        let recipient = match report.message.as_ref().filter(|_| report.failed) {
+        let asks = report.failed || !report.proven && report.reason.is_some();
+        let recipient = match report.message.as_ref().filter(|_| asks) {
             Some(message) => recipient(api, app, message, &report.address).await?,
             None => None,
         };
-        noted.ignored += usize::from(report.reason.is_none() && recipient.is_none());
+        // Who knows one of our ids can make others: a mail that went there is needed as well.
+        let reason = report.reason.filter(|_| report.proven || recipient.is_some());
+        let recipient = recipient.filter(|_| report.failed);
+        noted.ignored += usize::from(reason.is_none() && recipient.is_none());
         if let (Some(recipient), Some(message)) = (recipient, report.message) {
             noted.failed += 1;
             results.push(ResultRecord {
@@ -219,7 +226,7 @@ async fn note(api: &Api, app: &AppId, account: &str, known: Vec<Known>) -> Resul
                 info: None,
             });
         }
-        if let Some(reason) = report.reason {
+        if let Some(reason) = reason {
             let reasons = Reasons::of(reason);
             entries.push(Suppression { channel: Channel::Email, address: report.address, reasons, since_ms });
         }

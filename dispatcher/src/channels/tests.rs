@@ -189,7 +189,7 @@ async fn what_a_provider_takes_is_sent_and_the_account_ends_when_told() {
 #[tokio::test]
 async fn a_provider_that_never_answers_is_not_waited_for() {
     let stub = Arc::new(Stub::parse(Channel::Email, "stub:never").unwrap());
-    let mut fixture = Fixture::start(stub, 400);
+    let mut fixture = Fixture::start(stub, 4_000);
     fixture.send(parcels(&["a@b.c"], None)).await;
     let Some(Finished::Later(later)) = fixture.finished.recv().await else { panic!() };
     let retry = message::decode(&later.task.body).unwrap().retry.unwrap();

@@ -238,7 +238,7 @@ mod tests {
         let full = index.bytes();
         assert!((40_000..90_000).contains(&full), "4 to 8 bytes a user: {full}");
         (0..10_000).for_each(|n| model.remove(&mut index, n));
-        assert!(index.bytes() < full / 20 && index.len() == 0, "{} of {full}", index.bytes());
+        assert!(index.bytes() < full / 10 && index.len() == 0, "{} of {full}", index.bytes());
         assert_eq!(index.find(&model, 0, |_| true), None);
         model.insert(&mut index, 7, 42);
         assert_eq!(index.find(&model, 42, |_| true), Some(7));

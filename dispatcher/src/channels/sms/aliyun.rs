@@ -8,7 +8,7 @@ use pushgate_protocol::{message::Channel, timestamp};
 use ring::{digest, hmac};
 
 use super::{
-    http::{Call, Client, Endpoint, Reply, form, hex, said},
+    http::{Call, Client, Endpoint, Reply, form, hex, said, unsent},
     words,
 };
 use crate::{
@@ -57,10 +57,11 @@ impl Provider for Aliyun {
                 Err(answer) => return answer,
             };
             parcel.sending.hand_over();
-            match self.client.call(call).await {
+            let answer = match self.client.call(call).await {
                 Ok(reply) => meaning(&reply, parcel.redacted),
                 Err(none) => none.answer(NOT_AGAIN),
-            }
+            };
+            unsent(parcel, answer)
         })
     }
 }

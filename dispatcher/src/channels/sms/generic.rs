@@ -6,7 +6,7 @@ use pushgate_protocol::message::Channel;
 
 use super::{
     config::{EscapeName, HttpConfig, MeaningName},
-    http::{Call, Client, Endpoint, Reply, percent, said},
+    http::{Call, Client, Endpoint, Reply, percent, said, unsent},
     words,
 };
 use crate::{
@@ -65,10 +65,11 @@ impl Provider for Generic {
                 Err(answer) => return answer,
             };
             parcel.sending.hand_over();
-            match self.client.call(call).await {
+            let answer = match self.client.call(call).await {
                 Ok(reply) => meaning(&self.http, &reply, parcel.redacted),
                 Err(none) => none.answer(NOT_AGAIN),
-            }
+            };
+            unsent(parcel, answer)
         })
     }
 }

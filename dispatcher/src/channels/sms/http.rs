@@ -12,7 +12,7 @@ use ureq::{
 
 use crate::{
     channels::config::AccountConfig,
-    core::account::Answer,
+    core::account::{Answer, Parcel},
     limits::{ACCOUNT_FILE_BYTES_MAX, SMS_ANSWER_BYTES_MAX, SMS_CALL_MS},
     webhooks,
 };
@@ -122,6 +122,14 @@ impl NoReply {
             Self::Unanswered(detail) => Answer::Unknown { detail: format!("{detail}; {why}") },
         }
     }
+}
+
+/// An answer that it cannot be sent here takes the handing over back: another account may.
+pub(super) fn unsent(parcel: &Parcel, answer: Answer) -> Answer {
+    if matches!(answer, Answer::Unavailable { .. }) {
+        parcel.sending.begin();
+    }
+    answer
 }
 
 fn certificates(path: &str) -> Result<Vec<Certificate<'static>>, String> {

@@ -9,7 +9,7 @@ use ring::{digest, hmac};
 use serde_json::json;
 
 use super::{
-    http::{Call, Client, Endpoint, Reply, hex, said},
+    http::{Call, Client, Endpoint, Reply, hex, said, unsent},
     words,
 };
 use crate::{
@@ -62,10 +62,11 @@ impl Provider for Tencent {
                 Err(answer) => return answer,
             };
             parcel.sending.hand_over();
-            match self.client.call(call).await {
+            let answer = match self.client.call(call).await {
                 Ok(reply) => meaning(&reply, parcel.redacted),
                 Err(none) => none.answer(NOT_AGAIN),
-            }
+            };
+            unsent(parcel, answer)
         })
     }
 }

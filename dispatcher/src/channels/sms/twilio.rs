@@ -14,7 +14,7 @@ use pushgate_protocol::{
 use ring::hmac;
 
 use super::{
-    http::{Call, Client, Endpoint, Reply, form, percent, said},
+    http::{Call, Client, Endpoint, Reply, form, percent, said, unsent},
     words,
 };
 use crate::{
@@ -72,10 +72,11 @@ impl Provider for Twilio {
                 Err(answer) => return answer,
             };
             parcel.sending.hand_over();
-            match self.client.call(call).await {
+            let answer = match self.client.call(call).await {
                 Ok(reply) => meaning(&reply, parcel.redacted),
                 Err(none) => none.answer(NOT_AGAIN),
-            }
+            };
+            unsent(parcel, answer)
         })
     }
 

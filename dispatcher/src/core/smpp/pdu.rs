@@ -1,5 +1,6 @@
 //! What is said in SMPP, in bytes: what we say is written, what a message centre says is read.
 
+use super::status;
 use crate::limits::{SMPP_ID_BYTES_MAX, SMPP_SHORT_BYTES_MAX};
 
 /// Bytes of a PDU's head.
@@ -109,9 +110,10 @@ pub fn read(frame: &[u8]) -> Result<(Head, Pdu<'_>), PduError> {
     let mut body = Bytes(frame.get(HEAD_BYTES..).ok_or(PduError::Short)?);
     let pdu = match head.command {
         command::BIND_TRANSCEIVER_RESP => Pdu::BindAnswer,
-        // Without a body if the status is an error (4.4.2), and of some message centres then alone.
-        command::SUBMIT_SM_RESP if body.0.is_empty() => Pdu::SubmitAnswer(&[]),
-        command::SUBMIT_SM_RESP => Pdu::SubmitAnswer(body.text(SMPP_ID_BYTES_MAX)?),
+        // Without a body if the status is an error (4.4.2), and of some message centres then alone. An id that cannot be read is none: that
+        // it was taken counts.
+        command::SUBMIT_SM_RESP if body.0.is_empty() || head.status != status::OK => Pdu::SubmitAnswer(&[]),
+        command::SUBMIT_SM_RESP => Pdu::SubmitAnswer(body.text(SMPP_ID_BYTES_MAX).unwrap_or_default()),
         command::DELIVER_SM => Pdu::Deliver(deliver(&mut body)?),
         command::ENQUIRE_LINK => Pdu::Enquire,
         command::ENQUIRE_LINK_RESP => Pdu::EnquireAnswer,
@@ -142,9 +144,10 @@ fn deliver<'a>(body: &mut Bytes<'a>) -> Result<Deliver<'a>, PduError> {
     body.take(4)?;
     let length = usize::from(body.u8()?);
     let mut deliver = Deliver { esm_class, message: body.take(length)?, receipted_id: None, state: None };
-    while !body.0.is_empty() {
-        let (tag, length) = (body.u16()?, usize::from(body.u16()?));
-        let value = body.take(length)?;
+    // Some message centres put bytes behind it that are no fields.
+    while let (Ok(tag), Ok(length)) = (body.u16(), body.u16())
+        && let Ok(value) = body.take(length.into())
+    {
         match tag {
             // The NUL belongs to it, and some leave it out.
             tag::RECEIPTED_MESSAGE_ID => {
@@ -357,8 +360,26 @@ mod tests {
         assert_eq!((head.sequence, &pdu), (1, &Pdu::Deliver(expected.clone())));
         assert!(expected.is_receipt());
         for end in 0..whole.len() {
-            let whole_without_options = end == bare || end == bare + 7;
-            assert_eq!(read(&whole[..end]).is_ok(), whole_without_options, "{end}");
+            // Of its options those count that are whole.
+            assert_eq!(read(&whole[..end]).is_ok(), end >= bare, "{end}");
+        }
+        let Ok((_, Pdu::Deliver(cut))) = read(&whole[..bare + 8]) else { panic!() };
+        assert_eq!((cut.receipted_id, cut.state), (Some(&b"id"[..]), None));
+    }
+
+    #[test]
+    fn an_answer_to_a_submit_counts_though_its_body_cannot_be_read() {
+        let answer = |status: u8, body: &[u8]| {
+            let mut whole = vec![0; 4];
+            whole.extend(command::SUBMIT_SM_RESP.to_be_bytes());
+            whole.extend([0, 0, 0, status, 0, 0, 0, 1]);
+            whole.extend(body);
+            whole
+        };
+        for (status, body, id) in
+            [(0, &b"id7\0"[..], &b"id7"[..]), (0, b"id7", b""), (0, b"", b""), (8, b"no end", b"")]
+        {
+            assert_eq!(read(&answer(status, body)).unwrap().1, Pdu::SubmitAnswer(id), "{status} {body:?}");
         }
     }
 }

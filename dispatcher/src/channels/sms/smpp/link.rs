@@ -151,6 +151,7 @@ impl Link {
     pub(super) async fn run(self: Arc<Self>, mut receipts: Receipts, mut stop: watch::Receiver<()>, seed: u64) {
         let (mut random, mut pause_ms) = (Random::new(seed), limits::SMPP_RECONNECT_FIRST_MS);
         loop {
+            let began = Instant::now();
             let ended = self.session(&mut receipts, &mut stop).await;
             let was_bound = self.is_bound();
             let why: Arc<str> = match &ended {
@@ -163,7 +164,10 @@ impl Link {
             }
             if was_bound {
                 tracing::warn!(host = self.settings.host, %why, "the connection to a message centre broke");
-                pause_ms = limits::SMPP_RECONNECT_FIRST_MS;
+                // One that is ended soon after each time is not stormed.
+                if began.elapsed() >= Duration::from_millis(limits::SMPP_RECONNECT_MAX_MS) {
+                    pause_ms = limits::SMPP_RECONNECT_FIRST_MS;
+                }
             }
             let pause = Duration::from_millis(random.between(pause_ms / 2, pause_ms));
             pause_ms = (pause_ms * 2).min(limits::SMPP_RECONNECT_MAX_MS);

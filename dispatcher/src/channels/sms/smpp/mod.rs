@@ -31,7 +31,7 @@ use self::{
     receipts::{Book, Receipts},
     settings::Settings,
 };
-use super::words;
+use super::{http::unsent, words};
 use crate::{
     channels::{
         Checked, Provider,
@@ -80,7 +80,7 @@ impl Provider for Smpp {
     }
 
     fn deliver<'a>(&'a self, parcel: &'a Parcel) -> BoxFuture<'a, Answer> {
-        Box::pin(self.attempt(parcel))
+        Box::pin(async move { unsent(parcel, self.attempt(parcel).await) })
     }
 
     fn check(&self) -> BoxFuture<'_, Checked> {
@@ -170,6 +170,11 @@ impl Smpp {
         if !pause.is_zero() {
             tokio::time::sleep(pause).await;
         }
+        if is_over(parcel) {
+            // Whoever waits is told that it was not sent, and the parcel's end that it expired.
+            let _ = answer.send(Outcome::NotSent("it expired while it waited".into()));
+            return answered;
+        }
         let Settings { smpp, source, .. } = &*self.settings;
         let submit = Submit {
             service_type: &smpp.service_type,
@@ -199,8 +204,16 @@ impl Smpp {
 
 /// For how long the message is worth sending, seconds.
 fn left_s(parcel: &Parcel) -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
-    (parcel.expires_ms.saturating_sub(now) / 1_000).max(1)
+    (parcel.expires_ms.saturating_sub(now_ms()) / 1_000).max(1)
+}
+
+/// Whether it is not to be sent any more.
+fn is_over(parcel: &Parcel) -> bool {
+    now_ms() >= parcel.expires_ms
+}
+
+fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
 }
 
 /// What follows of parts that were not all taken.

@@ -159,9 +159,19 @@ fn who_is_not_let_in_is_told_why_and_nonsense_ends_it() {
         heard(&mut opened(), &pdu(command::GENERIC_NACK, 3, 1, b"")),
         Err(Fault::Refused("ESME_RINVCMDID".into()))
     );
-    for bytes in [(SMPP_PDU_BYTES_MAX as u32 + 1).to_be_bytes().to_vec(), pdu(command::DELIVER_SM, 0, 1, b"x")] {
-        assert!(matches!(heard(&mut bound(), &bytes), Err(Fault::Nonsense(_))));
-    }
+    let endless = (SMPP_PDU_BYTES_MAX as u32 + 1).to_be_bytes();
+    assert!(matches!(heard(&mut bound(), &endless), Err(Fault::Nonsense(_))));
+}
+
+#[test]
+fn a_receipt_that_cannot_be_read_is_answered_lest_it_come_again_and_ends_nothing() {
+    let mut window = bound();
+    submit(&mut window, 1);
+    written(&mut window);
+    assert_eq!(heard(&mut window, &pdu(command::DELIVER_SM, 0, 9, b"x")), Ok(vec![]));
+    let heads: Vec<_> = written(&mut window).iter().map(|head| (head.command, head.status, head.sequence)).collect();
+    assert_eq!(heads, [(command::DELIVER_SM_RESP, status::OK, 9)]);
+    assert_eq!(window.len(), 1);
 }
 
 #[test]
