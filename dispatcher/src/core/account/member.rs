@@ -73,6 +73,10 @@ impl Member {
     /// The same with other settings; attempts under way go on.
     pub(super) fn set(&mut self, settings: AccountSettings, now_ms: u64) {
         self.queue.set(&settings);
+        if settings.rates.to != self.settings.rates.to {
+            // What stood aside did so for destinations that are no longer counted, or otherwise.
+            self.queue.gather();
+        }
         self.allowance.set(settings.rates.clone(), now_ms);
         self.settings = settings;
     }

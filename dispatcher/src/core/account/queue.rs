@@ -86,6 +86,8 @@ impl Queue {
                     continue;
                 }
                 let waiting = self.aside.pop(&destination, lane)?;
+                // One that had all it may have is not counted meanwhile, and is from now on.
+                allowance.destination(now_ms, &waiting.parcel);
                 allowance.take(Some(&destination));
                 self.aside.set_ready(&destination, allowance.ready_to_ms(now_ms, &destination));
                 return Some(self.begins(waiting));

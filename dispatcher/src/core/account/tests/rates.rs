@@ -147,3 +147,14 @@ fn the_longest_prefix_of_a_number_counts() {
     let sent: Vec<u64> = begun(&mut pool, NOW).iter().map(|a| a.parcel.token.0).collect();
     assert_eq!(sent, [0, 2, 3, 4, 6]);
 }
+
+#[test]
+fn other_rates_hold_for_what_stands_aside() {
+    let mut pool = pool(only("qq.com", 20, 1));
+    pool.take(NOW, (0..100).map(|n| to(&format!("u{n}@qq.com"), n, Lane::Normal)).collect());
+    assert_eq!(begun(&mut pool, NOW).len(), 1);
+    let slower = AccountSettings { concurrency: 10_000, reserved_high: 10, rates: only("qq.com", 5, 1), ..relay() };
+    pool.reconfigure(NOW + 1, vec![(AccountId(0), slower)]);
+    let sent: usize = (1..=1_000).map(|ms| begun(&mut pool, NOW + ms).len()).sum();
+    assert!((5..=6).contains(&sent), "{sent}");
+}
