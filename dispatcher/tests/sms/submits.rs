@@ -150,8 +150,10 @@ async fn a_refusal_means_what_the_guide_says() {
         (0x08, "retry_after", "ESME_RSYSERR"),
         (0x58, "retry_after", "ESME_RTHROTTLED"),
     ] {
-        let answered = provider.deliver(&text("+8613800138000", &status.to_string())).await;
+        let parcel = text("+8613800138000", &status.to_string());
+        let answered = provider.deliver(&parcel).await;
         assert_eq!((answered.as_str(), detail(&answered)), (answer, said));
+        assert_eq!(parcel.sending.is_handed_over(), answer != "unavailable", "only then may another account send it");
     }
 }
 

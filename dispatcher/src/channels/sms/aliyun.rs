@@ -8,7 +8,7 @@ use pushgate_protocol::{message::Channel, timestamp};
 use ring::{digest, hmac};
 
 use super::{
-    http::{Call, Client, Endpoint, Reply, form, hex, said, unsent},
+    http::{Call, Client, Endpoint, Reply, form, hex, said},
     words,
 };
 use crate::{
@@ -50,19 +50,8 @@ impl Provider for Aliyun {
     }
 
     fn deliver<'a>(&'a self, parcel: &'a Parcel) -> BoxFuture<'a, Answer> {
-        Box::pin(async move {
-            parcel.sending.begin();
-            let call = match self.call(parcel).await {
-                Ok(call) => call,
-                Err(answer) => return answer,
-            };
-            parcel.sending.hand_over();
-            let answer = match self.client.call(call).await {
-                Ok(reply) => meaning(&reply, parcel.redacted),
-                Err(none) => none.answer(NOT_AGAIN),
-            };
-            unsent(parcel, answer)
-        })
+        let meaning = |reply: &Reply| meaning(reply, parcel.redacted);
+        Box::pin(self.client.attempt(parcel, self.call(parcel), meaning, NOT_AGAIN))
     }
 }
 

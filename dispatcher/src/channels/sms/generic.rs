@@ -6,7 +6,7 @@ use pushgate_protocol::message::Channel;
 
 use super::{
     config::{EscapeName, HttpConfig, MeaningName},
-    http::{Call, Client, Endpoint, Reply, percent, said, unsent},
+    http::{Call, Client, Endpoint, Reply, percent, said},
     words,
 };
 use crate::{
@@ -58,19 +58,8 @@ impl Provider for Generic {
     }
 
     fn deliver<'a>(&'a self, parcel: &'a Parcel) -> BoxFuture<'a, Answer> {
-        Box::pin(async move {
-            parcel.sending.begin();
-            let call = match self.call(parcel).await {
-                Ok(call) => call,
-                Err(answer) => return answer,
-            };
-            parcel.sending.hand_over();
-            let answer = match self.client.call(call).await {
-                Ok(reply) => meaning(&self.http, &reply, parcel.redacted),
-                Err(none) => none.answer(NOT_AGAIN),
-            };
-            unsent(parcel, answer)
-        })
+        let meaning = |reply: &Reply| meaning(&self.http, reply, parcel.redacted);
+        Box::pin(self.client.attempt(parcel, self.call(parcel), meaning, NOT_AGAIN))
     }
 }
 

@@ -70,6 +70,28 @@ impl Client {
         Ok(Self(config.new_agent()))
     }
 
+    /// One attempt: the parcel's call is written, made, and its reply read. What may have been sent without a reply is not sent again, for
+    /// `not_again`.
+    pub(super) async fn attempt(
+        &self,
+        parcel: &Parcel,
+        written: impl Future<Output = Result<Call, Answer>> + Send,
+        meaning: impl FnOnce(&Reply) -> Answer + Send,
+        not_again: &str,
+    ) -> Answer {
+        parcel.sending.begin();
+        let call = match written.await {
+            Ok(call) => call,
+            Err(answer) => return answer,
+        };
+        parcel.sending.hand_over();
+        let answer = match self.call(call).await {
+            Ok(reply) => meaning(&reply),
+            Err(none) => none.answer(not_again),
+        };
+        unsent(parcel, answer)
+    }
+
     /// Makes a call.
     pub(super) async fn call(&self, call: Call) -> Result<Reply, NoReply> {
         let agent = self.0.clone();

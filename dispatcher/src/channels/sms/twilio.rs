@@ -14,7 +14,7 @@ use pushgate_protocol::{
 use ring::hmac;
 
 use super::{
-    http::{Call, Client, Endpoint, Reply, form, percent, said, unsent},
+    http::{Call, Client, Endpoint, Reply, form, percent, said},
     words,
 };
 use crate::{
@@ -65,19 +65,8 @@ impl Provider for Twilio {
     }
 
     fn deliver<'a>(&'a self, parcel: &'a Parcel) -> BoxFuture<'a, Answer> {
-        Box::pin(async move {
-            parcel.sending.begin();
-            let call = match self.call(parcel).await {
-                Ok(call) => call,
-                Err(answer) => return answer,
-            };
-            parcel.sending.hand_over();
-            let answer = match self.client.call(call).await {
-                Ok(reply) => meaning(&reply, parcel.redacted),
-                Err(none) => none.answer(NOT_AGAIN),
-            };
-            unsent(parcel, answer)
-        })
+        let meaning = |reply: &Reply| meaning(reply, parcel.redacted);
+        Box::pin(self.client.attempt(parcel, self.call(parcel), meaning, NOT_AGAIN))
     }
 
     fn hook<'a>(&'a self, hook: &'a Hook) -> BoxFuture<'a, Result<Vec<Report>, HookRefusal>> {
