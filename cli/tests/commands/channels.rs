@@ -168,6 +168,7 @@ fn accounts(server: &Server) -> Vec<(String, String, bool)> {
     let account = |line: &str| {
         let account: Value = serde_json::from_str(line).expect("JSON");
         let text = |key: &str| account[key].as_str().expect("a text").to_owned();
+        assert!(account["since_ms"].as_u64().is_some_and(|since_ms| since_ms > 1_600_000_000_000), "{line}");
         (text("name"), text("state"), account["in_use"] == true)
     };
     told.out.lines().map(account).filter(|(name, ..)| name != "outbox").collect()

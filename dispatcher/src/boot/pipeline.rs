@@ -28,7 +28,7 @@ use crate::{
     clock::SteadyClock,
     config::DispatcherConfig,
     core::{
-        account::Pool,
+        account::{AccountId, Pool},
         worker::{Token, Worker, WorkerSettings},
     },
     decode::Decoder,
@@ -152,10 +152,13 @@ impl Pipeline {
             let open = Arc::new(AtomicUsize::new(0));
             self.in_flight.push(Arc::clone(&open));
             let clock = Arc::clone(&parts.clock);
-            let (accounts, served) = accounts.into_iter().unzip();
+            let (accounts, served): (Vec<_>, _) = accounts.into_iter().unzip();
+            // They are up since now, and not since the beginning of time.
+            let mut pool = Pool::new(settings, Vec::new(), random()?);
+            pool.reconfigure(clock.unix_ms(), (0..).map(AccountId).zip(accounts).collect());
             let pool = RunningPool::new(PoolParts {
                 channel,
-                pool: Pool::new(settings, accounts, random()?),
+                pool,
                 served,
                 metrics: parts.roster.metrics().clone(),
                 outlets,
