@@ -269,7 +269,7 @@ pub fn write_submit(out: &mut Vec<u8>, sequence: u32, submit: &Submit<'_>) {
         // esm_class, protocol_id, priority_flag, schedule_delivery_time
         out.extend([if submit.has_head { 0x40 } else { 0 }, 0, 0, 0]);
         match submit.valid_s {
-            Some(seconds) => write_text(out, &relative(seconds)),
+            Some(seconds) => write_relative(out, seconds),
             None => out.push(0),
         }
         // registered_delivery, replace_if_present_flag, data_coding, sm_default_msg_id
@@ -309,10 +309,13 @@ fn write_text(out: &mut Vec<u8>, text: &str) {
 }
 
 /// A span from now on (7.1.1): days at most, for months and years have no one length.
-fn relative(seconds: u64) -> String {
+fn write_relative(out: &mut Vec<u8>, seconds: u64) {
     let seconds = seconds.clamp(1, 28 * 86_400);
-    let (days, hours) = (seconds / 86_400, seconds / 3_600 % 24);
-    format!("0000{days:02}{hours:02}{:02}{:02}000R", seconds / 60 % 60, seconds % 60)
+    out.extend_from_slice(b"0000");
+    for number in [seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60] {
+        out.extend([b'0' + (number / 10) as u8, b'0' + (number % 10) as u8]);
+    }
+    out.extend_from_slice(b"000R\0");
 }
 
 #[cfg(test)]

@@ -64,6 +64,13 @@ pub struct TooLong(pub usize);
 
 /// Writes a text. `reference` tells the parts of one text from those of another to the same telephone.
 pub fn encode(text: &str, alphabet: Alphabet, long: Long, reference: u8) -> Result<Encoded, TooLong> {
+    // Most texts are short and plain: nothing has to be cut between characters.
+    if alphabet == Alphabet::Gsm
+        && text.len() <= 160
+        && let Some(part) = text.bytes().map(plain).collect()
+    {
+        return Ok(Encoded { data_coding: 0, parts: vec![part], payload: false });
+    }
     let (data_coding, one, part, units) = match alphabet {
         Alphabet::Gsm if let Some(units) = gsm(text) => (0, 160, 153, units),
         Alphabet::Latin1 if let Some(units) = latin1(text) => (3, 140, 134, units),
@@ -128,12 +135,22 @@ fn joined(units: &[Unit], mut bytes: Vec<u8>) -> Vec<u8> {
     bytes
 }
 
+/// A byte of ASCII in GSM 7 bit, if it takes one place there: most stand where they do in ASCII.
+fn plain(byte: u8) -> Option<u8> {
+    match byte {
+        b'@' => Some(0x00),
+        b'$' => Some(0x02),
+        b'_' => Some(0x11),
+        b'\n' | b'\r' | b' '..=b'Z' | b'a'..=b'z' => Some(byte),
+        _ => None,
+    }
+}
+
 fn gsm(text: &str) -> Option<Vec<Unit>> {
     text.chars()
         .map(|c| {
-            // Most texts are plain: letters and digits stand where they do in ASCII.
-            if c.is_ascii_alphanumeric() || c == ' ' {
-                return Some(Unit::of(&[c as u8]));
+            if let Some(byte) = u8::try_from(c).ok().and_then(plain) {
+                return Some(Unit::of(&[byte]));
             }
             let extended = || EXTENSION.iter().find(|(e, _)| *e == c).map(|(_, code)| Unit::of(&[ESCAPE, *code]));
             let basic = BASIC.chars().position(|b| b == c).filter(|at| *at != usize::from(ESCAPE));
@@ -175,6 +192,15 @@ mod tests {
         assert_eq!((encoded.data_coding, &encoded.parts[0][..]), (0, &b"\0\x01\x10 \x5f\x7f\x1b\x65\x1b\x3c"[..]));
         assert_eq!(parts("你\u{1f600}").parts, [[0x4f, 0x60, 0xd8, 0x3d, 0xde, 0x00]]);
         assert_eq!(parts("\u{1b}").data_coding, 8, "what leads to others is none itself");
+    }
+
+    #[test]
+    fn what_is_plain_stands_where_the_alphabet_has_it() {
+        for byte in 0..0x80 {
+            let place = BASIC.chars().position(|c| c == char::from(byte)).filter(|at| *at != usize::from(ESCAPE));
+            assert_eq!(plain(byte).map(usize::from), place, "{byte:#x}");
+        }
+        assert!((0x80..=0xff).all(|byte| plain(byte).is_none()));
     }
 
     #[test]

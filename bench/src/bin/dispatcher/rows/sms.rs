@@ -6,13 +6,16 @@ mod bare;
 use std::{
     error::Error,
     io::{BufRead, BufReader},
-    process::{Child, Command, Stdio},
+    process::{self, Child, Command, Stdio},
     sync::Arc,
     time::Instant,
 };
 
 use futures_util::{StreamExt, stream};
-use pushgate_bench::record::root;
+use pushgate_bench::{
+    record::root,
+    usage::{TICKS_PER_S, process_times},
+};
 use pushgate_dispatcher::{
     channels::{
         Provider,
@@ -37,57 +40,84 @@ const NUMBERS: usize = 1_000;
 pub fn run(options: &Options) -> Result<Value, Box<dyn Error>> {
     let count = options.messages.unwrap_or(60_000) as usize;
     let centre = Centre::start()?;
-    let parcels = parcels()?;
+    let parcels = Arc::new(parcels()?);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let provider = provider(&centre.address)?;
-    let product = |count| runtime.block_on(submit(Arc::clone(&provider), &parcels, count));
+    // A task of the runtime polls all attempts, as the one of a running channel does.
+    let product = |count| {
+        let submits = runtime.spawn(submit(Arc::clone(&provider), Arc::clone(&parcels), count));
+        runtime.block_on(submits)?.map_err(Box::from)
+    };
+    let bare = |count| bare::submit(&centre.address, WINDOW, TEXT, count);
     // The first seconds warm up.
     product(count / 4)?;
-    bare::submit(&centre.address, WINDOW, TEXT, count / 4)?;
+    bare(count / 4)?;
     let mut rounds = Vec::new();
     for round in 0..options.rounds.unwrap_or(7) {
-        let (ours, bare) = match round % 2 {
+        let (our, theirs) = match round % 2 {
             0 => {
-                let ours = per_s(count, || product(count))?;
-                (ours, per_s(count, || bare::submit(&centre.address, WINDOW, TEXT, count))?)
+                let our = centre.sample(count, || product(count))?;
+                (our, centre.sample(count, || bare(count))?)
             }
             _ => {
-                let bare = per_s(count, || bare::submit(&centre.address, WINDOW, TEXT, count))?;
-                (per_s(count, || product(count))?, bare)
+                let theirs = centre.sample(count, || bare(count))?;
+                (centre.sample(count, || product(count))?, theirs)
             }
         };
-        eprintln!("{ours:.0} submits/s, a bare loop {bare:.0}: {:.3}", ours / bare);
-        rounds.push((ours, bare));
+        eprintln!("{our:.1?}, a bare loop {theirs:.1?}: {:.3}", our.per_s / theirs.per_s);
+        rounds.push((our, theirs));
     }
     let rounded = |value: f64| (value * 1_000.0).round() / 1_000.0;
+    let of = |of: fn(&(Sample, Sample)) -> f64| median(rounds.iter().map(of));
     Ok(json!({
-        "submits_to_bare": rounded(median(rounds.iter().map(|(ours, bare)| ours / bare))),
-        "submits_per_s": median(rounds.iter().map(|(ours, _)| *ours)).round(),
-        "bare_per_s": median(rounds.iter().map(|(_, bare)| *bare)).round(),
+        "submits_to_bare": rounded(of(|(our, bare)| our.per_s / bare.per_s)),
+        "submits_per_s": of(|(our, _)| our.per_s).round(),
+        "bare_per_s": of(|(_, bare)| bare.per_s).round(),
+        "client_cpu_us_per_submit": rounded(of(|(our, _)| our.client_us)),
+        "bare_client_cpu_us_per_submit": rounded(of(|(_, bare)| bare.client_us)),
+        "centre_cpu_us_per_submit": rounded(of(|(our, _)| our.centre_us)),
+        "bare_centre_cpu_us_per_submit": rounded(of(|(_, bare)| bare.centre_us)),
         "asked": { "submits_to_bare": "at least 0.8" },
-        "rounds": rounds.iter().map(|(ours, bare)| json!({ "submits_per_s": ours.round(), "bare_per_s": bare.round() })).collect::<Vec<_>>(),
+        "rounds": rounds.iter().map(|(our, bare)| json!({ "ours": our.told(), "bare": bare.told() })).collect::<Vec<_>>(),
         "setup": {
             "messages": count, "window": WINDOW, "connections": 1, "text": TEXT, "receipts": false,
             "centre": "npm smpp 0.5.1, one process of node, answers each submit at once",
-            "bare": "std's TcpStream, a window of submits written at once, answers counted; no text is encoded, nothing is kept",
+            "bare": "std's TcpStream, the same PDUs, a window of submits written at once, answers counted; no text is encoded, nothing is kept",
             "medians": "of the rounds; ratios within a round, which of the two goes first changing",
         },
         "configuration": "[sms.smpp]\nwindow = 100\nreceipts = false\n",
     }))
 }
 
-fn per_s(count: usize, run: impl FnOnce() -> Result<(), Box<dyn Error>>) -> Result<f64, Box<dyn Error>> {
-    let since = Instant::now();
-    run()?;
-    Ok(count as f64 / since.elapsed().as_secs_f64())
+/// So many submits.
+#[derive(Debug, Clone, Copy)]
+struct Sample {
+    per_s: f64,
+    /// Processor time of this process and of the message centre, microseconds a submit.
+    client_us: f64,
+    centre_us: f64,
 }
 
-async fn submit(provider: Arc<dyn Provider>, parcels: &[Parcel], count: usize) -> Result<(), Box<dyn Error>> {
-    let attempts = (0..count).map(|n| provider.deliver(&parcels[n % parcels.len()]));
+impl Sample {
+    fn told(&self) -> Value {
+        let rounded = |value: f64| (value * 100.0).round() / 100.0;
+        json!({
+            "per_s": self.per_s.round(),
+            "client_cpu_us": rounded(self.client_us),
+            "centre_cpu_us": rounded(self.centre_us),
+        })
+    }
+}
+
+async fn submit(provider: Arc<dyn Provider>, parcels: Arc<Vec<Parcel>>, count: usize) -> Result<(), String> {
+    let attempts = (0..count).map(|n| {
+        let (provider, parcels) = (Arc::clone(&provider), Arc::clone(&parcels));
+        async move { provider.deliver(&parcels[n % parcels.len()]).await }
+    });
     let mut answers = stream::iter(attempts).buffer_unordered(WINDOW);
     while let Some(answer) = answers.next().await {
         if !matches!(answer, Answer::Sent { .. }) {
-            return Err(format!("a submit was answered {answer:?}").into());
+            return Err(format!("a submit was answered {answer:?}"));
         }
     }
     Ok(())
@@ -136,6 +166,19 @@ impl Centre {
         let mut port = String::new();
         BufReader::new(child.stdout.take().ok_or("it has no output")?).read_line(&mut port)?;
         Ok(Self { child, address: format!("127.0.0.1:{}", port.trim()) })
+    }
+}
+
+impl Centre {
+    /// Measures what is submitted to it.
+    fn sample(&self, count: usize, run: impl FnOnce() -> Result<(), Box<dyn Error>>) -> Result<Sample, Box<dyn Error>> {
+        let spent = || [process::id(), self.child.id()].map(|pid| process_times(pid).iter().sum::<u64>());
+        let (since, before) = (Instant::now(), spent());
+        run()?;
+        let seconds = since.elapsed().as_secs_f64();
+        let after = spent();
+        let us = |n: usize| (after[n] - before[n]) as f64 / TICKS_PER_S * 1e6 / count as f64;
+        Ok(Sample { per_s: count as f64 / seconds, client_us: us(0), centre_us: us(1) })
     }
 }
 

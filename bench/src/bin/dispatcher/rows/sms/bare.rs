@@ -17,8 +17,8 @@ pub fn submit(address: &str, window: usize, text: &str, count: usize) -> Result<
     stream.write_all(&pdu(BIND, 1, b"bench\0hunter2\0\0\x34\0\0\0"))?;
     let mut answers = Answers::default();
     answers.read(&mut stream)?;
-    // The same body each time; the number changes alone.
-    let mut body = b"\0\x05\0Shop\0\x01\x018613800138000\0\0\0\0\0\0\0\0\0\0".to_vec();
+    // As an account sends it, and the same body each time; the sequence number changes alone.
+    let mut body = b"\0\x05\0Shop\0\x01\x018613800138000\0\0\0\0\x00000000235959000R\0\0\0\0\0".to_vec();
     body.push(text.len() as u8);
     body.extend(text.as_bytes());
     let mut one = pdu(SUBMIT, 0, &body);
