@@ -82,6 +82,10 @@ pub struct AccountConfig {
     /// there, at `/v1/hooks/sms/` and the account's name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub callback_url: Option<String>,
+    /// What calls of the provider bring as `?key=`, of `aliyun` and `tencent`, which do not sign them: 16 to 128 letters and digits. With it the account listens to
+    /// what became of messages at `/v1/hooks/sms/` and its name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub callback_key: Option<Secret>,
     /// How a message centre is spoken to, of `smpp`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub smpp: Option<SmppConfig>,
@@ -115,11 +119,11 @@ fn is_failover_ms(ms: &u64) -> bool {
 pub struct ConnectionConfig {
     /// How long opening one may take, with the greeting, TLS and the password, milliseconds. From 10 to 300000. Default 5000.
     pub open_ms: u64,
-    /// How long one stays open that sends nothing, milliseconds. From 0 to 86400000. Default 20000.
+    /// How long one stays open that sends nothing, milliseconds; not of `smpp`, whose connections stay open. From 0 to 86400000. Default 20000.
     pub idle_ms: u64,
-    /// How long one is used, milliseconds. From 0 to 86400000. Default 300000.
+    /// How long one is used, milliseconds; of `smtp`. From 0 to 86400000. Default 300000.
     pub age_ms: u64,
-    /// How many messages go over one. From 1 to 1000000. Default 100.
+    /// How many messages go over one, of `smtp`. From 1 to 1000000. Default 100.
     pub messages_max: u32,
 }
 
@@ -156,6 +160,7 @@ impl AccountConfig {
             sign: None,
             template: None,
             callback_url: None,
+            callback_key: None,
             smpp: None,
             http: None,
             connection: ConnectionConfig::default(),
@@ -179,19 +184,29 @@ impl AccountConfig {
         ];
         match given.iter().find(|(_, given)| *given) {
             Some((key, _)) => Err(format!("{key} is not for kind {:?}", self.kind)),
-            None => self.refuse(&["sign", "template", "callback_url", "smpp", "http"]),
+            None => {
+                self.refuse(&["sign", "template", "callback_url", "callback_key", "smpp", "http"])?;
+                self.refuse(&["connection.idle_ms", "connection.age_ms", "connection.messages_max"])
+            }
         }
     }
 
     /// Those of these keys that were given and that a kind of provider does not know.
     pub fn refuse(&self, keys: &[&str]) -> Result<(), String> {
+        let (ConnectionConfig { idle_ms, age_ms, messages_max, .. }, usual) =
+            (self.connection, ConnectionConfig::default());
         let given = [
             ("from", self.from.is_some()),
             ("sign", self.sign.is_some()),
             ("template", self.template.is_some()),
             ("callback_url", self.callback_url.is_some()),
+            ("callback_key", self.callback_key.is_some()),
             ("smpp", self.smpp.is_some()),
             ("http", self.http.is_some()),
+            ("dkim", !self.dkim.is_empty()),
+            ("connection.idle_ms", idle_ms != usual.idle_ms),
+            ("connection.age_ms", age_ms != usual.age_ms),
+            ("connection.messages_max", messages_max != usual.messages_max),
         ];
         match given.iter().find(|(key, given)| *given && keys.contains(key)) {
             Some((key, _)) => Err(format!("{key} is not for kind {:?}", self.kind)),

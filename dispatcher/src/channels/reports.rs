@@ -32,6 +32,12 @@ impl Whom {
         let Parcel { app, id, address, info, .. } = parcel;
         Self { app: app.clone(), message: id.clone(), address: address.clone(), info: Some(info.clone()) }
     }
+
+    /// What its texts take, bytes; those that it shares with others count in each.
+    pub fn bytes(&self) -> usize {
+        let given = self.info.iter().flat_map(|info| [&info.occurrence, &info.meta]).flatten().map(|text| text.len());
+        self.app.as_str().len() + self.message.as_str().len() + self.address.as_str().len() + given.sum::<usize>()
+    }
 }
 
 /// What became of a message that a provider took.

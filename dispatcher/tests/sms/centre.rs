@@ -3,8 +3,13 @@
 use std::{
     io::{Read, Write},
     net::{Shutdown, TcpListener, TcpStream},
-    sync::{Arc, Mutex, mpsc},
-    thread,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
 };
 
 /// What came, and what is answered to it.
@@ -39,15 +44,37 @@ pub struct Session<'a> {
     pub number: usize,
 }
 
-/// The message centre.
+/// The message centre. Its threads end with it.
 pub struct Centre {
     pub address: String,
     heard: mpsc::Receiver<Pdu>,
+    open: Arc<Open>,
+    listening: Option<JoinHandle<()>>,
+}
+
+/// What is open.
+#[derive(Default)]
+struct Open {
+    closed: AtomicBool,
+    sessions: Mutex<Vec<(TcpStream, JoinHandle<()>)>>,
+}
+
+/// Hangs up even if a script panics: the listener keeps the connection open, too.
+struct HangUp(TcpStream);
+
+impl Drop for HangUp {
+    fn drop(&mut self) {
+        let _ = self.0.shutdown(Shutdown::Both);
+    }
 }
 
 pub const BIND: u32 = 9;
 pub const SUBMIT: u32 = 4;
+pub const UNBIND: u32 = 6;
+pub const ENQUIRE: u32 = 0x15;
 pub const ANSWER: u32 = 0x8000_0000;
+/// What a test waits for comes sooner, however slow the machine is.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 impl Centre {
     /// One that answers a bind well, and everything else as the script says.
@@ -56,23 +83,64 @@ impl Centre {
         let address = listener.local_addr().unwrap().to_string();
         let (hear, heard) = mpsc::channel();
         let script: Arc<Mutex<Box<Script>>> = Arc::new(Mutex::new(Box::new(script)));
-        thread::spawn(move || {
+        let open = Arc::new(Open::default());
+        let opened = Arc::clone(&open);
+        let listening = thread::spawn(move || {
             for (number, stream) in listener.incoming().enumerate() {
+                if opened.closed.load(Ordering::SeqCst) {
+                    return;
+                }
                 let (script, hear, mut stream) = (Arc::clone(&script), hear.clone(), stream.unwrap());
-                thread::spawn(move || {
+                let shut = stream.try_clone().unwrap();
+                let hang_up = HangUp(stream.try_clone().unwrap());
+                let session = thread::spawn(move || {
+                    let _hang_up = hang_up;
                     while let Some(pdu) = read(&mut stream) {
                         let _ = hear.send(pdu.clone());
                         script.lock().unwrap()(&mut Session { stream: &mut stream, number }, pdu);
                     }
                 });
+                opened.sessions.lock().unwrap().push((shut, session));
             }
         });
-        Self { address, heard }
+        Self { address, heard, open, listening: Some(listening) }
+    }
+
+    /// Ends all sessions.
+    pub fn hang_up(&self) {
+        for (stream, _) in self.open.sessions.lock().unwrap().iter() {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// How many connections there were.
+    pub fn binds(&self) -> usize {
+        self.open.sessions.lock().unwrap().len()
     }
 
     /// The next PDU that came, of this kind.
     pub fn heard(&self, command: u32) -> Pdu {
-        self.heard.iter().find(|pdu| pdu.command == command).unwrap()
+        loop {
+            match self.heard.recv_timeout(PATIENCE) {
+                Ok(pdu) if pdu.command == command => return pdu,
+                Ok(_) => {}
+                Err(_) => panic!("nothing of command {command:#x} came"),
+            }
+        }
+    }
+}
+
+impl Drop for Centre {
+    fn drop(&mut self) {
+        self.open.closed.store(true, Ordering::SeqCst);
+        // Whoever listens looks whether it is closed once somebody comes.
+        let _ = TcpStream::connect(&self.address);
+        let _ = self.listening.take().map(JoinHandle::join);
+        for (stream, session) in std::mem::take(&mut *self.open.sessions.lock().unwrap()) {
+            let _ = stream.shutdown(Shutdown::Both);
+            // A script that panicked has failed its test already.
+            let _ = session.join();
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod api;
 mod centre;
+mod encryption;
 mod http;
 mod independent;
 mod parcels;

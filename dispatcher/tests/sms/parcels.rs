@@ -51,6 +51,8 @@ pub struct Told {
     pub records: Mutex<Vec<ResultRecord>>,
     /// Refuses once.
     pub fails: AtomicBool,
+    /// Nothing is recorded while somebody holds it.
+    pub hold: tokio::sync::Mutex<()>,
 }
 
 impl Told {
@@ -79,6 +81,7 @@ impl Told {
 impl ResultSink for Told {
     fn publish(&self, records: Vec<ResultRecord>) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move {
+            let _held = self.hold.lock().await;
             if self.fails.swap(false, Ordering::Relaxed) {
                 return Err(StoreError::Unavailable { what: "results", detail: "told to".into() });
             }

@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
-use pushgate_dispatcher::channels::{Checked, sms};
+use pushgate_dispatcher::{
+    channels::{Checked, sms},
+    core::account::Answer,
+};
 use pushgate_protocol::apps::Secret;
 
 use crate::{
-    centre::{BIND, Centre, SUBMIT},
+    centre::{ANSWER, BIND, Centre, ENQUIRE, SUBMIT, UNBIND},
     parcels::{detail, text},
     submits::{config, open},
 };
@@ -83,6 +86,61 @@ async fn a_closed_account_says_goodbye() {
     drop(provider);
     let heard = tokio::task::spawn_blocking(move || centre.heard(6)).await.unwrap();
     assert_eq!(heard.command, 6);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quiet_centre_is_asked_whether_it_is_there_and_stays() {
+    let centre = Centre::start(|session, pdu| {
+        if !session.lets_in(&pdu) {
+            session.answer(&pdu, 0, b"");
+        }
+    });
+    let provider = open(&centre.address, |smpp| smpp.enquire_ms = 1_000);
+    assert_eq!(provider.deliver(&text("+8613800138000", "hi")).await.as_str(), "sent");
+    let centre = tokio::task::spawn_blocking(move || {
+        centre.heard(ENQUIRE);
+        centre.heard(ENQUIRE);
+        centre
+    });
+    let centre = centre.await.unwrap();
+    assert_eq!(provider.deliver(&text("+8613800138000", "hi")).await.as_str(), "sent");
+    assert_eq!(centre.binds(), 1, "over the same connection");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_centre_that_ends_the_session_is_heard_out_and_bound_to_again() {
+    let mut first = None;
+    let centre = Centre::start(move |session, pdu| {
+        if session.lets_in(&pdu) {
+            return;
+        }
+        match (session.number, pdu.command) {
+            // It leaves, and answers what it has.
+            (0, SUBMIT) => {
+                session.say(UNBIND, 0, 77, b"");
+                session.say(ENQUIRE, 0, 78, b"");
+                first = Some(pdu);
+            }
+            (0, command) if command == ANSWER | ENQUIRE => {
+                let first = first.take().unwrap();
+                session.answer(&first, 0, b"first\0");
+            }
+            (_, SUBMIT) => session.answer(&pdu, 0, b"second\0"),
+            _ => {}
+        }
+    });
+    let provider = open(&centre.address, |_| {});
+    let answer = provider.deliver(&text("+8613800138000", "hi")).await;
+    assert_eq!(answer, Answer::Sent { provider_id: Some("first".into()) });
+    let centre = tokio::task::spawn_blocking(move || (centre.heard(ANSWER | UNBIND).sequence, centre));
+    let (sequence, _centre) = centre.await.unwrap();
+    assert_eq!(sequence, 77, "it is let go");
+    loop {
+        match provider.deliver(&text("+8613800138000", "hi")).await {
+            Answer::Unavailable { .. } => tokio::time::sleep(std::time::Duration::from_millis(5)).await,
+            answer => break assert_eq!(answer, Answer::Sent { provider_id: Some("second".into()) }),
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

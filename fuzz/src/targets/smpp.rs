@@ -50,11 +50,7 @@ type Heard = (Vec<String>, Vec<u8>, Option<Fault>);
 
 fn run(input: &[u8]) {
     let Some((&form, bytes)) = input.split_first() else { return };
-    let ids = match form % 3 {
-        0 => IdForm::Same,
-        1 => IdForm::Decimal,
-        _ => IdForm::Hex,
-    };
+    let ids = [IdForm::Same, IdForm::Loose, IdForm::Decimal, IdForm::Hex][usize::from(form % 4)];
     let cut = usize::from(form) % (bytes.len() + 1);
     let (head, tail) = bytes.split_at(cut);
     assert_eq!(heard(&[bytes], ids), heard(&[head, tail], ids), "cut at {cut}");

@@ -37,8 +37,8 @@ pub struct SmppConfig {
     pub long: LongName,
     /// Whether receipts are asked for, which tell that a message arrived or will not. Default true.
     pub receipts: bool,
-    /// In which form receipts name a message: the `same` as the answer to its submit, or in `decimal` or `hex` where the answer has the
-    /// other. Default `same`.
+    /// In which form receipts name a message: the `same` as the answer to its submit, byte for byte; `loose` where they differ in zeros in front and in the case
+    /// of letters; or in `decimal` or `hex` where the answer has the other. Default `same`.
     pub receipt_ids: IdName,
     /// Whether the message centre is told until when a message is worth sending. Default true.
     pub validity: bool,
@@ -81,6 +81,8 @@ pub enum IdName {
     /// As in the answer.
     #[default]
     Same,
+    /// The same, but for zeros in front and the case of letters.
+    Loose,
     /// In decimal.
     Decimal,
     /// In hexadecimal.
@@ -154,6 +156,7 @@ impl SmppConfig {
     pub(super) fn ids(&self) -> IdForm {
         match self.receipt_ids {
             IdName::Same => IdForm::Same,
+            IdName::Loose => IdForm::Loose,
             IdName::Decimal => IdForm::Decimal,
             IdName::Hex => IdForm::Hex,
         }

@@ -28,9 +28,11 @@ pub enum ReceiptState {
 /// In which form receipts name a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum IdForm {
-    /// As the answer to the submit did.
+    /// As the answer to the submit did, byte for byte.
     #[default]
     Same,
+    /// The same, but for zeros in front and the case of letters.
+    Loose,
     /// In decimal, the answer's being hexadecimal.
     Decimal,
     /// In hexadecimal, the answer's being decimal.
@@ -47,8 +49,8 @@ impl Receipt {
         let named = field(&text, "id:");
         let id = match (deliver.receipted_id, named) {
             // As the answer had it, by the specification.
-            (Some(id), _) => canonical(&String::from_utf8_lossy(id), IdForm::Same),
-            (None, id) => canonical(id?, form),
+            (Some(id), _) => form.of_answer(&String::from_utf8_lossy(id)),
+            (None, id) => form.of_receipt(id?),
         };
         let state = match deliver.state {
             Some(state) => by_number(state),
@@ -69,18 +71,34 @@ impl Receipt {
     }
 }
 
-/// An id in the form in which ids are compared: that of the answer, its letters small.
-pub fn canonical(id: &str, form: IdForm) -> String {
-    let id = id.trim();
-    let converted = match form {
-        IdForm::Same => None,
-        IdForm::Decimal => id.parse::<u128>().ok().map(|number| format!("{number:x}")),
-        IdForm::Hex => u128::from_str_radix(id, 16).ok().map(|number| number.to_string()),
-    };
-    let id = converted.unwrap_or_else(|| id.to_ascii_lowercase());
-    // A number may be written with zeros in front in one place and without them in another.
-    let bare = id.trim_start_matches('0');
-    if bare.is_empty() { id } else { bare.to_owned() }
+impl IdForm {
+    /// A message's name as the answer to its submit has it, in the form in which names are compared.
+    pub fn of_answer(self, name: &str) -> String {
+        let name = name.trim();
+        match self {
+            Self::Same => name.to_owned(),
+            Self::Loose | Self::Decimal | Self::Hex => loose(name),
+        }
+    }
+
+    /// The same of one as the text of a receipt has it.
+    pub fn of_receipt(self, name: &str) -> String {
+        let name = name.trim();
+        let converted = match self {
+            Self::Same => return name.to_owned(),
+            Self::Loose => None,
+            Self::Decimal => name.parse::<u128>().ok().map(|number| format!("{number:x}")),
+            Self::Hex => u128::from_str_radix(name, 16).ok().map(|number| number.to_string()),
+        };
+        converted.unwrap_or_else(|| loose(name))
+    }
+}
+
+/// A number may be written with zeros in front in one place and without them in another, and its letters small or large.
+fn loose(name: &str) -> String {
+    let small = name.to_ascii_lowercase();
+    let bare = small.trim_start_matches('0');
+    if bare.is_empty() { small } else { bare.to_owned() }
 }
 
 /// What is behind a name, up to the next blank. The text of the message, which comes last, is not looked into.
@@ -135,8 +153,10 @@ mod tests {
     #[test]
     fn receipts_are_read_in_each_of_their_forms() {
         let text = "id:0000123ABC sub:001 dlvrd:001 submit date:2401011200 done date:2401011201 stat:DELIVRD err:000 text:id:9 stat:UNDELIV";
-        let read = receipt(text, IdForm::Same).unwrap();
-        assert_eq!((read.id.as_str(), read.state, read.reason()), ("123abc", ReceiptState::Delivered, None));
+        for (form, id) in [(IdForm::Same, "0000123ABC"), (IdForm::Loose, "123abc")] {
+            let read = receipt(text, form).unwrap();
+            assert_eq!((read.id.as_str(), read.state, read.reason()), (id, ReceiptState::Delivered, None));
+        }
         let failed = receipt("id: 255 stat: UNDELIV err:1a3 Text:x", IdForm::Decimal).unwrap();
         assert_eq!((failed.id.as_str(), failed.state), ("ff", ReceiptState::Failed("UNDELIV")));
         assert_eq!(failed.reason().as_deref(), Some("the receipt says UNDELIV, error 1a3"));

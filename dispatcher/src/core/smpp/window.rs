@@ -11,7 +11,7 @@ use super::{
     receipt::{IdForm, Receipt},
     status,
 };
-use crate::limits::{SMPP_ANSWER_MS, SMPP_ENQUIRE_ANSWER_MS};
+use crate::limits::{SMPP_ANSWER_MS, SMPP_ANSWERS_WAITING_MAX, SMPP_ENQUIRE_ANSWER_MS, SMPP_UNBIND_ANSWERS_MS};
 
 /// A connection. `T` is whoever waits for the answer to a submit.
 #[derive(Debug)]
@@ -23,12 +23,25 @@ pub struct Window<T> {
     under_way: HashMap<u32, UnderWay<T>>,
     /// Those in `out`.
     unwritten: Vec<u32>,
+    /// Answers in `out`.
+    answers: usize,
+    leaving: Option<Leaving>,
     enquire_ms: u64,
     heard_ms: u64,
     enquired_ms: Option<u64>,
     /// When submits were last looked through for those that nobody answers.
     looked_ms: u64,
     ids: IdForm,
+}
+
+/// The message centre wants to end the session.
+#[derive(Debug, Clone, Copy)]
+struct Leaving {
+    /// Of its question.
+    sequence: u32,
+    until_ms: u64,
+    /// Whether it has its answer.
+    agreed: bool,
 }
 
 #[derive(Debug)]
@@ -49,6 +62,8 @@ pub enum Event<T> {
     Receipt(u32, Receipt),
     /// Nobody answers a submit, and nobody waits for that any more.
     Forgotten(T),
+    /// The message centre ends the session: no submits may be made, and those under way may still be answered.
+    Leaving,
 }
 
 /// Why a connection is of no more use.
@@ -80,6 +95,8 @@ impl<T> Window<T> {
             bound: false,
             under_way: HashMap::new(),
             unwritten: Vec::new(),
+            answers: 0,
+            leaving: None,
             enquire_ms,
             heard_ms: now_ms,
             enquired_ms: None,
@@ -125,11 +142,22 @@ impl<T> Window<T> {
     pub fn take_out(&mut self, out: &mut Vec<u8>) {
         out.clear();
         std::mem::swap(out, &mut self.out);
+        self.answers = 0;
         for sequence in self.unwritten.drain(..) {
             if let Some(submit) = self.under_way.get_mut(&sequence) {
                 submit.written = true;
             }
         }
+    }
+
+    /// Whether so much waits to be written that nothing is to be read.
+    pub fn is_crowded(&self) -> bool {
+        self.answers >= SMPP_ANSWERS_WAITING_MAX
+    }
+
+    /// Whether the session is over once what is there is written.
+    pub fn has_left(&self) -> bool {
+        self.leaving.is_some_and(|leaving| leaving.agreed)
     }
 
     /// Whether there is anything to write.
@@ -141,7 +169,7 @@ impl<T> Window<T> {
     pub fn received(&mut self, bytes: &[u8], now_ms: u64, mut event: impl FnMut(Event<T>)) -> Result<(), Fault> {
         self.heard_ms = now_ms;
         self.frames.push(bytes);
-        let Self { frames, out, bound, under_way, enquired_ms, ids, .. } = self;
+        let Self { frames, out, bound, under_way, enquired_ms, ids, answers, leaving, .. } = self;
         loop {
             let frame = match frames.take() {
                 Ok(Some(frame)) => frame,
@@ -155,6 +183,7 @@ impl<T> Window<T> {
                 // Where it ends is known. A receipt that cannot be read would only come again.
                 Err(_) => match pdu::head(frame) {
                     Ok(head) if head.command == command::DELIVER_SM => {
+                        *answers += 1;
                         pdu::write_deliver_answer(out, head.sequence, status::OK);
                         continue;
                     }
@@ -164,7 +193,7 @@ impl<T> Window<T> {
             let answer = |command| Head { command, status: status::OK, sequence: head.sequence };
             match pdu {
                 Pdu::BindAnswer if head.status == status::OK => {
-                    *bound = true;
+                    *bound = leaving.is_none();
                     event(Event::Bound);
                 }
                 Pdu::BindAnswer => return Err(Fault::Refused(status::said(head.status))),
@@ -174,7 +203,7 @@ impl<T> Window<T> {
                         event(Event::Answered(submit.whom, head.status, (!id.is_empty()).then_some(id)));
                     }
                 }
-                Pdu::Nack if !*bound => return Err(Fault::Refused(status::said(head.status))),
+                Pdu::Nack if !*bound && leaving.is_none() => return Err(Fault::Refused(status::said(head.status))),
                 Pdu::Nack => {
                     if let Some(submit) = under_way.remove(&head.sequence) {
                         // One without a status would say that it was taken.
@@ -184,17 +213,26 @@ impl<T> Window<T> {
                 Pdu::Deliver(deliver) => match Receipt::of(&deliver, *ids) {
                     Some(receipt) => event(Event::Receipt(head.sequence, receipt)),
                     // A message to us: nobody here reads it, and it is not to come again.
-                    None => pdu::write_deliver_answer(out, head.sequence, status::OK),
+                    None => {
+                        *answers += 1;
+                        pdu::write_deliver_answer(out, head.sequence, status::OK);
+                    }
                 },
-                Pdu::Enquire => pdu::write_bare(out, answer(command::ENQUIRE_LINK_RESP)),
-                Pdu::EnquireAnswer => {}
-                Pdu::Unbind => {
-                    pdu::write_bare(out, answer(command::UNBIND_RESP));
-                    return Err(Fault::Unbound);
+                Pdu::Enquire => {
+                    *answers += 1;
+                    pdu::write_bare(out, answer(command::ENQUIRE_LINK_RESP));
+                }
+                // Its answer lets it close the connection: what it still has to say about submits comes first.
+                Pdu::Unbind if leaving.is_none() => {
+                    *bound = false;
+                    let (sequence, until_ms) = (head.sequence, now_ms + SMPP_UNBIND_ANSWERS_MS);
+                    *leaving = Some(Leaving { sequence, until_ms, agreed: false });
+                    event(Event::Leaving);
                 }
                 Pdu::UnbindAnswer => return Err(Fault::Unbound),
-                Pdu::Silent => {}
+                Pdu::Unbind | Pdu::EnquireAnswer | Pdu::Silent => {}
                 Pdu::Unknown => {
+                    *answers += 1;
                     let nack = Head { status: status::INVALID_COMMAND, ..answer(command::GENERIC_NACK) };
                     pdu::write_bare(out, nack);
                 }
@@ -204,6 +242,7 @@ impl<T> Window<T> {
 
     /// Answers a receipt: 0 if it is recorded, else it comes again.
     pub fn confirm(&mut self, sequence: u32, status: u32) {
+        self.answers += 1;
         pdu::write_deliver_answer(&mut self.out, sequence, status);
     }
 
@@ -224,6 +263,14 @@ impl<T> Window<T> {
             late.iter()
                 .filter_map(|sequence| self.under_way.remove(sequence))
                 .for_each(|submit| event(Event::Forgotten(submit.whom)));
+        }
+        if let Some(leaving) = &mut self.leaving {
+            if !leaving.agreed && (self.under_way.is_empty() || leaving.until_ms <= now_ms) {
+                leaving.agreed = true;
+                let head = Head { command: command::UNBIND_RESP, status: status::OK, sequence: leaving.sequence };
+                pdu::write_bare(&mut self.out, head);
+            }
+            return Ok(leaving.until_ms.max(now_ms + 1));
         }
         match self.enquired_ms {
             Some(since_ms) if since_ms + SMPP_ENQUIRE_ANSWER_MS <= now_ms => return Err(Fault::Silent),

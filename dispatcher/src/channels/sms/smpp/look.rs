@@ -1,9 +1,6 @@
 //! Whether a message centre lets us in, looked at without sending.
 
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    time::timeout,
-};
+use tokio::{io::AsyncReadExt, time::timeout};
 
 use super::{
     settings::Settings,
@@ -27,19 +24,15 @@ pub(super) async fn look(settings: &Settings) -> Checked {
 async fn looked(settings: &Settings) -> Result<(), Unopened> {
     let (mut halves, mut window) = opened::<()>(settings, 0).await?;
     let broke = |what: String| Unopened { what, remedy: "look whether this is a port for SMPP, and whether it knows this machine's address" };
-    let mut input = vec![0; limits::SMPP_READ_BYTES];
+    let (mut input, mut outgoing) = (vec![0; limits::SMPP_READ_BYTES], Outgoing::new());
     loop {
-        let mut outgoing = Outgoing { unflushed: true, ..Outgoing::default() };
-        window.take_out(&mut outgoing.bytes);
-        while !outgoing.is_empty() {
-            outgoing.push(&mut halves.writer).await.map_err(|error| broke(said(&error)))?;
-        }
+        outgoing.take(|bytes| window.take_out(bytes));
+        outgoing.push(&mut halves.writer).await.map_err(|error| broke(said(&error)))?;
         if window.is_bound() {
             window.unbind();
-            window.take_out(&mut outgoing.bytes);
+            outgoing.take(|bytes| window.take_out(bytes));
             // It let us in; how it lets us go says nothing.
-            let _ = halves.writer.write_all(&outgoing.bytes).await;
-            let _ = halves.writer.flush().await;
+            let _ = outgoing.push(&mut halves.writer).await;
             return Ok(());
         }
         let bytes = match halves.reader.read(&mut input).await {

@@ -5,6 +5,7 @@
 //! | [`settings`] | the account, checked |
 //! | [`stream`] | bytes, in clear or encrypted |
 //! | [`link`] | one connection, opened anew whenever it breaks |
+//! | [`session`] | from a connection's opening to its end |
 //! | [`look`] | whether it lets us in |
 //! | [`receipts`] | receipts on their way to results |
 //!
@@ -14,6 +15,7 @@
 mod link;
 mod look;
 mod receipts;
+mod session;
 mod settings;
 mod stream;
 
@@ -53,7 +55,7 @@ use crate::{
 
 pub(super) fn open(account: &AccountConfig) -> Result<Arc<dyn Provider>, String> {
     let settings = Arc::new(Settings::of(account)?);
-    let book = Book::new(settings.smpp.receipts);
+    let book = Book::new(&settings.smpp);
     Ok(Arc::new(Smpp { settings, book, links: OnceLock::new() }))
 }
 
@@ -126,23 +128,32 @@ impl Smpp {
             let after_ms = Some(ahead.as_millis() as u64);
             return Answer::RetryAfter { after_ms, detail: "the message centre wants it slower".into() };
         }
-        let parts = Parts::new(Whom::of(parcel), encoded.parts.len());
+        let parts = self.book.is_open().then(|| {
+            let whom = Whom::of(parcel);
+            let bytes = whom.bytes();
+            Parts::new(whom, bytes, encoded.parts.len())
+        });
         let mut waiting = Vec::with_capacity(encoded.parts.len());
         for body in &encoded.parts {
-            waiting.push((body, self.submit(link, parcel, &encoded, body, &parts).await));
+            waiting.push((body, self.submit(link, parcel, &encoded, body, parts.clone()).await));
         }
-        let mut taken = 0;
+        let (mut taken, mut first_name) = (0, None);
         loop {
             let mut later = Vec::new();
             for (body, answer) in waiting.drain(..) {
                 let outcome = answer.await.unwrap_or_else(|_| Outcome::Unanswered("it did not answer".into()));
                 match outcome {
-                    Outcome::Answered(status::OK, _) => taken += 1,
+                    Outcome::Answered(status::OK, name) => {
+                        taken += 1;
+                        first_name = first_name.or(name);
+                    }
                     outcome => later.push((body, outcome)),
                 }
             }
             let Some((_, first)) = later.first() else {
-                return Answer::Sent { provider_id: parts.name().map(str::to_owned) };
+                // Its receipts go by the same name, whichever of its parts was answered first.
+                let named = parts.as_ref().and_then(|parts| parts.name()).map(str::to_owned);
+                return Answer::Sent { provider_id: named.or(first_name) };
             };
             let transient = |outcome: &Outcome| matches!(outcome, Outcome::Answered(code, _) if status::is_throttling(*code));
             if taken == 0 || !later.iter().all(|(_, outcome)| transient(outcome)) {
@@ -151,7 +162,7 @@ impl Smpp {
             // A part of it is sent: the rest goes along, or the whole would have to be sent again.
             tokio::time::sleep(Duration::from_millis(limits::SMPP_THROTTLED_MS)).await;
             for (body, _) in later {
-                waiting.push((body, self.submit(link, parcel, &encoded, body, &parts).await));
+                waiting.push((body, self.submit(link, parcel, &encoded, body, parts.clone()).await));
             }
         }
     }
@@ -162,21 +173,19 @@ impl Smpp {
         parcel: &Parcel,
         encoded: &Encoded,
         body: &[u8],
-        parts: &Arc<Parts<Whom>>,
+        parts: Option<Arc<Parts<Whom>>>,
     ) -> oneshot::Receiver<Outcome> {
         let (answer, answered) = oneshot::channel();
         let Ok(place) = Arc::clone(&link.places).acquire_owned().await else { return answered };
-        let pause = link.turn();
-        if !pause.is_zero() {
-            tokio::time::sleep(pause).await;
-        }
-        if is_over(parcel) {
-            // Whoever waits is told that it was not sent, and the parcel's end that it expired.
-            let _ = answer.send(Outcome::NotSent("it expired while it waited".into()));
-            return answered;
-        }
+        let waiter = Waiter { parts, sending: parcel.sending.clone(), answer, place };
         let Settings { smpp, source, .. } = &*self.settings;
-        let submit = Submit {
+        // Whoever waits is told that it was not sent, and the parcel's end that it expired.
+        let expired = || Outcome::NotSent("it expired while it waited".into());
+        let Some(seconds) = left_s(parcel) else {
+            waiter.tell(expired());
+            return answered;
+        };
+        let mut submit = Submit {
             service_type: &smpp.service_type,
             source,
             to: smpp.destination,
@@ -184,11 +193,20 @@ impl Smpp {
             has_head: encoded.parts.len() > 1,
             receipt: smpp.receipts,
             data_coding: encoded.data_coding,
-            valid_s: smpp.validity.then(|| left_s(parcel)),
+            valid_s: smpp.validity.then_some(seconds),
             payload: encoded.payload,
             body,
         };
-        link.submit(&submit, Waiter { parts: Arc::clone(parts), sending: parcel.sending.clone(), answer, place });
+        if let Some((pause, waiter)) = link.turn(&submit, waiter) {
+            tokio::time::sleep(pause).await;
+            match left_s(parcel) {
+                Some(seconds) => {
+                    submit.valid_s = smpp.validity.then_some(seconds);
+                    link.submit(&submit, waiter);
+                }
+                None => waiter.tell(expired()),
+            }
+        }
         answered
     }
 
@@ -202,14 +220,10 @@ impl Smpp {
     }
 }
 
-/// For how long the message is worth sending, seconds.
-fn left_s(parcel: &Parcel) -> u64 {
-    (parcel.expires_ms.saturating_sub(now_ms()) / 1_000).max(1)
-}
-
-/// Whether it is not to be sent any more.
-fn is_over(parcel: &Parcel) -> bool {
-    now_ms() >= parcel.expires_ms
+/// For how long the message is worth sending, seconds; `None` if it is over.
+fn left_s(parcel: &Parcel) -> Option<u64> {
+    let left_ms = parcel.expires_ms.checked_sub(now_ms()).filter(|left_ms| *left_ms > 0)?;
+    Some((left_ms / 1_000).max(1))
 }
 
 fn now_ms() -> u64 {

@@ -3,19 +3,22 @@
 
 use std::{
     sync::{Arc, Mutex, OnceLock, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use pushgate_protocol::result::State;
 
 use crate::{
-    channels::reports::{Report, Reports, Whom},
+    channels::{
+        reports::{Report, Reports, Whom},
+        sms::config::SmppConfig,
+    },
     core::smpp::{
         receipt::{Receipt, ReceiptState},
         sent::{Known, Parts, Sent},
         status,
     },
-    limits::SMPP_REPORTS_WAITING_MAX,
+    limits::{SMPP_REPORT_AGAIN_MS, SMPP_REPORTS_WAITING_MAX},
     seams::{BoxFuture, StoreError},
 };
 
@@ -30,8 +33,14 @@ pub(super) struct Book {
 }
 
 impl Book {
-    pub(super) fn new(wanted: bool) -> Arc<Self> {
-        Arc::new(Self { wanted, sent: Mutex::default(), reports: OnceLock::new(), epoch: Instant::now() })
+    pub(super) fn new(smpp: &SmppConfig) -> Arc<Self> {
+        let sent = Mutex::new(Sent::new(smpp.ids()));
+        Arc::new(Self { wanted: smpp.receipts, sent, reports: OnceLock::new(), epoch: Instant::now() })
+    }
+
+    /// Whether receipts are asked for, and go anywhere.
+    pub(super) fn is_open(&self) -> bool {
+        self.wanted && self.reports.get().is_some()
     }
 
     fn with<T>(&self, step: impl FnOnce(&mut Sent<Whom>, u64) -> T) -> T {
@@ -43,29 +52,57 @@ impl Book {
 /// Those of one connection.
 pub(super) struct Receipts {
     book: Arc<Book>,
-    /// Each with the number of what is to be answered; none for one that came before the answer to its submit.
-    waiting: Vec<(Option<u32>, Known<Whom>)>,
+    waiting: Vec<(Confirmation, Known<Whom>)>,
     telling: Option<Telling>,
+    /// Whether some could not be recorded that do not come again.
+    pauses: bool,
+}
+
+/// How the message centre hears that a receipt is recorded.
+#[derive(Clone, Copy)]
+enum Confirmation {
+    /// By the answer to the question of this number.
+    Due(u32),
+    /// It asked in a session that is over, and asks again.
+    Gone,
+    /// It was answered before: the receipt overtook the answer to its submit, and does not come again.
+    Given,
 }
 
 struct Telling {
     told: BoxFuture<'static, Result<(), StoreError>>,
-    what: Vec<(Option<u32>, Known<Whom>)>,
+    what: Vec<(Confirmation, Known<Whom>)>,
 }
 
 impl Receipts {
     pub(super) fn new(book: Arc<Book>) -> Self {
-        Self { book, waiting: Vec::new(), telling: None }
+        Self { book, waiting: Vec::new(), telling: None, pauses: false }
+    }
+
+    /// A session begins. Numbers of an earlier one mean nothing in it.
+    pub(super) fn begin(&mut self) {
+        let telling = self.telling.iter_mut().flat_map(|telling| &mut telling.what);
+        for (confirmation, _) in self.waiting.iter_mut().chain(telling) {
+            if let Confirmation::Due(_) = confirmation {
+                *confirmation = Confirmation::Gone;
+            }
+        }
     }
 
     /// A message was taken.
     pub(super) fn took(&mut self, name: &str, parts: &Arc<Parts<Whom>>) {
-        parts.named(name);
-        if !self.book.wanted || self.book.reports.get().is_none() {
-            return;
-        }
         let early = self.book.with(|sent, now_ms| sent.took(name, parts, now_ms));
-        self.waiting.extend(early.map(|known| (None, known)));
+        self.keep(early.map(|known| (Confirmation::Given, known)));
+    }
+
+    fn keep(&mut self, given: impl IntoIterator<Item = (Confirmation, Known<Whom>)>) {
+        let room = (2 * SMPP_REPORTS_WAITING_MAX).saturating_sub(self.waiting.len());
+        let mut given = given.into_iter();
+        self.waiting.extend(given.by_ref().take(room));
+        let lost = given.count();
+        if lost > 0 {
+            tracing::warn!(lost, "receipts could not be recorded, and do not come again: their messages stay sent");
+        }
     }
 
     /// A receipt came. What to answer at once, if anything.
@@ -76,7 +113,7 @@ impl Receipts {
             self.book.with(|sent, now_ms| sent.again(&known, now_ms));
             return Some(status::QUEUE_FULL);
         }
-        self.waiting.push((Some(sequence), known));
+        self.waiting.push((Confirmation::Due(sequence), known));
         None
     }
 
@@ -88,8 +125,14 @@ impl Receipts {
         }
         let what = std::mem::take(&mut self.waiting);
         let batch = what.iter().map(|(_, known)| report(known)).collect();
+        let pause = Duration::from_millis(if std::mem::take(&mut self.pauses) { SMPP_REPORT_AGAIN_MS } else { 0 });
         let reports = reports.clone();
-        let told = Box::pin(async move { reports.tell(batch).await });
+        let told = Box::pin(async move {
+            if !pause.is_zero() {
+                tokio::time::sleep(pause).await;
+            }
+            reports.tell(batch).await
+        });
         self.telling = Some(Telling { told, what });
     }
 
@@ -98,19 +141,24 @@ impl Receipts {
         let Some(telling) = &mut self.telling else { return std::future::pending().await };
         let told = (&mut telling.told).await;
         let what = self.telling.take().map(|telling| telling.what).unwrap_or_default();
-        let code = match &told {
-            Ok(()) => status::OK,
-            Err(error) => {
-                tracing::warn!(%error, "receipts could not be recorded: they are asked for again");
-                self.book.with(|sent, now_ms| what.iter().for_each(|(_, known)| sent.again(known, now_ms)));
-                status::QUEUE_FULL
-            }
+        let due = |confirmation, code| match confirmation {
+            Confirmation::Due(sequence) => Some((sequence, code)),
+            Confirmation::Gone | Confirmation::Given => None,
         };
-        what.into_iter().filter_map(|(sequence, _)| sequence.map(|sequence| (sequence, code))).collect()
+        let Err(error) = told else {
+            return what.into_iter().filter_map(|(confirmation, _)| due(confirmation, status::OK)).collect();
+        };
+        tracing::warn!(%error, "receipts could not be recorded: they are asked for again");
+        let (given, asked): (Vec<_>, Vec<_>) =
+            what.into_iter().partition(|(confirmation, _)| matches!(confirmation, Confirmation::Given));
+        self.pauses = !given.is_empty();
+        self.keep(given);
+        self.book.with(|sent, now_ms| asked.iter().for_each(|(_, known)| sent.again(known, now_ms)));
+        asked.into_iter().filter_map(|(confirmation, _)| due(confirmation, status::QUEUE_FULL)).collect()
     }
 }
 
-fn report((parts, receipt): &Known<Whom>) -> Report {
+fn report(Known { parts, receipt, .. }: &Known<Whom>) -> Report {
     let state = if receipt.state == ReceiptState::Delivered { State::Delivered } else { State::Failed };
     Report {
         whom: parts.whom.clone(),

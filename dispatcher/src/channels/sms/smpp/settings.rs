@@ -32,6 +32,9 @@ pub(super) enum Tls {
 impl Settings {
     /// Those of an account, or what is wrong with them.
     pub(super) fn of(account: &AccountConfig) -> Result<Self, String> {
+        account.refuse(&["sign", "template", "callback_url", "callback_key", "http", "dkim"])?;
+        // It stays open for as long as the message centre keeps it.
+        account.refuse(&["connection.idle_ms", "connection.age_ms", "connection.messages_max"])?;
         let form = || "url is of another form, must be like smpp://system_id@host:2775 or smpps://system_id@host".to_owned();
         let (scheme, rest) = account.url.split_once("://").ok_or_else(form)?;
         let (encrypted, port) = match scheme {
@@ -147,6 +150,9 @@ mod tests {
             (&(|a: &mut AccountConfig| a.from = Some("a name too long".into())) as &dyn Fn(&mut AccountConfig), "from is"),
             (&|a| a.password = None, "password or password_file"),
             (&|a| a.ca_file = Some("/x".into()), "use smpps://"),
+            (&|a| a.connection.age_ms = 1, "connection.age_ms is not for kind \"smpp\""),
+            (&|a| a.connection.messages_max = 7, "connection.messages_max is not for kind \"smpp\""),
+            (&|a| a.sign = Some("S".into()), "sign is not for kind \"smpp\""),
             (&|a| a.smpp = Some(SmppConfig { window: 0, ..SmppConfig::default() }), "smpp.window is 0"),
             (&|a| a.smpp = Some(SmppConfig { system_type: "x".repeat(13), ..SmppConfig::default() }), "smpp.system_type"),
         ] {

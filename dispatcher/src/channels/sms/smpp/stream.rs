@@ -1,15 +1,19 @@
 //! A connection to a message centre, in clear or encrypted, as two halves.
 
-use std::io;
+use std::{io, time::Duration};
 
 use pushgate_protocol::apps::Secret;
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
+    time::Instant,
 };
 
 use super::settings::{Settings, Tls};
-use crate::core::smpp::{pdu::Bind, window::Window};
+use crate::{
+    core::smpp::{pdu::Bind, window::Window},
+    limits::SMPP_WRITE_MS,
+};
 
 /// What comes from it, and what goes to it.
 pub(super) struct Halves {
@@ -54,15 +58,27 @@ impl Halves {
 }
 
 /// What is being written.
-#[derive(Default)]
 pub(super) struct Outgoing {
-    pub(super) bytes: Vec<u8>,
-    pub(super) written: usize,
+    bytes: Vec<u8>,
+    written: usize,
     /// What encrypts may keep the last of it back.
-    pub(super) unflushed: bool,
+    unflushed: bool,
+    /// When some of it went last.
+    since: Instant,
 }
 
 impl Outgoing {
+    /// Nothing.
+    pub(super) fn new() -> Self {
+        Self { bytes: Vec::new(), written: 0, unflushed: false, since: Instant::now() }
+    }
+
+    /// Has the next put in place of what is written.
+    pub(super) fn take(&mut self, put: impl FnOnce(&mut Vec<u8>)) {
+        put(&mut self.bytes);
+        (self.written, self.unflushed, self.since) = (0, true, Instant::now());
+    }
+
     pub(super) fn is_written(&self) -> bool {
         self.written == self.bytes.len()
     }
@@ -71,17 +87,22 @@ impl Outgoing {
         self.is_written() && !self.unflushed
     }
 
-    /// Writes some of it. Nothing is lost if it is dropped before it is done.
+    /// When whoever is to read it has taken nothing for too long.
+    pub(super) fn stuck_at(&self) -> Option<Instant> {
+        (!self.is_empty()).then(|| self.since + Duration::from_millis(SMPP_WRITE_MS))
+    }
+
+    /// Writes it. Nothing is lost if it is dropped before it is done.
     pub(super) async fn push(&mut self, writer: &mut (dyn AsyncWrite + Send + Unpin)) -> io::Result<()> {
-        if !self.is_written() {
+        while !self.is_written() {
             match writer.write(&self.bytes[self.written..]).await? {
                 0 => return Err(io::ErrorKind::WriteZero.into()),
                 bytes => self.written += bytes,
             }
-        } else {
-            writer.flush().await?;
-            self.unflushed = false;
+            self.since = Instant::now();
         }
+        writer.flush().await?;
+        self.unflushed = false;
         Ok(())
     }
 }

@@ -145,10 +145,49 @@ fn it_answers_what_it_is_asked_and_ends_when_told() {
     assert_eq!(heard(&mut window, &asked.concat()), Ok(vec![]));
     let heads: Vec<_> = written(&mut window).iter().map(|head| (head.command, head.status, head.sequence)).collect();
     assert_eq!(heads, [(command::ENQUIRE_LINK_RESP, 0, 5), (command::GENERIC_NACK, 3, 6)]);
-    assert_eq!(heard(&mut window, &pdu(command::UNBIND, 0, 8, b"")), Err(Fault::Unbound));
-    assert_eq!(written(&mut window)[0].command, command::UNBIND_RESP);
     window.unbind();
     assert_eq!(written(&mut window)[0].command, command::UNBIND);
+    assert_eq!(heard(&mut window, &pdu(command::UNBIND_RESP, 0, 2, b"")), Err(Fault::Unbound));
+}
+
+#[test]
+fn a_centre_that_leaves_may_answer_what_is_under_way_before_it_is_let_go() {
+    let left = |window: &mut Window<u32>, now_ms| {
+        window.tick(now_ms, |_| {}).unwrap();
+        let agreed = window.has_left();
+        (agreed, written(window).iter().any(|head| (head.command, head.sequence) == (command::UNBIND_RESP, 8)))
+    };
+    for answered in [true, false] {
+        let mut window = bound();
+        submit(&mut window, 7);
+        written(&mut window);
+        assert_eq!(heard(&mut window, &pdu(command::UNBIND, 0, 8, b"")), Ok(vec![Event::Leaving]));
+        assert_eq!((window.is_bound(), left(&mut window, 1_001)), (false, (false, false)));
+        assert_eq!(heard(&mut window, &pdu(command::UNBIND, 0, 9, b"")), Ok(vec![]), "once is enough");
+        if answered {
+            let events = heard(&mut window, &pdu(command::SUBMIT_SM_RESP, 0, 2, b"a\0")).unwrap();
+            assert_eq!(events, [Event::Answered(7, 0, Some("a".into()))]);
+            assert_eq!(left(&mut window, 1_002), (true, true));
+        } else {
+            assert_eq!(left(&mut window, 1_000 + SMPP_UNBIND_ANSWERS_MS - 1), (false, false));
+            assert_eq!(left(&mut window, 1_000 + SMPP_UNBIND_ANSWERS_MS), (true, true));
+            assert_eq!(window.close(), [(7, true)]);
+        }
+        assert!(!left(&mut window, 9_000).1, "once is enough");
+    }
+}
+
+#[test]
+fn who_asks_and_does_not_read_is_not_read_either() {
+    let mut window = bound();
+    let asked = pdu(command::ENQUIRE_LINK, 0, 5, b"");
+    for _ in 0..SMPP_ANSWERS_WAITING_MAX {
+        assert!(!window.is_crowded());
+        heard(&mut window, &asked).unwrap();
+    }
+    assert!(window.is_crowded());
+    assert_eq!(written(&mut window).len(), SMPP_ANSWERS_WAITING_MAX);
+    assert!(!window.is_crowded());
 }
 
 #[test]
