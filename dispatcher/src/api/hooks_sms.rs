@@ -5,7 +5,7 @@
 use axum::{
     body::{Body, to_bytes},
     extract::{Path, RawQuery, State},
-    http::{HeaderMap, StatusCode},
+    http::{HeaderMap, StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
     routing::{MethodRouter, post},
 };
@@ -46,18 +46,20 @@ async fn take(
     let taken = async {
         match api.given.hooks.take(Channel::Sms, &account, &hook).await {
             Err(HookError::Store(error)) => Err(error),
-            Err(HookError::Refused(refusal)) => Ok(Some(refusal)),
-            Ok(()) => Ok(None),
+            Err(HookError::Refused(refusal)) => Ok(Err(refusal)),
+            Ok(answer) => Ok(Ok(answer)),
         }
     };
     let taken: Result<_, StoreError> = in_time(&api, taken).await;
     match taken {
-        Ok(None) => StatusCode::NO_CONTENT.into_response(),
-        Ok(Some(HookRefusal::NotExpected)) => {
+        Ok(Ok(None)) => StatusCode::NO_CONTENT.into_response(),
+        Ok(Ok(Some(answer))) => ([(CONTENT_TYPE, "application/json")], answer).into_response(),
+        Ok(Err(HookRefusal::NotExpected)) => {
             Problem::not_found("no account of this name expects calls").into_response()
         }
-        Ok(Some(HookRefusal::WrongSignature)) => {
-            Problem::new(401, "wrong_signature", "the call is not signed by the provider").into_response()
+        Ok(Err(HookRefusal::WrongSignature)) => {
+            Problem::new(401, "wrong_signature", "the call does not bring the proof that it is the provider's")
+                .into_response()
         }
         Err(error) => Problem::store(&error).into_response(),
     }

@@ -25,7 +25,7 @@ use axum::{
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use pushgate_protocol::{
-    apps::{AppConfig, Scope},
+    apps::{AppConfig, Scope, Secret},
     auth::Apps,
     ids::{AppId, UserId},
     link::Lane,
@@ -36,14 +36,21 @@ use tower::ServiceExt;
 
 use self::doubles::{Memory, Outage};
 use super::*;
-use crate::channels::{ChannelMetrics, config::ChannelsConfig, roster::Roster};
 use crate::{
+    channels::{
+        ChannelMetrics,
+        config::{AccountConfig, ChannelsConfig},
+        hooks::Hooks,
+        roster::Roster,
+        sms,
+    },
     memory::{MemorySchedule, MemoryStreams, MemorySuppressions},
     stored::StreamBounds,
 };
 
 const SECRET: &str = "a secret of sixteen";
 const UNSUBSCRIBE_KEY: &[u8] = b"the key of the links";
+const CALLBACK_KEY: &str = "0123456789abcdef";
 const NOW_MS: u64 = 1_700_000_000_000;
 
 struct Fixture {
@@ -101,6 +108,10 @@ impl Fixture {
         let of_channels = ChannelMetrics::register(&mut Registry::default());
         let (roster, _) = Roster::open(&[], &[], ChannelsConfig::default(), of_channels).unwrap();
         roster.accounts().name(Channel::Email, ["relay", "outbox"].map(Arc::from).into());
+        let hooks = Hooks::new(memory.clone(), memory.clone(), Arc::new(|| NOW_MS));
+        let mut texts = AccountConfig::new("texts", "aliyun", "https://KEY@sms.example");
+        (texts.password, texts.callback_key) = (Some(Secret::new("s")), Some(Secret::new(CALLBACK_KEY)));
+        hooks.serve(&"texts".into(), &sms::open(&texts).unwrap());
         let state = ApiState {
             apps: shared.clone(),
             intake: memory.clone(),
@@ -113,7 +124,7 @@ impl Fixture {
             dead: memory.clone(),
             schedule: schedule.clone(),
             roster,
-            hooks: crate::channels::hooks::Hooks::default(),
+            hooks,
             region: None,
             wakers: Wakers::new(),
             announcer: Announcer { messages: memory.clone(), results: memory.clone() },

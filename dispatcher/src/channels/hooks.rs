@@ -49,7 +49,8 @@ fn form(text: &str) -> Vec<(String, String)> {
     fields.map(|(key, value)| (decoded(key), decoded(value))).collect()
 }
 
-fn decoded(text: &str) -> String {
+/// A text of a form or a query.
+pub(super) fn decoded(text: &str) -> String {
     let (mut bytes, mut rest) = (Vec::with_capacity(text.len()), text.as_bytes());
     while let Some((byte, left)) = rest.split_first() {
         let digits = left.get(..2).filter(|_| *byte == b'%').and_then(|digits| str::from_utf8(digits).ok());
@@ -127,18 +128,19 @@ impl Hooks {
         hooked.retain(|other| !Arc::ptr_eq(&other.provider, provider));
     }
 
-    /// Takes a call for the account of this name: when it answers well, what the call says is recorded.
-    pub async fn take(&self, channel: Channel, account: &str, hook: &Hook) -> Result<(), HookError> {
+    /// Takes a call for the account of this name: when it answers well, what the call says is recorded. Answers what the caller wants to hear, if anything, in
+    /// JSON.
+    pub async fn take(&self, channel: Channel, account: &str, hook: &Hook) -> Result<Option<&'static str>, HookError> {
         let found = {
             let hooked = self.0.hooked.read().unwrap_or_else(PoisonError::into_inner);
             hooked.iter().find(|hooked| *hooked.name == *account && hooked.provider.kind() == channel).cloned()
         };
         let hooked = found.ok_or(HookError::Refused(HookRefusal::NotExpected))?;
         let reports = hooked.provider.hook(hook).await.map_err(HookError::Refused)?;
-        if reports.is_empty() {
-            return Ok(());
+        if !reports.is_empty() {
+            hooked.reports.tell(reports).await.map_err(HookError::Store)?;
         }
-        hooked.reports.tell(reports).await.map_err(HookError::Store)
+        Ok(hooked.provider.hook_answer())
     }
 }
 

@@ -77,6 +77,11 @@ pub trait Provider: Send + Sync {
     fn hook<'a>(&'a self, _: &'a Hook) -> BoxFuture<'a, Result<Vec<Report>, HookRefusal>> {
         Box::pin(async { Err(HookRefusal::NotExpected) })
     }
+
+    /// What who runs the service wants to hear when its call was taken, in JSON; `None` if nothing.
+    fn hook_answer(&self) -> Option<&'static str> {
+        None
+    }
 }
 
 /// The providers of a channel: `providers! { smtp, stub }` takes a file of each name, with an `open` that makes the provider of

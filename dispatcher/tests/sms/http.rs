@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use pushgate_dispatcher::{
     channels::{
-        Provider,
+        Checked, Provider,
         config::AccountConfig,
         hooks::{Hook, HookRefusal},
+        reports::Report,
         sms::{self, config::HttpConfig},
     },
     core::account::Answer,
@@ -133,6 +134,102 @@ async fn aliyun_and_tencent_are_asked_for_the_template_with_its_values() {
         let answer = provider.deliver(&text("+8613800138000", "hi")).await;
         assert_eq!(answer.as_str(), "content", "without a template nothing is asked: {answer:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_of_aliyun_and_tencent_are_believed_with_the_key_alone() {
+    let call = |query: &str, body: Value| Hook { query: query.into(), body: body.to_string().into(), signature: None };
+    let (key, query) = ("0123456789abcdef", "key=0123456789abcdef");
+    let with_key = |kind: &str, url: &str| {
+        let mut account = account(kind, url);
+        account.callback_key = Some(Secret::new(key));
+        sms::open(&account).unwrap()
+    };
+    let told = |reports: Vec<Report>| {
+        let told = |report: Report| {
+            let whom = report.whom;
+            let place = [whom.app.as_str(), whom.message.as_str(), whom.address.as_str()].join(" ");
+            (place, report.state, report.reason, report.provider_id)
+        };
+        reports.into_iter().map(told).collect::<Vec<_>>()
+    };
+    let whom = || "shop m1 +8613800138000".to_owned();
+
+    let api = Api::start(vec![(200, json!({"Code": "OK", "BizId": "9^0"}).to_string())]);
+    let provider = with_key("aliyun", &format!("http://KEY@{}", api.host));
+    assert_eq!(provider.deliver(&with_template()).await.as_str(), "sent");
+    let asked = api.asked();
+    let out_id = asked.body.split('&').find_map(|field| field.strip_prefix("OutId=")).unwrap();
+    assert_eq!(out_id, "shop%3Am1%3A%252B8613800138000");
+    let entry = |out_id: &str, success: bool, code: &str| json!({"phone_number": "13800138000", "success": success, "err_code": code, "err_msg": "secret", "biz_id": "9^0", "out_id": out_id});
+    let named = "shop:m1:%2B8613800138000";
+    let body =
+        json!([entry(named, true, "DELIVERED"), entry("other", true, "DELIVERED"), entry(named, false, "MK:0011")]);
+    let reports = provider.hook(&call(query, body.clone())).await.unwrap();
+    let biz = || Some("9^0".to_owned());
+    let failed = Some("the receipt says MK:0011".to_owned());
+    assert_eq!(told(reports), [(whom(), State::Delivered, None, biz()), (whom(), State::Failed, failed, biz())]);
+    assert_eq!(provider.hook(&call("key=x", body.clone())).await.err(), Some(HookRefusal::WrongSignature));
+    let deaf = sms::open(&account("aliyun", "https://KEY@h")).unwrap();
+    assert_eq!(deaf.hook(&call(query, body)).await.err(), Some(HookRefusal::NotExpected));
+
+    let status = json!({"Code": "Ok", "SerialNo": "5:1"});
+    let api = Api::start(vec![(200, json!({"Response": {"SendStatusSet": [status]}}).to_string())]);
+    let provider = with_key("tencent", &format!("http://KEY@{}?app=14", api.host));
+    assert_eq!(provider.deliver(&with_template()).await.as_str(), "sent");
+    let entry = |sid: &str, status: &str| json!({"mobile": "13800138000", "nationcode": "86", "report_status": status, "errmsg": "UNDELIV", "sid": sid});
+    let body = json!([entry("5:1", "FAIL"), entry("6:1", "FAIL"), entry("5:1", "SUCCESS")]);
+    let reports = provider.hook(&call(query, body.clone())).await.unwrap();
+    let (sid, failed) = (|| Some("5:1".to_owned()), Some("the receipt says UNDELIV".to_owned()));
+    assert_eq!(told(reports), [(whom(), State::Failed, failed, sid()), (whom(), State::Delivered, None, sid())]);
+    assert_eq!(provider.hook(&call("", body)).await.err(), Some(HookRefusal::WrongSignature));
+    assert_eq!(provider.hook_answer(), Some(r#"{"result":0,"errmsg":"OK"}"#));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_is_looked_at_without_sending() {
+    let tencent = |code: &str| json!({"Response": {"Error": {"Code": code}}}).to_string();
+    for (kind, status, answer, fit) in [
+        ("twilio", 200, json!({"status": "active"}).to_string(), Some("it knows the account KEY")),
+        ("twilio", 200, json!({"status": "suspended"}).to_string(), None),
+        ("twilio", 401, json!({"code": 20003}).to_string(), None),
+        ("aliyun", 200, json!({"Code": "OK"}).to_string(), Some("it knows the access key KEY")),
+        ("aliyun", 400, json!({"Code": "isp.RAM_PERMISSION_DENY"}).to_string(), Some("shows when something is sent")),
+        ("aliyun", 404, json!({"Code": "InvalidAccessKeyId.NotFound"}).to_string(), None),
+        (
+            "tencent",
+            200,
+            json!({"Response": {"DescribeSignListStatusSet": []}}).to_string(),
+            Some("it knows the secret id KEY"),
+        ),
+        ("tencent", 200, tencent("UnauthorizedOperation.SmsSdkAppIdVerifyFail"), Some("shows when something is sent")),
+        ("tencent", 200, tencent("AuthFailure.SecretIdNotFound"), None),
+        ("aliyun", 502, String::new(), None),
+    ] {
+        let api = Api::start(vec![(status, answer.clone())]);
+        let option = if kind == "tencent" { "?app=1" } else { "" };
+        let mut account = account(kind, &format!("http://KEY@{}{option}", api.host));
+        account.from = (kind == "twilio").then(|| "+15005550006".into());
+        let checked = sms::open(&account).unwrap().check().await;
+        match (&checked, fit) {
+            (Checked::Fit(found), Some(words)) => assert!(found.contains(words), "{found}"),
+            (Checked::Unfit { what, .. }, None) => assert!(!what.contains("hunter2")),
+            _ => panic!("{kind} {answer}: {checked:?}"),
+        }
+        let asked = api.asked();
+        match kind {
+            "twilio" => assert_eq!(asked.line, "GET /2010-04-01/Accounts/KEY.json HTTP/1.1"),
+            "aliyun" => assert_eq!(asked.headers["x-acs-action"], "QuerySmsSignList"),
+            _ => assert_eq!(asked.headers["x-tc-action"], "DescribeSmsSignList"),
+        }
+    }
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://shop@{}/send?key={{password}}", listener.local_addr().unwrap());
+    let generic = sms::open(&account("generic", &url)).unwrap();
+    let Checked::Fit(found) = generic.check().await else { panic!("it listens") };
+    assert_eq!(found, "it can be connected to, not encrypted; whether it sends shows when something is sent");
+    drop(listener);
+    assert!(matches!(generic.check().await, Checked::Unfit { .. }));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -124,3 +124,22 @@ async fn a_report_that_is_none_is_refused() {
     let answer = call(&api, "relay", "message/rfc822", report(&original, "ann@b.c", DEAD)).await;
     assert_eq!(answer.problem().1, "unavailable");
 }
+
+#[tokio::test]
+async fn a_call_about_text_messages_is_taken_with_its_proof_alone() {
+    let api = Fixture::new();
+    let body = json!([{"out_id": "shop:m1:%2B8613800138000", "success": true, "err_code": "DELIVERED", "biz_id": "9"}]);
+    let call = |path: String| api.call(Request::post(path).body(Body::from(body.to_string())).unwrap());
+    for (path, problem) in [
+        ("/v1/hooks/sms/texts?key=0".to_owned(), (401, "wrong_signature", None)),
+        (format!("/v1/hooks/sms/other?key={CALLBACK_KEY}"), (404, "not_found", None)),
+    ] {
+        assert_eq!(call(path).await.problem(), problem);
+    }
+    assert!(api.memory.did().is_empty());
+    let taken = call(format!("/v1/hooks/sms/texts?key={CALLBACK_KEY}")).await;
+    assert_eq!((taken.status, taken.text.as_str()), (200, r#"{"code":0,"msg":"OK"}"#));
+    let did = api.memory.did();
+    assert!(did.contains(&Did::Recorded("+8613800138000".into(), State::Delivered)), "{did:?}");
+    assert!(did.contains(&Did::Published("+8613800138000".into(), State::Delivered, false)), "{did:?}");
+}

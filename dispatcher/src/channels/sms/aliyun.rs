@@ -1,29 +1,40 @@
 //! `kind = "aliyun"`: text messages through Aliyun's SendSms (dysmsapi, 2017-05-25), signed by its scheme V3 (ACS3-HMAC-SHA256).
 //!
-//! `OutId` is carried, not compared: a repeated call is a second message, so what was not answered is not sent again.
+//! `OutId` is carried, not compared: a repeated call is a second message, so what was not answered is not sent again. What became of a message Aliyun
+//! tells by a call with the `OutId` (SmsReport), which it does not sign.
 
 use std::{sync::Arc, time::{SystemTime, UNIX_EPOCH}};
 
-use pushgate_protocol::{message::Channel, timestamp};
+use pushgate_protocol::{apps::Secret, message::Channel, result::State, timestamp};
 use ring::{digest, hmac};
+use serde_json::Value;
 
 use super::{
+    callback,
     http::{Call, Client, Endpoint, Reply, form, hex, said},
-    words,
+    look, words,
 };
 use crate::{
-    channels::{Provider, config::AccountConfig, password::Password},
+    channels::{
+        Checked, Provider,
+        config::AccountConfig,
+        hooks::{Hook, HookRefusal},
+        password::Password,
+        reports::Report,
+    },
     core::account::{Answer, Parcel, Rejection},
     seams::BoxFuture,
 };
 
 const EXAMPLE: &str = "https://ACCESS_KEY_ID@dysmsapi.aliyuncs.com";
 const NOT_AGAIN: &str = "Aliyun may have sent it, and would not know a repetition: it is not sent again";
+/// Longest `OutId`, bytes.
+const OUT_ID_BYTES_MAX: usize = 255;
 /// After a bound on how many messages a number gets in a minute, milliseconds.
 const BUSY_MS: u64 = 60_000;
 
 pub(super) fn open(account: &AccountConfig) -> Result<Arc<dyn Provider>, String> {
-    account.refuse(&["smpp", "http", "from", "callback_url"])?;
+    account.refuse(&["smpp", "http", "from", "callback_url", "dkim", "connection.age_ms", "connection.messages_max"])?;
     let endpoint = Endpoint::parse(&account.url, EXAMPLE)?;
     endpoint.only(&[])?;
     let key_id = endpoint.user.clone().ok_or_else(|| format!("url names no access key: write it like {EXAMPLE}"))?;
@@ -31,8 +42,8 @@ pub(super) fn open(account: &AccountConfig) -> Result<Arc<dyn Provider>, String>
     if password.is_none() {
         return Err("password or password_file is missing: the secret of the access key".into());
     }
-    let (sign, template) = (account.sign.clone(), account.template.clone());
-    Ok(Arc::new(Aliyun { client: Client::of(account)?, endpoint, key_id, password, sign, template }))
+    let (sign, template, callback_key) = (account.sign.clone(), account.template.clone(), callback::key(account)?);
+    Ok(Arc::new(Aliyun { client: Client::of(account)?, endpoint, key_id, password, sign, template, callback_key }))
 }
 
 struct Aliyun {
@@ -42,6 +53,7 @@ struct Aliyun {
     password: Password,
     sign: Option<String>,
     template: Option<String>,
+    callback_key: Option<Secret>,
 }
 
 impl Provider for Aliyun {
@@ -53,32 +65,60 @@ impl Provider for Aliyun {
         let meaning = |reply: &Reply| meaning(reply, parcel.redacted);
         Box::pin(self.client.attempt(parcel, self.call(parcel), meaning, NOT_AGAIN))
     }
+
+    fn check(&self) -> BoxFuture<'_, Checked> {
+        Box::pin(async move {
+            let fields = [("PageIndex", "1"), ("PageSize", "1")];
+            let call = match self.signed("QuerySmsSignList", form(fields)).await {
+                Ok(call) => call,
+                Err(what) => return Checked::Unfit { what, remedy: look::PASSWORD },
+            };
+            look::judged(self.client.call(call).await, |reply| found(reply, &self.key_id))
+        })
+    }
+
+    fn hook<'a>(&'a self, hook: &'a Hook) -> BoxFuture<'a, Result<Vec<Report>, HookRefusal>> {
+        Box::pin(async move {
+            let entries = callback::entries(self.callback_key.as_ref(), hook)?;
+            Ok(entries.iter().filter_map(report).collect())
+        })
+    }
+
+    fn hook_answer(&self) -> Option<&'static str> {
+        Some(r#"{"code":0,"msg":"OK"}"#)
+    }
 }
 
 impl Aliyun {
     async fn call(&self, parcel: &Parcel) -> Result<Call, Answer> {
         let sign = words::sign(parcel, self.sign.as_deref())?;
         let (template, params) = words::template(parcel, self.template.as_deref())?;
-        let secret = self.password.now().await.map_err(|detail| Answer::Unavailable { detail })?;
         let params = serde_json::json!(params).to_string();
         // Numbers of the mainland without their country.
         let number = parcel.address.as_str();
         let number = number.strip_prefix("+86").unwrap_or(number.trim_start_matches('+'));
+        let named = self.callback_key.as_ref().and_then(|_| callback::named(parcel, OUT_ID_BYTES_MAX));
         let fields = [
-            ("OutId", parcel.id.as_str()),
+            ("OutId", named.as_deref().unwrap_or(parcel.id.as_str())),
             ("PhoneNumbers", number),
             ("SignName", sign),
             ("TemplateCode", template),
             ("TemplateParam", &params),
         ];
+        self.signed("SendSms", form(fields)).await.map_err(|detail| Answer::Unavailable { detail })
+    }
+
+    /// A call of an action with its fields.
+    async fn signed(&self, action: &str, fields: String) -> Result<Call, String> {
+        let secret = self.password.now().await?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let nonce = uuid::Uuid::now_v7().simple().to_string();
         let request = Signed {
-            action: "SendSms",
+            action,
             version: "2017-05-25",
             host: &self.endpoint.host,
             query: "",
-            body: form(fields).into_bytes(),
+            body: fields.into_bytes(),
             date: &timestamp::format_ms(now.as_secs() * 1_000).replace(".000Z", "Z"),
             nonce: &nonce,
         };
@@ -86,6 +126,33 @@ impl Aliyun {
         let url = format!("{}/", self.endpoint.base);
         Ok(Call { method: ureq::http::Method::POST, url, headers, body: request.body })
     }
+}
+
+/// What an answer to `QuerySmsSignList` says of the account.
+fn found(reply: &Reply, key_id: &str) -> Checked {
+    let json = reply.json();
+    match json["Code"].as_str() {
+        Some("OK") => Checked::Fit(format!("it knows the access key {key_id}")),
+        Some(code) if code.starts_with("InvalidAccessKey") || code == "SignatureDoesNotMatch" => {
+            Checked::Unfit { what: format!("it says {code}"), remedy: "look at the access key in url and at the password, its secret" }
+        }
+        Some(code @ ("isv.OUT_OF_SERVICE" | "isv.ACCOUNT_ABNORMAL" | "isv.PRODUCT_UN_SUBSCRIPT" | "isv.PRODUCT_UNSUBSCRIBE")) => {
+            Checked::Unfit { what: format!("it says {code}"), remedy: "look at the account in Aliyun's console" }
+        }
+        // Whoever may not list signatures may be allowed to send.
+        Some(code) if reply.status < 500 => Checked::Fit(look::known(&format!("the access key {key_id}"), code)),
+        _ => look::astray(reply),
+    }
+}
+
+/// What Aliyun tells of a message.
+fn report(entry: &Value) -> Option<Report> {
+    let whom = callback::whom(entry["out_id"].as_str()?)?;
+    let success = entry["success"].as_bool().or_else(|| entry["success"].as_str()?.parse().ok())?;
+    let code = entry["err_code"].as_str().and_then(callback::code).unwrap_or("no code");
+    let (state, reason) =
+        if success { (State::Delivered, None) } else { (State::Failed, Some(format!("the receipt says {code}"))) };
+    Some(Report { whom, state, reason, provider_id: entry["biz_id"].as_str().map(str::to_owned) })
 }
 
 /// A call to be signed (Aliyun, "V3 request syntax and signature method").

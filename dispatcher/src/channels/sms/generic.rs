@@ -7,10 +7,10 @@ use pushgate_protocol::message::Channel;
 use super::{
     config::{EscapeName, HttpConfig, MeaningName},
     http::{Call, Client, Endpoint, Reply, percent, said},
-    words,
+    look, words,
 };
 use crate::{
-    channels::{Provider, config::AccountConfig, password::Password},
+    channels::{Checked, Provider, config::AccountConfig, password::Password},
     core::account::{Answer, Parcel, Rejection},
     seams::BoxFuture,
 };
@@ -19,7 +19,7 @@ const EXAMPLE: &str = "https://user@api.example.org/send";
 const NOT_AGAIN: &str = "it may have been sent, and is not sent again";
 
 pub(super) fn open(account: &AccountConfig) -> Result<Arc<dyn Provider>, String> {
-    account.refuse(&["smpp", "callback_url"])?;
+    account.refuse(&["smpp", "callback_url", "callback_key", "dkim", "connection.age_ms", "connection.messages_max"])?;
     // What is in braces is filled in for each message.
     let endpoint = Endpoint::parse(&account.url.replace(['{', '}'], ""), EXAMPLE)?;
     let http = account.http.clone().unwrap_or_default();
@@ -28,6 +28,8 @@ pub(super) fn open(account: &AccountConfig) -> Result<Arc<dyn Provider>, String>
     let user = endpoint.user.clone().unwrap_or_default();
     let rest = rest.strip_prefix(&format!("{user}@")).unwrap_or(rest);
     Ok(Arc::new(Generic {
+        account: account.clone(),
+        endpoint,
         client: Client::of(account)?,
         url: format!("{scheme}://{rest}"),
         user,
@@ -41,6 +43,8 @@ pub(super) fn open(account: &AccountConfig) -> Result<Arc<dyn Provider>, String>
 }
 
 struct Generic {
+    account: AccountConfig,
+    endpoint: Endpoint,
     client: Client,
     url: String,
     user: String,
@@ -60,6 +64,11 @@ impl Provider for Generic {
     fn deliver<'a>(&'a self, parcel: &'a Parcel) -> BoxFuture<'a, Answer> {
         let meaning = |reply: &Reply| meaning(&self.http, reply, parcel.redacted);
         Box::pin(self.client.attempt(parcel, self.call(parcel), meaning, NOT_AGAIN))
+    }
+
+    fn check(&self) -> BoxFuture<'_, Checked> {
+        // What else it could be asked is not known.
+        Box::pin(look::connected(&self.endpoint, &self.account))
     }
 }
 

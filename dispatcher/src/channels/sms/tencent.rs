@@ -1,20 +1,37 @@
 //! `kind = "tencent"`: text messages through Tencent Cloud's SendSms (2021-01-11), signed by its scheme V3 (TC3-HMAC-SHA256).
 //!
-//! `SessionContext` is carried, not compared: a repeated call is a second message, so what was not answered is not sent again.
+//! `SessionContext` is carried, not compared: a repeated call is a second message, so what was not answered is not sent again. What became of a message Tencent
+//! tells by a call that it does not sign, and that names the message by its serial number alone: those are kept in memory, as SMPP's are.
 
-use std::{sync::Arc, time::{SystemTime, UNIX_EPOCH}};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
 
-use pushgate_protocol::{message::Channel, timestamp};
+use pushgate_protocol::{apps::Secret, message::Channel, result::State, timestamp};
 use ring::{digest, hmac};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
+    callback,
     http::{Call, Client, Endpoint, Reply, hex, said},
-    words,
+    look, words,
 };
 use crate::{
-    channels::{Provider, config::AccountConfig, password::Password},
-    core::account::{Answer, Parcel, Rejection},
+    channels::{
+        Checked, Provider,
+        config::AccountConfig,
+        hooks::{Hook, HookRefusal},
+        password::Password,
+        reports::{Report, Whom},
+    },
+    core::{
+        account::{Answer, Parcel, Rejection},
+        smpp::{
+            receipt::IdForm,
+            sent::{Parts, Sent},
+        },
+    },
     seams::BoxFuture,
 };
 
@@ -23,7 +40,7 @@ const NOT_AGAIN: &str = "Tencent may have sent it, and would not know a repetiti
 const MEDIA: &str = "application/json; charset=utf-8";
 
 pub(super) fn open(account: &AccountConfig) -> Result<Arc<dyn Provider>, String> {
-    account.refuse(&["smpp", "http", "callback_url"])?;
+    account.refuse(&["smpp", "http", "callback_url", "dkim", "connection.age_ms", "connection.messages_max"])?;
     let endpoint = Endpoint::parse(&account.url, EXAMPLE)?;
     endpoint.only(&["app", "region"])?;
     let secret_id = endpoint.user.clone().ok_or_else(|| format!("url names no secret id: write it like {EXAMPLE}"))?;
@@ -34,7 +51,8 @@ pub(super) fn open(account: &AccountConfig) -> Result<Arc<dyn Provider>, String>
         return Err("password or password_file is missing: the secret key".into());
     }
     let (sign, template, from) = (account.sign.clone(), account.template.clone(), account.from.clone());
-    Ok(Arc::new(Tencent { client: Client::of(account)?, endpoint, secret_id, password, app, region, sign, template, from }))
+    let told = callback::key(account)?.map(|key| Told { key, sent: Mutex::new(Sent::new(IdForm::Same)), epoch: Instant::now() });
+    Ok(Arc::new(Tencent { client: Client::of(account)?, endpoint, secret_id, password, app, region, sign, template, from, told }))
 }
 
 struct Tencent {
@@ -47,6 +65,41 @@ struct Tencent {
     sign: Option<String>,
     template: Option<String>,
     from: Option<String>,
+    told: Option<Told>,
+}
+
+/// Of which messages calls may come.
+struct Told {
+    key: Secret,
+    sent: Mutex<Sent<Whom>>,
+    epoch: Instant,
+}
+
+impl Told {
+    fn with<T>(&self, step: impl FnOnce(&mut Sent<Whom>, u64) -> T) -> T {
+        let now_ms = self.epoch.elapsed().as_millis() as u64;
+        step(&mut self.sent.lock().unwrap_or_else(PoisonError::into_inner), now_ms)
+    }
+
+    fn sent(&self, parcel: &Parcel, serial: &str) {
+        let whom = Whom::of(parcel);
+        let bytes = whom.bytes();
+        // A call that came before is not kept: none is taken as a receipt.
+        let _ = self.with(|sent, now_ms| sent.took(serial, &Parts::new(whom, bytes, 1), now_ms));
+    }
+
+    /// What an entry of a call says. It stays known: what could not be recorded is told again.
+    fn report(&self, entry: &Value) -> Option<Report> {
+        let serial = entry["sid"].as_str()?;
+        let whom = self.with(|sent, _| sent.find(serial).map(|parts| parts.whom.clone()))?;
+        let code = entry["errmsg"].as_str().and_then(callback::code).unwrap_or("no code");
+        let (state, reason) = match entry["report_status"].as_str()? {
+            "SUCCESS" => (State::Delivered, None),
+            "FAIL" => (State::Failed, Some(format!("the receipt says {code}"))),
+            _ => return None,
+        };
+        Some(Report { whom, state, reason, provider_id: Some(serial.to_owned()) })
+    }
 }
 
 impl Provider for Tencent {
@@ -56,7 +109,34 @@ impl Provider for Tencent {
 
     fn deliver<'a>(&'a self, parcel: &'a Parcel) -> BoxFuture<'a, Answer> {
         let meaning = |reply: &Reply| meaning(reply, parcel.redacted);
-        Box::pin(self.client.attempt(parcel, self.call(parcel), meaning, NOT_AGAIN))
+        Box::pin(async move {
+            let answer = self.client.attempt(parcel, self.call(parcel), meaning, NOT_AGAIN).await;
+            if let (Some(told), Answer::Sent { provider_id: Some(serial) }) = (&self.told, &answer) {
+                told.sent(parcel, serial);
+            }
+            answer
+        })
+    }
+
+    fn check(&self) -> BoxFuture<'_, Checked> {
+        Box::pin(async move {
+            let call = match self.signed("DescribeSmsSignList", &json!({ "SignIdSet": [], "International": 0 })).await {
+                Ok(call) => call,
+                Err(what) => return Checked::Unfit { what, remedy: look::PASSWORD },
+            };
+            look::judged(self.client.call(call).await, |reply| found(reply, &self.secret_id))
+        })
+    }
+
+    fn hook<'a>(&'a self, hook: &'a Hook) -> BoxFuture<'a, Result<Vec<Report>, HookRefusal>> {
+        Box::pin(async move {
+            let entries = callback::entries(self.told.as_ref().map(|told| &told.key), hook)?;
+            Ok(entries.iter().filter_map(|entry| self.told.as_ref()?.report(entry)).collect())
+        })
+    }
+
+    fn hook_answer(&self) -> Option<&'static str> {
+        Some(r#"{"result":0,"errmsg":"OK"}"#)
     }
 }
 
@@ -80,7 +160,12 @@ impl Tencent {
         if let Some(from) = &self.from {
             body["SenderId"] = json!(from);
         }
-        let secret = self.password.now().await.map_err(|detail| Answer::Unavailable { detail })?;
+        self.signed("SendSms", &body).await.map_err(|detail| Answer::Unavailable { detail })
+    }
+
+    /// A call of an action.
+    async fn signed(&self, action: &str, body: &Value) -> Result<Call, String> {
+        let secret = self.password.now().await?;
         let body = body.to_string().into_bytes();
         let now_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let signed = Signed { service: "sms", host: &self.endpoint.host, body: &body, time_s: now_s };
@@ -90,13 +175,27 @@ impl Tencent {
             ("authorization", authorization.as_str()),
             ("content-type", MEDIA),
             ("host", &self.endpoint.host),
-            ("x-tc-action", "SendSms"),
+            ("x-tc-action", action),
             ("x-tc-version", "2021-01-11"),
             ("x-tc-timestamp", &time),
             ("x-tc-region", &self.region),
         ];
         let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         Ok(Call { method: ureq::http::Method::POST, url: format!("{}/", self.endpoint.base), headers, body })
+    }
+}
+
+/// What an answer to `DescribeSmsSignList` says of the account.
+fn found(reply: &Reply, secret_id: &str) -> Checked {
+    let response = &reply.json()["Response"];
+    match response["Error"]["Code"].as_str() {
+        Some(code) if code.starts_with("AuthFailure") && code != "AuthFailure.UnauthorizedOperation" => {
+            Checked::Unfit { what: format!("it says {code}"), remedy: "look at the secret id in url and at the password, its secret key" }
+        }
+        // Whoever may not list signatures, or has asked for none, may be allowed to send.
+        Some(code) => Checked::Fit(look::known(&format!("the secret id {secret_id}"), code)),
+        None if response.is_object() => Checked::Fit(format!("it knows the secret id {secret_id}")),
+        None => look::astray(reply),
     }
 }
 
@@ -160,8 +259,6 @@ fn meaning(reply: &Reply, redacted: bool) -> Answer {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Value;
-
     use super::*;
 
     #[test]

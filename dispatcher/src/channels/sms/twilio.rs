@@ -15,11 +15,11 @@ use ring::hmac;
 
 use super::{
     http::{Call, Client, Endpoint, Reply, form, percent, said},
-    words,
+    look, words,
 };
 use crate::{
     channels::{
-        Provider,
+        Checked, Provider,
         config::AccountConfig,
         hooks::{Hook, HookRefusal},
         password::Password,
@@ -33,7 +33,7 @@ const EXAMPLE: &str = "https://ACCOUNT_SID@api.twilio.com";
 const NOT_AGAIN: &str = "Twilio may have sent it, and would not know a repetition: it is not sent again";
 
 pub(super) fn open(account: &AccountConfig) -> Result<Arc<dyn Provider>, String> {
-    account.refuse(&["smpp", "http"])?;
+    account.refuse(&["smpp", "http", "sign", "template", "callback_key", "dkim", "connection.age_ms", "connection.messages_max"])?;
     let endpoint = Endpoint::parse(&account.url, EXAMPLE)?;
     endpoint.only(&[])?;
     let sid = endpoint.user.clone().ok_or_else(|| format!("url names no account: write it like {EXAMPLE}"))?;
@@ -69,6 +69,22 @@ impl Provider for Twilio {
         Box::pin(self.client.attempt(parcel, self.call(parcel), meaning, NOT_AGAIN))
     }
 
+    fn check(&self) -> BoxFuture<'_, Checked> {
+        Box::pin(async move {
+            let authorization = match self.authorization().await {
+                Ok(authorization) => authorization,
+                Err(what) => return Checked::Unfit { what, remedy: look::PASSWORD },
+            };
+            let call = Call {
+                method: ureq::http::Method::GET,
+                url: self.url.replace("/Messages.json", ".json"),
+                headers: vec![authorization],
+                body: Vec::new(),
+            };
+            look::judged(self.client.call(call).await, |reply| found(reply, &self.sid))
+        })
+    }
+
     fn hook<'a>(&'a self, hook: &'a Hook) -> BoxFuture<'a, Result<Vec<Report>, HookRefusal>> {
         Box::pin(async move {
             let Some(callback) = &self.callback else { return Err(HookRefusal::NotExpected) };
@@ -89,8 +105,7 @@ impl Provider for Twilio {
 impl Twilio {
     async fn call(&self, parcel: &Parcel) -> Result<Call, Answer> {
         let text = words::text(parcel)?;
-        let token = self.password.now().await.map_err(|detail| Answer::Unavailable { detail })?;
-        let token = token.as_ref().map_or("", |token| token.expose());
+        let authorization = self.authorization().await.map_err(|detail| Answer::Unavailable { detail })?;
         let sender = if self.from.starts_with("MG") { "MessagingServiceSid" } else { "From" };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
         // From one second to ten hours.
@@ -102,17 +117,37 @@ impl Twilio {
         let mut fields =
             vec![("To", parcel.address.as_str()), (sender, &self.from), ("Body", &text), ("ValidityPeriod", &valid)];
         fields.extend(callback.as_deref().map(|callback| ("StatusCallback", callback)));
-        let credentials = STANDARD.encode(format!("{}:{token}", self.sid));
-        let headers = [
-            ("content-type", "application/x-www-form-urlencoded".to_owned()),
-            ("authorization", format!("Basic {credentials}")),
-        ];
+        let media = ("content-type".to_owned(), "application/x-www-form-urlencoded".to_owned());
         Ok(Call {
             method: ureq::http::Method::POST,
             url: self.url.clone(),
-            headers: headers.map(|(name, value)| (name.to_owned(), value)).into(),
+            headers: vec![media, authorization],
             body: form(fields).into_bytes(),
         })
+    }
+
+    /// The header that says who calls.
+    async fn authorization(&self) -> Result<(String, String), String> {
+        let token = self.password.now().await?;
+        let token = token.as_ref().map_or("", |token| token.expose());
+        let credentials = STANDARD.encode(format!("{}:{token}", self.sid));
+        Ok(("authorization".to_owned(), format!("Basic {credentials}")))
+    }
+}
+
+/// What an answer to the question for the account says of it.
+fn found(reply: &Reply, sid: &str) -> Checked {
+    match (reply.status, reply.json()["status"].as_str()) {
+        (200..300, Some("active")) => Checked::Fit(format!("it knows the account {sid}")),
+        (200..300, Some(status @ ("suspended" | "closed"))) => Checked::Unfit {
+            what: format!("it says that the account {sid} is {status}"),
+            remedy: "look at the account in Twilio's console",
+        },
+        (401 | 403 | 404, _) => Checked::Unfit {
+            what: format!("it does not let {sid} in: status {}", reply.status),
+            remedy: "look at the account in url and at the password, its auth token",
+        },
+        _ => look::astray(reply),
     }
 }
 
