@@ -154,10 +154,11 @@ impl Installation {
         fs::create_dir_all(scratch)?;
         let directory = tempfile::tempdir_in(scratch)?;
         let [clients, links, admin, rest] = free_addresses()?;
+        let data = directory.path().join("data");
         let source = if stores.is_empty() { "embedded" } else { "kafka" };
         let configuration = format!(
             "[gateway]\nlisten = \"{clients}\"\nlinks = \"{links}\"\nadmin = \"{admin}\"\n\n\
-             [dispatcher]\nlisten = \"{rest}\"\nsource = \"{source}\"\n\n{stores}\n\
+             [dispatcher]\nlisten = \"{rest}\"\nsource = \"{source}\"\ndata = {data:?}\n\n{stores}\n\
              [links]\nkey = \"{LINK_KEY}\"\n\n\
              [[members]]\nnode = \"gateway\"\nlinks = \"{links}\"\n\n[log]\nlevel = \"warn\"\n{APPS}"
         );

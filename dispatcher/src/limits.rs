@@ -1,12 +1,14 @@
 //! Bounds of the dispatcher.
 
 mod accounts;
+mod journal;
 mod mail;
 mod schedule;
 mod sms;
 mod webhook;
 
 pub use accounts::*;
+pub use journal::*;
 pub use mail::*;
 pub use schedule::*;
 pub use sms::*;

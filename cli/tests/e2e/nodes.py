@@ -18,6 +18,7 @@ admin = "127.0.0.1:{admin}"
 node = "d1"
 listen = "127.0.0.1:{rest}"
 source = "kafka"
+data = "{data}"
 default_app = "{app}"
 [store]
 kind = "redis"
@@ -49,10 +50,10 @@ class Nodes:
         self.kafka = addresses["PUSHGATE_TEST_KAFKA"]
         self.app, self.prefix = f"{name}-{os.getpid()}", f"{name}-{os.getpid()}"
         ports = {port: server.free_port() for port in ("ws", "links", "admin", "rest")}
-        self.config = f"{folder}/{name}.toml"
+        self.config, self.data = f"{folder}/{name}.toml", f"{folder}/{name}-data"
         with open(self.config, "w", encoding="utf-8") as file:
             file.write(CONFIG.format(
-                kafka=self.kafka, redis=addresses["PUSHGATE_TEST_REDIS"], prefix=self.prefix, app=self.app, key=KEY, **ports))
+                kafka=self.kafka, redis=addresses["PUSHGATE_TEST_REDIS"], prefix=self.prefix, app=self.app, key=KEY, data=self.data, **ports))
             file.write(more)
         self.ws, self.rest, self.admin = (f"127.0.0.1:{ports[port]}" for port in ("ws", "rest", "admin"))
         self.logs = {half: f"{folder}/{name}-{half}.log" for half in ("gateway", "dispatcher")}

@@ -10,6 +10,7 @@ use std::{
     future::IntoFuture,
     io,
     net::SocketAddr,
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -42,6 +43,7 @@ use crate::{
         ChannelMetrics,
         config::{AccountConfig, ChannelsConfig},
         hooks as callers,
+        journal::Journal,
         roster::{Misconfigured, Roster},
     },
     classes::{ClassConfig, Classes},
@@ -182,11 +184,13 @@ pub async fn start(parts: DispatcherParts) -> Result<RunningDispatcher, BootErro
     backends.results = Arc::new(Published::new(hooks.around(backends.results), classes.clone()));
     let unsubscribe = parts.config.public_url.as_deref().map(|url| Arc::new(OptOutLinks::new(url, &parts.link_key)));
     let metrics_of_channels = ChannelMetrics::register(&mut registry);
-    let (roster, channels) = Roster::open(&parts.email, &parts.sms, parts.channels, metrics_of_channels)?;
+    let (roster, channels) = Roster::open(&parts.email, &parts.sms, parts.channels, metrics_of_channels.clone())?;
     let time = Arc::clone(&clock);
     let time: Arc<dyn Fn() -> u64 + Send + Sync> = Arc::new(move || time.unix_ms());
     let calls = callers::Hooks::new(Arc::clone(&backends.messages), Arc::clone(&backends.results), time);
     unsubscribe.iter().for_each(|links| roster.offer(links, &channels));
+    let journal = PathBuf::from(&parts.config.data).join(limits::JOURNAL_FOLDER);
+    let journal = Journal::new(journal, random()?, metrics_of_channels.unnoted.clone());
     let workers = workers(parts.config.workers);
     let wakers = Wakers::new();
     let announcer = Announcer { messages: Arc::clone(&backends.messages), results: Arc::clone(&backends.results) };
@@ -217,6 +221,7 @@ pub async fn start(parts: DispatcherParts) -> Result<RunningDispatcher, BootErro
         roster: roster.clone(),
         channels: channels.into(),
         calls: calls.clone(),
+        journal,
         wakers: wakers.clone(),
         apps: parts.apps.clone(),
         clock: Arc::clone(&clock),

@@ -22,6 +22,7 @@ use crate::{
     channels::{
         Accounts,
         hooks::Hooks,
+        journal::Journal,
         roster::{ChannelParts, Roster},
         running::{PoolParts, RunningPool},
     },
@@ -36,7 +37,8 @@ use crate::{
     limits,
     metrics::Metrics,
     pipeline::{
-        Driver, DriverParts, Finished, Finisher, FinisherParts, LaneParts, LaneThread, Settlements,
+        Driver, DriverParts, Finished, Finisher, FinisherParts, LaneParts, LaneThread, Marker, MarkerParts,
+        Settlements,
         mailbox::{Inbox, Mailboxes},
     },
     schedule::wakers::Wakers,
@@ -58,6 +60,7 @@ pub(super) struct PipelineParts<'a> {
     pub(super) roster: Roster,
     pub(super) channels: Vec<ChannelParts>,
     pub(super) calls: Hooks,
+    pub(super) journal: Arc<Journal>,
     pub(super) wakers: Wakers,
     pub(super) apps: SharedApps,
     pub(super) clock: Arc<SteadyClock>,
@@ -74,6 +77,7 @@ pub(super) struct Pipeline {
     in_flight: Vec<Arc<AtomicUsize>>,
     lanes: Vec<LaneThread>,
     tasks: Vec<JoinHandle<()>>,
+    journal: Arc<Journal>,
 }
 
 impl Pipeline {
@@ -83,8 +87,8 @@ impl Pipeline {
         let (workers_stop, _) = watch::channel(false);
         let (lanes_stop, lanes) = (Arc::new(AtomicBool::new(false)), Vec::new());
         let accounts = parts.roster.accounts().clone();
-        let (in_flight, tasks) = (Vec::new(), Vec::new());
-        let mut new = Self { mailboxes, accounts, lanes_stop, workers_stop, in_flight, lanes, tasks };
+        let (in_flight, tasks, journal) = (Vec::new(), Vec::new(), Arc::clone(&parts.journal));
+        let mut new = Self { mailboxes, accounts, lanes_stop, workers_stop, in_flight, lanes, tasks, journal };
         let (settled, settlements) = Settlements::new();
         let aside_bytes = Arc::new(AtomicUsize::new(0));
         let mut of_lanes = None;
@@ -138,7 +142,7 @@ impl Pipeline {
         finished
     }
 
-    /// Starts the accounts of all channels, with one finisher.
+    /// Starts the accounts of all channels, with one marker and one finisher.
     fn start_accounts(
         &mut self,
         parts: &mut PipelineParts<'_>,
@@ -168,6 +172,7 @@ impl Pipeline {
                 messages: Arc::clone(&parts.messages),
                 calls: parts.calls.clone(),
                 suppressions: Arc::clone(&parts.suppressions),
+                journal: Arc::clone(&parts.journal),
                 finished: finished.clone(),
                 backlog: Arc::clone(&backlog),
                 aside_bytes: Arc::clone(aside_bytes),
@@ -178,7 +183,17 @@ impl Pipeline {
             });
             self.tasks.push(tokio::spawn(pool.run()));
         }
-        self.start_finisher(parts, "channels".into(), (ended, backlog), settled, aside_bytes);
+        let (marked, of_marker) = mpsc::unbounded_channel();
+        let marker = Marker::new(MarkerParts {
+            ended,
+            marked,
+            streams: Arc::clone(&parts.streams),
+            journal: Arc::clone(&parts.journal),
+            health: Arc::clone(&parts.health),
+            metrics: parts.metrics.clone(),
+        });
+        self.tasks.push(tokio::spawn(marker.run()));
+        self.start_finisher(parts, "channels".into(), (of_marker, backlog), settled, aside_bytes);
         Ok(())
     }
 
@@ -264,6 +279,7 @@ impl Pipeline {
                 let _ = task.await;
             }
         }
+        self.journal.close();
         let lanes = self.lanes;
         let (done, joined) = oneshot::channel();
         // A thread of its own: one that waits for a broker must not hold up the end of the runtime.

@@ -21,6 +21,8 @@ pub struct ChannelMetrics {
     passed_on: Family<AccountLabel, Counter>,
     reloads: Family<ResultLabel, Counter>,
     duration: Family<AccountLabel, Histogram, fn() -> Histogram>,
+    /// Messages that providers took and that could not be noted on local disk.
+    pub unnoted: Counter,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -85,6 +87,7 @@ impl ChannelMetrics {
             passed_on: Family::default(),
             reloads: Family::default(),
             duration: Family::new_with_constructor(histogram),
+            unnoted: Counter::default(),
         };
         let help = "Attempts to send through an account, by what its provider answered";
         registry.register("channel_attempts", help, new.attempts.clone());
@@ -104,6 +107,8 @@ impl ChannelMetrics {
         for result in ["ok", "error"] {
             drop(new.reloads.get_or_create(&ResultLabel { result }));
         }
+        let help = "Messages that providers took and that could not be noted on local disk";
+        registry.register("channel_unnoted", help, new.unnoted.clone());
         let help = "How long providers took to answer";
         registry.register_with_unit("channel_attempt", help, Unit::Seconds, new.duration.clone());
         new

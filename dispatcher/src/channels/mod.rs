@@ -6,6 +6,7 @@
 //! | [`email`] | providers of mail, a file each |
 //! | [`sms`] | providers of text messages, a file each |
 //! | [`hooks`] | calls by which providers tell what became of messages |
+//! | [`journal`] | what providers took and no store knows of yet, on local disk |
 //! | [`outbox`] | a provider that sends nothing: it puts messages into a folder |
 //! | [`stub`] | a provider for tests, which sends nothing and answers as it is told |
 //! | [`rate`] | the keys of how fast an account may send |
@@ -23,6 +24,7 @@ mod checked;
 pub mod config;
 pub mod email;
 pub mod hooks;
+pub mod journal;
 mod metrics;
 pub mod outbox;
 mod password;

@@ -22,6 +22,7 @@ use tokio::sync::{mpsc, watch};
 use super::{
     AccountMetrics, ChannelMetrics, Crowded, Outlets,
     hooks::Hooks,
+    journal::Journal,
     roster::{Order, Seen, Served},
 };
 use crate::{
@@ -57,6 +58,8 @@ pub struct PoolParts {
     pub calls: Hooks,
     /// Addresses that are sent nothing.
     pub suppressions: Arc<dyn Suppressions>,
+    /// Where it is noted what providers took; marks are read once what an earlier process noted there is marked.
+    pub journal: Arc<Journal>,
     /// Where what became of parcels goes.
     pub finished: mpsc::UnboundedSender<Finished>,
     /// What is on its way there.
@@ -232,7 +235,9 @@ impl RunningPool {
         if let Some(PastQuery { marks, messages, addresses }) = self.parts.pool.take_past() {
             let suppressions = Arc::clone(&self.parts.suppressions);
             let (streams, states) = (Arc::clone(&self.parts.streams), Arc::clone(&self.parts.messages));
+            let journal = Arc::clone(&self.parts.journal);
             let past = async move {
+                journal.recovered().await;
                 let (marks, recalled, suppressed) = try_join3(
                     streams.marks(marks, now_ms),
                     states.recalled(messages),
@@ -263,7 +268,17 @@ impl RunningPool {
             let (account, id) = (attempt.account, attempt.id);
             let Some((Served { provider, .. }, _)) = self.served.get(&account) else { continue };
             let provider = Arc::clone(provider);
-            let (answer, abort) = abortable(async move { provider.deliver(&attempt.parcel).await });
+            let journal = Arc::clone(&self.parts.journal);
+            let (answer, abort) = abortable(async move {
+                let answer = provider.deliver(&attempt.parcel).await;
+                // Here and not later: nothing else is sent before it stands there, and nothing of it is lost if the process is killed.
+                if answer.is_taken()
+                    && let Some(noted) = journal.note(&attempt.parcel.query())
+                {
+                    attempt.parcel.sending.note(noted);
+                }
+                answer
+            });
             self.attempts.push(answer.map(move |answer| Some((id, answer.ok()?))).boxed());
             self.under_way.insert(id, UnderWay { account, since: Instant::now(), abort });
         }

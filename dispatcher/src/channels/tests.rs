@@ -3,19 +3,22 @@
 use std::sync::{Arc, atomic::AtomicUsize};
 
 use futures_util::FutureExt;
+use prometheus_client::metrics::counter::Counter;
 use pushgate_protocol::{ids::AppId, link::Lane, message, result::State};
 use serde_json::json;
+use tempfile::TempDir;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
     hooks::Hooks,
+    journal::Journal,
     roster::{Order, Roster, Seen, Served},
     running::{PoolParts, RunningPool},
     stub::Stub,
     *,
 };
 use crate::{
-    core::account::{AccountId, AccountSettings, Pool, PoolSettings, Rates, RetryPolicy},
+    core::account::{AccountId, AccountSettings, Noted, Pool, PoolSettings, Rates, RetryPolicy},
     decode::{Decoded, Decoder},
     health::Health,
     memory::{Fault, Flaky, MemoryMessages, MemoryStreams, MemorySuppressions},
@@ -46,6 +49,8 @@ struct Fixture {
     orders: mpsc::UnboundedSender<Order>,
     finished: mpsc::UnboundedReceiver<Finished>,
     stop: watch::Sender<bool>,
+    journal: Arc<Journal>,
+    _folder: TempDir,
 }
 
 fn account(name: &str, priority: u32) -> AccountSettings {
@@ -70,6 +75,15 @@ impl Fixture {
     }
 
     fn of(all: Vec<(AccountSettings, Served)>, deadline_ms: u64) -> Self {
+        let new = Self::after_a_kill(all, deadline_ms);
+        new.journal.recover();
+        new
+    }
+
+    /// What an earlier process noted is not marked yet.
+    fn after_a_kill(all: Vec<(AccountSettings, Served)>, deadline_ms: u64) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = Journal::new(folder.path().to_owned(), 1, Counter::default());
         let (accounts, [outlets, _]) = Accounts::new(vec![(Channel::Email, "relay".into())]);
         let (send, finished) = mpsc::unbounded_channel();
         let (orders, ordered) = mpsc::unbounded_channel();
@@ -92,6 +106,7 @@ impl Fixture {
             streams: Arc::new(MemoryStreams::new(StreamBounds::default())),
             messages: Arc::new(MemoryMessages::new(MessageBounds::default())),
             calls: Hooks::default(),
+            journal: Arc::clone(&journal),
             suppressions: Arc::new(MemorySuppressions::new(10)),
             finished: send,
             backlog: Arc::new(AtomicUsize::new(0)),
@@ -106,7 +121,7 @@ impl Fixture {
             metrics: ChannelMetrics::register(&mut registry),
         });
         tokio::spawn(running.run());
-        Self { accounts, orders, finished, stop }
+        Self { accounts, orders, finished, stop, journal, _folder: folder }
     }
 
     async fn send(&self, parcels: Vec<Parcel>) {
@@ -184,6 +199,26 @@ async fn what_a_provider_takes_is_sent_and_the_account_ends_when_told() {
     assert_eq!(stub.asked(), 2);
     fixture.stop.send_replace(true);
     assert!(fixture.finished.recv().await.is_none());
+}
+
+#[tokio::test]
+async fn nothing_is_sent_before_what_was_left_is_marked_and_what_is_taken_is_noted() {
+    let stub = Arc::new(Stub::parse(Channel::Email, "stub:sent,content").unwrap());
+    let mut fixture = Fixture::after_a_kill(vec![(account("relay", 1), served("relay", stub.clone()))], 300_000);
+    fixture.send(parcels(&["a@b.c", "d@e.f"], None)).await;
+    // Who is answered knows that it has gone round.
+    for _ in 0..3 {
+        fixture.look().await;
+    }
+    assert_eq!(stub.asked(), 0);
+    fixture.journal.recover();
+    let mut noted = Vec::new();
+    for _ in 0..2 {
+        let Some(Finished::Over(over)) = fixture.finished.recv().await else { panic!() };
+        noted.push((over.state.record.state, over.noted));
+    }
+    noted.sort_by_key(|(state, _)| state.as_str());
+    assert_eq!(noted, [(State::Failed, None), (State::Sent, Some(Noted(0)))]);
 }
 
 #[tokio::test]

@@ -1,8 +1,7 @@
 //! The finisher: what ended is written to the MessageStore, then published, then settled; in batches, in order, again and
 //! again until it works.
 //!
-//! Invariant: nothing holds it for ever. What a store refuses for good is found, told and given up, alone; the rest of
-//! its batch is written.
+//! Invariant: nothing holds it for ever ([`Insistence`]).
 
 mod laters;
 
@@ -12,14 +11,13 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
 };
 
 use pushgate_protocol::result::{ResultRecord, State};
 use tokio::sync::mpsc;
 use tracing::error;
 
-use super::shares::Settlements;
+use super::{insistence::Insistence, shares::Settlements};
 use crate::{
     clock,
     core::{
@@ -33,8 +31,8 @@ use crate::{
     recall::{self, End, Known},
     schedule::{announce, wakers::Wakers},
     seams::{
-        Added, BoxFuture, Count, DeadRecord, Mark, MessageKey, MessageStore, Recalls, ResultSink, ScheduleStore,
-        StateChange, StoreError, StreamOp, StreamOutcome, Streams, Task,
+        Added, Count, DeadRecord, MessageKey, MessageStore, Recalls, ResultSink, ScheduleStore, StateChange, StreamOp,
+        StreamOutcome, Streams, Task,
     },
     states::is_end,
 };
@@ -106,12 +104,15 @@ pub struct FinisherParts {
 /// Runs until every sender of `finished` is gone and all is settled.
 pub struct Finisher {
     parts: FinisherParts,
+    stores: Insistence,
 }
 
 impl Finisher {
     /// A finisher.
     pub fn new(parts: FinisherParts) -> Self {
-        Self { parts }
+        let FinisherParts { name, health, metrics, .. } = &parts;
+        let stores = Insistence::new(name.clone(), Arc::clone(health), metrics.clone());
+        Self { parts, stores }
     }
 
     /// Runs it.
@@ -154,8 +155,8 @@ impl Finisher {
                     tokens.push(token);
                 }
                 Finished::Over(over) => {
-                    let Over { mark, state, dead: last } = *over;
-                    marks.push(mark);
+                    let Over { mark, state, dead: last, .. } = *over;
+                    marks.extend(mark);
                     changes.push(change(&state));
                     records.push(state.record);
                     tokens.extend(state.token);
@@ -170,12 +171,6 @@ impl Finisher {
         let ended = records.len() + laters.len();
         let aside = dead.iter().map(|d| d.value.len()).chain(scheduled.iter().map(Scheduled::bytes));
         let aside_bytes = aside.chain(laters.iter().map(|later| later.task.body.len())).sum();
-        let of_mark = |op: &StreamOp| format!("the mark of a delivery to {}", op.user().user);
-        let apply = |all| self.parts.streams.apply(all, clock::unix_ms());
-        // What was sent is remembered first, so that it is not sent again; any other end last, so that it is not repeated as less than it is.
-        let sent = |op: &StreamOp| matches!(op, StreamOp::Settle { mark: Mark::Delivered, .. });
-        let (sent, ended_otherwise): (Vec<_>, Vec<_>) = marks.into_iter().partition(sent);
-        self.write("mark deliveries", &sent, of_mark, apply).await;
         for state in self.again(laters, &mut dead).await {
             changes.push(change(&state));
             records.push(state.record);
@@ -187,19 +182,23 @@ impl Finisher {
         }
         let FinisherParts { messages, results, metrics, .. } = &self.parts;
         let of_message = |c: &StateChange| format!("message {} to {}", c.message, c.recipient.user);
-        let recalled = self.write("record message states", &changes, of_message, |all| messages.record(all)).await;
+        let recalled =
+            self.stores.write("record message states", &changes, of_message, |all| messages.record(all)).await;
         let of_count = |c: &Count| format!("message {}", c.message);
-        self.write("count recipients", &counts, of_count, |all| messages.count(all)).await;
+        self.stores.write("count recipients", &counts, of_count, |all| messages.count(all)).await;
         let of_result = |r: &ResultRecord| format!("a result of message {}", r.message);
-        self.write("publish results", &records, of_result, |all| results.publish(all)).await;
+        self.stores.write("publish results", &records, of_result, |all| results.publish(all)).await;
         metrics.results.inc_by(ended as u64);
         let recalled: HashSet<MessageKey> = recalled.into_iter().flatten().collect();
         if !recalled.is_empty() {
             self.take_back(&changes, &recalled).await;
         }
         let of_dead = |d: &DeadRecord| format!("the dead letter of {}", d.origin);
-        self.write("write dead letters", &dead, of_dead, |all| results.bury(all)).await;
-        self.write("mark deliveries", &ended_otherwise, of_mark, apply).await;
+        self.stores.write("write dead letters", &dead, of_dead, |all| results.bury(all)).await;
+        // What was sent is marked before it comes here. Any other end is last, so that it is not repeated as less than it is.
+        let of_mark = |op: &StreamOp| format!("the mark of a delivery to {}", op.user().user);
+        let apply = |all| self.parts.streams.apply(all, clock::unix_ms());
+        self.stores.write("mark deliveries", &marks, of_mark, apply).await;
         self.parts.aside_bytes.fetch_sub(aside_bytes, Ordering::Relaxed);
         self.parts.settled.send(tokens);
         self.parts.backlog.fetch_sub(ended, Ordering::Relaxed);
@@ -222,7 +221,7 @@ impl Finisher {
             }
             let known = Known { recipient: change.recipient.clone(), ended: false };
             let settle = || streams.apply(vec![recall::settle(&message, &known.recipient)], change.time_ms);
-            let settled = self.until_answered("take back", settle).await;
+            let settled = self.stores.until_answered("take back", settle).await;
             if let Err(error) = &settled {
                 error!(%error, message = %message.id, "cannot take back what is stored: given up, for trying again does not help");
                 self.parts.metrics.refused("take back");
@@ -231,9 +230,9 @@ impl Finisher {
             let outcome = settled.ok().and_then(|mut all| all.pop()).unwrap_or(StreamOutcome::Tagged);
             let End { change, result } = End::of(&message, &known, &outcome, change.time_ms);
             let name = |_: &StateChange| format!("message {}", message.id);
-            self.write("record message states", &[change], name, |all| messages.record(all)).await;
+            self.stores.write("record message states", &[change], name, |all| messages.record(all)).await;
             let name = |_: &ResultRecord| format!("a result of message {}", message.id);
-            self.write("publish results", result.as_slice(), name, |all| results.publish(all)).await;
+            self.stores.write("publish results", result.as_slice(), name, |all| results.publish(all)).await;
         }
     }
 
@@ -242,7 +241,8 @@ impl Finisher {
         if scheduled.is_empty() {
             return Vec::new();
         }
-        let add = |tasks: Vec<Task>| self.until_answered("add tasks", move || self.parts.schedule.add(tasks.clone()));
+        let add =
+            |tasks: Vec<Task>| self.stores.until_answered("add tasks", move || self.parts.schedule.add(tasks.clone()));
         let answers = match add(scheduled.iter().map(|s| s.task.clone()).collect()).await {
             Ok(answers) => answers.into_iter().map(Ok).collect(),
             // One of them is to blame: each alone.
@@ -269,67 +269,6 @@ impl Finisher {
             dead.push(DeadRecord { reason, ..s.dead });
         }
         kept
-    }
-
-    /// Writes all items. Of a batch that is refused for good the halves are written, down to the one that is to blame.
-    async fn write<'a, T: Clone, R>(
-        &self,
-        operation: &'static str,
-        items: &[T],
-        name: impl Fn(&T) -> String,
-        attempt: impl Fn(Vec<T>) -> BoxFuture<'a, Result<R, StoreError>>,
-    ) -> Vec<R> {
-        let (mut parts, mut answers) = (vec![items], Vec::new());
-        while let Some(part) = parts.pop() {
-            if part.is_empty() {
-                continue;
-            }
-            let refused = match self.until_answered(operation, || attempt(part.to_vec())).await {
-                Ok(answer) => {
-                    answers.push(answer);
-                    continue;
-                }
-                Err(refused) => refused,
-            };
-            if let [item] = part {
-                let what = name(item);
-                error!(error = %refused, what, "cannot {operation}: given up, for trying again does not help");
-                self.parts.metrics.refused(operation);
-            } else {
-                let (first, second) = part.split_at(part.len() / 2);
-                // The first half is taken next, so that the order stays.
-                parts.extend([second, first]);
-            }
-        }
-        answers
-    }
-
-    /// Repeats an attempt with backoff until it works or is refused for good; says so once per outage.
-    async fn until_answered<'a, R>(
-        &self,
-        operation: &'static str,
-        attempt: impl Fn() -> BoxFuture<'a, Result<R, StoreError>>,
-    ) -> Result<R, StoreError> {
-        let mut wait_ms = limits::STORE_RETRY_FIRST_MS;
-        let mut failing = None;
-        loop {
-            let answer = attempt().await;
-            match &answer {
-                Err(error) if error.retryable() => {
-                    let what = failing.get_or_insert_with(|| format!("{operation} ({})", self.parts.name));
-                    self.parts.health.failed(what, &error.to_string(), clock::unix_ms());
-                    self.parts.metrics.retried(operation);
-                    tokio::time::sleep(Duration::from_millis(wait_ms)).await;
-                    wait_ms = (wait_ms * 2).min(limits::STORE_RETRY_MAX_MS);
-                }
-                Ok(_) | Err(_) => {
-                    if let Some(what) = failing {
-                        self.parts.health.recovered(&what, clock::unix_ms());
-                    }
-                    return answer;
-                }
-            }
-        }
     }
 }
 

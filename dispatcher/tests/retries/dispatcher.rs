@@ -11,8 +11,8 @@ use pushgate_dispatcher::{
     limits,
     schedule::firing::{Firing, decide},
     seams::{
-        Claim, Mark, MessageStore, Position, Record, ScheduleStore, Settlement, StateChange, StoreError, StreamOp,
-        Streams,
+        Claim, Mark, MarkQuery, MessageStore, Position, Record, ScheduleStore, Settlement, StateChange, StoreError,
+        StreamOp, Streams,
     },
     suppressed::Reasons,
 };
@@ -21,7 +21,7 @@ use pushgate_protocol::{
     message::{self, Channel},
 };
 
-use crate::world::{DISPATCHERS, POLICY, Plant, Seen, Shared, now};
+use crate::world::{DISPATCHERS, Note, POLICY, Plant, Seen, Shared, now};
 
 const LEASE_MS: u64 = 5_000;
 
@@ -33,8 +33,10 @@ pub struct Dispatcher {
     /// Open parcels of each record read.
     open: BTreeMap<usize, usize>,
     past: Option<PastQuery>,
-    answers: Vec<(u64, AttemptId, Answer)>,
+    answers: Vec<(u64, AttemptId, Answer, Note)>,
     ending: VecDeque<(Ended, u8)>,
+    /// Whether what the one before it noted is marked.
+    recovered: bool,
     firing: Option<Fire>,
 }
 
@@ -66,6 +68,7 @@ impl Dispatcher {
             past: None,
             answers: Vec::new(),
             ending: VecDeque::new(),
+            recovered: false,
             firing: None,
         }
     }
@@ -86,7 +89,7 @@ impl Dispatcher {
         }
         self.accounts.tick(shared.now_ms());
         for id in self.accounts.take_given_up() {
-            self.answers.retain(|(_, late, _)| *late != id);
+            self.answers.retain(|(_, late, ..)| *late != id);
         }
         self.ending.extend(self.accounts.take_ended().into_iter().map(|ended| (ended, 0)));
     }
@@ -118,6 +121,13 @@ impl Dispatcher {
 
     fn ask(&mut self, shared: &mut Shared, faults: bool) {
         let now_ms = shared.now_ms();
+        if !self.recovered && shared.plan.plant != Some(Plant::Unread) {
+            let mark =
+                |Note { delivery: MarkQuery { user, key }, .. }| StreamOp::Settle { user, key, mark: Mark::Delivered };
+            let left = shared.notes[self.number].drain(..).map(mark).collect();
+            now(shared.streams.apply(left, now_ms)).unwrap();
+        }
+        self.recovered = true;
         match self.past.take() {
             None => self.past = self.accounts.take_past(),
             Some(_) if faults && shared.random.one_in(10) => {
@@ -162,10 +172,14 @@ impl Dispatcher {
                 expires_ms,
                 taken,
                 answer: answer.as_ref().map(|(_, answer)| answer.clone()),
+                noted: false,
             };
-            shared.seen.entry((parcel.id.to_string(), parcel.address.to_string())).or_default().push(seen);
+            let whose = (parcel.id.to_string(), parcel.address.to_string());
+            let of_whom = shared.seen.entry(whose.clone()).or_default();
+            of_whom.push(seen);
             if let Some((after_ms, answer)) = answer {
-                self.answers.push((shared.now_ms() + after_ms, attempt.id, answer));
+                let note = Note { delivery: parcel.query(), attempt: (whose, of_whom.len() - 1) };
+                self.answers.push((shared.now_ms() + after_ms, attempt.id, answer, note));
             }
         }
     }
@@ -174,7 +188,12 @@ impl Dispatcher {
         let now_ms = shared.now_ms();
         let (due, later) = std::mem::take(&mut self.answers).into_iter().partition(|(at_ms, ..)| *at_ms <= now_ms);
         self.answers = later;
-        for (_, id, answer) in due {
+        for (_, id, answer, note) in due {
+            if answer.is_taken() {
+                let (whose, at) = &note.attempt;
+                shared.seen.get_mut(whose).unwrap()[*at].noted = true;
+                shared.notes[self.number].push(note);
+            }
             self.accounts.answered(now_ms, id, answer);
         }
     }
@@ -196,10 +215,13 @@ impl Dispatcher {
     }
 
     fn over(&mut self, shared: &mut Shared, over: &Over, step: u8) -> bool {
-        let sent = matches!(over.mark, StreamOp::Settle { mark: Mark::Delivered, .. });
+        let sent = matches!(over.mark, Some(StreamOp::Settle { mark: Mark::Delivered, .. }));
         match (step, sent) {
             (0, true) | (3, false) => {
-                drop(now(shared.streams.apply(vec![over.mark.clone()], shared.now_ms())).unwrap())
+                let mark: Vec<_> = over.mark.clone().into_iter().collect();
+                now(shared.streams.apply(mark.clone(), shared.now_ms())).unwrap();
+                let is_of = |note: &Note, op: &StreamOp| matches!(op, StreamOp::Settle { user, key, .. } if (user, *key) == (&note.delivery.user, note.delivery.key));
+                shared.notes[self.number].retain(|note| !mark.iter().any(|op| is_of(note, op)));
             }
             (1, _) => record(shared, &over.state),
             (2, _) => shared.dead.extend(over.dead.clone()),

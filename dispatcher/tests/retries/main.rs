@@ -63,9 +63,9 @@ fn a_seed_runs_the_same_every_time() {
 
 #[test]
 fn a_planted_bug_is_found() {
-    for plant in [Plant::SettleFirst, Plant::FreshAttempts, Plant::NoExpiry, Plant::TakenUnsaid] {
+    for plant in [Plant::SettleFirst, Plant::FreshAttempts, Plant::NoExpiry, Plant::TakenUnsaid, Plant::Unread] {
         // That an attempt came twice proves nothing where dispatchers die.
-        let faults = matches!(plant, Plant::SettleFirst | Plant::NoExpiry);
+        let faults = matches!(plant, Plant::SettleFirst | Plant::NoExpiry | Plant::Unread);
         let plan = Plan { faults, plant: Some(plant) };
         let found = (0..SEEDS).find(|seed| !run(*seed, plan).1.is_empty());
         assert!(found.is_some(), "{plant:?} was not found by {SEEDS} seeds");

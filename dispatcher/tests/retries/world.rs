@@ -17,7 +17,7 @@ use pushgate_dispatcher::{
     },
     decode::Decoder,
     memory::{MemoryMessages, MemorySchedule, MemoryStreams},
-    seams::{DeadRecord, MessageKey, MessageStore, ScheduleStore, TaskQuery},
+    seams::{DeadRecord, MarkQuery, MessageKey, MessageStore, ScheduleStore, TaskQuery},
     states::MessageBounds,
     stored::StreamBounds,
 };
@@ -54,6 +54,8 @@ pub enum Plant {
     NoExpiry,
     /// A provider that took a message says that it could not be reached.
     TakenUnsaid,
+    /// What a dispatcher noted on its disk is not looked at when it starts again.
+    Unread,
 }
 
 /// An attempt, as the provider saw it.
@@ -68,6 +70,15 @@ pub struct Seen {
     /// Whether the provider sent the message.
     pub taken: bool,
     pub answer: Option<Answer>,
+    /// Whether a dispatcher has read that it was taken, and noted it where it is found.
+    pub noted: bool,
+}
+
+/// A note on the disk of a dispatcher: a provider took this, and that is not marked yet.
+pub struct Note {
+    pub delivery: MarkQuery,
+    /// Which attempt it was of whom.
+    pub attempt: ((String, String), usize),
 }
 
 /// A lane's partition.
@@ -91,6 +102,8 @@ pub struct Shared {
     pub decoder: Decoder,
     pub logs: Vec<Log>,
     pub dead: Vec<DeadRecord>,
+    /// The disk of each dispatcher.
+    pub notes: Vec<Vec<Note>>,
     /// By message and address.
     pub seen: BTreeMap<(String, String), Vec<Seen>>,
     pub trace: Vec<String>,
@@ -126,6 +139,7 @@ impl World {
             decoder: Decoder::new(Some(app()), ["high", "normal", "low"].map(String::from)),
             logs: (0..DISPATCHERS).map(|_| Log::default()).collect(),
             dead: Vec::new(),
+            notes: (0..DISPATCHERS).map(|_| Vec::new()).collect(),
             seen: BTreeMap::new(),
             trace: Vec::new(),
         };
@@ -152,7 +166,13 @@ impl World {
             let n = self.shared.random.below(DISPATCHERS as u64) as usize;
             let faults = storm && self.shared.plan.faults;
             if faults && self.shared.random.one_in(150) {
-                self.shared.say(format!("dispatcher {n} dies"));
+                let disk = if self.shared.random.one_in(3) {
+                    self.shared.lose_disk(n);
+                    "its disk with it"
+                } else {
+                    "its disk stays"
+                };
+                self.shared.say(format!("dispatcher {n} dies, {disk}"));
                 let seed = self.shared.random.next();
                 self.dispatchers[n] = Dispatcher::new(n, seed);
             } else {
@@ -206,6 +226,15 @@ impl World {
 impl Shared {
     pub fn now_ms(&self) -> u64 {
         START_MS + self.at
+    }
+
+    /// Another machine takes over.
+    fn lose_disk(&mut self, dispatcher: usize) {
+        for Note { attempt: (whose, at), .. } in self.notes[dispatcher].drain(..) {
+            if let Some(one) = self.seen.get_mut(&whose).and_then(|seen| seen.get_mut(at)) {
+                one.noted = false;
+            }
+        }
     }
 
     pub fn say(&mut self, what: String) {

@@ -11,6 +11,7 @@ use pushgate_dispatcher::{
         Accounts, ChannelMetrics,
         config::{AccountConfig, ChannelConfig, ChannelsConfig},
         hooks::Hooks,
+        journal::Journal,
         roster::{ChannelParts, Roster},
         running::{PoolParts, RunningPool},
     },
@@ -23,6 +24,7 @@ use pushgate_dispatcher::{
 };
 use pushgate_protocol::{link::Lane, result::State};
 use serde_json::json;
+use tempfile::TempDir;
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
@@ -39,6 +41,7 @@ struct Running {
     finished: mpsc::UnboundedReceiver<Finished>,
     _roster: Roster,
     _stop: watch::Sender<bool>,
+    _folder: TempDir,
 }
 
 /// What became of a recipient.
@@ -56,12 +59,15 @@ impl Running {
         let channels = ChannelConfig { concurrency: 8, reserved_high: 0, deadline_ms: 300_000, ..Default::default() };
         let channels = ChannelsConfig { email: channels, ..Default::default() };
         let metrics = ChannelMetrics::register(&mut registry);
-        let (roster, [parts, _]) = Roster::open(email, &[], channels, metrics).unwrap();
+        let (roster, [parts, _]) = Roster::open(email, &[], channels, metrics.clone()).unwrap();
         let ChannelParts { channel, settings, accounts, outlets, orders } = parts;
         let (send, finished) = mpsc::unbounded_channel();
         let (stop, stopped) = watch::channel(false);
         let (accounts, served) = accounts.into_iter().unzip();
         let start = Instant::now();
+        let folder = tempfile::tempdir().unwrap();
+        let journal = Journal::new(folder.path().to_owned(), 1, metrics.unnoted.clone());
+        journal.recover();
         let running = RunningPool::new(PoolParts {
             channel,
             pool: Pool::new(settings, accounts, 7),
@@ -72,6 +78,7 @@ impl Running {
             streams: Arc::new(MemoryStreams::new(StreamBounds::default())),
             messages: Arc::new(MemoryMessages::new(MessageBounds::default())),
             calls: Hooks::default(),
+            journal: Arc::clone(&journal),
             suppressions: Arc::new(MemorySuppressions::new(1)),
             finished: send,
             backlog: Arc::new(AtomicUsize::new(0)),
@@ -83,7 +90,7 @@ impl Running {
             metrics: roster.metrics().clone(),
         });
         tokio::spawn(running.run());
-        Self { accounts: roster.accounts().clone(), finished, _roster: roster, _stop: stop }
+        Self { accounts: roster.accounts().clone(), finished, _roster: roster, _stop: stop, _folder: folder }
     }
 
     /// Sends a mail to each of these recipients of a message.

@@ -3,6 +3,7 @@
 mod bounce;
 mod client_frame;
 mod codec;
+mod journal;
 mod link;
 mod message;
 mod proxy;
@@ -50,6 +51,7 @@ pub(crate) const TARGETS: &[Target] = &[
     tls::TARGET,
     bounce::TARGET,
     smtp::TARGET,
+    journal::TARGET,
 ];
 
 /// The target of this name.

@@ -53,6 +53,11 @@ impl Answer {
         Self::Unavailable { detail: detail.to_owned() }
     }
 
+    /// Whether the provider has taken what it was given.
+    pub fn is_taken(&self) -> bool {
+        matches!(self, Self::Delivered | Self::Sent { .. })
+    }
+
     /// Its name in metrics.
     pub fn as_str(&self) -> &'static str {
         match self {

@@ -43,7 +43,7 @@ pub use self::{
     bucket::Rate,
     counts::{AccountState, AccountView, Counts},
     member::{AccountId, AccountSettings},
-    parcel::{Ended, Later, Over, Parcel, Sending, account_of},
+    parcel::{Ended, Later, Noted, Over, Parcel, Sending, account_of},
     policy::RetryPolicy,
     pool::{Attempt, AttemptId, Pool, PoolSettings},
 };

@@ -53,7 +53,18 @@ pub struct Parcel {
 
 /// How far an attempt is: what it means if it is given up. A provider that says nothing may have sent what it was given.
 #[derive(Debug, Clone, Default)]
-pub struct Sending(Arc<AtomicU8>);
+pub struct Sending(Arc<Progress>);
+
+#[derive(Debug, Default)]
+struct Progress {
+    reached: AtomicU8,
+    /// Where it is noted that the provider took it, plus 1.
+    noted: AtomicU8,
+}
+
+/// In which part of a journal it is noted that a provider took a parcel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Noted(pub u8);
 
 impl Sending {
     const BEGUN: u8 = 1;
@@ -62,38 +73,48 @@ impl Sending {
 
     /// It begins, and nothing is sent before [`Self::hand_over`].
     pub fn begin(&self) {
-        self.0.store(Self::BEGUN, Ordering::Relaxed);
+        self.0.reached.store(Self::BEGUN, Ordering::Relaxed);
     }
 
     /// The provider was heard of in this attempt: it is there, however long it takes from here on. Says nothing of an attempt that did not
     /// [`begin`](Self::begin), nor of one that was handed over.
     pub fn reached(&self) {
-        let _ = self.0.compare_exchange(Self::BEGUN, Self::REACHED, Ordering::Relaxed, Ordering::Relaxed);
+        let _ = self.0.reached.compare_exchange(Self::BEGUN, Self::REACHED, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     /// From here on the recipient may get it.
     pub fn hand_over(&self) {
-        self.0.store(Self::HANDED_OVER, Ordering::Relaxed);
+        self.0.reached.store(Self::HANDED_OVER, Ordering::Relaxed);
+    }
+
+    /// The provider took it, which is noted there.
+    pub fn note(&self, noted: Noted) {
+        self.0.noted.store(noted.0 + 1, Ordering::Relaxed);
+    }
+
+    /// Where that is noted.
+    pub(super) fn noted(&self) -> Option<Noted> {
+        self.0.noted.load(Ordering::Relaxed).checked_sub(1).map(Noted)
     }
 
     /// Whether the recipient may get it.
     pub fn may_be_sent(&self) -> bool {
-        !matches!(self.0.load(Ordering::Relaxed), Self::BEGUN | Self::REACHED)
+        !matches!(self.0.reached.load(Ordering::Relaxed), Self::BEGUN | Self::REACHED)
     }
 
     /// An attempt is about to be made: nothing is known of it.
     pub(super) fn clear(&self) {
-        self.0.store(0, Ordering::Relaxed);
+        self.0.reached.store(0, Ordering::Relaxed);
     }
 
     /// Whether it began and the provider was not heard of since.
     pub fn is_unheard(&self) -> bool {
-        self.0.load(Ordering::Relaxed) == Self::BEGUN
+        self.0.reached.load(Ordering::Relaxed) == Self::BEGUN
     }
 
     /// Whether it was handed over.
     pub fn is_handed_over(&self) -> bool {
-        self.0.load(Ordering::Relaxed) == Self::HANDED_OVER
+        self.0.reached.load(Ordering::Relaxed) == Self::HANDED_OVER
     }
 }
 
@@ -109,8 +130,10 @@ pub enum Ended {
 /// A parcel that is over.
 #[derive(Debug, Clone)]
 pub struct Over {
-    /// Remembers it, so that it is not sent again: durable before the state is.
-    pub mark: StreamOp,
+    /// Remembers it, so that it is not sent again. That it was sent is durable before the state is; any other end after it. `None` once it is.
+    pub mark: Option<StreamOp>,
+    /// Where it is noted that the provider took it: of no use once the mark is durable.
+    pub noted: Option<Noted>,
     /// Its state, and the share that it settles.
     pub state: Finished,
     /// After the last attempt.
@@ -151,7 +174,8 @@ impl Parcel {
         self.message.to.emails.first().is_none_or(|first| first == self.address.as_str())
     }
 
-    pub(super) fn query(&self) -> MarkQuery {
+    /// Which mark remembers it.
+    pub fn query(&self) -> MarkQuery {
         MarkQuery { user: self.user(), key: self.key() }
     }
 
@@ -179,8 +203,9 @@ impl Parcel {
             State::Sent | State::Delivered => Mark::Delivered,
             _ => Mark::Ended,
         };
-        let mark = StreamOp::Settle { user: self.user(), key: self.key(), mark };
-        Over { mark, state: self.state(told, Some(self.token), now_ms), dead: None }
+        let mark = Some(StreamOp::Settle { user: self.user(), key: self.key(), mark });
+        let noted = self.sending.noted();
+        Over { mark, noted, state: self.state(told, Some(self.token), now_ms), dead: None }
     }
 
     /// It is over after its last attempt.

@@ -14,7 +14,8 @@ impl Finisher {
         if laters.is_empty() {
             return Vec::new();
         }
-        let add = |tasks: Vec<Task>| self.until_answered("add tasks", move || self.parts.schedule.add(tasks.clone()));
+        let add =
+            |tasks: Vec<Task>| self.stores.until_answered("add tasks", move || self.parts.schedule.add(tasks.clone()));
         let together = add(laters.iter().map(|later| later.task.clone()).collect()).await.is_ok();
         let mut states = Vec::new();
         for later in laters {

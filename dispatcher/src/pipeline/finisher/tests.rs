@@ -13,7 +13,7 @@ use pushgate_protocol::{
 use super::*;
 use crate::{
     memory::{Fault, Flaky, MemoryMessages, MemorySchedule, MemoryStreams},
-    seams::{DeliveryKey, MarkQuery, StoredPush, StreamOp, UserKey},
+    seams::{BoxFuture, DeliveryKey, MarkQuery, StoreError, StoredPush, StreamOp, UserKey},
     states::MessageBounds,
     stored::StreamBounds,
 };
