@@ -32,7 +32,8 @@ pub const OUTBOX: &str = "outbox";
 pub fn dev(loaded: Loaded, data: &Path) -> Result<(), Failure> {
     let mut config = on_loopback(&loaded);
     config.links.key_file = None;
-    config.links.key = Some(data::link_key()?);
+    // Until the data directory is there, which has its own.
+    config.links.key = Some(data::new_link_key()?);
     for address in [&mut config.gateway.listen, &mut config.gateway.links, &mut config.dispatcher.listen] {
         fix_port(address)?;
     }
@@ -46,6 +47,7 @@ pub fn dev(loaded: Loaded, data: &Path) -> Result<(), Failure> {
         ports_are_free(&config)?;
     }
     let data = data::directory(data)?;
+    config.links.key = Some(data::link_key(&data)?);
     config.dispatcher.data = data.to_string_lossy().into_owned();
     catch_what_cannot_be_sent(&mut config, &data);
     if config.apps.is_empty() {

@@ -31,7 +31,6 @@ use super::{
     problem::Problem,
 };
 use crate::{
-    channels::email::message_id,
     limits::{HOOK_BYTES_MAX, HOOK_REPORTS_MAX, MESSAGE_PAGE_MAX, SUPPRESSED_ADDRESS_BYTES_MAX},
     seams::{RecipientView, Suppression},
     suppressed::{Reason, Reasons, checked, normalized},
@@ -144,14 +143,14 @@ async fn read(api: &Api, app: &AppId, headers: &HeaderMap, body: Body) -> Result
     let report = match essence.as_str() {
         "message/rfc822" => bounce::mail(&body.bytes),
         "multipart/report" => bounce::body(&kind, &body.bytes),
-        _ => return given(app, &body.bytes),
+        _ => return given(api, app, &body.bytes),
     };
     let report = report.map_err(|error| invalid("", error.to_string()))?;
     let original = report.original.unwrap_or_default();
-    Ok(report.recipients.into_iter().map(|outcome| of_server(app, &original, outcome)).collect())
+    Ok(report.recipients.into_iter().map(|outcome| of_server(api, app, &original, outcome)).collect())
 }
 
-fn given(app: &AppId, bytes: &[u8]) -> Result<Vec<Known>, Problem> {
+fn given(api: &Api, app: &AppId, bytes: &[u8]) -> Result<Vec<Known>, Problem> {
     let Reports { reports } = serde_json::from_slice(bytes).map_err(|e| match e.is_data() {
         true => invalid("", e.to_string()),
         false => Problem::new(400, "not_json", format!("not JSON: {e}")).at(""),
@@ -162,7 +161,7 @@ fn given(app: &AppId, bytes: &[u8]) -> Result<Vec<Known>, Problem> {
     let known = |(n, report): (usize, GivenReport)| {
         let address = checked(Channel::Email, &report.address)
             .ok_or_else(|| invalid(&format!("/reports/{n}/address"), "is no mail address".into()))?;
-        let message = report.message_id.and_then(|id| message_id::read(&id, &address));
+        let message = report.message_id.and_then(|id| api.given.message_ids.read(&id, &address));
         let message = message.filter(|(of, _)| of == app).map(|(_, message)| message);
         let status = report.status.as_deref().and_then(Status::parse);
         let (failed, reason) = match report.event {
@@ -176,8 +175,9 @@ fn given(app: &AppId, bytes: &[u8]) -> Result<Vec<Known>, Problem> {
 }
 
 /// Of a mail that is not ours nothing is believed.
-fn of_server(app: &AppId, original: &str, outcome: bounce::Outcome) -> Known {
-    let message = message_id::read(original, &outcome.address).filter(|(of, _)| of == app).map(|(_, message)| message);
+fn of_server(api: &Api, app: &AppId, original: &str, outcome: bounce::Outcome) -> Known {
+    let message =
+        api.given.message_ids.read(original, &outcome.address).filter(|(of, _)| of == app).map(|(_, message)| message);
     let (failed, reason) = match outcome.action {
         Action::Failed => (true, outcome.status.filter(|status| is_dead(*status)).map(|_| Reason::Bounced)),
         Action::Complained => (false, Some(Reason::Complained)),
@@ -232,14 +232,21 @@ async fn note(api: &Api, app: &AppId, account: &str, known: Vec<Known>) -> Resul
         }
     }
     noted.suppressed = entries.len();
+    let mut left = 0;
     if !entries.is_empty() {
         let added = in_time(api, api.given.suppressions.suppress(app.clone(), entries)).await;
-        let left = added.map_err(|e| Problem::store(&e))?.into_iter().filter(|had_room| !had_room).count();
-        if left > 0 {
-            return Err(Problem::new(409, "no_room", format!("there is no room for {left} addresses")));
-        }
+        left = added.map_err(|e| Problem::store(&e))?.into_iter().filter(|had_room| !had_room).count();
     }
+    // What became of mails is so whether the list has room or not.
     in_time(api, api.given.announcer.tell(results)).await.map_err(|e| Problem::store(&e))?;
+    if left > 0 {
+        let of = noted.suppressed;
+        return Err(Problem::new(
+            409,
+            "no_room",
+            format!("there is no room for {left} of {of} addresses, all else is noted"),
+        ));
+    }
     Ok(noted)
 }
 

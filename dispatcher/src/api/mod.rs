@@ -42,7 +42,7 @@ use tower_http::cors::CorsLayer;
 pub use self::{key_metrics::KeyMetrics, metrics::ApiMetrics};
 use self::{openapi::Operation, problem::Problem, rates::Rates};
 use crate::{
-    channels::{hooks::Hooks, roster::Roster},
+    channels::{email::message_id::MessageIds, hooks::Hooks, roster::Roster},
     classes::Classes,
     health::Health,
     limits::{REST_BODY_KIB_MAX, REST_BODY_TIMEOUT_MS, REST_STORE_TIMEOUT_MS},
@@ -68,6 +68,8 @@ pub struct ApiState {
     pub suppressions: Arc<dyn Suppressions>,
     /// Links by which who gets a mail ends it, if there are any.
     pub unsubscribe: Option<Arc<OptOutLinks>>,
+    /// The Message-IDs of mails.
+    pub message_ids: Arc<MessageIds>,
     /// What is stored for users.
     pub streams: Arc<dyn Streams>,
     /// What is under way to users.

@@ -118,6 +118,7 @@ impl Fixture {
             messages: memory.clone(),
             suppressions: suppressions.clone(),
             unsubscribe: Some(Arc::new(OptOutLinks::new("https://push.example.org", UNSUBSCRIBE_KEY))),
+            message_ids: Arc::new(MessageIds::new(UNSUBSCRIBE_KEY)),
             streams: streams.clone(),
             recalls: memory.clone(),
             results: memory.clone(),

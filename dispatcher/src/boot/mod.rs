@@ -40,8 +40,9 @@ use self::{
 use crate::{
     api::{ApiMetrics, ApiState, KeyMetrics, router},
     channels::{
-        ChannelMetrics,
+        ChannelMetrics, Offered,
         config::{AccountConfig, ChannelsConfig},
+        email::message_id::MessageIds,
         hooks as callers,
         journal::Journal,
         roster::{Misconfigured, Roster},
@@ -188,7 +189,8 @@ pub async fn start(parts: DispatcherParts) -> Result<RunningDispatcher, BootErro
     let time = Arc::clone(&clock);
     let time: Arc<dyn Fn() -> u64 + Send + Sync> = Arc::new(move || time.unix_ms());
     let calls = callers::Hooks::new(Arc::clone(&backends.messages), Arc::clone(&backends.results), time);
-    unsubscribe.iter().for_each(|links| roster.offer(links, &channels));
+    let message_ids = Arc::new(MessageIds::new(&parts.link_key));
+    roster.offer(&Offered { links: unsubscribe.clone(), ids: Arc::clone(&message_ids) }, &channels);
     let journal = PathBuf::from(&parts.config.data).join(limits::JOURNAL_FOLDER);
     let journal = Journal::new(journal, random()?, metrics_of_channels.unnoted.clone());
     let workers = workers(parts.config.workers);
@@ -238,6 +240,7 @@ pub async fn start(parts: DispatcherParts) -> Result<RunningDispatcher, BootErro
         messages: backends.messages,
         suppressions: backends.suppressions,
         unsubscribe,
+        message_ids,
         streams: backends.streams,
         recalls: Arc::new(pipeline.mailboxes.clone()),
         results: backends.results,

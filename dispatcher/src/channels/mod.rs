@@ -46,6 +46,7 @@ pub use self::{
     metrics::{AccountMetrics, ChannelMetrics},
 };
 use self::{
+    email::message_id::MessageIds,
     hooks::{Hook, HookRefusal},
     reports::{Report, Reports},
 };
@@ -55,13 +56,22 @@ use crate::{
     unsubscribe::OptOutLinks,
 };
 
+/// What the mails of a dispatcher bear, so that what comes of them is known to be theirs.
+#[derive(Debug, Clone)]
+pub struct Offered {
+    /// Links that mail without one of its own may have to be ended by, if they lead anywhere.
+    pub links: Option<Arc<OptOutLinks>>,
+    /// Their Message-IDs.
+    pub ids: Arc<MessageIds>,
+}
+
 /// Sends what an account is given.
 pub trait Provider: Send + Sync {
     /// For which channel.
     fn kind(&self) -> Channel;
 
-    /// Links that mail without one of its own may have to be ended by: called once, before anything is sent.
-    fn offer(&self, _links: &Arc<OptOutLinks>) {}
+    /// What its messages may bear: called once, before anything is sent.
+    fn offer(&self, _offered: &Offered) {}
 
     /// Makes one attempt. It is dropped at the deadline, wherever it stands. What it answers is told in results: nothing of the
     /// content, no secret.

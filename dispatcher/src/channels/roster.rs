@@ -10,14 +10,11 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{info, warn};
 
 use super::{
-    Accounts, ChannelMetrics, Outlets, Provider,
+    Accounts, ChannelMetrics, Offered, Outlets, Provider,
     config::{AccountConfig, ChannelConfig, ChannelsConfig},
     email, sms,
 };
-use crate::{
-    core::account::{AccountId, AccountSettings, AccountView, PoolSettings},
-    unsubscribe::OptOutLinks,
-};
+use crate::core::account::{AccountId, AccountSettings, AccountView, PoolSettings};
 
 /// The accounts of both channels; clones are the same.
 #[derive(Clone)]
@@ -35,7 +32,7 @@ struct Listed {
     next: u32,
     orders: mpsc::UnboundedSender<Order>,
     /// What every provider is offered.
-    links: Option<Arc<OptOutLinks>>,
+    offered: Option<Offered>,
 }
 
 /// What running accounts are told.
@@ -112,10 +109,10 @@ impl Roster {
         Ok((new, [email_parts, sms_parts]))
     }
 
-    /// Offers links by which mail is ended to those that were opened, and to those that are later.
-    pub fn offer(&self, links: &Arc<OptOutLinks>, opened: &[ChannelParts]) {
-        opened.iter().flat_map(|parts| &parts.accounts).for_each(|(_, served)| served.provider.offer(links));
-        self.listed().iter_mut().for_each(|listed| listed.links = Some(Arc::clone(links)));
+    /// Offers what mails bear to those that were opened, and to those that are later.
+    pub fn offer(&self, offered: &Offered, opened: &[ChannelParts]) {
+        opened.iter().flat_map(|parts| &parts.accounts).for_each(|(_, served)| served.provider.offer(offered));
+        self.listed().iter_mut().for_each(|listed| listed.offered = Some(offered.clone()));
     }
 
     /// What lanes and callers see of them.
@@ -129,7 +126,7 @@ impl Roster {
     }
 
     /// Replaces the accounts: what is new is opened, what is gone ends what it has under way. Answers whether anything changed; if
-    /// anything is wrong, nothing is.
+    /// anything is wrong, nothing is: whoever asked says so with [`Self::refuse`] where it is worth counting.
     pub fn replace(&self, email: &[AccountConfig], sms: &[AccountConfig]) -> Result<bool, Misconfigured> {
         let mut listed = self.listed();
         let wanted = [email, sms];
@@ -140,7 +137,7 @@ impl Roster {
             return Ok(false);
         }
         let plans = [listed[0].plan(email), listed[1].plan(sms)];
-        let plans = plans.into_iter().collect::<Result<Vec<_>, _>>().inspect_err(|_| self.metrics.reloaded(false))?;
+        let plans = plans.into_iter().collect::<Result<Vec<_>, _>>()?;
         for (listed, plan) in listed.iter_mut().zip(plans) {
             listed.follow(plan);
         }
@@ -149,7 +146,7 @@ impl Roster {
         Ok(true)
     }
 
-    /// The configuration cannot be read: the accounts stay as they are.
+    /// The configuration cannot be used: the accounts stay as they are.
     pub fn refuse(&self) {
         self.metrics.reloaded(false);
     }
@@ -188,7 +185,7 @@ impl Listed {
         outlets: Outlets,
     ) -> Result<(Self, ChannelParts), Misconfigured> {
         let (orders, ordered) = mpsc::unbounded_channel();
-        let mut new = Self { channel, config, accounts: Vec::new(), next: 0, orders, links: None };
+        let mut new = Self { channel, config, accounts: Vec::new(), next: 0, orders, offered: None };
         let mut opened = Vec::new();
         for (n, account) in accounts.iter().enumerate() {
             opened.push((settings(channel, &config, account, n)?, serve(channel, account)?));
@@ -214,7 +211,7 @@ impl Listed {
                 None => {
                     next += 1;
                     let served = serve(self.channel, account)?;
-                    self.links.iter().for_each(|links| served.provider.offer(links));
+                    self.offered.iter().for_each(|offered| served.provider.offer(offered));
                     (AccountId(next - 1), Some(served))
                 }
             };
@@ -261,6 +258,7 @@ fn settings(
         // At least one is for all.
         reserved_high: config.reserved_high.min(concurrency.saturating_sub(1)),
         failover_ms: account.failover_ms,
+        open_ms: account.connection.open_ms,
         rates,
     })
 }

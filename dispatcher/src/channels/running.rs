@@ -137,9 +137,7 @@ impl RunningPool {
                     self.take(parcels);
                 }
             }
-            while let Some(Some(answer)) = self.attempts.next().now_or_never() {
-                self.answered(answer);
-            }
+            self.take_answers();
             pause_ms = self.pump();
         }
     }
@@ -253,14 +251,28 @@ impl RunningPool {
         let behind = self.parts.backlog.load(Ordering::Relaxed) >= limits::FINISH_BACKLOG;
         if !behind {
             self.begin(now_ms);
+            // They are on their way before it is asked when to come again, and may have ended.
+            while self.take_answers() {
+                self.begin(now_ms);
+            }
         }
-        let due_ms = self.parts.pool.tick(now_ms);
+        let due_ms = if behind { None } else { self.parts.pool.tick(now_ms) };
         self.drop_given_up();
         self.finish();
         let until_ms = due_ms.map_or(limits::WORKER_IDLE_MS, |due| due.saturating_sub(now_ms));
         // Lanes say that too much waits without waking anybody.
         let looks = behind || self.parts.pool.waiting() > 0;
         until_ms.clamp(1, if looks { limits::WORKER_TICK_MS } else { limits::WORKER_IDLE_MS })
+    }
+
+    /// Lets attempts go on as far as they can. Answers whether any has ended.
+    fn take_answers(&mut self) -> bool {
+        let mut some = false;
+        while let Some(Some(answer)) = self.attempts.next().now_or_never() {
+            self.answered(answer);
+            some = true;
+        }
+        some
     }
 
     fn begin(&mut self, now_ms: u64) {

@@ -68,7 +68,7 @@ impl Provider for Stub {
             }
             match self.answers[turn].clone() {
                 Act::Unheard => {
-                    parcel.sending.begin();
+                    parcel.sending.call();
                     std::future::pending().await
                 }
                 Act::Never => std::future::pending().await,

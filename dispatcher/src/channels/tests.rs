@@ -61,6 +61,7 @@ fn account(name: &str, priority: u32) -> AccountSettings {
         concurrency: 4,
         reserved_high: 1,
         failover_ms: 100,
+        open_ms: 5_000,
         rates: Rates::default(),
     }
 }

@@ -29,8 +29,6 @@ pub const ACCOUNT_BATCHES: usize = 4;
 pub const DESTINATIONS_MAX: usize = 4_096;
 /// How often at most it looks which of them it may forget, milliseconds.
 pub const DESTINATIONS_SWEEP_MS: u64 = 1_000;
-/// Destinations that are looked at for one that may get something of lane high.
-pub const ASIDE_LOOKS_MAX: usize = 16;
 /// Rates of destinations of an account that may be configured.
 pub const RATES_MAX: usize = 100;
 /// Fastest rate that may be configured, messages a second; also the largest burst.

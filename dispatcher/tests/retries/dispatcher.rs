@@ -57,6 +57,7 @@ impl Dispatcher {
             concurrency: 3,
             reserved_high: 1,
             failover_ms: 200,
+            open_ms: 5_000,
             rates: Rates::default(),
         };
         Self {
@@ -148,7 +149,7 @@ impl Dispatcher {
             let (taken, mut answer) = shared.provide();
             // Some providers say how far they are.
             if shared.random.one_in(2) {
-                parcel.sending.begin();
+                parcel.sending.call();
                 match &answer {
                     _ if taken => parcel.sending.hand_over(),
                     Some((_, Answer::Unknown { .. })) => parcel.sending.hand_over(),

@@ -2,6 +2,7 @@
 
 use crate::{
     account::{config, detail, mail},
+    encryption::{encrypted, identity},
     server::{Act, Script, Server, Stage},
 };
 use pushgate_dispatcher::channels::email;
@@ -10,7 +11,9 @@ use pushgate_protocol::apps::Secret;
 const STAGES: [Stage; 7] =
     [Stage::Greeting, Stage::Ehlo, Stage::Auth, Stage::Mail, Stage::Rcpt, Stage::Data, Stage::Dot];
 
-const SAID: [&str; 20] = [
+const SAID: [&str; 23] = [
+    "250 2.0.0 fine",
+    "252 2.5.0 perhaps",
     "421 4.3.2 closing",
     "450 4.2.0 greylisted",
     "451 4.7.1 later",
@@ -23,6 +26,7 @@ const SAID: [&str; 20] = [
     "535 5.7.8 wrong password",
     "550 no such user",
     "550 5.1.1 no such user",
+    "550-5.1.1 no\r\n550-5.1.1\r\n550 5.1.1 no such user",
     "550 5.4.1 access denied",
     "550 5.7.26 unauthenticated mail",
     "552 5.2.2 mailbox full",
@@ -37,25 +41,39 @@ fn acts() -> Vec<Act> {
     let said = SAID.into_iter().map(Act::Say);
     said.chain([
         Act::Last("421 4.4.2 time is up"),
+        Act::Last("550 5.1.1 no such user"),
+        Act::Last("250 2.0.0 fine"),
         Act::Hangup,
         Act::Half,
         Act::Flood,
         Act::Say("what?"),
+        // Lines of a reply have one code.
+        Act::Say("550-5.1.1 no\r\n250 2.0.0 fine"),
         Act::Say("354 go on"),
     ])
     .collect()
 }
 
-/// The table. What is not written down of a stage is `rest`.
-fn expected(stage: Stage, act: &Act) -> &'static str {
-    let said = match act {
-        Act::Say("what?") | Act::Hangup | Act::Half | Act::Flood => {
-            return if stage == Stage::Dot { "unknown" } else { "unavailable" };
-        }
-        Act::Say(said) | Act::Last(said) => *said,
-        Act::Silence => unreachable!("it is not among the acts"),
-    };
-    let later = said.starts_with('4');
+/// Whether nothing that can be read comes after, or instead of, what the act says.
+fn breaks_off(stage: Stage, act: &Act, pipelining: bool) -> bool {
+    match act {
+        Act::Say(said) => *said == "what?" || said.ends_with("\r\n250 2.0.0 fine"),
+        Act::Last(said) if said.starts_with("421") => false,
+        // What was pipelined behind it is answered by nobody; or the next command is.
+        Act::Last(said) => matches!(stage, Stage::Mail | Stage::Rcpt) && (pipelining || said.starts_with('2')),
+        Act::Hangup | Act::Half | Act::Flood => true,
+        Act::Silence | Act::Hold => unreachable!("it is not among the acts"),
+    }
+}
+
+/// The table.
+fn expected(stage: Stage, act: &Act, pipelining: bool) -> &'static str {
+    if breaks_off(stage, act, pipelining) {
+        return if stage == Stage::Dot { "unknown" } else { "unavailable" };
+    }
+    let (Act::Say(said) | Act::Last(said)) = act else { unreachable!("the others break off") };
+    let said = said.rsplit("\r\n").next().unwrap_or_default();
+    let (later, good) = (said.starts_with('4'), said.starts_with('2'));
     match (stage, said) {
         // It is what it asks for.
         (Stage::Data, "354 go on") => "sent",
@@ -63,7 +81,10 @@ fn expected(stage: Stage, act: &Act) -> &'static str {
         (_, "354 go on") => "unavailable",
         (_, "421 4.3.2 closing" | "421 4.4.2 time is up") => "retry_after",
         (Stage::Greeting, _) if later => "retry_after",
-        (Stage::Greeting | Stage::Ehlo | Stage::Auth, _) => "unavailable",
+        // Nor is any yes the one that is expected there, or one with what the account needs.
+        (Stage::Greeting | Stage::Ehlo | Stage::StartTls | Stage::Auth, _) => "unavailable",
+        (Stage::Data, _) if good => "unavailable",
+        (_, _) if good => "sent",
         (_, _) if later => "retry_after",
         (_, "530 5.7.0 sign in first" | "535 5.7.8 wrong password") => "unavailable",
         (_, "552 5.2.2 mailbox full") => "retry_after",
@@ -78,13 +99,14 @@ fn expected(stage: Stage, act: &Act) -> &'static str {
 }
 
 /// A mail before it went over the same connection.
-fn expected_kept(stage: Stage, act: &Act) -> &'static str {
-    let closed = match act {
-        Act::Say(said) | Act::Last(said) => said.starts_with("421") || *said == "what?",
-        _ => true,
-    };
+fn expected_kept(stage: Stage, act: &Act, pipelining: bool) -> &'static str {
+    let closes = matches!(act, Act::Say(said) | Act::Last(said) if said.starts_with("421"));
     // A server need not keep a connection: the mail goes over a new one, at once.
-    if closed && stage != Stage::Dot { "sent" } else { expected(stage, act) }
+    if stage != Stage::Dot && (closes || breaks_off(stage, act, pipelining)) {
+        "sent"
+    } else {
+        expected(stage, act, pipelining)
+    }
 }
 
 async fn converse(stage: Stage, act: &Act, pipelining: bool, kept: bool) {
@@ -101,7 +123,8 @@ async fn converse(stage: Stage, act: &Act, pipelining: bool, kept: bool) {
     }
     server.then_at(stage, act.clone());
     let answer = provider.deliver(&mail("a@b.c")).await;
-    let wanted = if kept { expected_kept(stage, act) } else { expected(stage, act) };
+    let table = if kept { expected_kept } else { expected };
+    let wanted = table(stage, act, pipelining);
     assert_eq!(answer.as_str(), wanted, "{name}: {answer:?}");
     assert!(!detail(&answer).contains("hunter2"), "{name}: {answer:?}");
     // Whatever happened, the next goes through, and nobody gets what was meant for another.
@@ -111,7 +134,11 @@ async fn converse(stage: Stage, act: &Act, pipelining: bool, kept: bool) {
     let mut wanted_mails = vec!["next@b.c"];
     wanted_mails.splice(0..0, (wanted == "sent").then_some("a@b.c"));
     wanted_mails.splice(0..0, kept.then_some("first@b.c"));
-    let got: Vec<_> = seen.mails.iter().flat_map(|mail| mail.to.clone()).collect();
+    let mut got: Vec<_> = seen.mails.iter().flat_map(|mail| mail.to.clone()).collect();
+    if *act == Act::Last("250 2.0.0 fine") && stage == Stage::Dot {
+        // It was said, and then the connection closed.
+        got.insert(usize::from(kept), seen.unanswered[0].to[0].clone());
+    }
     assert_eq!(got, wanted_mails, "{name}");
 }
 
@@ -130,7 +157,87 @@ async fn every_conversation_ends_as_the_table_says() {
             }
         }
     }
-    assert!(conversations >= 500, "{conversations}");
+    assert!(conversations >= 700, "{conversations}");
+}
+
+#[tokio::test]
+async fn every_answer_to_starttls_ends_as_the_table_says() {
+    let (acceptor, ca) = identity("localhost", false);
+    for pipelining in [false, true] {
+        for act in acts() {
+            let name = format!("{act:?}, pipelining {pipelining}");
+            let script = Script { tls: Some(acceptor.clone()), ..Script::plain(pipelining) };
+            let server = Server::start(script.at(Stage::StartTls, act.clone())).await;
+            let provider = email::open(&encrypted(&server, "smtp", &ca)).unwrap();
+            let answer = provider.deliver(&mail("a@b.c")).await;
+            assert_eq!(answer.as_str(), expected(Stage::StartTls, &act, pipelining), "{name}: {answer:?}");
+            assert_eq!(provider.deliver(&mail("next@b.c")).await.as_str(), "sent", "{name}");
+            // Nothing of a mail went in clear.
+            let seen = server.seen();
+            assert_eq!((seen.mails.len(), seen.violations), (1, Vec::new()), "{name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn whatever_is_said_to_rset_and_quit_costs_no_mail() {
+    for pipelining in [false, true] {
+        for act in acts() {
+            let name = format!("{act:?}, pipelining {pipelining}");
+            let server = Server::start(Script::plain(pipelining)).await;
+            let provider = email::open(&config(&server, |_| {})).unwrap();
+            // After a refusal the next mail begins with RSET.
+            server.then_at(Stage::Rcpt, Act::Say("550 5.1.1 no such user"));
+            assert_eq!(provider.deliver(&mail("a@b.c")).await.as_str(), "address_dead", "{name}");
+            server.then_at(Stage::Rset, act.clone());
+            assert_eq!(provider.deliver(&mail("next@b.c")).await.as_str(), "sent", "{name}");
+            assert_eq!(server.seen().violations, Vec::<String>::new(), "{name}");
+
+            let server = Server::start(Script::plain(pipelining).at(Stage::Quit, act.clone())).await;
+            let one = email::open(&config(&server, |account| account.connection.messages_max = 1)).unwrap();
+            for to in ["a@b.c", "next@b.c"] {
+                assert_eq!(one.deliver(&mail(to)).await.as_str(), "sent", "{name}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_falls_silent_while_a_connection_opens_is_unavailable() {
+    let (acceptor, ca) = identity("localhost", false);
+    for pipelining in [false, true] {
+        for stage in [Stage::Greeting, Stage::Ehlo, Stage::StartTls, Stage::Auth] {
+            let offers = vec!["AUTH PLAIN"];
+            let script = Script { tls: Some(acceptor.clone()), offers, ..Script::plain(pipelining) };
+            let server = Server::start(script.at(stage, Act::Silence)).await;
+            let mut account = encrypted(&server, "smtp", &ca);
+            account.url = account.url.replace("://", "://me@");
+            account.password = Some(Secret::new("hunter2"));
+            // However far it comes by then.
+            account.connection.open_ms = 60;
+            let answer = email::open(&account).unwrap().deliver(&mail("a@b.c")).await;
+            assert_eq!(answer.as_str(), "unavailable", "{stage:?}: {answer:?}");
+            assert!(server.seen().mails.is_empty(), "{stage:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_may_have_been_sent_has_the_same_name_when_it_is_sent_once_more() {
+    for pipelining in [false, true] {
+        for act in [Act::Hangup, Act::Half, Act::Say("what?")] {
+            let server = Server::start(Script::plain(pipelining).at(Stage::Dot, act.clone())).await;
+            let provider = email::open(&config(&server, |_| {})).unwrap();
+            assert_eq!(provider.deliver(&mail("a@b.c")).await.as_str(), "unknown", "{act:?}");
+            assert_eq!(provider.deliver(&mail("a@b.c")).await.as_str(), "sent", "{act:?}");
+            let seen = server.seen();
+            let both = seen.unanswered.iter().chain(&seen.mails);
+            let mut names: Vec<_> =
+                both.flat_map(|mail| mail.data.lines().find(|l| l.starts_with("Message-ID: <"))).collect();
+            names.dedup();
+            assert_eq!(names.len(), 1, "{act:?}: {names:?}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// A certificate for a name, and a file that vouches for it.
-fn identity(name: &str, expired: bool) -> (TlsAcceptor, NamedTempFile) {
+pub fn identity(name: &str, expired: bool) -> (TlsAcceptor, NamedTempFile) {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
     if expired {
@@ -38,7 +38,7 @@ fn identity(name: &str, expired: bool) -> (TlsAcceptor, NamedTempFile) {
     (TlsAcceptor::from(Arc::new(config)), file)
 }
 
-fn encrypted(server: &Server, scheme: &str, ca: &NamedTempFile) -> AccountConfig {
+pub fn encrypted(server: &Server, scheme: &str, ca: &NamedTempFile) -> AccountConfig {
     config(server, |account| {
         account.url = format!("{scheme}://localhost:{}", server.address.port());
         account.ca_file = Some(ca.path().to_str().unwrap().into());

@@ -15,7 +15,7 @@ use pushgate_dispatcher::{
         roster::{ChannelParts, Roster},
         running::{PoolParts, RunningPool},
     },
-    core::account::Pool,
+    core::account::{AccountState, Pool},
     health::Health,
     memory::{MemoryMessages, MemoryStreams, MemorySuppressions},
     pipeline::Finished,
@@ -32,14 +32,14 @@ use tokio::{
 
 use crate::{
     account::{config, parcels},
-    server::{Script, Server},
+    server::{Act, Script, Server, Stage},
 };
 
 /// The running accounts of mail.
 struct Running {
     accounts: Accounts,
     finished: mpsc::UnboundedReceiver<Finished>,
-    _roster: Roster,
+    roster: Roster,
     _stop: watch::Sender<bool>,
     _folder: TempDir,
 }
@@ -90,7 +90,7 @@ impl Running {
             metrics: roster.metrics().clone(),
         });
         tokio::spawn(running.run());
-        Self { accounts: roster.accounts().clone(), finished, _roster: roster, _stop: stop, _folder: folder }
+        Self { accounts: roster.accounts().clone(), finished, roster, _stop: stop, _folder: folder }
     }
 
     /// Sends a mail to each of these recipients of a message.
@@ -174,4 +174,53 @@ async fn a_server_that_is_there_and_says_nothing_is_not_waited_for() {
     }
     assert_eq!(second.seen().mails.len(), 30);
     drop(silent);
+}
+
+/// A server that greets nobody before it is released.
+async fn late() -> Arc<Server> {
+    let script = (0..1_000).fold(Script::plain(true), |script, _| script.at(Stage::Greeting, Act::Hold));
+    Server::start(script).await
+}
+
+#[tokio::test]
+async fn a_server_that_greets_late_is_passed_by_and_not_down_and_sends_over_what_was_opened_meanwhile() {
+    let (first, second) = (late().await, Server::start(Script::plain(true)).await);
+    let mut accounts = accounts(&first, &second);
+    accounts[0].failover_ms = 200;
+    // However slow the machine is.
+    accounts[1].failover_ms = 0;
+    let mut running = Running::start(&accounts);
+    running.send("m1", 0..30).await;
+    for _ in 0..30 {
+        let (to, end) = running.ended().await;
+        assert!(matches!(&end, End::Sent(by) if by == "second"), "{to} {end:?}");
+    }
+    let seen = running.roster.look().await;
+    assert_eq!(
+        seen.iter().map(|s| (s.account.state, s.account.in_use)).collect::<Vec<_>>(),
+        [(AccountState::Up, false), (AccountState::Up, true)]
+    );
+    first.release();
+    for n in 1_000.. {
+        running.send("m2", n..n + 1).await;
+        let (_, End::Sent(by)) = running.ended().await else { panic!() };
+        if by == "first" {
+            break;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_greets_late_is_waited_for_where_there_is_no_other() {
+    let first = late().await;
+    let alone = config(&first, |account| account.failover_ms = 1);
+    let mut running = Running::start(&[alone]);
+    running.send("m1", 0..3).await;
+    first.until(|seen| seen.connections == 3).await;
+    first.release();
+    for _ in 0..3 {
+        let (to, end) = running.ended().await;
+        assert!(matches!(&end, End::Sent(by) if by == "relay"), "{to} {end:?}");
+    }
+    assert_eq!(first.seen().connections, 3, "none was given up");
 }

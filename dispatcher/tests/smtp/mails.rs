@@ -3,8 +3,18 @@
 use std::sync::Arc;
 
 use proptest::{prelude::*, test_runner::TestCaseError};
-use pushgate_dispatcher::{channels::email, core::account::Answer, unsubscribe::OptOutLinks};
-use pushgate_protocol::ids::AppId;
+use pushgate_dispatcher::{
+    channels::{
+        Offered,
+        email::{self, message_id::MessageIds},
+    },
+    core::account::Answer,
+    unsubscribe::OptOutLinks,
+};
+use pushgate_protocol::{
+    ids::{AppId, UserId},
+    message::{EmailOverride, Message, Overrides},
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -89,7 +99,8 @@ async fn a_campaign_without_a_link_of_its_own_gets_one_and_other_mail_does_not()
     let server = Server::start(Script::plain(true)).await;
     let provider = open(&server);
     let links = Arc::new(OptOutLinks::new("https://push.example.org", b"a key of links"));
-    provider.offer(&links);
+    let ids = Arc::new(MessageIds::new(b"a key of links"));
+    provider.offer(&Offered { links: Some(Arc::clone(&links)), ids });
     let of = |class: &str, unsubscribe: Option<&str>| {
         parcel(
             json!({"id": "m1", "class": class, "to": {"emails": ["a@b.c"]}, "channels": ["email"], "content": {"title": "t"},
@@ -208,8 +219,8 @@ const HEADERS: [&str; 9] = [
     "Content-Transfer-Encoding: ",
 ];
 
-async fn hostile(subject: &str, text: &str, html: &str, name: &str) -> Result<(), TestCaseError> {
-    let server = Server::start(Script::plain(true)).await;
+async fn hostile(pipelining: bool, subject: &str, text: &str, html: &str, name: &str) -> Result<(), TestCaseError> {
+    let server = Server::start(Script::plain(pipelining)).await;
     let provider = open(&server);
     let message = json!({"id": "m1", "to": {"emails": ["a@b.c"]}, "channels": ["email"], "content": {"title": subject, "body": text},
         "overrides": {"email": {"html": html, "reply_to": "r@b.c",
@@ -221,17 +232,63 @@ async fn hostile(subject: &str, text: &str, html: &str, name: &str) -> Result<()
     prop_assert_eq!(seen.mails.len(), 2);
     prop_assert_eq!(&seen.mails[0].to, &["a@b.c".to_owned()]);
     prop_assert_eq!(seen.commands.len(), 7, "{:?}", seen.commands);
-    let head = head(&seen.mails[0]);
-    for line in &head {
-        prop_assert!(HEADERS.iter().any(|known| line.starts_with(known)), "{line:?}");
-    }
-    prop_assert!(head.len() <= HEADERS.len(), "{head:?}");
+    sound_head(&seen.mails[0], &HEADERS)?;
     let longest = seen.mails[0].data.lines().map(str::len).max().unwrap_or(0);
     prop_assert!(longest <= 998, "a line of {longest} bytes");
     prop_assert!(
         seen.mails[0].data.bytes().all(|byte| byte.is_ascii() && (byte >= b' ' || matches!(byte, b'\n' | b'\t')))
     );
     Ok(())
+}
+
+/// Each of these headers once at most, and no other.
+fn sound_head(mail: &Received, known: &[&str]) -> Result<(), TestCaseError> {
+    let head = head(mail);
+    for line in &head {
+        prop_assert!(known.iter().any(|known| line.starts_with(known)), "{line:?}");
+    }
+    for name in known {
+        prop_assert!(head.iter().filter(|line| line.starts_with(name)).count() <= 1, "{name}: {head:?}");
+    }
+    Ok(())
+}
+
+/// A mail to and for such addresses, past the check of a message's form, as if it were not there.
+async fn hostile_addresses(pipelining: bool, [to, cc, bcc, reply_to]: [String; 4]) -> Result<(), TestCaseError> {
+    let server = Server::start(Script { offers: vec!["SMTPUTF8"], ..Script::plain(pipelining) }).await;
+    let provider = open(&server);
+    let Ok(address) = UserId::parse(&to) else { return Ok(()) };
+    let mut parcel = mail("a@b.c");
+    let email = EmailOverride { cc: vec![cc], bcc: vec![bcc], reply_to: Some(reply_to), ..EmailOverride::default() };
+    let overrides = Some(Overrides { email: Some(email), ..Overrides::default() });
+    parcel.message = Arc::new(Message { overrides, ..Message::clone(&parcel.message) });
+    parcel.address = address;
+    let answer = provider.deliver(&parcel).await;
+    let sent = answer.as_str() == "sent";
+    prop_assert!(sent || matches!(answer, Answer::Rejected { .. }), "{answer:?}");
+    prop_assert_eq!(provider.deliver(&mail("next@b.c")).await.as_str(), "sent");
+    let seen = server.seen();
+    prop_assert!(seen.violations.is_empty(), "{:?}", seen.violations);
+    prop_assert_eq!(seen.mails.len(), 1 + usize::from(sent));
+    let recipients: Vec<_> = seen.mails.iter().flat_map(|mail| &mail.to).collect();
+    prop_assert!(recipients.len() <= 4 && recipients.iter().all(|to| !to.contains([' ', '<', '>', '\r', '\n', '\0'])));
+    prop_assert_eq!(seen.commands.len(), 1 + 2 * seen.mails.len() + recipients.len(), "{:?}", seen.commands);
+    if sent {
+        let others = ["Date: ", "From: ", "To: ", "Cc: ", "Message-ID: <", "Reply-To: ", "Subject: "];
+        sound_head(&seen.mails[0], &[&others[..], &HEADERS[6..]].concat())?;
+    }
+    Ok(())
+}
+
+/// What may be an address, and more than that.
+fn hostile_address() -> impl Strategy<Value = String> {
+    prop_oneof![
+        3 => Just("a@b.c".to_owned()),
+        1 => hostile_text(),
+        2 => (hostile_text(), hostile_text()).prop_map(|(local, domain)| format!("{local}@{domain}")),
+        2 => ("[a-z]{1,8}", hostile_text()).prop_map(|(local, more)| format!("{local}@b.c{more}")),
+        2 => (hostile_text(), "[a-z]{1,8}").prop_map(|(more, local)| format!("{more}{local}@b.c")),
+    ]
 }
 
 fn hostile_text() -> impl Strategy<Value = String> {
@@ -277,10 +334,19 @@ proptest! {
     /// Whatever a message says, it is one mail to one recipient, with our headers alone.
     #[test]
     fn nothing_that_a_message_says_becomes_a_header_a_recipient_or_a_command(
-        subject in hostile_text(), text in hostile_text(), html in hostile_text(), name in hostile_text(),
+        pipelining: bool, subject in hostile_text(), text in hostile_text(), html in hostile_text(), name in hostile_text(),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(hostile(&subject, &text, &html, &name))?;
+        runtime.block_on(hostile(pipelining, &subject, &text, &html, &name))?;
+    }
+
+    /// Whatever stands in the place of an address, it is that address or none.
+    #[test]
+    fn nothing_in_the_place_of_an_address_becomes_a_header_another_recipient_or_a_command(
+        pipelining: bool, addresses in prop::array::uniform4(hostile_address()),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(hostile_addresses(pipelining, addresses))?;
     }
 }
 

@@ -8,6 +8,7 @@ mod conversations;
 mod encryption;
 mod failover;
 mod mails;
+mod script;
 mod server;
 mod signatures;
 mod sink;

@@ -1,74 +1,17 @@
 //! A mail server that does as its script says, on a free port of loopback.
 
 use std::{
-    collections::{HashMap, VecDeque},
     net::SocketAddr,
     sync::{Arc, Mutex},
 };
 
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::watch,
 };
-use tokio_rustls::TlsAcceptor;
 
-/// Where in a conversation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Stage {
-    Greeting,
-    Ehlo,
-    StartTls,
-    Auth,
-    Mail,
-    Rcpt,
-    Data,
-    Dot,
-    Rset,
-    Quit,
-}
-
-/// What the server does there, instead of what it usually does.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Act {
-    /// Says this.
-    Say(&'static str),
-    /// Closes the connection.
-    Hangup,
-    /// Says this, then closes the connection.
-    Last(&'static str),
-    /// Says a part of a reply, then closes the connection.
-    Half,
-    /// Sends a line without an end.
-    Flood,
-    /// Says nothing, ever.
-    Silence,
-}
-
-/// What it offers, and what it does otherwise than usual: the acts of a stage are taken in turns, each once.
-#[derive(Clone, Default)]
-pub struct Script {
-    pub pipelining: bool,
-    /// Asks for a mail even if nobody gets it.
-    pub lenient: bool,
-    pub offers: Vec<&'static str>,
-    pub tls: Option<TlsAcceptor>,
-    pub implicit: bool,
-    pub acts: HashMap<Stage, VecDeque<Act>>,
-}
-
-impl Script {
-    /// Offers pipelining or not, and does as usual.
-    pub fn plain(pipelining: bool) -> Self {
-        Self { pipelining, ..Self::default() }
-    }
-
-    /// Does this at a stage, the next time that it comes to it.
-    pub fn at(mut self, stage: Stage, act: Act) -> Self {
-        self.acts.entry(stage).or_default().push_back(act);
-        self
-    }
-}
+pub use crate::script::{Act, Script, Stage};
 
 /// A mail that was taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,18 +41,22 @@ pub struct Server {
     pub address: SocketAddr,
     seen: watch::Sender<Seen>,
     script: Arc<Mutex<Script>>,
+    released: watch::Sender<bool>,
+    /// Holds the port while nobody listens on it, so that nobody else does once it is killed.
+    reserved: Mutex<TcpSocket>,
     /// What lives while it does.
     life: Mutex<watch::Sender<()>>,
 }
 
 impl Server {
     pub async fn start(script: Script) -> Arc<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = bound("127.0.0.1:0".parse().unwrap());
         let address = listener.local_addr().unwrap();
+        let reserved = Mutex::new(bound(address));
         let script = Arc::new(Mutex::new(script));
         let (seen, life) = (watch::channel(Seen::default()).0, Mutex::new(watch::channel(()).0));
-        let server = Arc::new(Self { address, seen, script, life });
-        server.serve(listener);
+        let server = Arc::new(Self { address, seen, script, released: watch::channel(false).0, reserved, life });
+        server.serve(listener.listen(1_024).unwrap());
         server
     }
 
@@ -123,7 +70,8 @@ impl Server {
 
     /// Is there again.
     pub async fn revive(self: &Arc<Self>) {
-        self.serve(TcpListener::bind(self.address).await.unwrap());
+        let listener = std::mem::replace(&mut *self.reserved.lock().unwrap(), bound(self.address));
+        self.serve(listener.listen(1_024).unwrap());
     }
 
     fn serve(self: &Arc<Self>, listener: TcpListener) {
@@ -176,6 +124,11 @@ impl Server {
         self.script.lock().unwrap().acts.entry(stage).or_default().push_back(act);
     }
 
+    /// Goes on wherever it holds, now and later.
+    pub fn release(&self) {
+        self.released.send_replace(true);
+    }
+
     pub fn seen(&self) -> Seen {
         self.seen.borrow().clone()
     }
@@ -192,6 +145,14 @@ impl Server {
     fn act(&self, stage: Stage) -> Option<Act> {
         self.script.lock().unwrap().acts.get_mut(&stage)?.pop_front()
     }
+}
+
+/// A socket that does not listen yet: several may have one address while none of them listens, and while one does that was bound before.
+fn bound(address: SocketAddr) -> TcpSocket {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind(address).unwrap();
+    socket
 }
 
 trait Bytes: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -248,6 +209,10 @@ impl<'a> Conversation<'a> {
         let said = match act {
             None => usual,
             Some(Act::Say(text) | Act::Last(text)) => text,
+            Some(Act::Hold) => {
+                let _ = self.server.released.subscribe().wait_for(|released| *released).await;
+                usual
+            }
             Some(Act::Hangup) => return Err(Over),
             Some(Act::Half) => {
                 let _ = self.stream().write_all(b"25").await;

@@ -7,7 +7,7 @@ use super::{
     *,
 };
 use crate::{
-    channels::email::message_id,
+    channels::email::message_id::MessageIds,
     seams::{AppAddress, Suppressions},
     suppressed::{Reason, Reasons},
 };
@@ -26,7 +26,11 @@ async fn suppressed(api: &Fixture, address: &str) -> Reasons {
 async fn sent(api: &Fixture, id: &str, address: &str) -> String {
     assert_eq!(api.send(&with_id(id)).await.status, 202);
     api.memory.show_mail(address);
-    message_id::of(&AppId::parse("shop").unwrap(), &MessageId::parse(id).unwrap(), address, "example.org")
+    message_ids().of(&AppId::parse("shop").unwrap(), &MessageId::parse(id).unwrap(), address, "example.org")
+}
+
+fn message_ids() -> MessageIds {
+    MessageIds::new(UNSUBSCRIBE_KEY)
 }
 
 fn report(original: &str, address: &str, fields: &str) -> String {
@@ -120,7 +124,7 @@ async fn a_report_that_is_none_is_refused() {
     let unauthorized = Request::post("/v1/hooks/email/relay").body(Body::empty()).unwrap();
     assert_eq!(api.call(unauthorized).await.problem().0, 401);
     api.memory.fail(Outage::Reserve);
-    let original = message_id::of(&AppId::parse("shop").unwrap(), &MessageId::parse("m1").unwrap(), "ann@b.c", "d");
+    let original = message_ids().of(&AppId::parse("shop").unwrap(), &MessageId::parse("m1").unwrap(), "ann@b.c", "d");
     let answer = call(&api, "relay", "message/rfc822", report(&original, "ann@b.c", DEAD)).await;
     assert_eq!(answer.problem().1, "unavailable");
 }
@@ -142,4 +146,18 @@ async fn a_call_about_text_messages_is_taken_with_its_proof_alone() {
     let did = api.memory.did();
     assert!(did.contains(&Did::Recorded("+8613800138000".into(), State::Delivered)), "{did:?}");
     assert!(did.contains(&Did::Published("+8613800138000".into(), State::Delivered, false)), "{did:?}");
+}
+
+#[tokio::test]
+async fn where_the_list_is_full_what_became_of_mails_is_told_all_the_same() {
+    let api = Fixture::new();
+    let original = sent(&api, "m1", "ann@b.c").await;
+    let others: Vec<_> = (0..3).map(|n| json!({"address": format!("u{n}@b.c"), "event": "complained"})).collect();
+    assert_eq!(call(&api, "relay", "application/json", json!({ "reports": others }).to_string()).await.status, 200);
+    let body = report(&original, "ann@b.c", DEAD);
+    for _ in 0..2 {
+        assert_eq!(call(&api, "relay", "message/rfc822", body.clone()).await.problem(), (409, "no_room", None));
+        let did = api.memory.did();
+        assert!(did.contains(&Did::Published("ann@b.c".into(), State::Failed, false)), "{did:?}");
+    }
 }

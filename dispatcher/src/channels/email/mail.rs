@@ -5,7 +5,7 @@
 //!
 //! Invariant: what a message says stays where it belongs: no header, recipient or command comes of it.
 
-use std::{sync::Arc, time::SystemTime};
+use std::time::SystemTime;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use lettre::{
@@ -18,14 +18,13 @@ use lettre::{
 };
 use pushgate_protocol::{message::EmailOverride, result::Class};
 
-use super::message_id;
 use crate::{
+    channels::Offered,
     core::{
         account::{Answer, Parcel, Rejection},
         smtp::{Mail, Path, stuffing::stuffed},
     },
     limits::{MAIL_ADDRESSES_MAX, SUBJECT_WORD_BYTES_MAX},
-    unsubscribe::OptOutLinks,
 };
 
 /// Who sends: `Shop <no-reply@example.org>`, or the address alone.
@@ -70,12 +69,7 @@ impl Letter {
 }
 
 /// The mail of a parcel, or why there can be none.
-pub(super) fn of(
-    sender: &Sender,
-    links: Option<&Arc<OptOutLinks>>,
-    parcel: &Parcel,
-    now: SystemTime,
-) -> Result<Letter, Answer> {
+pub(super) fn of(sender: &Sender, offered: &Offered, parcel: &Parcel, now: SystemTime) -> Result<Letter, Answer> {
     let message = &parcel.message;
     let none = EmailOverride::default();
     let given = message.overrides.as_ref().and_then(|overrides| overrides.email.as_ref()).unwrap_or(&none);
@@ -93,7 +87,7 @@ pub(super) fn of(
         let detail = format!("it goes to {} addresses with its copies, at most {MAIL_ADDRESSES_MAX} may be", to.len());
         return Err(rejected(Rejection::Content, detail));
     }
-    let name = message_id::of(&parcel.app, &parcel.id, parcel.address.as_str(), sender.domain());
+    let name = offered.ids.of(&parcel.app, &parcel.id, parcel.address.as_str(), sender.domain());
     let mut headers = Built::builder()
         // Nobody reads it: ours is in the mail. Without one the library would read the headers again.
         .envelope(Envelope::new(None, vec![address.clone()]).expect("there is a recipient"))
@@ -110,7 +104,7 @@ pub(super) fn of(
         headers = headers.header(header::ReplyTo::from(Mailboxes::from(Mailbox::from(address))));
     }
     // Campaigns must be easy to end; what brings its own link keeps it.
-    let ours = links.filter(|_| given.unsubscribe.is_none() && parcel.info.class == Class::Marketing);
+    let ours = offered.links.as_ref().filter(|_| given.unsubscribe.is_none() && parcel.info.class == Class::Marketing);
     let ours = ours.map(|links| links.link(&parcel.app, parcel.address.as_str()));
     if let Some(url) =
         given.unsubscribe.as_deref().or(ours.as_deref()).filter(|url| url.bytes().all(|b| b.is_ascii_graphic()))

@@ -125,6 +125,13 @@ impl Allowance {
         })
     }
 
+    /// Whether a parcel may go now.
+    pub(super) fn lets(&mut self, now_ms: u64, parcel: &Parcel) -> bool {
+        let destination = self.key(parcel).map(|(key, _)| key);
+        self.ready_ms(now_ms, parcel.lane) <= now_ms
+            && destination.is_none_or(|destination| self.ready_to_ms(now_ms, &destination) <= now_ms)
+    }
+
     /// A message goes.
     pub(super) fn take(&mut self, destination: Option<&str>) {
         self.all.iter_mut().for_each(Bucket::take);

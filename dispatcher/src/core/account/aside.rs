@@ -1,5 +1,5 @@
-//! Parcels whose destination may get nothing now: they stand aside, so that those behind them go on. Finding the one that may go next,
-//! and the oldest, costs the same however many there are.
+//! Parcels whose destination may get nothing now: they stand aside, so that those behind them go on. Finding the one of a lane that may go
+//! next, and the oldest, costs the same however many there are.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -10,13 +10,12 @@ use hashbrown::HashMap;
 use pushgate_protocol::link::Lane;
 
 use super::queue::Waiting;
-use crate::limits::ASIDE_LOOKS_MAX;
 
 #[derive(Debug, Default)]
 pub(super) struct Aside {
     of: HashMap<Arc<str>, Held>,
-    /// When each destination may get something.
-    ready: BTreeSet<(u64, Arc<str>)>,
+    /// Of each lane the destinations of which it holds something, and when each may get something.
+    ready: [BTreeSet<(u64, Arc<str>)>; 3],
     /// When the first of each destination and lane was taken.
     ages: BTreeSet<(u64, Lane, Arc<str>)>,
     lens: [usize; 3],
@@ -28,46 +27,56 @@ struct Held {
     ready_ms: u64,
 }
 
+impl Held {
+    /// The lanes that hold something.
+    fn lanes(&self) -> impl Iterator<Item = Lane> {
+        Lane::ALL.into_iter().filter(|lane| !self.lanes[*lane as usize].is_empty())
+    }
+}
+
 impl Aside {
     /// Whether something of this destination stands aside that goes before a parcel of a lane.
     pub(super) fn is_before(&self, destination: &str, lane: Lane) -> bool {
         let held = self.of.get(destination);
-        held.is_some_and(|held| held.lanes[..=lane as usize].iter().any(|lane| !lane.is_empty()))
+        held.is_some_and(|held| held.lanes().any(|held| held <= lane))
     }
 
     pub(super) fn push(&mut self, destination: Arc<str>, ready_ms: u64, waiting: Waiting) {
+        self.set_ready(&destination, ready_ms);
         let lane = waiting.parcel.lane;
         self.lens[lane as usize] += 1;
         let held = self.of.entry(Arc::clone(&destination)).or_default();
-        let is_new = held.lanes.iter().all(VecDeque::is_empty);
+        held.ready_ms = ready_ms;
         let queue = &mut held.lanes[lane as usize];
         if queue.is_empty() {
             self.ages.insert((waiting.taken_ms, lane, Arc::clone(&destination)));
+            self.ready[lane as usize].insert((ready_ms, destination));
         }
         queue.push_back(waiting);
-        if is_new {
-            held.ready_ms = ready_ms;
-            self.ready.insert((ready_ms, destination));
-        }
     }
 
-    /// The destination that may get something by now, and of which lane its first is; without `lower` of lane high alone.
-    pub(super) fn ready(&self, now_ms: u64, lower: bool) -> Option<(Arc<str>, Lane)> {
-        let due = self.ready.iter().take_while(|(ready_ms, _)| *ready_ms <= now_ms).take(ASIDE_LOOKS_MAX);
-        due.filter_map(|(_, destination)| {
-            let held = self.of.get(destination)?;
-            let lane = Lane::ALL.into_iter().find(|lane| !held.lanes[*lane as usize].is_empty())?;
-            (lower || lane == Lane::High).then(|| (Arc::clone(destination), lane))
-        })
-        .next()
+    /// The destination of which something of a lane may go by now.
+    pub(super) fn ready(&self, now_ms: u64, lane: Lane) -> Option<Arc<str>> {
+        let (_, destination) = self.ready[lane as usize].first().filter(|(ready_ms, _)| *ready_ms <= now_ms)?;
+        Some(Arc::clone(destination))
     }
 
-    /// It may get something then.
+    /// When something of a lane may go.
+    pub(super) fn next_ms(&self, lane: Lane) -> Option<u64> {
+        self.ready[lane as usize].first().map(|(ready_ms, _)| *ready_ms)
+    }
+
+    /// A destination may get something then.
     pub(super) fn set_ready(&mut self, destination: &Arc<str>, ready_ms: u64) {
         let Some(held) = self.of.get_mut(destination) else { return };
-        self.ready.remove(&(held.ready_ms, Arc::clone(destination)));
-        held.ready_ms = ready_ms;
-        self.ready.insert((ready_ms, Arc::clone(destination)));
+        let before_ms = std::mem::replace(&mut held.ready_ms, ready_ms);
+        if before_ms == ready_ms {
+            return;
+        }
+        for lane in held.lanes() {
+            self.ready[lane as usize].remove(&(before_ms, Arc::clone(destination)));
+            self.ready[lane as usize].insert((ready_ms, Arc::clone(destination)));
+        }
     }
 
     /// The first of a destination and lane.
@@ -79,9 +88,11 @@ impl Aside {
         self.ages.remove(&(waiting.taken_ms, lane, Arc::clone(destination)));
         if let Some(next) = queue.front() {
             self.ages.insert((next.taken_ms, lane, Arc::clone(destination)));
-        } else if held.lanes.iter().all(VecDeque::is_empty) {
-            self.ready.remove(&(held.ready_ms, Arc::clone(destination)));
-            self.of.remove(destination);
+        } else {
+            self.ready[lane as usize].remove(&(held.ready_ms, Arc::clone(destination)));
+            if held.lanes().next().is_none() {
+                self.of.remove(destination);
+            }
         }
         Some(waiting)
     }
@@ -112,11 +123,6 @@ impl Aside {
 
     pub(super) fn oldest_ms(&self) -> Option<u64> {
         self.ages.first().map(|(taken_ms, ..)| *taken_ms)
-    }
-
-    /// When the next destination may get something.
-    pub(super) fn next_ms(&self) -> Option<u64> {
-        self.ready.first().map(|(ready_ms, _)| *ready_ms)
     }
 
     pub(super) fn len(&self, lane: Lane) -> usize {

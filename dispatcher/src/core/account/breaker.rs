@@ -1,5 +1,8 @@
 //! Whether a provider is worth an attempt: one that has not answered several in a row is left alone for a while, then asked by one. So
 //! recipients do not spend their attempts on a provider that is down, nor wait for it where others could go on.
+//!
+//! One that is not heard of soon may be slow, for servers are that let a caller wait before they greet it: others are asked rather for a while,
+//! and it counts as down only once it was not heard of for as long as opening a connection may take.
 
 use super::parcel::shortened;
 use crate::limits::{BREAKER_FAILURES, BREAKER_MS_MAX, BREAKER_MS_MIN};
@@ -8,9 +11,12 @@ use crate::limits::{BREAKER_FAILURES, BREAKER_MS_MAX, BREAKER_MS_MIN};
 pub(super) struct Breaker {
     /// Attempts that were not answered since the last that was.
     failures: u32,
-    /// Set while it is open.
+    open: bool,
+    /// Set while others are asked rather: while it is open, or the provider slow.
     pause_ms: u64,
     until_ms: u64,
+    /// When an attempt began to wait for the provider, and it was not heard of since.
+    unheard_ms: Option<u64>,
     /// Since when it is open, or closed.
     since_ms: u64,
     /// What happened to the last attempt that was not answered.
@@ -20,7 +26,7 @@ pub(super) struct Breaker {
 impl Breaker {
     /// One that is closed.
     pub(super) fn new(now_ms: u64) -> Self {
-        Self { failures: 0, pause_ms: 0, until_ms: 0, since_ms: now_ms, reason: None }
+        Self { failures: 0, open: false, pause_ms: 0, until_ms: 0, unheard_ms: None, since_ms: now_ms, reason: None }
     }
 
     /// Whether an attempt may begin while so many are under way.
@@ -30,12 +36,17 @@ impl Breaker {
 
     /// Whether the provider is taken to be down.
     pub(super) fn is_open(&self) -> bool {
+        self.open
+    }
+
+    /// Whether others are asked rather.
+    pub(super) fn is_avoided(&self) -> bool {
         self.pause_ms > 0
     }
 
-    /// Whether it is open and its pause is over.
+    /// Whether others are asked rather, and the pause after which one asks it again is over.
     pub(super) fn is_due(&self, now_ms: u64) -> bool {
-        self.is_open() && now_ms >= self.until_ms
+        self.is_avoided() && now_ms >= self.until_ms
     }
 
     /// Since when it is open, or closed.
@@ -53,23 +64,47 @@ impl Breaker {
         if self.is_open() {
             self.since_ms = now_ms;
         }
-        (self.failures, self.pause_ms, self.until_ms) = (0, 0, 0);
+        (self.failures, self.open, self.pause_ms, self.until_ms, self.unheard_ms) = (0, false, 0, 0, None);
+    }
+
+    /// The provider was not heard of in an attempt that has called it at `called_ms`, which is not long enough to say that it is down; that is
+    /// said once it was not heard of for `open_ms`.
+    pub(super) fn unheard(&mut self, now_ms: u64, called_ms: u64, open_ms: u64, detail: &str) {
+        let since_ms = *self.unheard_ms.get_or_insert(called_ms);
+        if now_ms.saturating_sub(since_ms) >= open_ms {
+            self.failures = self.failures.max(BREAKER_FAILURES - 1);
+        }
+        if self.open || self.failures + 1 >= BREAKER_FAILURES {
+            return self.failed(now_ms, detail);
+        }
+        self.happened(detail);
+        if now_ms >= self.until_ms {
+            self.pause(now_ms);
+        }
     }
 
     /// The provider did not answer an attempt, or could not be reached.
     pub(super) fn failed(&mut self, now_ms: u64, detail: &str) {
+        self.happened(detail);
+        self.failures = self.failures.saturating_add(1);
+        // Attempts that were under way when it opened say nothing new.
+        if self.failures >= BREAKER_FAILURES && (!self.open || now_ms >= self.until_ms) {
+            if !self.open {
+                (self.open, self.since_ms) = (true, now_ms);
+            }
+            self.pause(now_ms);
+        }
+    }
+
+    fn happened(&mut self, detail: &str) {
         if self.reason.as_deref() != Some(detail) {
             self.reason = Some(shortened(detail).into());
         }
-        self.failures = self.failures.saturating_add(1);
-        // Attempts that were under way when it opened say nothing new.
-        if self.failures >= BREAKER_FAILURES && now_ms >= self.until_ms {
-            if !self.is_open() {
-                self.since_ms = now_ms;
-            }
-            self.pause_ms = (self.pause_ms * 2).clamp(BREAKER_MS_MIN, BREAKER_MS_MAX);
-            self.until_ms = now_ms + self.pause_ms;
-        }
+    }
+
+    fn pause(&mut self, now_ms: u64) {
+        self.pause_ms = (self.pause_ms * 2).clamp(BREAKER_MS_MIN, BREAKER_MS_MAX);
+        self.until_ms = now_ms + self.pause_ms;
     }
 }
 
@@ -106,6 +141,24 @@ mod tests {
         }
         breaker.reached(5);
         assert!(breaker.lets(now_ms, 15));
+    }
+
+    #[test]
+    fn one_that_is_not_heard_of_is_avoided_at_once_and_down_only_after_the_time_to_open_a_connection() {
+        let (mut breaker, open_ms) = (Breaker::new(0), 5_000);
+        (0..1_000).for_each(|_| breaker.unheard(1_500, 1_000, open_ms, "x"));
+        assert!(breaker.is_avoided() && !breaker.is_open() && breaker.lets(1_500, 15));
+        assert!(!breaker.is_due(2_499) && breaker.is_due(2_500));
+        breaker.unheard(3_000, 2_500, open_ms, "x");
+        assert!(!breaker.is_due(4_999) && breaker.is_due(5_000), "the pause doubles");
+        breaker.unheard(5_999, 5_499, open_ms, "x");
+        assert!(!breaker.is_open());
+        breaker.unheard(6_000, 5_500, open_ms, "x");
+        assert!(breaker.is_open() && !breaker.lets(6_000, 0));
+        breaker.reached(7_000);
+        assert!(!breaker.is_avoided());
+        breaker.unheard(60_000, 59_500, open_ms, "x");
+        assert!(!breaker.is_open(), "it was heard of meanwhile");
     }
 
     #[test]

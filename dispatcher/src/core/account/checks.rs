@@ -1,8 +1,8 @@
-//! Whether parcels are over already: what was done for them before is asked of stores, many at a time.
+//! Whether parcels are over already: what was done for them before is asked of stores, many at a time, the higher lanes first.
 
 use std::collections::VecDeque;
 
-use pushgate_protocol::result::State;
+use pushgate_protocol::{link::Lane, result::State};
 
 use super::{Ended, parcel::Told, pool::Pool, queue::Waiting};
 use crate::{
@@ -15,13 +15,25 @@ use crate::{
 /// Parcels of which it is not known whether they are over.
 #[derive(Debug, Default)]
 pub(super) struct Checks {
-    waiting: VecDeque<Waiting>,
-    /// How many of the first of them are asked for, and of how many messages.
-    asked: Option<(usize, usize)>,
+    lanes: [VecDeque<Waiting>; 3],
+    asked: Option<Asked>,
     store: Pause,
     /// Parcels to addresses that are sent nothing, since they were counted last.
     suppressed: u64,
 }
+
+/// What the stores are asked about.
+#[derive(Debug)]
+struct Asked {
+    waiting: Vec<Waiting>,
+    /// How many of them are of each lane.
+    lanes: [usize; 3],
+    /// Of how many messages they are.
+    messages: usize,
+}
+
+/// What higher lanes leave to each lower one in a question, so that it is not starved.
+const LEFT_TO_LOWER: usize = MARKS_BATCH_MAX / 16;
 
 /// When a store that failed is asked again.
 #[derive(Debug, Default)]
@@ -32,52 +44,67 @@ struct Pause {
 
 impl Checks {
     pub(super) fn push(&mut self, waiting: Waiting) {
-        self.waiting.push_back(waiting);
+        self.lanes[waiting.parcel.lane as usize].push_back(waiting);
     }
 
     pub(super) fn len(&self) -> usize {
-        self.waiting.len()
+        Lane::ALL.into_iter().map(|lane| self.of(lane)).sum()
+    }
+
+    /// What of a lane is here.
+    pub(super) fn of(&self, lane: Lane) -> usize {
+        self.lanes[lane as usize].len() + self.asked.as_ref().map_or(0, |asked| asked.lanes[lane as usize])
     }
 
     /// Those taken before `before_ms`. What the stores were asked about comes back with their answer.
     pub(super) fn take_older(&mut self, before_ms: u64) -> Vec<Waiting> {
-        let asked = self.asked();
-        let late = self.waiting.iter().skip(asked).take_while(|waiting| waiting.taken_ms < before_ms).count();
-        self.waiting.drain(asked..asked + late).collect()
+        let mut older = Vec::new();
+        for lane in &mut self.lanes {
+            let late = lane.partition_point(|waiting| waiting.taken_ms < before_ms);
+            older.extend(lane.drain(..late));
+        }
+        older
     }
 
-    /// Those behind the first so many that are to go.
-    pub(super) fn take_beyond(&mut self, count: usize, goes: impl Fn(&Waiting) -> bool) -> Vec<Waiting> {
-        let behind = self.waiting.split_off(self.asked().max(count).min(self.waiting.len()));
-        let (gone, stays): (Vec<_>, Vec<_>) = behind.into_iter().partition(goes);
-        self.waiting.extend(stays);
-        gone
+    /// Those of a lane behind the first so many.
+    pub(super) fn take_beyond(&mut self, lane: Lane, count: usize) -> VecDeque<Waiting> {
+        let lane = &mut self.lanes[lane as usize];
+        lane.split_off(count.min(lane.len()))
     }
 
     /// When the oldest that is not asked for was taken.
     pub(super) fn oldest_ms(&self) -> Option<u64> {
-        self.waiting.get(self.asked()).map(|waiting| waiting.taken_ms)
+        self.lanes.iter().filter_map(|lane| lane.front()).map(|waiting| waiting.taken_ms).min()
     }
 
     /// When the stores are to be asked next.
     pub(super) fn asks_ms(&self) -> Option<u64> {
-        (!self.waiting.is_empty() && self.asked.is_none()).then_some(self.store.until_ms)
+        let waits = self.lanes.iter().any(|lane| !lane.is_empty());
+        (waits && self.asked.is_none()).then_some(self.store.until_ms)
     }
 
-    fn asked(&self) -> usize {
-        self.asked.map_or(0, |(count, _)| count)
+    /// Those that are asked about next.
+    fn take_next(&mut self) -> Asked {
+        let mut next = Asked { waiting: Vec::new(), lanes: [0; 3], messages: 0 };
+        for lane in 0..self.lanes.len() {
+            let left: usize = self.lanes[lane + 1..].iter().map(|lower| lower.len().min(LEFT_TO_LOWER)).sum();
+            let room = MARKS_BATCH_MAX - next.waiting.len() - left;
+            next.lanes[lane] = self.lanes[lane].len().min(room);
+            next.waiting.extend(self.lanes[lane].drain(..next.lanes[lane]));
+        }
+        next
     }
 }
 
 impl Pool {
     /// What is to be asked of stores: at most one such question is open.
     pub fn take_past(&mut self) -> Option<PastQuery> {
-        if self.checks.asked.is_some() || self.checks.waiting.is_empty() || self.now_ms < self.checks.store.until_ms {
+        if self.checks.asks_ms().is_none_or(|asks_ms| self.now_ms < asks_ms) {
             return None;
         }
-        let count = self.checks.waiting.len().min(MARKS_BATCH_MAX);
+        let mut asked = self.checks.take_next();
         let mut query = PastQuery::default();
-        for Waiting { parcel, .. } in self.checks.waiting.iter().take(count) {
+        for Waiting { parcel, .. } in &asked.waiting {
             query.marks.push(parcel.query());
             query.addresses.push(parcel.app_address());
             let last = query.messages.last();
@@ -85,18 +112,23 @@ impl Pool {
                 query.messages.push(parcel.message_key());
             }
         }
-        self.checks.asked = Some((count, query.messages.len()));
+        asked.messages = query.messages.len();
+        self.checks.asked = Some(asked);
         Some(query)
     }
 
     /// The answer to it. After an error the same is asked again.
     pub fn past(&mut self, now_ms: u64, past: Result<Past, StoreError>) {
         self.at(now_ms);
-        let Some((count, messages)) = self.checks.asked.take() else { return };
+        let Some(Asked { waiting: asked, messages, .. }) = self.checks.asked.take() else { return };
+        let count = asked.len();
         let past = past.ok().filter(|past| {
             past.marks.len() == count && past.recalled.len() == messages && past.suppressed.len() == count
         });
         let Some(Past { marks, recalled, suppressed }) = past else {
+            for waiting in asked.into_iter().rev() {
+                self.checks.lanes[waiting.parcel.lane as usize].push_front(waiting);
+            }
             self.checks.store.ms = (self.checks.store.ms * 2).clamp(STORE_RETRY_FIRST_MS, STORE_RETRY_MAX_MS);
             self.checks.store.until_ms = self.now_ms + self.checks.store.ms;
             return;
@@ -104,8 +136,7 @@ impl Pool {
         self.checks.store = Pause::default();
         let mut recalled = recalled.into_iter();
         let (mut message, mut taken_back) = (None, false);
-        for (mark, reasons) in marks.into_iter().zip(suppressed) {
-            let Some(waiting) = self.checks.waiting.pop_front() else { return };
+        for ((waiting, mark), reasons) in asked.into_iter().zip(marks).zip(suppressed) {
             let key = waiting.parcel.message_key();
             if message.as_ref() != Some(&key) {
                 message = Some(key);

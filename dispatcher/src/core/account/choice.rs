@@ -25,33 +25,39 @@ impl Pool {
         self.by_weight(waiting, Some(best))
     }
 
-    /// Whether there is one.
+    /// Whether there is one, and it is better off.
     pub(super) fn has_other(&self, waiting: &Waiting, than: &Member) -> bool {
-        let fits = |m: &Member| m.id != than.id && m.takes(waiting) && !m.breaker.is_open();
+        let fits = |m: &Member| m.takes(waiting) && m.is_better_off(than);
         waiting.parcel.account().is_none() && self.members.iter().any(fits)
     }
 
-    /// The lowest priority of accounts that are up.
-    fn best(&self, waiting: &Waiting) -> Option<u32> {
-        let up = self.members.iter().filter(|m| m.takes(waiting) && !m.breaker.is_open());
-        up.map(|m| m.settings.priority).min()
+    /// Whether others are asked rather than this account, and there is one.
+    pub(super) fn is_passed_by(&self, member: &Member) -> bool {
+        member.breaker.is_avoided() && self.members.iter().any(|m| m.is_better_off(member))
     }
 
-    /// One that is down and may have recovered is asked by one parcel, of lane high only if no other comes for a while.
-    fn to_probe(&self, waiting: &Waiting, best: Option<u32>) -> Option<usize> {
+    /// The rank of the accounts that are used.
+    fn best(&self, waiting: &Waiting) -> Option<Rank> {
+        self.members.iter().filter(|m| m.takes(waiting)).filter_map(Member::rank).min()
+    }
+
+    /// One that is down and may have recovered is asked by one parcel that it may send now, of lane high only if no other comes for a while.
+    fn to_probe(&mut self, waiting: &Waiting, best: Option<Rank>) -> Option<usize> {
         let late_ms = if waiting.parcel.lane == Lane::High && best.is_some() { PROBE_HIGH_MS } else { 0 };
-        self.members.iter().position(|m| {
+        let now_ms = self.now_ms;
+        self.members.iter_mut().position(|m| {
             m.takes(waiting)
-                && best.is_none_or(|best| m.settings.priority <= best)
-                && m.breaker.is_due(self.now_ms.saturating_sub(late_ms))
+                && best.is_none_or(|(_, best)| m.settings.priority <= best)
+                && m.breaker.is_due(now_ms.saturating_sub(late_ms))
                 && m.queue.is_idle()
+                && m.allowance.lets(now_ms, &waiting.parcel)
         })
     }
 
     /// Smooth weighted round robin over those with room; if none has any, over all.
-    fn by_weight(&mut self, waiting: &Waiting, best: Option<u32>) -> Option<usize> {
+    fn by_weight(&mut self, waiting: &Waiting, best: Option<Rank>) -> Option<usize> {
         let (best, lane) = (best?, waiting.parcel.lane);
-        let fits = |m: &Member| m.takes(waiting) && !m.breaker.is_open() && m.settings.priority == best;
+        let fits = |m: &Member| m.takes(waiting) && m.rank() == Some(best);
         let roomy = self.members.iter().any(|m| fits(m) && !m.queue.is_full(lane));
         let mut total = 0;
         let mut chosen: Option<usize> = None;
@@ -76,7 +82,21 @@ impl Pool {
     }
 }
 
+/// Whether others are asked rather, and the priority: the lowest is used.
+pub(super) type Rank = (bool, u32);
+
 impl Member {
+    /// Its rank; `None` while it is down.
+    pub(super) fn rank(&self) -> Option<Rank> {
+        (!self.breaker.is_open()).then(|| (self.breaker.is_avoided(), self.settings.priority))
+    }
+
+    /// Whether this is what is asked rather than the other.
+    fn is_better_off(&self, than: &Self) -> bool {
+        let worse = if than.breaker.is_open() { self.breaker.is_open() } else { self.breaker.is_avoided() };
+        self.id != than.id && !self.leaving && self.settings.weight > 0 && !worse
+    }
+
     /// Whether a parcel that names no account may come here.
     fn takes(&self, waiting: &Waiting) -> bool {
         !self.leaving && self.settings.weight > 0 && !waiting.tried.contains(&self.id)

@@ -114,8 +114,8 @@ impl Pool {
 
     /// The accounts as they are now.
     pub fn view(&self) -> Vec<AccountView> {
-        let usable = |m: &&Member| !m.leaving && m.settings.weight > 0 && !m.breaker.is_open();
-        let best = self.members.iter().filter(usable).map(|m| m.settings.priority).min();
+        let rank = |m: &Member| m.rank().filter(|_| !m.leaving && m.settings.weight > 0);
+        let best = self.members.iter().filter_map(rank).min();
         let view = |m: &Member| AccountView {
             id: m.id,
             name: Arc::clone(&m.settings.name),
@@ -128,7 +128,7 @@ impl Pool {
             },
             since_ms: m.breaker.since_ms(),
             reason: m.breaker.reason().map(str::to_owned),
-            in_use: usable(&m) && Some(m.settings.priority) == best,
+            in_use: best.is_some() && rank(m) == best,
             leaving: m.leaving,
             under_way: m.queue.busy(),
             concurrency: m.settings.concurrency,

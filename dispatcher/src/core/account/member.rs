@@ -28,6 +28,8 @@ pub struct AccountSettings {
     pub reserved_high: usize,
     /// How long an attempt may hear nothing of its provider before another account takes over, milliseconds; 0: up to the deadline.
     pub failover_ms: u64,
+    /// How long opening a connection may take, milliseconds: one that is not heard of for so long is down, before that perhaps slow.
+    pub open_ms: u64,
     /// How fast it may send.
     pub rates: Rates,
 }
@@ -35,6 +37,17 @@ pub struct AccountSettings {
 /// The name of an account in its pool; never given twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AccountId(pub u32);
+
+/// How far an attempt got.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Reach<'a> {
+    /// The provider answered.
+    Full,
+    /// It did not; what happened.
+    Not(&'a str),
+    /// It was called at this time, Unix milliseconds, and not heard of soon enough; the same in words.
+    Unheard(u64, &'a str),
+}
 
 #[derive(Debug)]
 pub(super) struct Member {
@@ -99,13 +112,16 @@ impl Member {
         self.parking.began(now_ms);
     }
 
-    /// An attempt was answered, or given up (`detail` says what happened): whether the provider was reached.
-    pub(super) fn ended(&mut self, now_ms: u64, parcel: &Parcel, unreached: Option<&str>) {
+    /// An attempt was answered, or given up.
+    pub(super) fn ended(&mut self, now_ms: u64, parcel: &Parcel, reach: Reach<'_>) {
         self.queue.ended(parcel.lane);
-        match unreached {
+        match reach {
             // One that is not reached got through nothing.
-            Some(detail) => self.breaker.failed(now_ms, detail),
-            None => {
+            Reach::Not(detail) => self.breaker.failed(now_ms, detail),
+            Reach::Unheard(called_ms, detail) => {
+                self.breaker.unheard(now_ms, called_ms, self.settings.open_ms, detail);
+            }
+            Reach::Full => {
                 self.breaker.reached(now_ms);
                 self.parking.ended(now_ms);
                 self.pace.answered(now_ms);

@@ -68,18 +68,24 @@ pub struct Noted(pub u8);
 
 impl Sending {
     const BEGUN: u8 = 1;
-    const REACHED: u8 = 2;
-    const HANDED_OVER: u8 = 3;
+    const CALLED: u8 = 2;
+    const REACHED: u8 = 3;
+    const HANDED_OVER: u8 = 4;
 
     /// It begins, and nothing is sent before [`Self::hand_over`].
     pub fn begin(&self) {
         self.0.reached.store(Self::BEGUN, Ordering::Relaxed);
     }
 
+    /// From here on the provider is waited for, and nothing is sent before [`Self::hand_over`].
+    pub fn call(&self) {
+        self.0.reached.store(Self::CALLED, Ordering::Relaxed);
+    }
+
     /// The provider was heard of in this attempt: it is there, however long it takes from here on. Says nothing of an attempt that did not
-    /// [`begin`](Self::begin), nor of one that was handed over.
+    /// [`call`](Self::call), nor of one that was handed over.
     pub fn reached(&self) {
-        let _ = self.0.reached.compare_exchange(Self::BEGUN, Self::REACHED, Ordering::Relaxed, Ordering::Relaxed);
+        let _ = self.0.reached.compare_exchange(Self::CALLED, Self::REACHED, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     /// From here on the recipient may get it.
@@ -99,7 +105,7 @@ impl Sending {
 
     /// Whether the recipient may get it.
     pub fn may_be_sent(&self) -> bool {
-        !matches!(self.0.reached.load(Ordering::Relaxed), Self::BEGUN | Self::REACHED)
+        !matches!(self.0.reached.load(Ordering::Relaxed), Self::BEGUN | Self::CALLED | Self::REACHED)
     }
 
     /// An attempt is about to be made: nothing is known of it.
@@ -107,9 +113,14 @@ impl Sending {
         self.0.reached.store(0, Ordering::Relaxed);
     }
 
-    /// Whether it began and the provider was not heard of since.
-    pub fn is_unheard(&self) -> bool {
+    /// Whether it began and did not call the provider yet.
+    pub(super) fn is_begun(&self) -> bool {
         self.0.reached.load(Ordering::Relaxed) == Self::BEGUN
+    }
+
+    /// Whether the provider was called and not heard of since.
+    pub fn is_unheard(&self) -> bool {
+        self.0.reached.load(Ordering::Relaxed) == Self::CALLED
     }
 
     /// Whether it was handed over.

@@ -18,7 +18,10 @@ use hashbrown::HashMap;
 use pushgate_protocol::{link::Lane, message::Channel, result::State};
 
 use super::{
-    AccountId, AccountSettings, Answer, Ended, Parcel, RetryPolicy, checks::Checks, member::Member, parcel::Told,
+    AccountId, AccountSettings, Answer, Ended, Parcel, RetryPolicy,
+    checks::Checks,
+    member::{Member, Reach},
+    parcel::Told,
     queue::Waiting,
 };
 use crate::core::random::Random;
@@ -73,7 +76,8 @@ pub struct Pool {
 struct UnderWay {
     waiting: Waiting,
     account: AccountId,
-    since_ms: u64,
+    /// When it called the provider, as far as was seen.
+    called_ms: Option<u64>,
 }
 
 impl Pool {
@@ -100,7 +104,7 @@ impl Pool {
         self.at(now_ms);
         for parcel in parcels {
             let waiting = Waiting { parcel: Arc::new(parcel), taken_ms: self.now_ms, tried: Vec::new() };
-            if self.checks.len() < self.settings.queue_max {
+            if self.checks.of(waiting.parcel.lane) < self.settings.queue_max {
                 self.checks.push(waiting);
             } else {
                 self.send_away(waiting);
@@ -128,15 +132,26 @@ impl Pool {
     pub fn take_attempts(&mut self, now_ms: u64) -> Vec<Attempt> {
         self.tick(now_ms);
         let mut begun = Vec::new();
-        (0..self.members.len()).for_each(|n| self.begin(n, &mut begun));
-        if self.leave_those_that_are_down() {
-            (0..self.members.len()).for_each(|n| self.begin(n, &mut begun));
+        let mut again = false;
+        for n in 0..self.members.len() {
+            let member = &self.members[n];
+            let passed_by = self.is_passed_by(member);
+            let asks = passed_by && member.breaker.is_due(self.now_ms) && member.queue.busy() == 0;
+            // One that others are asked rather than is asked by one alone before what waits there leaves it.
+            self.begin(n, if passed_by { usize::from(asks) } else { usize::MAX }, &mut begun);
+            again |= passed_by;
+        }
+        if self.leave_those_passed_by() || again {
+            (0..self.members.len()).for_each(|n| self.begin(n, usize::MAX, &mut begun));
         }
         begun
     }
 
-    fn begin(&mut self, n: usize, begun: &mut Vec<Attempt>) {
-        while let Some(waiting) = self.members[n].next(self.now_ms) {
+    fn begin(&mut self, n: usize, most: usize, begun: &mut Vec<Attempt>) {
+        let until = begun.len().saturating_add(most);
+        while begun.len() < until
+            && let Some(waiting) = self.members[n].next(self.now_ms)
+        {
             let (member, parcel) = (&mut self.members[n], Arc::clone(&waiting.parcel));
             if self.now_ms >= parcel.expires_ms {
                 member.queue.ended(parcel.lane);
@@ -149,17 +164,17 @@ impl Pool {
             parcel.sending.clear();
             let (id, account) = (AttemptId(self.next_attempt), member.id);
             self.next_attempt += 1;
-            self.attempts.insert(id, UnderWay { waiting, account, since_ms: self.now_ms });
+            self.attempts.insert(id, UnderWay { waiting, account, called_ms: None });
             begun.push(Attempt { id, account, parcel });
         }
     }
 
-    /// What waits for accounts that are down goes to others that are up. Answers whether anything did.
-    fn leave_those_that_are_down(&mut self) -> bool {
+    /// What waits for accounts that are down, or may be slow, goes to others that are better off. Answers whether anything did.
+    fn leave_those_passed_by(&mut self) -> bool {
         let mut moved = Vec::new();
         for n in 0..self.members.len() {
             let down = &self.members[n];
-            if !down.breaker.is_open() || down.queue.len() == 0 {
+            if down.queue.len() == 0 || !self.is_passed_by(down) {
                 continue;
             }
             self.members[n].queue.gather();
@@ -180,20 +195,17 @@ impl Pool {
     pub fn answered(&mut self, now_ms: u64, id: AttemptId, answer: Answer) {
         self.at(now_ms);
         if let Some(under_way) = self.attempts.remove(&id) {
-            let unreached = match &answer {
-                Answer::Unavailable { detail } => Some(detail.clone()),
-                _ => None,
-            };
-            self.attempted(under_way, answer, unreached.as_deref());
+            let detail = if let Answer::Unavailable { detail } = &answer { Some(detail.clone()) } else { None };
+            self.attempted(under_way, answer, detail.as_deref().map_or(Reach::Full, Reach::Not));
         }
     }
 
-    /// An attempt is over; `unreached`: what happened if the provider did not answer.
-    fn attempted(&mut self, UnderWay { mut waiting, account, .. }: UnderWay, answer: Answer, unreached: Option<&str>) {
+    /// An attempt is over.
+    fn attempted(&mut self, UnderWay { mut waiting, account, .. }: UnderWay, answer: Answer, reach: Reach<'_>) {
         let Some(n) = self.members.iter().position(|m| m.id == account) else { return };
         let member = &mut self.members[n];
         member.totals.count(&answer);
-        member.ended(self.now_ms, &waiting.parcel, unreached);
+        member.ended(self.now_ms, &waiting.parcel, reach);
         waiting.tried.push(account);
         let unsent = matches!(answer, Answer::Unavailable { .. }) && !waiting.parcel.sending.is_handed_over();
         match if unsent { self.other(&waiting) } else { None } {
@@ -208,6 +220,9 @@ impl Pool {
     /// The time has come so far: what is past its deadline goes. Answers when to come again, Unix milliseconds.
     pub fn tick(&mut self, now_ms: u64) -> Option<u64> {
         self.at(now_ms);
+        for attempt in self.attempts.values_mut().filter(|attempt| attempt.called_ms.is_none()) {
+            attempt.called_ms = attempt.waiting.parcel.sending.is_unheard().then_some(self.now_ms);
+        }
         self.give_up();
         let deadline_ms = self.settings.deadline_ms;
         let mut due = Vec::with_capacity(8);
@@ -227,23 +242,31 @@ impl Pool {
             due.extend(member.allowed_ms(self.now_ms).map(|ms| ms.max(self.now_ms + 1)));
             due.extend(member.queue.oldest_ms().map(|taken_ms| taken_ms + member.patience_ms(deadline_ms)));
         }
-        due.extend(self.attempts.values().map(|attempt| self.ends_ms(attempt)));
+        due.extend(self.attempts.values().map(|attempt| self.ends_ms(attempt).min(self.looks_ms(attempt))));
         due.extend(self.checks.asks_ms());
         due.into_iter().min()
     }
 
     /// When an attempt is given up.
-    fn ends_ms(&self, UnderWay { waiting, account, since_ms }: &UnderWay) -> u64 {
-        let late_ms = waiting.taken_ms + self.settings.deadline_ms;
-        let member = self.members.iter().find(|m| m.id == *account);
-        match member.map(|member| (member.settings.failover_ms, member)) {
-            Some((failover_ms @ 1.., member))
-                if waiting.parcel.sending.is_unheard() && self.has_other(waiting, member) =>
-            {
-                late_ms.min(since_ms + failover_ms)
-            }
-            _ => late_ms,
+    fn ends_ms(&self, attempt: &UnderWay) -> u64 {
+        let late_ms = attempt.waiting.taken_ms + self.settings.deadline_ms;
+        let called_ms = attempt.called_ms.filter(|_| attempt.waiting.parcel.sending.is_unheard());
+        match called_ms.zip(self.failover_ms(attempt)) {
+            Some((called_ms, failover_ms)) => late_ms.min(called_ms + failover_ms),
+            None => late_ms,
         }
+    }
+
+    /// When it is looked whether an attempt called its provider: what is done before that takes the provider's time from nobody.
+    fn looks_ms(&self, attempt: &UnderWay) -> u64 {
+        let failover_ms = if attempt.waiting.parcel.sending.is_begun() { self.failover_ms(attempt) } else { None };
+        failover_ms.map_or(u64::MAX, |failover_ms| self.now_ms + failover_ms)
+    }
+
+    /// How long an attempt may hear nothing; `None` if nobody takes over from it.
+    fn failover_ms(&self, UnderWay { waiting, account, .. }: &UnderWay) -> Option<u64> {
+        let member = self.members.iter().find(|m| m.id == *account)?;
+        (member.settings.failover_ms > 0 && self.has_other(waiting, member)).then_some(member.settings.failover_ms)
     }
 
     /// How long what is not yet known not to be over waits.
@@ -262,14 +285,15 @@ impl Pool {
         let keeps_up: Vec<bool> = self.members.iter_mut().map(|member| member.keeps_up(now_ms)).collect();
         let next = |m: &Member| if m.breaker.is_open() { 1 } else { 2 * m.settings.concurrency };
         let all: usize = self.members.iter().map(next).sum();
+        let crowded = self.crowded;
+        let crowded = || Lane::ALL.into_iter().filter(move |lane| crowded[*lane as usize]);
         if !keeps_up.contains(&true) {
-            let leave = self.checks.take_beyond(all, |waiting| self.crowded[waiting.parcel.lane as usize]);
+            let leave: Vec<_> = crowded().flat_map(|lane| self.checks.take_beyond(lane, all)).collect();
             leave.into_iter().for_each(|waiting| self.send_away(waiting));
         }
         for n in (0..self.members.len()).filter(|n| !keeps_up[*n]) {
             let next = next(&self.members[n]);
-            let crowded = self.crowded;
-            for lane in Lane::ALL.into_iter().filter(|lane| crowded[*lane as usize]) {
+            for lane in crowded() {
                 for waiting in self.members[n].queue.take_beyond(lane, next) {
                     self.park(n, &waiting.parcel);
                 }
@@ -290,7 +314,12 @@ impl Pool {
             let detail = "no answer in time".to_owned();
             let sent = attempt.waiting.parcel.sending.may_be_sent();
             let answer = if sent { Answer::Unknown { detail } } else { Answer::Unavailable { detail } };
-            self.attempted(attempt, answer, Some("no answer in time"));
+            let is_late = self.now_ms >= attempt.waiting.taken_ms + self.settings.deadline_ms;
+            let reach = match attempt.called_ms {
+                Some(called_ms) if !is_late => Reach::Unheard(called_ms, "no answer in time"),
+                _ => Reach::Not("no answer in time"),
+            };
+            self.attempted(attempt, answer, reach);
         }
     }
 

@@ -69,31 +69,48 @@ impl Queue {
 
     /// The next parcel, if a worker is free that may take it and it may be sent.
     pub(super) fn next(&mut self, now_ms: u64, allowance: &mut Allowance) -> Option<Waiting> {
+        let (high, lower) = self.free();
+        if !high || allowance.ready_ms(now_ms, Lane::High) > now_ms {
+            return None;
+        }
+        let lower = lower && allowance.ready_ms(now_ms, Lane::Low) <= now_ms;
+        let low_first = self.turn % LOW_TURN == LOW_TURN - 1;
+        let order = if low_first { [Lane::High, Lane::Low, Lane::Normal] } else { Lane::ALL };
+        let waiting = order.into_iter().filter(|lane| *lane == Lane::High || lower).find_map(|lane| {
+            let aside = self.next_aside(now_ms, lane, allowance);
+            aside.or_else(|| self.next_in(now_ms, lane, allowance))
+        })?;
+        self.busy += 1;
+        if waiting.parcel.lane != Lane::High {
+            self.busy_lower += 1;
+            self.turn = self.turn.wrapping_add(1);
+        }
+        Some(waiting)
+    }
+
+    /// What stands aside came before what waits in its lane.
+    fn next_aside(&mut self, now_ms: u64, lane: Lane, allowance: &mut Allowance) -> Option<Waiting> {
         loop {
-            let (high, lower) = self.free();
-            let high = high && allowance.ready_ms(now_ms, Lane::High) <= now_ms;
-            let lower = lower && allowance.ready_ms(now_ms, Lane::Low) <= now_ms;
-            if !high {
-                return None;
+            let destination = self.aside.ready(now_ms, lane)?;
+            let ready_ms = allowance.ready_to_ms(now_ms, &destination);
+            if ready_ms > now_ms {
+                // It was counted with others, which had something meanwhile.
+                self.aside.set_ready(&destination, ready_ms);
+                continue;
             }
-            if self.of(Lane::High).is_empty()
-                && let Some((destination, lane)) = self.aside.ready(now_ms, lower)
-            {
-                let ready_ms = allowance.ready_to_ms(now_ms, &destination);
-                if ready_ms > now_ms {
-                    // One of lane high that never stood aside was sent there meanwhile.
-                    self.aside.set_ready(&destination, ready_ms);
-                    continue;
-                }
-                let waiting = self.aside.pop(&destination, lane)?;
-                // One that had all it may have is not counted meanwhile, and is from now on.
-                allowance.destination(now_ms, &waiting.parcel);
-                allowance.take(Some(&destination));
-                self.aside.set_ready(&destination, allowance.ready_to_ms(now_ms, &destination));
-                return Some(self.begins(waiting));
-            }
-            let waiting = self.first(lower)?;
-            let lane = waiting.parcel.lane;
+            let waiting = self.aside.pop(&destination, lane)?;
+            // One that had all it may have is not counted meanwhile, and is from now on, if only with others.
+            let counted = allowance.destination(now_ms, &waiting.parcel).unwrap_or_else(|| Arc::clone(&destination));
+            allowance.take(Some(&counted));
+            self.aside.set_ready(&destination, allowance.ready_to_ms(now_ms, &counted));
+            return Some(waiting);
+        }
+    }
+
+    /// What waits in a lane and may not be sent stands aside from now on.
+    fn next_in(&mut self, now_ms: u64, lane: Lane, allowance: &mut Allowance) -> Option<Waiting> {
+        loop {
+            let waiting = self.lanes[lane as usize].pop_front()?;
             let destination = allowance.destination(now_ms, &waiting.parcel);
             if let Some(destination) = &destination {
                 let ready_ms = allowance.ready_to_ms(now_ms, destination);
@@ -103,7 +120,11 @@ impl Queue {
                 }
             }
             allowance.take(destination.as_deref());
-            return Some(self.begins(waiting));
+            if let Some(destination) = &destination {
+                // What of lower lanes stands aside for it waits longer by that.
+                self.aside.set_ready(destination, allowance.ready_to_ms(now_ms, destination));
+            }
+            return Some(waiting);
         }
     }
 
@@ -113,32 +134,16 @@ impl Queue {
         (high, high && self.busy_lower < self.workers - self.reserved)
     }
 
-    fn first(&mut self, lower: bool) -> Option<Waiting> {
-        let low_first = self.turn % LOW_TURN == LOW_TURN - 1;
-        let order = if low_first { [Lane::High, Lane::Low, Lane::Normal] } else { Lane::ALL };
-        let lane = order.into_iter().find(|lane| (*lane == Lane::High || lower) && !self.of(*lane).is_empty())?;
-        self.lanes[lane as usize].pop_front()
-    }
-
-    fn begins(&mut self, waiting: Waiting) -> Waiting {
-        self.busy += 1;
-        if waiting.parcel.lane != Lane::High {
-            self.busy_lower += 1;
-            self.turn = self.turn.wrapping_add(1);
-        }
-        waiting
-    }
-
-    /// When something that waits may be sent, if a worker is free for it.
+    /// When the next that waits may be sent; `None` if no worker is free for it, or nothing waits.
     pub(super) fn allowed_ms(&self, now_ms: u64, allowance: &mut Allowance) -> Option<u64> {
         let (high, lower) = self.free();
-        let none = |lane: Lane| self.of(lane).is_empty();
-        let lower = lower && !(none(Lane::Normal) && none(Lane::Low));
-        let high_ms = (high && !none(Lane::High)).then(|| allowance.ready_ms(now_ms, Lane::High));
-        let lower_ms = lower.then(|| allowance.ready_ms(now_ms, Lane::Low));
-        let aside_ms = if high { self.aside.next_ms() } else { None };
-        let aside_ms = aside_ms.map(|ms| ms.max(allowance.ready_ms(now_ms, Lane::High)));
-        [high_ms, lower_ms, aside_ms].into_iter().flatten().min()
+        let lanes = Lane::ALL.into_iter().filter(|lane| if *lane == Lane::High { high } else { lower });
+        let allowed = lanes.filter_map(|lane| {
+            let waits_ms = (!self.of(lane).is_empty()).then_some(now_ms);
+            let first_ms = waits_ms.into_iter().chain(self.aside.next_ms(lane)).min()?;
+            Some(first_ms.max(allowance.ready_ms(now_ms, lane)))
+        });
+        allowed.min()
     }
 
     /// A worker is free again.

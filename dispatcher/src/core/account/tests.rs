@@ -17,6 +17,7 @@ use std::sync::Arc;
 use super::*;
 use crate::{
     core::worker::{Past, Token},
+    limits::MARKS_BATCH_MAX,
     seams::{Mark, StoreError},
     suppressed::{Reason, Reasons},
 };
@@ -40,6 +41,7 @@ fn relay() -> AccountSettings {
         concurrency: 2,
         reserved_high: 1,
         failover_ms: 500,
+        open_ms: 5_000,
         rates: Rates::default(),
     }
 }
@@ -351,4 +353,23 @@ fn an_address_that_is_sent_nothing_is_skipped_with_the_reason_unless_it_is_a_cod
         assert_eq!(over(&mut account), expected, "{class:?}");
         assert_eq!(account.take_suppressed(), u64::from(said.is_some()));
     }
+}
+
+#[test]
+fn a_code_is_looked_up_before_all_that_wait_for_that_in_lower_lanes_and_finds_room() {
+    let mut account = Pool::new(PoolSettings { queue_max: 10_000, ..settings() }, vec![relay()], 1);
+    account.take(NOW, (0..12_000).map(|n| parcel(&format!("m{n}"), n, Lane::Low)).collect());
+    assert_eq!(later(&mut account).len(), 2_000, "as much of a lane as there is room for");
+    account.take(NOW, vec![parcel("code", 20_000, Lane::High)]);
+    assert!(account.take_ended().is_empty());
+    let query = account.take_past().unwrap();
+    assert_eq!(query.messages[0].id.as_str(), "code");
+    // Lower lanes have their part of each question.
+    account.past(NOW, Err(StoreError::Unavailable { what: "fake", detail: "gone".into() }));
+    account.take(NOW, (0..5_000).map(|n| parcel(&format!("c{n}"), 30_000 + n, Lane::High)).collect());
+    account.tick(NOW + 60);
+    let query = account.take_past().unwrap();
+    assert_eq!(query.messages[0].id.as_str(), "code");
+    let low = query.messages.iter().filter(|message| message.id.as_str().starts_with('m')).count();
+    assert_eq!((query.messages.len(), low), (MARKS_BATCH_MAX, MARKS_BATCH_MAX / 16));
 }

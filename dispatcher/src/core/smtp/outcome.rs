@@ -9,6 +9,8 @@ use crate::{
 /// What the server was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
+    /// Whether it forgets the mail before, which came to nothing.
+    Reset,
     /// Whether it takes a mail of this sender.
     Mail,
     /// Whether it takes it for this recipient.
@@ -22,6 +24,10 @@ pub enum Stage {
 /// What a reply means. `attempts` were made before this one; `discreet`: of the server's words only its codes are told.
 pub fn of(stage: Stage, reply: &Reply, attempts: u32, discreet: bool) -> Answer {
     let detail = if discreet { reply.digits() } else { reply.words() };
+    if stage == Stage::Reset && !reply.is_transient() {
+        // It says nothing of the mail that was to follow.
+        return Answer::Unavailable { detail };
+    }
     if stage == Stage::Dot && reply.is_positive() {
         return Answer::Sent { provider_id: taken_as(reply, discreet) };
     }

@@ -134,7 +134,7 @@ impl<'a> Transfer<'a> {
             return self.over(stage(command), reply, Next::Close);
         }
         match command {
-            Command::Reset if !reply.is_positive() => return self.over(Stage::Mail, reply, Next::Close),
+            Command::Reset if !reply.is_positive() => return self.over(Stage::Reset, reply, Next::Close),
             Command::Reset => {}
             Command::Mail | Command::Rcpt(0) if !reply.is_positive() => self.failed(stage(command), reply),
             Command::Rcpt(_) if !reply.is_positive() => self.refused.push(reply),
@@ -231,7 +231,8 @@ impl<'a> Transfer<'a> {
 
 fn stage(command: Command) -> Stage {
     match command {
-        Command::Reset | Command::Mail => Stage::Mail,
+        Command::Reset => Stage::Reset,
+        Command::Mail => Stage::Mail,
         Command::Rcpt(_) => Stage::Rcpt,
         Command::Data | Command::Nothing => Stage::Data,
         Command::Dot => Stage::Dot,

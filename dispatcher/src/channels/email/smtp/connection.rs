@@ -13,6 +13,7 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
     net::TcpStream,
+    sync::Notify,
     time::timeout,
 };
 use tokio_rustls::client::TlsStream;
@@ -64,9 +65,9 @@ pub(super) enum SendError {
 }
 
 impl Connection {
-    /// Opens one, ready for a mail; says when the server is heard for the first time.
-    pub(super) async fn open(settings: &Settings, sending: &Sending) -> Result<Self, OpenError> {
-        match timeout(settings.open_for, Self::opened(settings, sending)).await {
+    /// Opens one, ready for a mail; says when the server is `heard`.
+    pub(super) async fn open(settings: &Settings, heard: &Notify) -> Result<Self, OpenError> {
+        match timeout(settings.open_for, Self::opened(settings, heard)).await {
             Ok(opened) => opened,
             Err(_) => {
                 let detail = format!("no connection in {} ms", settings.open_for.as_millis());
@@ -75,7 +76,7 @@ impl Connection {
         }
     }
 
-    async fn opened(settings: &Settings, sending: &Sending) -> Result<Self, OpenError> {
+    async fn opened(settings: &Settings, heard: &Notify) -> Result<Self, OpenError> {
         let failed =
             |what: &str, error: io::Error| OpenError::Failed(Trouble::connecting(&error), format!("{what}: {}", said(&error)));
         let tcp = TcpStream::connect((settings.host.as_str(), settings.port)).await;
@@ -88,14 +89,14 @@ impl Connection {
         let mut stream = Stream::Plain(tcp);
         if settings.security == Security::Implicit {
             stream = encrypted(stream, settings).await?;
-            sending.reached();
+            heard.notify_one();
         }
         let mut opening = Opening::new(&name, settings.security, credentials.as_ref());
         let mut replies = ReplyReader::default();
         loop {
             let reply = read(&mut stream, &mut replies).await;
             let reply = reply.map_err(|broken| OpenError::Failed(Trouble::Connection, broken.to_string()))?;
-            sending.reached();
+            heard.notify_one();
             let mut step = opening.replied(reply).map_err(OpenError::refused)?;
             if step == opening::Step::Encrypt {
                 // Said before the connection was encrypted, to be read after it: by somebody in between.

@@ -22,15 +22,17 @@ use std::{
 };
 
 use pushgate_protocol::message::Channel;
+use tokio::sync::{Notify, oneshot};
 
 use self::{
     connection::{Connection, OpenError, SendError},
     pool::Pool,
     settings::Settings,
+    trouble::Trouble,
 };
-use super::mail;
+use super::{mail, message_id::MessageIds};
 use crate::{
-    channels::{Checked, Provider, config::AccountConfig},
+    channels::{Checked, Offered, Provider, config::AccountConfig},
     core::{
         account::{Answer, Parcel, Sending},
         smtp::{
@@ -40,18 +42,17 @@ use crate::{
         },
     },
     seams::BoxFuture,
-    unsubscribe::OptOutLinks,
 };
 
 pub(super) fn open(account: &AccountConfig) -> Result<Arc<dyn Provider>, String> {
-    Ok(Arc::new(Smtp { name: account.name.clone(), settings: Arc::new(Settings::of(account)?), pool: Arc::default(), links: OnceLock::new() }))
+    Ok(Arc::new(Smtp { name: account.name.clone(), settings: Arc::new(Settings::of(account)?), pool: Arc::default(), offered: OnceLock::new() }))
 }
 
 struct Smtp {
     name: String,
     settings: Arc<Settings>,
     pool: Arc<Pool>,
-    links: OnceLock<Arc<OptOutLinks>>,
+    offered: OnceLock<Offered>,
 }
 
 impl Provider for Smtp {
@@ -59,15 +60,17 @@ impl Provider for Smtp {
         Channel::Email
     }
 
-    fn offer(&self, links: &Arc<OptOutLinks>) {
-        // Offered twice, the first stay.
-        let _ = self.links.set(Arc::clone(links));
+    fn offer(&self, offered: &Offered) {
+        // Offered twice, the first stays.
+        let _ = self.offered.set(offered.clone());
     }
 
     fn deliver<'a>(&'a self, parcel: &'a Parcel) -> BoxFuture<'a, Answer> {
         Box::pin(async move {
             parcel.sending.begin();
-            let mail = match mail::of(&self.settings.sender, self.links.get(), parcel, SystemTime::now()) {
+            // Who offers nothing, a test, sends mails that nobody else knows.
+            let offered = self.offered.get_or_init(|| Offered { links: None, ids: Arc::new(MessageIds::of_one()) });
+            let mail = match mail::of(&self.settings.sender, offered, parcel, SystemTime::now()) {
                 Ok(letter) => self.settings.signing.signed(letter).await,
                 Err(answer) => return answer,
             };
@@ -75,6 +78,7 @@ impl Provider for Smtp {
                 Ok(mail) => mail,
                 Err(detail) => return Answer::Unavailable { detail },
             };
+            parcel.sending.call();
             match self.over_kept(parcel, &mail).await {
                 Some(done) => self.answer(parcel, done),
                 None => self.over_new(parcel, &mail).await,
@@ -84,7 +88,7 @@ impl Provider for Smtp {
 
     fn check(&self) -> BoxFuture<'_, Checked> {
         Box::pin(async {
-            match Connection::open(&self.settings, &Sending::default()).await {
+            match Connection::open(&self.settings, &Notify::new()).await {
                 Ok(connection) => {
                     let how = if connection.is_encrypted() { "encrypted" } else { "not encrypted" };
                     let who = self.settings.user().map_or("without a user".to_owned(), |user| format!("signed in as {user}"));
@@ -110,6 +114,7 @@ impl Smtp {
         match &done {
             Err(SendError::Broken(_)) => return None,
             Ok(done) if done.reply.code == 421 && done.stage != Stage::Dot => return None,
+            Ok(done) if done.stage == Stage::Reset => return None,
             Ok(_) | Err(SendError::Unfit(_)) => self.pool.give_back(connection, &self.settings),
             Err(SendError::Unanswered(_)) => {}
         }
@@ -117,7 +122,7 @@ impl Smtp {
     }
 
     async fn over_new(&self, parcel: &Parcel, mail: &Mail) -> Answer {
-        let mut connection = match Connection::open(&self.settings, &parcel.sending).await {
+        let mut connection = match self.opened(&parcel.sending).await {
             Ok(connection) => connection,
             Err(OpenError::Failed(_, detail)) => return Answer::Unavailable { detail },
             Err(OpenError::Busy(reply)) => return outcome::of(Stage::Mail, &reply, parcel.retry.attempts, false),
@@ -127,6 +132,29 @@ impl Smtp {
             self.pool.give_back(connection, &self.settings);
         }
         self.answer(parcel, done)
+    }
+
+    /// A new connection. It is opened whether the attempt that wants it is given up meanwhile or not: that of a server that lets callers wait
+    /// before it greets them takes a mail later. Nobody but the time to open it ends it.
+    async fn opened(&self, sending: &Sending) -> Result<Connection, OpenError> {
+        let heard = Arc::new(Notify::new());
+        let (tell, mut told) = oneshot::channel();
+        let (settings, pool, hears) = (Arc::clone(&self.settings), Arc::clone(&self.pool), Arc::clone(&heard));
+        tokio::spawn(async move {
+            let opened = Connection::open(&settings, &hears).await;
+            if let Err(Ok(unwanted)) = tell.send(opened) {
+                pool.give_back(unwanted, &settings);
+            }
+        });
+        let opened = tokio::select! {
+            biased;
+            opened = &mut told => opened,
+            () = heard.notified() => {
+                sending.reached();
+                told.await
+            }
+        };
+        opened.unwrap_or_else(|_| Err(OpenError::Failed(Trouble::Connection, "its opening was broken off".into())))
     }
 
     fn answer(&self, parcel: &Parcel, done: Result<Done, SendError>) -> Answer {

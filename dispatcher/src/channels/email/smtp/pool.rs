@@ -1,7 +1,7 @@
 //! Open connections that wait for the next mail.
 //!
-//! Invariants: one is given to one mail at a time; there are never more than attempts were under way at once; one that waits too
-//! long is closed, whether anything is sent or not.
+//! Invariants: one is given to one mail at a time; there are never more than attempts were begun within the time that opening one may take;
+//! one that waits too long is closed, whether anything is sent or not.
 
 use std::{
     sync::{Arc, Mutex, PoisonError, Weak},

@@ -1,8 +1,7 @@
 //! What an account is told: checked once, before anything is sent.
 
-use std::{fs::File, io::Read, sync::Arc, time::Duration};
+use std::time::Duration;
 
-use pushgate_protocol::apps::Secret;
 use rustls::pki_types::ServerName;
 use tokio_rustls::TlsConnector;
 
@@ -11,10 +10,10 @@ use crate::{
     channels::{
         config::AccountConfig,
         email::{mail::Sender, signing::Signing},
+        password::Password,
         trust,
     },
     core::smtp::opening::{Credentials, Mechanism, Security},
-    limits,
 };
 
 /// A checked account.
@@ -35,14 +34,6 @@ pub(super) struct Settings {
     pub(super) messages_max: u32,
 }
 
-/// Where the password is.
-#[derive(Debug, Clone)]
-enum Password {
-    None,
-    Given(Secret),
-    File(Arc<str>),
-}
-
 impl Settings {
     /// Those of an account, or what is wrong with them.
     pub(super) fn of(account: &AccountConfig) -> Result<Self, String> {
@@ -50,18 +41,10 @@ impl Settings {
         let from = account.from.as_deref().ok_or("from is missing: who sends, like Shop <no-reply@example.org>")?;
         let sender = Sender::parse(from)
             .ok_or_else(|| format!("from is {from:?}, must be like Shop <no-reply@example.org>"))?;
-        let password = match (&account.password, &account.password_file) {
-            (Some(_), Some(_)) => return Err("password and password_file are both set: keep one".into()),
-            (Some(password), None) => Password::Given(password.clone()),
-            (None, Some(path)) => {
-                read(path).map_err(|problem| format!("password_file: {problem}"))?;
-                Password::File(path.as_str().into())
-            }
-            (None, None) => Password::None,
-        };
-        match (&url.user, &password) {
-            (Some(_), Password::None) => return Err("url names a user: give password or password_file, too".into()),
-            (None, Password::Given(_) | Password::File(_)) => {
+        let password = Password::of(account)?;
+        match (&url.user, password.is_none()) {
+            (Some(_), true) => return Err("url names a user: give password or password_file, too".into()),
+            (None, false) => {
                 return Err("url names no user that the password is of: write it like smtp://user@host".into());
             }
             (Some(_), _) if url.security == Security::Never && !url.is_loopback() => {
@@ -105,31 +88,7 @@ impl Settings {
     /// As whom to sign in, and how. A file is read anew: a token in it may have been replaced.
     pub(super) async fn credentials(&self) -> Result<Option<Credentials>, String> {
         let Some(user) = self.user.clone() else { return Ok(None) };
-        let password = match &self.password {
-            Password::None => return Ok(None),
-            Password::Given(password) => password.clone(),
-            Password::File(path) => {
-                let path = Arc::clone(path);
-                let read = tokio::task::spawn_blocking(move || read(&path)).await;
-                read.map_err(|_| "it was not read".to_owned()).and_then(|read| read).map_err(|e| format!("password_file: {e}"))?
-            }
-        };
-        Ok(Some(Credentials { user, password, mechanism: self.mechanism }))
-    }
-}
-
-/// The password in a file, without the end of its line.
-fn read(path: &str) -> Result<Secret, String> {
-    let mut text = String::new();
-    let file = File::open(path).map_err(|error| format!("cannot read {path}: {error}"))?;
-    let mut file = file.take(limits::PASSWORD_BYTES_MAX as u64 + 1);
-    file.read_to_string(&mut text).map_err(|error| format!("cannot read {path}: {error}"))?;
-    let password = text.trim_end_matches(['\r', '\n']);
-    match password.len() {
-        0 => Err(format!("{path} is empty")),
-        bytes if bytes > limits::PASSWORD_BYTES_MAX => {
-            Err(format!("{path} holds more than {} bytes", limits::PASSWORD_BYTES_MAX))
-        }
-        _ => Ok(Secret::new(password)),
+        let password = self.password.now().await?;
+        Ok(password.map(|password| Credentials { user, password, mechanism: self.mechanism }))
     }
 }

@@ -119,6 +119,7 @@ impl Smpp {
             Err(answer) => return answer,
         };
         let link = self.link();
+        parcel.sending.call();
         if let Err(why) = link.ready().await {
             return Answer::Unavailable { detail: why.to_string() };
         }

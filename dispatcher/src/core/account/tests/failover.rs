@@ -100,7 +100,7 @@ fn what_may_have_been_sent_goes_nowhere_else() {
         let mut pool = pool(&[("a", 1, 1), ("b", 2, 1)]);
         pool.take(NOW, parcels(0..1));
         let attempts = begun(&mut pool, NOW);
-        attempts[0].parcel.sending.begin();
+        attempts[0].parcel.sending.call();
         attempts[0].parcel.sending.reached();
         if handed_over {
             attempts[0].parcel.sending.hand_over();
@@ -137,12 +137,12 @@ fn a_provider_of_which_nothing_is_heard_is_not_waited_for_while_there_is_another
     let mut pool = pool(&[("a", 1, 1), ("b", 2, 1)]);
     pool.take(NOW, parcels(0..1));
     let silent = begun(&mut pool, NOW);
-    silent[0].parcel.sending.begin();
-    assert_eq!(pool.tick(NOW + 1), Some(NOW + 500));
+    silent[0].parcel.sending.call();
+    assert_eq!(pool.tick(NOW), Some(NOW + 500));
     let second = begun(&mut pool, NOW + 500);
     assert_eq!((pool.take_given_up(), accounts(&second)), (vec![silent[0].id], vec![1]));
     // Nobody is left to take over: this one has until the deadline.
-    second[0].parcel.sending.begin();
+    second[0].parcel.sending.call();
     assert_eq!(pool.tick(NOW + 2_000), Some(NOW + 10_000));
     pool.answered(NOW + 3_000, second[0].id, sent());
     assert!(matches!(&pool.take_ended()[..], [Ended::Over(_)]));
@@ -209,7 +209,8 @@ fn what_waits_for_an_account_leaves_it_when_it_goes_down() {
     pool.take(NOW, parcels(0..100));
     let silent = begun(&mut pool, NOW);
     assert_eq!(silent.len(), BREAKER_FAILURES as usize);
-    silent.iter().for_each(|attempt| attempt.parcel.sending.begin());
+    silent.iter().for_each(|attempt| attempt.parcel.sending.call());
+    pool.tick(NOW);
     // All that waits behind them is with the other within the same moment.
     let next = begun(&mut pool, NOW + 500);
     assert_eq!(accounts(&next), vec![1; BREAKER_FAILURES as usize]);
@@ -250,4 +251,95 @@ fn while_all_are_down_parcels_wait_in_the_schedule_and_each_account_is_probed() 
     assert!(away.iter().all(|later| retry_of(later).attempts == 0) && away.len() == 5, "{away:?}");
     pool.take(NOW + 1_001, parcels(200..203));
     assert_eq!(accounts(&begun(&mut pool, NOW + 1_001)), [0, 1]);
+}
+
+#[test]
+fn what_is_done_before_a_provider_is_called_takes_none_of_its_time() {
+    let mut pool = pool(&[("a", 1, 1), ("b", 2, 1)]);
+    pool.take(NOW, parcels(0..1));
+    let signing = begun(&mut pool, NOW);
+    signing[0].parcel.sending.begin();
+    assert_eq!(pool.tick(NOW), Some(NOW + 500), "it is looked whether it has called by then");
+    assert_eq!(pool.tick(NOW + 500), Some(NOW + 1_000));
+    signing[0].parcel.sending.call();
+    assert_eq!(pool.tick(NOW + 1_000), Some(NOW + 1_500));
+    assert!(pool.take_given_up().is_empty());
+    pool.tick(NOW + 1_500);
+    assert_eq!(pool.take_given_up(), [signing[0].id]);
+}
+
+#[test]
+fn one_that_may_be_slow_is_passed_by_and_not_down_until_the_time_to_open_a_connection_is_over() {
+    let mut pool = pool(&[("a", 1, 1), ("b", 2, 1)]);
+    let unheard = |pool: &mut Pool, now_ms: u64| {
+        let silent = begun(pool, now_ms);
+        silent.iter().filter(|a| a.account.0 == 0).for_each(|a| a.parcel.sending.call());
+        pool.tick(now_ms);
+        let others = begun(pool, now_ms + 500);
+        for attempt in silent.iter().filter(|a| a.account.0 == 1).chain(&others) {
+            assert_eq!(attempt.account.0, 1);
+            pool.answered(now_ms + 500, attempt.id, sent());
+        }
+        silent.len() - silent.iter().filter(|a| a.account.0 == 1).count()
+    };
+    pool.take(NOW, parcels(0..50));
+    assert_eq!(unheard(&mut pool, NOW), 20);
+    let shown = |pool: &Pool| pool.view().iter().map(|v| (v.state, v.in_use)).collect::<Vec<_>>();
+    assert_eq!(shown(&pool), [(AccountState::Up, false), (AccountState::Up, true)]);
+    assert_eq!(unheard(&mut pool, NOW + 501), 0, "what waits goes elsewhere");
+    // One asks after each pause; after `open_ms` in silence it is down.
+    for (ms, state) in [(1_501, AccountState::Up), (4_001, AccountState::Up), (8_501, AccountState::Down)] {
+        pool.take(NOW + ms, parcels(100 * ms..100 * ms + 10));
+        assert_eq!(unheard(&mut pool, NOW + ms), 1, "at {ms}");
+        assert_eq!(pool.view()[0].state, state, "at {ms}");
+    }
+}
+
+#[test]
+fn where_all_may_be_slow_they_are_waited_for_and_the_first_is_used() {
+    let mut pool = pool(&[("a", 1, 1), ("b", 2, 1)]);
+    pool.take(NOW, parcels(0..1));
+    for now_ms in [NOW, NOW + 500] {
+        begun(&mut pool, now_ms)[0].parcel.sending.call();
+        pool.tick(now_ms);
+    }
+    // The second has no other behind it.
+    pool.take(NOW + 700, parcels(1..2));
+    assert_eq!(accounts(&begun(&mut pool, NOW + 700)), [1]);
+    pool.answered(NOW + 900, AttemptId(1), refused());
+    pool.answered(NOW + 900, AttemptId(2), refused());
+    later(&mut pool);
+    for n in 10..10 + u64::from(BREAKER_FAILURES) {
+        pool.take(NOW + 900, parcels(n..n + 1));
+        // The first goes on saying nothing.
+        let attempts = begun(&mut pool, NOW + 900);
+        attempts.iter().filter(|a| a.account.0 == 1).for_each(|a| pool.answered(NOW + 900, a.id, refused()));
+    }
+    begun(&mut pool, NOW + 900);
+    assert_eq!(
+        pool.view().iter().map(|v| (v.state, v.in_use)).collect::<Vec<_>>(),
+        [(AccountState::Up, true), (AccountState::Down, false)]
+    );
+    pool.take(NOW + 950, parcels(100..103));
+    let attempts = begun(&mut pool, NOW + 950);
+    assert_eq!(accounts(&attempts), [0; 3], "rather one that may be slow than one that is down");
+    attempts.iter().for_each(|a| a.parcel.sending.call());
+    assert_eq!(pool.tick(NOW + 950), Some(NOW + 700 + 10_000), "the deadline of the oldest");
+}
+
+#[test]
+fn one_that_may_have_recovered_is_not_asked_by_what_it_may_not_send_yet() {
+    let rates = Rates { all: None, to: vec![("b.c".into(), Rate { per_min: 1, burst: 1 })] };
+    let accounts_of_two = [AccountSettings { rates, ..named("a", 1, 1) }, named("b", 2, 1)];
+    let mut pool = Pool::new(PoolSettings { queue_max: 1_000, ..settings() }, accounts_of_two.into(), 1);
+    let elsewhere =
+        |n: u64| Parcel { address: UserId::parse("x@elsewhere.example").unwrap(), ..parcel("m", n, Lane::Normal) };
+    pool.take(NOW, parcels(0..1));
+    assert_eq!(answer_all(&mut pool, NOW, &[]), [0], "its domain has had what it may");
+    pool.take(NOW, (10..10 + u64::from(BREAKER_FAILURES)).map(elsewhere).collect());
+    answer_all(&mut pool, NOW, &[0]);
+    pool.take(NOW + 1_000, parcels(100..103));
+    assert_eq!(accounts(&begun(&mut pool, NOW + 1_000)), [1; 3]);
+    pool.take(NOW + 1_000, vec![elsewhere(200)]);
+    assert_eq!(accounts(&begun(&mut pool, NOW + 1_000)), [0]);
 }

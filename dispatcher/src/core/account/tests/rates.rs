@@ -158,3 +158,74 @@ fn other_rates_hold_for_what_stands_aside() {
     let sent: usize = (1..=1_000).map(|ms| begun(&mut pool, NOW + ms).len()).sum();
     assert!((5..=6).contains(&sent), "{sent}");
 }
+
+#[test]
+fn a_code_has_the_next_token_of_its_destination_before_all_that_stand_aside_and_nobody_wakes_in_vain() {
+    let account = AccountSettings { concurrency: 4, reserved_high: 2, rates: only("slow.example", 10, 1), ..relay() };
+    let mut pool = Pool::new(PoolSettings { queue_max: 100_000, ..settings() }, vec![account], 1);
+    pool.take(NOW, (0..10_000).map(|n| to(&format!("u{n}@slow.example"), n, Lane::Low)).collect());
+    let mut under_way = begun(&mut pool, NOW);
+    assert_eq!(pool.tick(NOW), Some(NOW + 100), "a worker is free for the next");
+    under_way.extend(begun(&mut pool, NOW + 100));
+    let (mut now_ms, mut woken) = (NOW + 100, 0);
+    while let Some(due_ms) = pool.tick(now_ms).filter(|due_ms| *due_ms < NOW + 4_000) {
+        now_ms = due_ms;
+        assert!(pool.take_attempts(now_ms).is_empty());
+        woken += 1;
+    }
+    assert!(woken <= 2, "while all their workers are busy nothing can begin: {woken}");
+    let code = |n: u64| to(&format!("vip{n}@slow.example"), 90_000 + n, Lane::High);
+    pool.take(NOW + 4_000, vec![code(0), code(1)]);
+    let tokens = |attempts: &[Attempt]| attempts.iter().map(|a| a.parcel.token.0).collect::<Vec<_>>();
+    assert_eq!(tokens(&begun(&mut pool, NOW + 4_000)), [90_000]);
+    under_way.iter().for_each(|a| pool.answered(NOW + 4_000, a.id, Answer::Sent { provider_id: None }));
+    assert!(pool.take_attempts(NOW + 4_000).is_empty());
+    assert_eq!(pool.tick(NOW + 4_000), Some(NOW + 4_100));
+    assert_eq!(tokens(&pool.take_attempts(NOW + 4_100)), [90_001]);
+    assert_eq!(tokens(&pool.take_attempts(NOW + 4_200)), [2]);
+}
+
+#[test]
+fn what_of_lane_low_stood_aside_starves_no_higher_lane_and_is_not_starved() {
+    let account = AccountSettings { concurrency: 1, reserved_high: 0, rates: only(EACH, 10, 1), ..relay() };
+    let mut pool = Pool::new(PoolSettings { queue_max: 10_000, ..settings() }, vec![account], 1);
+    let sent = |pool: &mut Pool, ms: u64| {
+        let begun = begun(pool, NOW + ms);
+        assert_eq!(begun.len(), 1, "at {ms}");
+        pool.answered(NOW + ms, begun[0].id, Answer::Sent { provider_id: None });
+        begun[0].parcel.lane
+    };
+    // Two to each domain: the second of each stands aside.
+    pool.take(NOW, (0..200).map(|n| to(&format!("u{n}@d{}.example", n / 2), n, Lane::Low)).collect());
+    (0..100).for_each(|ms| assert_eq!(sent(&mut pool, ms), Lane::Low));
+    pool.take(NOW + 100, (0..200).map(|n| to(&format!("u@n{n}.example"), 1_000 + n, Lane::Normal)).collect());
+    let low = (200..264).filter(|ms| sent(&mut pool, *ms) == Lane::Low).count();
+    assert_eq!(low, 4, "one of sixteen");
+}
+
+#[test]
+fn a_code_waits_for_one_token_at_most_even_where_no_part_of_the_burst_is_its_own() {
+    for (per_s, burst) in [(10, 1), (100, 3), (250, 1), (2_000, 200)] {
+        let mut pool = pool(all(per_s, burst));
+        pool.take(NOW, (0..10_000).map(|n| parcel(&format!("m{n}"), n, Lane::Low)).collect());
+        begun(&mut pool, NOW);
+        // The driver comes when it was told to, and when something came.
+        let mut now_ms = NOW;
+        for n in 0..20 {
+            let came_ms = NOW + n * 137 + 1;
+            while let Some(due_ms) = pool.tick(now_ms).filter(|due_ms| *due_ms < came_ms) {
+                now_ms = due_ms;
+                pool.take_attempts(now_ms);
+            }
+            now_ms = came_ms;
+            pool.take(now_ms, vec![parcel("code", 900_000 + n, Lane::High)]);
+            let mut next = begun(&mut pool, now_ms);
+            while next.is_empty() {
+                now_ms = pool.tick(now_ms).unwrap();
+                next = pool.take_attempts(now_ms);
+            }
+            assert_eq!(next[0].parcel.id.as_str(), "code");
+            assert!(now_ms - came_ms <= 1_000 / per_s, "{per_s}/s: {} ms", now_ms - came_ms);
+        }
+    }
+}
