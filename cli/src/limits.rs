@@ -40,6 +40,8 @@ pub const HEALTH_LOOK_MS: u64 = 1_000;
 pub const KEY_LOOK_MS: u64 = 1_000;
 /// Pause of a server between two looks at its configuration for accounts of channels, milliseconds.
 pub const ACCOUNT_LOOK_MS: u64 = 1_000;
+/// Looks that pass before a configuration of accounts that was refused is tried again.
+pub const ACCOUNT_RETRY_LOOKS: u32 = 4;
 /// Largest file of keys, or of a secret, bytes.
 pub const KEY_FILE_BYTES_MAX: u64 = 1 << 20;
 /// Pause between two looks at whether a drain is done, milliseconds.
