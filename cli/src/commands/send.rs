@@ -145,8 +145,9 @@ impl SendCommand {
         // A push does not say what was written for the mail.
         if self.user.is_empty() {
             self.mail.complete(&mut content);
-            if let (true, Some(words)) = (content.is_empty(), self.sms.words()) {
-                content.insert("body".to_owned(), json!(words));
+            if content.is_empty() && self.sms.has_template() {
+                // A message has content; this one shows nobody anything.
+                content.insert("data".to_owned(), json!({}));
             }
         }
         if content.is_empty() {

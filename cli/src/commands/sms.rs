@@ -48,8 +48,8 @@ impl SmsArgs {
         (!given.is_empty()).then_some(Value::Object(given))
     }
 
-    /// What a message without a title, a body or a text says: its template, for it has to say something.
-    pub fn words(&self) -> Option<&str> {
-        self.template.as_deref()
+    /// Whether the provider's template says it all: no content is needed.
+    pub fn has_template(&self) -> bool {
+        self.template.is_some()
     }
 }

@@ -195,6 +195,18 @@ fn a_text_message_carries_what_the_flags_say() {
 }
 
 #[test]
+fn a_text_message_by_a_template_alone_has_no_text() {
+    let arguments = ["--phone", "+8613800138000", "--template", "t1", "--param", "code=123456"];
+    let (run, calls) = send(vec![accepted(), mail_view("sent", None)], &arguments);
+    assert_eq!(run.code, 0, "{}", run.err);
+    let expected = json!({
+        "to": { "phones": ["+8613800138000"] }, "channels": ["sms"], "content": { "data": {} },
+        "overrides": { "sms": { "template": "t1", "params": { "code": "123456" } } },
+    });
+    assert_eq!(calls[0].body, expected);
+}
+
+#[test]
 fn a_mail_and_a_text_message_go_out_together_and_the_account_is_the_mails() {
     let arguments =
         ["--phone", "+8613800138000", "--email", "a@b.c", "--subject", "S", "--text", "T", "--account", "x"];

@@ -5,6 +5,7 @@
 
 Each recipient ends as its provider says: sent, sent after `retry_after`, failed for a dead address, dead after the last attempt. That is
 judged from the results topic, REST, `pushgate explain`, `pushgate dead` and what a webhook receives, each record asked for by what it is.
+What one-time codes say is in none of them, however they end, nor in a log.
 It uses the services that PUSHGATE_TEST_KAFKA and PUSHGATE_TEST_REDIS name, else those of `scripts/services up`.
 """
 
@@ -77,6 +78,11 @@ attempts_max = 2
 backoff_base_ms = 50
 deadline_ms = 60000
 """
+# How a code ends through the account of this name, and the stub's answers.
+CODE_ENDS = {"sent": ("sent", "sent"), "again": ("sent", "retry_after=1s,unknown,sent"), "wrong": ("failed", "address_dead"), "dead": ("failed", "unavailable")}
+ACCOUNTS += "".join(f'\n[[{channel}]]\nname = "code-{name}"\nkind = "stub"\nurl = "stub:{answers}"\n'
+                    for channel in ("email", "sms") for name, (_, answers) in CODE_ENDS.items())
+CODE = "9174620385"
 ADDRESS = {"email": "ann@example.org", "sms": "+8613800000000"}
 
 
@@ -225,6 +231,33 @@ def webhooks(scene):
     verdict.fact(failures >= 1, "the failed post is counted", failures)
 
 
+def codes(scene):
+    app, results, dead = scene.nodes.app, scene.topic("results"), scene.topic("dead")
+    said = {"title": f"{CODE} is your code", "body": f"your code is {CODE}"}
+    own = {"email": {"subject": CODE, "text": CODE, "html": f"<b>{CODE}</b>"}, "sms": {"text": CODE, "sign": "S", "template": "T", "params": {"1": CODE}}}
+    for channel in own:
+        for name, (state, _) in CODE_ENDS.items():
+            if (channel, name) == ("sms", "again"):
+                # A text message that may have been sent is not sent again.
+                state = "unknown"
+            ident = f"code-{channel}-{name}"
+            scene.send(ident, channel, None, **{"class": "otp", "content": said, "overrides": {channel: {**own[channel], "account": f"code-{name}"}}})
+            scene.result(ident, state, channel=channel, account=f"code-{name}")
+            scene.posted(app, ident, state)
+            if name == "dead":
+                letter = dead.wait(lambda r, ident=ident: r.key() == ident.encode(), PATIENCE_S)
+                verdict.fact(letter is not None and not letter.value(), f"{ident}: its dead letter has no content", letter and letter.value())
+    for topic in (results, dead):
+        records = topic.read(topic.count())
+        told = b"".join((r.key() or b"") + (r.value() or b"") + repr(r.headers()).encode() for r in records)
+        verdict.fact(len(records) >= 2 and CODE.encode() not in told, f"no code is in {topic.name}", [r.value() for r in records if CODE.encode() in (r.value() or b"")])
+    posts = [body for body, _ in scene.receiver.posts if CODE.encode() in body]
+    verdict.fact(not posts, "no code was posted to the webhook", posts[:3])
+    for name in scene.nodes.processes:
+        log = scene.nodes.log(name)
+        verdict.fact(log and CODE not in log, f"no code is in the log of the {name}", [line for line in log.splitlines() if CODE in line][:3])
+
+
 def untrusted(scene):
     """A webhook whose certificate is not trusted: the app without the authority's file."""
     strict = f"{scene.nodes.app}-strict"
@@ -250,6 +283,7 @@ def test():
             sent_and_tried_again(scene)
             dead_and_replayed(scene)
             webhooks(scene)
+            codes(scene)
             untrusted(scene)
             for name, process in nodes.processes.items():
                 code = process.interrupt(60)

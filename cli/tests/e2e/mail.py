@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Mail as others see it: sent by `pushgate dev` to a server of other people's making, read with Python's parser, its signatures checked with dkimpy.
 
-  mail.py
+  mail.py [SEED]
 
-Every mail of a corpus (scripts, long words, attachments, texts that try to be headers, commands or ends of mails) has two good signatures, by an RSA and an
+Every mail of a corpus (scripts, long words, attachments, texts that try to be headers, commands or ends of mails, and such texts put together at random) has two good signatures, by an RSA and an
 Ed25519 key whose records `pushgate dkim` prints, says what the message says, and is to its recipient alone. Whatever is changed or added on the
 way breaks both signatures.
 """
@@ -12,7 +12,9 @@ import base64
 import email
 import email.policy
 import json
+import random
 import subprocess
+import sys
 import tempfile
 import unicodedata
 
@@ -53,6 +55,19 @@ HOSTILE = [
 ]
 
 
+SEED = int(sys.argv[1]) if len(sys.argv) > 1 else random.SystemRandom().randrange(1 << 32)
+RANDOM_TEXTS = 60
+
+
+def texts():
+    """Hostile texts, and as many of their pieces in any order."""
+    chance = random.Random(SEED)
+    yield from HOSTILE
+    for _ in range(RANDOM_TEXTS):
+        pieces = (chance.choice(HOSTILE) for _ in range(chance.randrange(1, 7)))
+        yield "".join(piece[:chance.randrange(1, 200)] for piece in pieces)
+
+
 def corpus():
     """Messages: (overrides, content)."""
     yield {}, {"title": "Order 17", "body": "It left."}
@@ -61,7 +76,7 @@ def corpus():
     yield {"html": "<img src=\"cid:logo\">", "attachments": [{"name": "löwe.png", "type": "image/png", "base64": image, "cid": "logo"},
                                                           {"name": "a.bin", "type": "application/octet-stream", "base64": image}]}, {"title": "Files", "body": "b"}
     yield {}, {"title": "Large", "body": "A line with  two spaces and a tab\t.\n" * 8000}
-    for text in HOSTILE:
+    for text in texts():
         # A subject with control characters is refused; a title takes the same way into the mail.
         subject = {} if any(unicodedata.category(c) == "Cc" for c in text) else {"subject": text}
         yield {**subject, "text": text, "html": text, "attachments": [{"name": text, "type": "text/plain", "base64": base64.b64encode(text.encode()).decode()}]}, {"title": "t"}
@@ -134,6 +149,7 @@ def check(sink, published, at, overrides, content):
 
 
 def test():
+    print(f"seed {SEED}")
     sink = Sink()
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run(["openssl", "genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-out", f"{folder}/rsa.pem"], check=True, capture_output=True)

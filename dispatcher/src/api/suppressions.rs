@@ -164,7 +164,7 @@ pub(super) fn operations() -> [Operation; 3] {
         .refuses(STORE);
     let body = json!({ "suppressions": [{ "channel": "email", "address": "ann@example.org", "reason": "opted_out" }] });
     let add = Operation::new((Method::PUT, PATH), put(add), "suppress", "Send nothing to addresses")
-        .detail("All of them or, if one is no address, none. An address that is on the list has one more reason. `opted_out` lets messages of class `otp` through.")
+        .detail("All of them or, if one is no address, none; where the list gets full (`no_room`) those in front that there is room for. An address that is on the list has one more reason. `opted_out` lets messages of class `otp` through.")
         .tag("suppressions")
         .needs(Scope::Send)
         .body::<AddRequest>(ADDED_BYTES_MAX, body)
@@ -240,7 +240,11 @@ async fn add(State(api): State<Api>, headers: HeaderMap, body: Body) -> Response
         let added = in_time(&api, api.given.suppressions.suppress(caller.app, entries)).await;
         let left = added.map_err(|e| Problem::store(&e))?.into_iter().filter(|had_room| !had_room).count();
         if left > 0 {
-            return Err(Problem::new(409, "no_room", format!("there is no room for {left} of {count} addresses")));
+            return Err(Problem::new(
+                409,
+                "no_room",
+                format!("there is no room for {left} of {count} addresses, the others are on the list"),
+            ));
         }
         Ok(Added { suppressed: count })
     };

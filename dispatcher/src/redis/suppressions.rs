@@ -30,6 +30,42 @@ impl RedisSuppressions {
     }
 }
 
+impl RedisSuppressions {
+    /// The names behind one, at most so many.
+    async fn names(&self, app: &AppId, after: Option<&[u8]>, limit: usize) -> Result<Vec<Vec<u8>>, StoreError> {
+        let from = after.map_or_else(|| b"-".to_vec(), |after| [b"(", after].concat());
+        let mut ask = redis::pipe();
+        ask.cmd("ZRANGEBYLEX").arg(keys_of(app).1).arg(from).arg("+").arg("LIMIT").arg(0).arg(limit);
+        let answers = self.link.run(&ask).await?;
+        let [Value::Array(names)] = answers.as_slice() else { return Err(strange(&answers.first().cloned())) };
+        let name = |name: &Value| match name {
+            Value::BulkString(name) => Ok(name.clone()),
+            other => Err(strange(&Some(other.clone()))),
+        };
+        names.iter().map(name).collect()
+    }
+
+    /// What is kept of them; one that was released meanwhile is left out.
+    async fn rows(&self, app: &AppId, names: &[Vec<u8>]) -> Result<Vec<Suppression>, StoreError> {
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut ask = redis::pipe();
+        ask.cmd("HMGET").arg(keys_of(app).0).arg(names);
+        let answers = self.link.run(&ask).await?;
+        let [Value::Array(values)] = answers.as_slice() else { return Err(strange(&answers.first().cloned())) };
+        let mut rows = Vec::with_capacity(names.len());
+        for (name, value) in names.iter().zip(values) {
+            let (channel, address) =
+                read_name(name).ok_or_else(|| damaged("a suppressed address cannot be read".into()))?;
+            if let Some((reasons, since_ms)) = decoded(value)? {
+                rows.push(Suppression { channel, address, reasons, since_ms });
+            }
+        }
+        Ok(rows)
+    }
+}
+
 impl Suppressions for RedisSuppressions {
     fn suppress(&self, app: AppId, entries: Vec<Suppression>) -> BoxFuture<'_, Result<Vec<bool>, StoreError>> {
         Box::pin(async move {
@@ -90,30 +126,17 @@ impl Suppressions for RedisSuppressions {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<Suppression>, StoreError>> {
         Box::pin(async move {
-            let (rows, order) = keys_of(&app);
-            let from = after
-                .map_or_else(|| b"-".to_vec(), |(channel, address)| [b"(", &name_of(channel, &address)[..]].concat());
-            let mut ask = redis::pipe();
-            ask.cmd("ZRANGEBYLEX").arg(order).arg(from).arg("+").arg("LIMIT").arg(0).arg(limit);
-            let answers = self.link.run(&ask).await?;
-            let [Value::Array(names)] = answers.as_slice() else { return Err(strange(&answers.first().cloned())) };
-            if names.is_empty() {
-                return Ok(Vec::new());
-            }
-            let names: Vec<&[u8]> =
-                names.iter().filter_map(|n| if let Value::BulkString(n) = n { Some(&n[..]) } else { None }).collect();
-            let mut ask = redis::pipe();
-            ask.cmd("HMGET").arg(rows).arg(&names);
-            let answers = self.link.run(&ask).await?;
-            let [Value::Array(values)] = answers.as_slice() else { return Err(strange(&answers.first().cloned())) };
-            let mut found = Vec::with_capacity(names.len());
-            for (name, value) in names.into_iter().zip(values) {
-                let (channel, address) =
-                    read_name(name).ok_or_else(|| damaged("a suppressed address cannot be read".into()))?;
-                // One that was released meanwhile is left out.
-                if let Some((reasons, since_ms)) = decoded(value)? {
-                    found.push(Suppression { channel, address, reasons, since_ms });
+            let mut after = after.map(|(channel, address)| name_of(channel, &address));
+            let mut found = Vec::new();
+            // Some may be released between the two questions: fewer than asked for would say that these are the last.
+            while found.len() < limit {
+                let lacking = limit - found.len();
+                let names = self.names(&app, after.as_deref(), lacking).await?;
+                found.extend(self.rows(&app, &names).await?);
+                if names.len() < lacking {
+                    break;
                 }
+                after = names.into_iter().next_back();
             }
             Ok(found)
         })
