@@ -299,9 +299,9 @@ fn one_that_may_be_slow_is_passed_by_and_not_down_until_the_time_to_open_a_conne
 fn where_all_may_be_slow_they_are_waited_for_and_the_first_is_used() {
     let mut pool = pool(&[("a", 1, 1), ("b", 2, 1)]);
     pool.take(NOW, parcels(0..1));
-    for now_ms in [NOW, NOW + 500] {
-        begun(&mut pool, now_ms)[0].parcel.sending.call();
-        pool.tick(now_ms);
+    for at_ms in [NOW, NOW + 500] {
+        begun(&mut pool, at_ms)[0].parcel.sending.call();
+        pool.tick(at_ms);
     }
     // The second has no other behind it.
     pool.take(NOW + 700, parcels(1..2));
