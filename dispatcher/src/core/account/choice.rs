@@ -13,7 +13,7 @@ impl Pool {
             return self.members.iter().position(|m| !m.leaving && *m.settings.name == *name);
         }
         let best = self.best(waiting);
-        self.to_probe(waiting, best).or_else(|| self.by_weight(waiting, best)).or_else(|| self.down(waiting))
+        self.asks_again(waiting, best).or_else(|| self.by_weight(waiting, best)).or_else(|| self.down(waiting))
     }
 
     /// The same for one whose attempt through an account came to nothing, or whose account is down: only another that is up.
@@ -42,7 +42,7 @@ impl Pool {
     }
 
     /// One that is down and may have recovered is asked by one parcel that it may send now, of lane high only if no other comes for a while.
-    fn to_probe(&mut self, waiting: &Waiting, best: Option<Rank>) -> Option<usize> {
+    fn asks_again(&mut self, waiting: &Waiting, best: Option<Rank>) -> Option<usize> {
         let late_ms = if waiting.parcel.lane == Lane::High && best.is_some() { PROBE_HIGH_MS } else { 0 };
         let now_ms = self.now_ms;
         self.members.iter_mut().position(|m| {
