@@ -53,7 +53,7 @@ pub struct Numbered {
 impl Numbered {
     /// The message id.
     pub fn id(&self) -> String {
-        let stamp = Stamp { run: self.run, to: self.to, n: self.n, planned_us: self.planned_us };
+        let stamp = Stamp { run: self.run, to: self.to, lane: Lane::Normal, n: self.n, planned_us: self.planned_us };
         String::from_utf8_lossy(&stamp.write()).into_owned()
     }
 

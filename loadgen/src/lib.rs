@@ -8,11 +8,20 @@
 //! | [`crowd`] | many such clients on one thread |
 //! | [`fleet`] | 100,000 clients and more over io_uring |
 //! | [`histogram`] | latencies in buckets |
+//! | [`lanes`] | one of something for each lane |
 //! | [`limits`] | bounds |
+//! | [`process`] | what processes use |
 //! | [`plan`] | when what is to be sent, whatever becomes of it |
+//! | [`report`] | what a run tells |
 //! | [`rest`] | a kept-alive connection to REST |
+//! | [`run`] | a scenario, run and seen second by second |
+//! | [`scenario`] | what a run does |
+//! | [`sender`] | messages at their planned times |
 //! | [`session`] | a client's side of a connection, sans-I/O |
+//! | [`site`] | where a run goes |
+//! | [`span`] | times as people write them |
 //! | [`stamp`] | numbered messages |
+//! | [`strain`] | what the generator itself lacks |
 //! | [`verify`] | their judge |
 
 pub mod client;
@@ -20,9 +29,18 @@ pub mod clock;
 pub mod crowd;
 pub mod fleet;
 pub mod histogram;
+pub mod lanes;
 pub mod limits;
 pub mod plan;
+pub mod process;
+pub mod report;
 pub mod rest;
+pub mod run;
+pub mod scenario;
+pub mod sender;
 pub mod session;
+pub mod site;
+pub mod span;
 pub mod stamp;
+pub mod strain;
 pub mod verify;

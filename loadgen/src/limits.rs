@@ -17,6 +17,26 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Clients of a crowd that connect at the same time.
 pub const CONNECTING_MAX: usize = 16;
 
+/// Requests of a stream under way, at most: connections to REST, or batches at Kafka.
+pub const SENDER_WORKERS: usize = 64;
+/// Messages of one request, at most.
+pub const SENDER_BATCH_MAX: usize = 200;
+/// Shortest time between two wake-ups of a pacing thread.
+pub const SENDER_PAUSE: Duration = Duration::from_micros(200);
+/// How long a request may take.
+pub const SENDER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Messages of a stream a second, at most.
+pub const RATE_PER_S_MAX: u64 = 10_000_000;
+/// Longest body of a message, bytes; a server may allow less.
+pub const BODY_BYTES_MAX: u32 = 1 << 20;
+
+/// How often a run looks what is due.
+pub const RUN_TICK: Duration = Duration::from_millis(20);
+/// What is told together.
+pub const SECOND: Duration = Duration::from_secs(1);
+/// How long a run waits for clients of which nobody comes any more.
+pub const GATHER_PATIENCE: Duration = Duration::from_secs(12);
+
 /// Clients that one worker of a fleet drives at most: the direct descriptors of its ring. A lower descriptor limit of the
 /// process lowers it further.
 pub const RING_CLIENTS_MAX: u32 = 16_384;
@@ -36,6 +56,8 @@ pub const PENDING_BYTES_MAX: usize = 256 * 1024;
 pub const CONNECTS_PER_TURN_MAX: u32 = 64;
 /// Handshakes of one worker under way at most.
 pub const HANDSHAKES_MAX: u32 = 512;
+/// Reasons of failed connections told apart; further ones count together.
+pub const FAILURES_MAX: usize = 32;
 /// How long a client that said goodbye waits for the server's end, milliseconds.
 pub const GOODBYE_TIMEOUT_MS: u64 = 5_000;
 /// The longest a worker sleeps before it looks for commands, milliseconds.

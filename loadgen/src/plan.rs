@@ -3,9 +3,13 @@
 
 use std::{
     ops::Range,
+    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
 };
+
+/// How often a plan that waits looks whether it is to stop.
+const STOP_LOOK: Duration = Duration::from_millis(50);
 
 /// Messages at a constant rate.
 #[derive(Debug, Clone, Copy)]
@@ -33,9 +37,14 @@ impl Plan {
 
     /// Sleeps through the plan on this thread and hands over what is due, in order, each message once. Between two calls
     /// lies at least `pause`, which bounds what waking up costs; it counts as delay of those it kept waiting.
-    pub fn run(&self, pause: Duration, mut hand_over: impl FnMut(Range<u64>)) {
+    pub fn run(&self, pause: Duration, hand_over: impl FnMut(Range<u64>)) {
+        self.run_until(pause, &AtomicBool::new(false), hand_over);
+    }
+
+    /// The same; ends early once `stop` is set.
+    pub fn run_until(&self, pause: Duration, stop: &AtomicBool, mut hand_over: impl FnMut(Range<u64>)) {
         let mut next = 0;
-        while next < self.count {
+        while next < self.count && !stop.load(Ordering::Relaxed) {
             let now = Instant::now();
             let due = self.due(now);
             if due > next {
@@ -43,7 +52,7 @@ impl Plan {
                 next = due;
                 thread::sleep(pause);
             } else {
-                thread::sleep(self.at(next).saturating_duration_since(now));
+                thread::sleep(self.at(next).saturating_duration_since(now).min(STOP_LOOK));
             }
         }
     }

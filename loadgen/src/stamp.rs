@@ -1,16 +1,28 @@
-//! Numbered messages: the message id says which run sent it, to whom, as which number, and when it was planned. So a client
+//! Numbered messages: the message id says which run sent it, to whom, through which lane, as which number, and when it was planned. So a client
 //! can judge what it receives without knowing its producer, and every way into Pushgate carries the numbers unchanged.
+
+use pushgate_protocol::link::Lane;
 
 /// Characters of a stamp.
 pub const STAMP_CHARS: usize = 40;
-/// The number of users ends before the mark of messages to all.
+/// The mark of messages to all.
 const ALL: u32 = u32::MAX;
+/// Set in the addressee's digits where it is a device.
+const DEVICE: u32 = 1 << 31;
+/// Bits of a message's number; the two above them are its lane.
+const NUMBER_BITS: u32 = 30;
+/// Users and devices a run may have, each.
+pub const ADDRESSEES_MAX: u32 = DEVICE - 1;
+/// Messages an addressee may get in a lane.
+pub const NUMBERS_MAX: u32 = 1 << NUMBER_BITS;
 
 /// Whom a numbered message is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Addressee {
     /// One user, by number.
     User(u32),
+    /// One device, by the number of its client.
+    Device(u32),
     /// Everybody.
     All,
 }
@@ -20,9 +32,11 @@ pub enum Addressee {
 pub struct Stamp {
     /// The run, so that what an earlier one left behind is told apart.
     pub run: u32,
-    /// Whom it is for.
+    /// Whom it is for; users and devices below [`ADDRESSEES_MAX`].
     pub to: Addressee,
-    /// Counts up from 0 for each addressee.
+    /// The lane it goes through.
+    pub lane: Lane,
+    /// Counts up from 0 for each addressee and lane, below [`NUMBERS_MAX`].
     pub n: u32,
     /// When it was to be sent, Unix microseconds.
     pub planned_us: u64,
@@ -33,10 +47,12 @@ impl Stamp {
     pub fn write(&self) -> [u8; STAMP_CHARS] {
         let to = match self.to {
             Addressee::User(user) => user,
+            Addressee::Device(client) => DEVICE | client,
             Addressee::All => ALL,
         };
+        let n = (self.lane as u32) << NUMBER_BITS | self.n;
         let mut text = [0; STAMP_CHARS];
-        let fields = [(self.run.into(), 8), (to.into(), 8), (self.n.into(), 8), (self.planned_us, 16)];
+        let fields = [(self.run.into(), 8), (to.into(), 8), (n.into(), 8), (self.planned_us, 16)];
         let mut at = 0;
         for (value, digits) in fields {
             for place in (0..digits).rev() {
@@ -53,11 +69,17 @@ impl Stamp {
         if id.len() != STAMP_CHARS {
             return None;
         }
-        let to = number(&id[8..16])? as u32;
+        let to = match number(&id[8..16])? as u32 {
+            ALL => Addressee::All,
+            device if device & DEVICE != 0 => Addressee::Device(device & !DEVICE),
+            user => Addressee::User(user),
+        };
+        let n = number(&id[16..24])? as u32;
         Some(Self {
             run: number(&id[..8])? as u32,
-            to: if to == ALL { Addressee::All } else { Addressee::User(to) },
-            n: number(&id[16..24])? as u32,
+            to,
+            lane: *Lane::ALL.get((n >> NUMBER_BITS) as usize)?,
+            n: n & (NUMBERS_MAX - 1),
             planned_us: number(&id[24..])?,
         })
     }
@@ -80,8 +102,11 @@ mod tests {
 
     #[test]
     fn a_stamp_is_read_as_it_was_written() {
-        for to in [Addressee::User(0), Addressee::User(99_999), Addressee::User(ALL - 1), Addressee::All] {
-            let stamp = Stamp { run: 7, to, n: 4_000_000_000, planned_us: 1_790_000_000_123_456 };
+        let last = ADDRESSEES_MAX - 1;
+        let whom =
+            [Addressee::User(0), Addressee::User(last), Addressee::Device(0), Addressee::Device(last), Addressee::All];
+        for (to, lane) in whom.into_iter().flat_map(|to| Lane::ALL.map(|lane| (to, lane))) {
+            let stamp = Stamp { run: 7, to, lane, n: NUMBERS_MAX - 1, planned_us: 1_790_000_000_123_456 };
             let text = stamp.write();
             assert_eq!(Stamp::parse(std::str::from_utf8(&text).unwrap()), Some(stamp));
         }
@@ -93,5 +118,6 @@ mod tests {
         assert_eq!(Stamp::parse(id), None);
         assert_eq!(Stamp::parse(&"g".repeat(STAMP_CHARS)), None);
         assert_eq!(Stamp::parse(&"A".repeat(STAMP_CHARS)), None);
+        assert_eq!(Stamp::parse(&"f".repeat(STAMP_CHARS)), None, "there is no fourth lane");
     }
 }

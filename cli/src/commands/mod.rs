@@ -10,6 +10,7 @@ mod dkim;
 mod doctor;
 mod explain;
 mod listen;
+mod loadgen;
 mod mail;
 mod outbox;
 mod recall;
@@ -66,6 +67,8 @@ enum Command {
     Suppressions(suppressions::SuppressionsCommand),
     /// Be a client: print a user's pushes and acknowledge them.
     Listen(Box<listen::ListenCommand>),
+    /// Put load on a server, and see what it does with it.
+    Loadgen(loadgen::LoadgenCommand),
     /// Look at records that could not be processed, and send them once more.
     Dead(dead::DeadCommand),
     /// Look at mail and text messages that `dev` caught instead of sending them.
@@ -97,6 +100,7 @@ impl CommandLine {
             Command::Tasks(command) => command.run(),
             Command::Suppressions(command) => command.run(),
             Command::Listen(command) => command.run(),
+            Command::Loadgen(command) => command.run(),
             Command::Dead(command) => command.run(),
             Command::Channels(command) => command.run(),
             Command::Explain(command) => command.run(),

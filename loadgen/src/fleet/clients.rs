@@ -1,7 +1,7 @@
 //! The clients of one worker and what each needs next: connecting, receiving, leaving. It owns no socket: it takes
 //! completions, and leaves operations to order and bytes to send. What clients say and hear is in `talk`.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use pushgate_protocol::close::CloseCode;
 
@@ -16,9 +16,10 @@ use super::{
     tally::{Tally, Window},
 };
 use crate::{
-    limits::GOODBYE_TIMEOUT_MS,
+    lanes::ByLane,
+    limits::{FAILURES_MAX, GOODBYE_TIMEOUT_MS},
     session::{Over, Session},
-    verify::Inbox,
+    verify::{Due, Inbox},
 };
 
 /// All clients of a worker; a client's slot is its index.
@@ -49,8 +50,12 @@ pub(super) struct Clients {
     pub(super) tally: Tally,
     pub(super) window: Window,
     pub(super) window_ms: u64,
+    /// Latencies count of messages planned from then on, Unix microseconds.
+    pub(super) window_from_us: u64,
     /// What the first unexpected end said.
     pub(super) first_failure: Option<String>,
+    /// What unexpected ends said, and how often.
+    pub(super) failures: BTreeMap<String, u64>,
 }
 
 impl Clients {
@@ -87,6 +92,8 @@ impl Clients {
             tally: Tally::default(),
             window: Window::default(),
             window_ms: 0,
+            window_from_us: 0,
+            failures: BTreeMap::new(),
             first_failure: None,
         }
     }
@@ -121,11 +128,12 @@ impl Clients {
     /// A client's socket could not be made.
     pub(super) fn unconnected(&mut self, why: &str) {
         self.tally.unconnected += 1;
-        self.first_failure.get_or_insert_with(|| why.into());
+        self.note_failure(why);
     }
 
     /// Takes note of a completion.
     pub(super) fn take(&mut self, op: Op, conn: Conn, result: i32, more: bool, bytes: Option<&mut [u8]>, now: Now) {
+        self.tally.without_buffer += u64::from(result == -libc::ENOBUFS);
         let Some(client) = self.find(conn) else { return };
         match op {
             Op::Connect => {
@@ -233,8 +241,9 @@ impl Clients {
     }
 
     /// Starts a window.
-    pub(super) fn begin(&mut self, now: Now) {
+    pub(super) fn begin(&mut self, from_us: u64, now: Now) {
         self.window.clear();
+        self.window_from_us = from_us;
         self.window_ms = now.ms();
     }
 
@@ -246,13 +255,20 @@ impl Clients {
         self.window.clone()
     }
 
-    /// Messages that never came, of those that `sent` says each client was to receive: its own and those to all.
-    pub(super) fn lost(&self, sent: &dyn Fn(u32) -> (u32, u32)) -> u64 {
-        let lost = |(n, client): (u32, &Client)| {
-            let (own, all) = sent(self.first + n);
-            client.inbox.lost(own, all)
-        };
-        (0..).zip(&self.table).map(lost).sum()
+    /// Messages that never came, of those that `due` says each client was to receive.
+    pub(super) fn lost(&self, due: &dyn Fn(u32) -> ByLane<Due>) -> u64 {
+        (0..).zip(&self.table).map(|(n, client): (u32, &Client)| client.inbox.lost(&due(self.first + n))).sum()
+    }
+
+    /// Takes note of why a connection did not come about, or ended unasked.
+    fn note_failure(&mut self, why: &str) {
+        self.first_failure.get_or_insert_with(|| why.into());
+        if let Some(count) = self.failures.get_mut(why) {
+            *count += 1;
+        } else {
+            let why = if self.failures.len() < FAILURES_MAX { why } else { "other reasons" };
+            *self.failures.entry(why.into()).or_default() += 1;
+        }
     }
 
     pub(super) fn find(&mut self, conn: Conn) -> Option<&mut Client> {
@@ -272,7 +288,7 @@ impl Clients {
         if matches!(over, Over::Refused(_)) {
             self.tally.refused += 1;
             // Not counted as ungreeted too.
-            self.first_failure.get_or_insert_with(|| over.to_string());
+            self.note_failure(&over.to_string());
             return self.end(conn);
         }
         self.over(conn, &over.to_string());
@@ -291,7 +307,7 @@ impl Clients {
                 true => self.tally.ended += 1,
                 false => self.tally.ungreeted += 1,
             }
-            self.first_failure.get_or_insert_with(|| why.into());
+            self.note_failure(why);
         }
         self.end(conn);
     }

@@ -29,6 +29,7 @@ mod tls;
 mod worker;
 
 use std::{
+    collections::BTreeMap,
     io,
     ops::Range,
     sync::{
@@ -45,7 +46,7 @@ pub use self::{
     tally::{Tally, Window},
     tls::{TlsOptions, TlsOptionsError},
 };
-use crate::clock::Clock;
+use crate::{clock::Clock, lanes::ByLane, verify::Due};
 
 /// A running fleet. Dropping it ends all clients at once.
 pub struct Fleet {
@@ -132,23 +133,28 @@ impl Fleet {
 
     /// Starts a window of what clients see; returns once it has started.
     pub fn begin(&self) -> Result<(), FleetError> {
-        self.ask(Command::Begin).map(drop)
+        self.begin_from(0)
+    }
+
+    /// The same, where latencies are counted of messages alone that were planned at `from_us` (Unix microseconds) or later.
+    pub fn begin_from(&self, from_us: u64) -> Result<(), FleetError> {
+        self.ask(|reply| Command::Begin(from_us, reply)).map(drop)
     }
 
     /// What clients saw since [`begin`](Self::begin).
     pub fn finish(&self) -> Result<Window, FleetError> {
-        let mut window = Window::default();
-        for part in self.ask(Command::Finish)? {
-            window.merge(&part);
-        }
-        Ok(window)
+        self.window(Command::Finish)
     }
 
-    /// How many messages never came, where `sent` says for each client how many of its own and how many to all it was to
-    /// receive.
-    pub fn lost(&self, sent: impl Fn(u32) -> (u32, u32) + Send + Sync + 'static) -> Result<u64, FleetError> {
-        let sent: worker::Sent = Arc::new(sent);
-        Ok(self.ask(|reply| Command::Lost(sent.clone(), reply))?.into_iter().sum())
+    /// The same; the next window starts where this one ends.
+    pub fn turn(&self) -> Result<Window, FleetError> {
+        self.window(Command::Turn)
+    }
+
+    /// How many messages never came, of those that `due` says each client was to receive.
+    pub fn lost(&self, due: impl Fn(u32) -> ByLane<Due> + Send + Sync + 'static) -> Result<u64, FleetError> {
+        let due: worker::Owed = Arc::new(due);
+        Ok(self.ask(|reply| Command::Lost(due.clone(), reply))?.into_iter().sum())
     }
 
     /// Counts since the start, at most a few milliseconds old.
@@ -158,6 +164,17 @@ impl Fleet {
             tally.add(&worker.told().tally);
         }
         tally
+    }
+
+    /// Why connections did not come about or ended unasked, and how often.
+    pub fn failures(&self) -> BTreeMap<String, u64> {
+        let mut failures = BTreeMap::new();
+        for worker in &self.workers {
+            for (why, count) in &worker.told().failures {
+                *failures.entry(why.clone()).or_default() += count;
+            }
+        }
+        failures
     }
 
     /// What the first connection that ended unasked said.
@@ -197,6 +214,12 @@ impl Fleet {
         for (worker, slots) in parts(clients.start..clients.end.min(self.clients), self.clients_each) {
             self.workers[worker].send(command(slots));
         }
+    }
+
+    fn window(&self, command: impl Fn(Sender<Window>) -> Command) -> Result<Window, FleetError> {
+        let mut window = Window::default();
+        self.ask(command)?.iter().for_each(|part| window.merge(part));
+        Ok(window)
     }
 
     fn ask<T>(&self, command: impl Fn(Sender<T>) -> Command) -> Result<Vec<T>, FleetError> {

@@ -88,7 +88,7 @@ impl FleetOptions {
             reconnect: false,
             echo_bytes: 64,
             greeting_timeout: crate::limits::CONNECT_TIMEOUT,
-            judge: Judge { run: 0, late_us: 1_000_000 },
+            judge: Judge::of(0),
         }
     }
 }

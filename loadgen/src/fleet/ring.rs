@@ -36,6 +36,7 @@ pub(super) struct Ring {
     buffers: Buffers,
     server: Box<SockAddr>,
     pending: VecDeque<cqueue::Entry>,
+    overflows: u64,
 }
 
 /// One send of a batch.
@@ -74,7 +75,7 @@ impl Ring {
         }
         ring.submitter().register_files_sparse(clients)?;
         let buffers = Buffers::register(&ring.submitter())?;
-        Ok(Self { ring, buffers, server: Box::new(SockAddr::from(server)), pending: VecDeque::new() })
+        Ok(Self { ring, buffers, server: Box::new(SockAddr::from(server)), pending: VecDeque::new(), overflows: 0 })
     }
 
     /// Makes a socket the direct descriptor `slot`. The caller's descriptor is not needed afterwards.
@@ -147,6 +148,11 @@ impl Ring {
         self.collect()
     }
 
+    /// Times that the kernel had more completions than the ring holds.
+    pub(super) fn overflows(&self) -> u64 {
+        self.overflows
+    }
+
     /// The next completion.
     pub(super) fn next_event(&mut self) -> Option<Event<'_>> {
         loop {
@@ -185,6 +191,7 @@ impl Ring {
             if !self.ring.submission().cq_overflow() {
                 return Ok(());
             }
+            self.overflows += 1;
             match self.ring.submit() {
                 Err(error) if !passes(&error) => return Err(error),
                 _ => {}

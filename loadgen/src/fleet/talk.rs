@@ -11,6 +11,7 @@ use super::{
 use crate::{
     limits::PENDING_BYTES_MAX,
     session::{Dialect, Heard},
+    verify::Receiver,
 };
 
 impl Clients {
@@ -104,7 +105,8 @@ impl Clients {
     fn heard(&mut self, conn: Conn, bytes: &mut [u8], now: Now) {
         let Self { table, tally, window, options, .. } = self;
         let client = &mut table[conn.slot as usize];
-        let user = (self.first + conn.slot) / options.devices_per_user.max(1);
+        let number = self.first + conn.slot;
+        let by = Receiver { user: number / options.devices_per_user.max(1), client: number };
         let deaf = client.flags & DEAF != 0;
         let (mut greeted, mut echoes) = (false, 0);
         let mut hear = |heard: Heard<'_>| match heard {
@@ -112,10 +114,12 @@ impl Clients {
                 tally.pushes += 1;
                 tally.replayed += u64::from(replay);
                 tally.misnumbered += u64::from(!follows);
-                let took = options.judge.take(&mut client.inbox, user, id, now.us, &mut window.verdicts);
+                let took = options.judge.take(&mut client.inbox, by, id, now.us, &mut window.verdicts);
                 if !deaf {
                     window.silence_ms = window.silence_ms.max(silence(client.pushed_ms, self.window_ms, now));
-                    took.into_iter().for_each(|latency| window.latency.record(latency));
+                    if let Some(judged) = took.filter(|judged| judged.planned_us >= self.window_from_us) {
+                        window.latency[judged.lane].record(judged.latency_us);
+                    }
                 }
                 client.pushed_ms = now.ms() as u32;
             }

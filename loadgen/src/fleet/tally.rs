@@ -1,6 +1,6 @@
 //! What became of a fleet: counts since the start, and windows of time.
 
-use crate::{histogram::Histogram, verify::Verdicts};
+use crate::{histogram::Histogram, lanes::ByLane, verify::Verdicts};
 
 /// Counts since the start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -39,6 +39,10 @@ pub struct Tally {
     pub echoes: u64,
     /// Bytes received.
     pub bytes_in: u64,
+    /// Times that the kernel had more completions than a ring holds: this side was too slow.
+    pub overflows: u64,
+    /// Times that a receive found no buffer: likewise.
+    pub without_buffer: u64,
 }
 
 impl Tally {
@@ -62,6 +66,8 @@ impl Tally {
         self.pongs += other.pongs;
         self.echoes += other.echoes;
         self.bytes_in += other.bytes_in;
+        self.overflows += other.overflows;
+        self.without_buffer += other.without_buffer;
     }
 
     /// Connections that ended in another way than asked for.
@@ -73,12 +79,12 @@ impl Tally {
 /// What clients saw from one moment to another. Clients that do not read are left out.
 #[derive(Debug, Clone, Default)]
 pub struct Window {
-    /// From planned to read, of numbered messages.
-    pub latency: Histogram,
+    /// From planned to read, of numbered messages that were planned since the moment [`begin`](super::Fleet::begin) was told.
+    pub latency: ByLane<Histogram>,
     /// From the start of a connect to the greeting.
     pub greeting: Histogram,
     /// What was judged.
-    pub verdicts: Verdicts,
+    pub verdicts: ByLane<Verdicts>,
     /// The longest time that a greeted client received no push, milliseconds.
     pub silence_ms: u64,
 }
@@ -86,16 +92,25 @@ pub struct Window {
 impl Window {
     /// Adds another worker's.
     pub fn merge(&mut self, other: &Self) {
-        self.latency.merge(&other.latency);
+        for (lane, latency) in other.latency.iter() {
+            self.latency[lane].merge(latency);
+            self.verdicts[lane].add(&other.verdicts[lane]);
+        }
         self.greeting.merge(&other.greeting);
-        self.verdicts.add(&other.verdicts);
         self.silence_ms = self.silence_ms.max(other.silence_ms);
     }
 
+    /// Latencies of all lanes.
+    pub fn latencies(&self) -> Histogram {
+        let mut all = Histogram::default();
+        self.latency.iter().for_each(|(_, latency)| all.merge(latency));
+        all
+    }
+
     pub(super) fn clear(&mut self) {
-        self.latency.clear();
+        self.latency.values_mut().for_each(Histogram::clear);
         self.greeting.clear();
-        self.verdicts = Verdicts::default();
+        self.verdicts = ByLane::default();
         self.silence_ms = 0;
     }
 }

@@ -6,16 +6,22 @@ use std::{
     net::{IpAddr, SocketAddr, TcpListener, TcpStream},
 };
 
-use pushgate_protocol::ws::{Decoder, Event, Opcode, Rules, handshake, write};
+use pushgate_protocol::{
+    link::Lane,
+    ws::{Decoder, Event, Opcode, Rules, handshake, write},
+};
 use rcgen::{CertificateParams, KeyPair};
 use rustls::{ServerConfig, ServerConnection, StreamOwned, crypto::ring, pki_types::PrivateKeyDer};
 
 use super::*;
 use crate::{
+    lanes::ByLane,
     session::Dialect,
     stamp::{Addressee, Stamp},
-    verify::Judge,
+    verify::{Due, Judge},
 };
+
+mod percentiles;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const RUN: u32 = 3;
@@ -56,7 +62,7 @@ impl Peer {
     }
 
     fn push(&mut self, seq: u64, to: Addressee, n: u32) {
-        let id = Stamp { run: RUN, to, n, planned_us: 0 }.write();
+        let id = Stamp { run: RUN, to, lane: Lane::Normal, n, planned_us: 0 }.write();
         let id = std::str::from_utf8(&id).unwrap();
         self.say(&format!(r#"{{"type":"push","seq":{seq},"replay":false,"id":"{id}"}}"#));
     }
@@ -96,7 +102,7 @@ fn listen() -> (TcpListener, SocketAddr) {
 
 fn options(server: SocketAddr, clients: u32) -> FleetOptions {
     let tokens: Tokens = Arc::new(|client| format!("token-of-{client}"));
-    FleetOptions { judge: Judge { run: RUN, late_us: u64::MAX }, ..FleetOptions::new(server, clients, tokens) }
+    FleetOptions { judge: Judge { late_us: u64::MAX, ..Judge::of(RUN) }, ..FleetOptions::new(server, clients, tokens) }
 }
 
 /// A connected fleet and its peers in the order of their clients.
@@ -146,12 +152,12 @@ fn pushes_are_judged_acknowledged_and_what_never_came_is_lost() {
     peers[1].push(4, Addressee::User(1), 0);
     let tally = fleet.wait("six pushes", PATIENCE, |t| t.pushes == 6).unwrap();
     let window = fleet.finish().unwrap();
-    let verdicts = window.verdicts;
+    let verdicts = window.verdicts.sum();
     assert_eq!((verdicts.received, verdicts.doubled, verdicts.crossed), (4, 1, 1));
-    assert_eq!(window.latency.count(), 4);
+    assert_eq!(window.latencies().count(), 4);
     assert_eq!(tally.misnumbered, 2);
     // The first client misses the message to all.
-    assert_eq!(fleet.lost(|client| (if client == 0 { 2 } else { 1 }, 1)).unwrap(), 1);
+    assert_eq!(fleet.lost(|client| Due::in_lane_normal(if client == 0 { 2 } else { 1 }, 1)).unwrap(), 1);
     while peers[0].next() != r#"{"type":"ack","seq":2}"# {}
     while peers[1].next() != r#"{"type":"ack","seq":4}"# {}
 }
@@ -237,14 +243,14 @@ fn who_stops_reading_receives_nothing_until_it_reads_again() {
     let (fleet, mut peers) = connected(options(server, 2), &listener);
     fleet.read(0..1, false);
     // What the second client does tells that the first was told too.
-    fleet.lost(|_| (0, 0)).unwrap();
+    fleet.lost(|_| ByLane::default()).unwrap();
     peers[0].push(1, Addressee::User(0), 0);
     peers[0].push(2, Addressee::User(0), 1);
     peers[1].push(1, Addressee::User(1), 0);
     fleet.wait("the other's push", PATIENCE, |t| t.pushes >= 1).unwrap();
     fleet.read(0..1, true);
     fleet.wait("all pushes", PATIENCE, |t| t.pushes == 3).unwrap();
-    assert_eq!(fleet.lost(|client| (if client == 0 { 2 } else { 1 }, 0)).unwrap(), 0);
+    assert_eq!(fleet.lost(|client| Due::in_lane_normal(if client == 0 { 2 } else { 1 }, 0)).unwrap(), 0);
 }
 
 #[test]
@@ -291,7 +297,7 @@ fn clients_under_tls_are_greeted_pushed_to_and_acknowledge() {
     let mut answer = handshake::switching(asked, None, None);
     write::frame(&mut answer, Opcode::Text, br#"{"type":"hello","heartbeat_s":30}"#);
     peer.write_all(&answer).unwrap();
-    let id = Stamp { run: RUN, to: Addressee::User(0), n: 0, planned_us: 0 }.write();
+    let id = Stamp { run: RUN, to: Addressee::User(0), lane: Lane::Normal, n: 0, planned_us: 0 }.write();
     let push = format!(r#"{{"type":"push","seq":1,"replay":false,"id":"{}"}}"#, std::str::from_utf8(&id).unwrap());
     let mut frame = Vec::new();
     write::frame(&mut frame, Opcode::Text, push.as_bytes());

@@ -1,6 +1,7 @@
 //! One thread of a fleet: its ring, its clients, and the orders it takes.
 
 use std::{
+    collections::BTreeMap,
     io,
     ops::Range,
     sync::{
@@ -21,11 +22,13 @@ use super::{
 };
 use crate::{
     clock::Clock,
+    lanes::ByLane,
     limits::{CONNECTS_PER_TURN_MAX, HANDSHAKES_MAX, WORKER_SLEEP_MS},
+    verify::Due,
 };
 
-/// How many messages a client was sent: its own, and those to all.
-pub(super) type Sent = Arc<dyn Fn(u32) -> (u32, u32) + Send + Sync>;
+/// How many messages a client was to receive.
+pub(super) type Owed = Arc<dyn Fn(u32) -> ByLane<Due> + Send + Sync>;
 
 /// What a worker is told. Slots are of its own clients.
 pub(super) enum Command {
@@ -33,9 +36,11 @@ pub(super) enum Command {
     Leave(Range<u32>, Farewell),
     Read(Range<u32>, bool),
     Echo(u32),
-    Begin(Sender<()>),
+    /// From when on messages' latencies count, Unix microseconds.
+    Begin(u64, Sender<()>),
     Finish(Sender<Window>),
-    Lost(Sent, Sender<u64>),
+    Turn(Sender<Window>),
+    Lost(Owed, Sender<u64>),
     Stop,
 }
 
@@ -44,6 +49,8 @@ pub(super) enum Command {
 pub(super) struct Told {
     pub(super) tally: Tally,
     pub(super) first_failure: Option<String>,
+    /// By what they said; see [`FAILURES_MAX`](crate::limits::FAILURES_MAX).
+    pub(super) failures: BTreeMap<String, u64>,
     /// The thread ended because its ring broke.
     pub(super) broken: Option<String>,
 }
@@ -60,6 +67,8 @@ pub(super) struct Worker {
     /// Connects that may start: grows with time where a rate is set.
     connects: f64,
     rate_per_us: Option<f64>,
+    /// Failures when their reasons were told last.
+    failures_told: u64,
 }
 
 impl Worker {
@@ -81,6 +90,7 @@ impl Worker {
             commands,
             told,
             connects: 0.0,
+            failures_told: 0,
             rate_per_us: options.connects_per_s.map(|rate| f64::from(rate) * share / 1e6),
             options,
         })
@@ -125,12 +135,17 @@ impl Worker {
                 Command::Read(slots, on) => slots.for_each(|slot| clients.read(slot, on)),
                 Command::Echo(depth) => clients.echo(depth),
                 // Who asked may have given up.
-                Command::Begin(reply) => {
-                    clients.begin(now);
+                Command::Begin(from_us, reply) => {
+                    clients.begin(from_us, now);
                     let _ = reply.send(());
                 }
                 Command::Finish(reply) => drop(reply.send(clients.finish(now))),
-                Command::Lost(sent, reply) => drop(reply.send(clients.lost(&*sent))),
+                Command::Turn(reply) => {
+                    let window = clients.finish(now);
+                    clients.begin(clients.window_from_us, now);
+                    let _ = reply.send(window);
+                }
+                Command::Lost(owed, reply) => drop(reply.send(clients.lost(&*owed))),
                 Command::Stop => return false,
             }
         }
@@ -203,9 +218,14 @@ impl Worker {
         due.map_or(longest, |due| due.min(longest))
     }
 
-    fn tell(&self, broken: Option<String>) {
+    fn tell(&mut self, broken: Option<String>) {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        told.tally = self.clients.tally;
+        told.tally = Tally { overflows: self.ring.overflows(), ..self.clients.tally };
+        let failures = self.clients.tally.failures();
+        if failures != self.failures_told {
+            self.failures_told = failures;
+            told.failures.clone_from(&self.clients.failures);
+        }
         told.broken = broken;
         if told.first_failure.is_none() && self.clients.first_failure.is_some() {
             told.first_failure.clone_from(&self.clients.first_failure);

@@ -83,7 +83,7 @@ impl Stage {
         let mint = Installation::minter()?;
         let tokens = Arc::new(move |client| mint(first + client));
         let server = self.installation.clients.parse()?;
-        let judge = Judge { run: RUN, late_us: 1_000_000 };
+        let judge = Judge::of(RUN);
         let options = FleetOptions { judge, acknowledge, ..FleetOptions::new(server, users, tokens) };
         let fleet = Fleet::start(options, self.clock)?;
         fleet.connect(0..users);

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use pushgate_bench::installation::{APP, user};
 use pushgate_dispatcher::seams::NewRecord;
 use pushgate_loadgen::stamp::{Addressee, Stamp};
+use pushgate_protocol::link::Lane;
 
 /// The run that stamps tell.
 pub const RUN: u32 = 1;
@@ -12,7 +13,7 @@ const STRIDE: u64 = 7_919_003;
 
 /// Message `n` to everyone as a record of Kafka.
 pub fn to_all(n: u32, planned_us: u64, bytes: usize, ack: bool) -> NewRecord {
-    let stamp = Stamp { run: RUN, to: Addressee::All, n, planned_us }.write();
+    let stamp = Stamp { run: RUN, to: Addressee::All, lane: Lane::Normal, n, planned_us }.write();
     let id = str::from_utf8(&stamp).expect("hexadecimal digits are text");
     let body = "x".repeat(bytes.saturating_sub(110));
     let value =
@@ -65,7 +66,7 @@ impl Traffic {
         self.next += 1;
         let n = self.sent[to as usize];
         self.sent[to as usize] += 1;
-        let stamp = Stamp { run: RUN, to: Addressee::User(to), n, planned_us }.write();
+        let stamp = Stamp { run: RUN, to: Addressee::User(to), lane: Lane::Normal, n, planned_us }.write();
         let id = str::from_utf8(&stamp).expect("hexadecimal digits are text");
         let user = user(self.first_name + to);
         let class = if self.class.is_empty() { String::new() } else { format!(r#""class":"{}","#, self.class) };

@@ -10,7 +10,7 @@ use pushgate_loadgen::{
     clock::Clock,
     fleet::{Fleet, FleetOptions, Tally},
     stamp::Addressee,
-    verify::Judge,
+    verify::{Due, Judge},
 };
 
 use crate::{
@@ -96,7 +96,7 @@ impl Stage {
         with: impl FnOnce(&mut FleetOptions),
     ) -> Result<Self, Box<dyn Error>> {
         let clock = Clock::start();
-        let judge = Judge { run: RUN, late_us: 1_000_000 };
+        let judge = Judge::of(RUN);
         let mut fleet = FleetOptions { judge, ..FleetOptions::new(server.clients, clients, naming.tokens()?) };
         fleet.tls = server.tls.clone();
         with(&mut fleet);
@@ -200,7 +200,7 @@ impl Stage {
     /// Pushes that never came.
     pub fn lost(&self) -> Result<u64, Box<dyn Error>> {
         let (sent, all) = (self.sent.clone(), self.sent_to_all);
-        Ok(self.fleet.lost(move |client| (sent[client as usize], all))?)
+        Ok(self.fleet.lost(move |client| Due::in_lane_normal(sent[client as usize], all))?)
     }
 }
 

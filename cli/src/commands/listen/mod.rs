@@ -22,10 +22,8 @@ use pushgate_protocol::{
 };
 use serde_json::Value;
 
-use self::{
-    connection::{Connection, End, Heard, Target},
-    stream::TlsArgs,
-};
+use self::connection::{Connection, End, Heard, Target};
+pub use self::stream::TlsArgs;
 use super::values;
 use crate::{failure::Failure, limits, server::ServerArgs};
 

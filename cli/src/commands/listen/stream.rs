@@ -1,6 +1,7 @@
 //! The bytes under a WebSocket: a bare TCP connection, or one under TLS.
 
 use std::{
+    fs,
     io::{self, Read, Write},
     net::TcpStream,
     path::PathBuf,
@@ -8,6 +9,7 @@ use std::{
 };
 
 use clap::Args;
+use pushgate_loadgen::fleet::TlsOptions;
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore, StreamOwned,
     crypto::ring,
@@ -42,11 +44,20 @@ pub enum Stream {
 }
 
 impl TlsArgs {
+    /// For a crowd of clients at `address`.
+    pub fn for_fleet(&self, address: &str) -> Result<TlsOptions, Failure> {
+        let Some(path) = &self.ca else { return Err(untrusted()) };
+        let unusable = |error: &dyn std::fmt::Display| Failure::usage(format!("--ca {}: {error}", path.display()));
+        let pem = fs::read(path).map_err(|error| unusable(&error))?;
+        let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+        let name = self.tls_name.as_deref().unwrap_or(host.trim_matches(['[', ']']));
+        TlsOptions::new(&pem, name).map_err(|error| unusable(&error))
+    }
+
     /// Reads the authorities.
     pub fn trust(&self) -> Result<Trust, Failure> {
         let Some(path) = &self.ca else {
-            return Err(Failure::usage("the server speaks TLS, and nothing says whom to trust")
-                .hint("name the authority's certificate with --ca FILE"));
+            return Err(untrusted());
         };
         let unreadable = |error: &dyn std::fmt::Display| {
             Failure::usage(format!("cannot read certificates from {}: {error}", path.display()))
@@ -67,6 +78,11 @@ impl TlsArgs {
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Trust { config: Arc::new(config), name: self.tls_name.clone() })
     }
+}
+
+fn untrusted() -> Failure {
+    Failure::usage("the server speaks TLS, and nothing says whom to trust")
+        .hint("name the authority's certificate with --ca FILE")
 }
 
 impl Trust {

@@ -12,6 +12,7 @@ use pushgate_bench::{
 use pushgate_loadgen::{
     fleet::{Acknowledge, Fleet},
     stamp::Addressee,
+    verify::Due,
 };
 use pushgate_protocol::link::Lane;
 use serde_json::{Value, json};
@@ -58,7 +59,7 @@ pub fn run(options: &Options) -> Result<Value, Box<dyn Error>> {
             }
         }
     }
-    let lost = crowd.lost(move |_| (0, n))?;
+    let lost = crowd.lost(move |_| Due::in_lane_normal(0, n))?;
     Ok(told(&samples, users, lost, &stage))
 }
 

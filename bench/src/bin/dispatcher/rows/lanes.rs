@@ -116,7 +116,7 @@ fn high_alone(side: &mut Side) -> Result<Run, Box<dyn Error>> {
         sending.join().map_err(|_| "the pacing thread panicked")??;
         Ok::<_, Box<dyn Error>>((window?, cores))
     })?;
-    Ok(Run { late: window.verdicts.late, high: window.latency, low_per_s: 0.0, cores })
+    Ok(Run { late: window.verdicts.sum().late, high: window.latencies(), low_per_s: 0.0, cores })
 }
 
 fn both(side: &mut Side, backlog: u64) -> Result<Run, Box<dyn Error>> {
@@ -157,7 +157,7 @@ fn measure(
         drained?;
         let window = window?;
         let low_per_s = backlog as f64 / seconds;
-        Ok(Run { late: window.verdicts.late, high: window.latency, low_per_s, cores })
+        Ok(Run { late: window.verdicts.sum().late, high: window.latencies(), low_per_s, cores })
     })
 }
 

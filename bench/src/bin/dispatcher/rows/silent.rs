@@ -97,7 +97,7 @@ fn measure(
     })?;
     let pushes = traffic.sent().iter().map(|n| u64::from(*n)).sum::<u64>() - sent;
     let mails_settled = (after - settled).saturating_sub(pushes);
-    Ok(Run { late: window.verdicts.late, pushes: window.latency, mails_settled })
+    Ok(Run { late: window.verdicts.sum().late, pushes: window.latencies(), mails_settled })
 }
 
 /// Sends the mails at their rate.

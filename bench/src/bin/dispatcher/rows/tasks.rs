@@ -18,6 +18,7 @@ use pushgate_dispatcher::{
 use pushgate_loadgen::{
     fleet::Acknowledge,
     stamp::{Addressee, Stamp},
+    verify::Due,
 };
 use pushgate_protocol::{
     ids::{AppId, MessageId},
@@ -217,7 +218,7 @@ fn firing(stage: &Stage, store: &Arc<dyn ScheduleStore>, runtime: &Runtime) -> R
             let tasks = (part * FILL as u64..count.min((part + 1) * FILL as u64)).map(|n| {
                 let (to, due_ms) = ((n % u64::from(USERS)) as u32, first_ms + n * 1_000 / PER_S);
                 let (to_user, n) = (Addressee::User(to), (n / u64::from(USERS)) as u32);
-                let stamp = Stamp { run: RUN, to: to_user, n, planned_us: due_ms * 1_000 }.write();
+                let stamp = Stamp { run: RUN, to: to_user, lane: Lane::Normal, n, planned_us: due_ms * 1_000 }.write();
                 let id = str::from_utf8(&stamp).expect("hexadecimal digits are text");
                 task_at(id, &user(to), &format_ms(due_ms), now_ms)
             });
@@ -233,14 +234,15 @@ fn firing(stage: &Stage, store: &Arc<dyn ScheduleStore>, runtime: &Runtime) -> R
     let received = crowd.tally().pushes;
     crowd.wait("all that was due received", PATIENCE, |t| t.pushes >= received + count)?;
     let (window, after) = (crowd.finish()?, lateness(stage)?);
-    let ms = |per_mille| window.latency.percentile(per_mille) as f64 / 1_000.0;
+    let latency = window.latencies();
+    let ms = |per_mille| latency.percentile(per_mille) as f64 / 1_000.0;
     let buckets: Vec<Value> =
         after.iter().zip(&before).map(|((upto, after), (_, before))| json!([upto, after - before])).collect();
     let told = json!({
         "due_per_s": PER_S, "tasks": count,
-        "received_minus_due_ms": { "p50": ms(500), "p90": ms(900), "p99": ms(990), "p99.9": ms(999), "max": window.latency.max() as f64 / 1_000.0 },
+        "received_minus_due_ms": { "p50": ms(500), "p90": ms(900), "p99": ms(990), "p99.9": ms(999), "max": latency.max() as f64 / 1_000.0 },
         "claimed_minus_due_s_upto_count": buckets,
-        "lost": crowd.lost(move |_| ((count / u64::from(USERS)) as u32, 0))?,
+        "lost": crowd.lost(move |_| Due::in_lane_normal((count / u64::from(USERS)) as u32, 0))?,
     });
     eprintln!("firing: {told}");
     Ok(told)

@@ -6,7 +6,7 @@ use pushgate_bench::{
     installation::{Installation, Variant},
     usage::{TICKS_PER_S, process_times},
 };
-use pushgate_loadgen::fleet::Acknowledge;
+use pushgate_loadgen::{fleet::Acknowledge, verify::Due};
 use pushgate_protocol::link::Lane;
 use serde_json::{Value, json};
 
@@ -63,7 +63,7 @@ pub fn run(options: &Options, acked: bool) -> Result<Value, Box<dyn Error>> {
         }
     }
     let sent = traffic.sent();
-    let lost = crowd.lost(move |user| (sent[user as usize], 0))?;
+    let lost = crowd.lost(move |user| Due::in_lane_normal(sent[user as usize], 0))?;
     Ok(told(&samples, users, acked, lost, &stage.installation))
 }
 

@@ -43,7 +43,7 @@ pub fn run(options: &Options) -> Result<Value, Box<dyn Error>> {
     let took_all = pushed.elapsed();
     let window = stage.fleet.finish()?;
     let tally = stage.fleet.tally();
-    let verdicts = window.verdicts;
+    let verdicts = window.verdicts.sum();
     Ok(json!({
         "open": tally.open,
         "connections_failed": tally.failures(),

@@ -43,10 +43,11 @@ pub fn run(options: &Options) -> Result<Value, Box<dyn Error>> {
         rest(&stage);
         pairs.push((all, others));
     }
-    let p99 = |window: &Window| window.latency.percentile(990) as f64;
+    let p99 = |window: &Window| window.latencies().percentile(990) as f64;
     let told = |window: &Window| {
-        let at = |per_mille| window.latency.percentile(per_mille);
-        json!([at(500), at(990), at(999), window.latency.max(), window.silence_ms, window.latency.count()])
+        let latency = window.latencies();
+        let at = |per_mille| latency.percentile(per_mille);
+        json!([at(500), at(990), at(999), latency.max(), window.silence_ms, latency.count()])
     };
     let answers = stage.dispatcher.answers();
     Ok(json!({

@@ -1,0 +1,158 @@
+//! `pushgate loadgen`: load on a running server, and what it did with it.
+//!
+//! | module | owns |
+//! |---|---|
+//! | `options` | what all workloads have in common |
+//! | `place` | where the load goes |
+//! | `live` | what is told while it runs |
+//! | `summary` | what is told at the end |
+
+mod live;
+mod options;
+mod place;
+mod summary;
+
+use std::{fs, path::PathBuf, time::Duration};
+
+use clap::{Args, Subcommand};
+use pushgate_loadgen::{
+    report::{Report, html},
+    run,
+    scenario::{
+        Scenario, file,
+        presets::{self, Stay},
+    },
+};
+
+use self::{
+    live::Live,
+    options::{CrowdArgs, ReportArgs, SendingArgs},
+    place::PlaceArgs,
+};
+use crate::failure::Failure;
+
+/// Arguments of `loadgen`.
+#[derive(Debug, Args)]
+#[command(
+    subcommand_required = true,
+    arg_required_else_help = true,
+    after_help = "Start with `pushgate dev` in one terminal, and in another:\n  \
+        pushgate loadgen push\n  \
+        pushgate loadgen push --connections 10000 --rate 5000 --duration 1m --slo p99=50ms --slo lost=0\n  \
+        pushgate loadgen connect --connections 100000 --html report.html\n  \
+        pushgate loadgen fanout --connections 20000 --rate 5\n  \
+        pushgate loadgen mixed day.toml --report day.json\n\n\
+        Every message has its planned time, and latency counts from there: a server that stalls cannot hide it. Every message is \
+        numbered, so what is lost, doubled or out of order is told. Ctrl-C ends a run with its report.\n\
+        Exit: 0 every objective holds, 1 one does not or the run failed, 2 wrong usage."
+)]
+pub struct LoadgenCommand {
+    #[command(subcommand)]
+    workload: Workload,
+}
+
+#[derive(Debug, Subcommand)]
+enum Workload {
+    /// Clients connect, and stay, come and go, or all come back at once
+    Connect(ConnectCommand),
+    /// Messages to one user or device each
+    Push(PushCommand),
+    /// Messages to everybody
+    Fanout(PushCommand),
+    /// Phases of a file: connections, churn, slow readers, messages of all lanes
+    Mixed(MixedCommand),
+}
+
+/// Arguments of `loadgen connect`.
+#[derive(Debug, Args)]
+struct ConnectCommand {
+    #[command(flatten)]
+    crowd: CrowdArgs,
+    /// So many clients leave and come back in a second
+    #[arg(long, value_name = "PER_SECOND", conflicts_with = "storm")]
+    churn: Option<u32>,
+    /// Halfway, all clients lose their connection at once and come back
+    #[arg(long)]
+    storm: bool,
+    #[command(flatten)]
+    place: PlaceArgs,
+    #[command(flatten)]
+    report: ReportArgs,
+}
+
+/// Arguments of `loadgen push` and `loadgen fanout`.
+#[derive(Debug, Args)]
+struct PushCommand {
+    #[command(flatten)]
+    crowd: CrowdArgs,
+    #[command(flatten)]
+    sending: SendingArgs,
+    #[command(flatten)]
+    place: PlaceArgs,
+    #[command(flatten)]
+    report: ReportArgs,
+}
+
+/// Arguments of `loadgen mixed`.
+#[derive(Debug, Args)]
+struct MixedCommand {
+    /// The scenario, TOML; docs/src/operations/loadgen.md explains every key
+    file: PathBuf,
+    #[command(flatten)]
+    place: PlaceArgs,
+    #[command(flatten)]
+    report: ReportArgs,
+}
+
+impl LoadgenCommand {
+    /// Runs it and reports.
+    pub fn run(self) -> Result<(), Failure> {
+        let (scenario, place, report) = match self.workload {
+            Workload::Connect(ConnectCommand { crowd, churn, storm, place, report }) => {
+                let stay = match (churn, storm) {
+                    (Some(per_s), _) => Stay::Churn(per_s),
+                    (None, true) => Stay::Storm,
+                    (None, false) => Stay::Hold,
+                };
+                (presets::connect(&crowd.common(Duration::ZERO), stay), place, report)
+            }
+            Workload::Push(PushCommand { crowd, sending, place, report }) => {
+                let sending = sending.sending(sending.to(), 1_000);
+                (presets::push("push", &crowd.common(crowd.warm_up()), &sending), place, report)
+            }
+            Workload::Fanout(PushCommand { crowd, sending, place, report }) => {
+                if sending.names_audience() {
+                    return Err(Failure::usage("--to is for `loadgen push`: a fanout goes to everybody"));
+                }
+                let sending = sending.sending(pushgate_loadgen::scenario::Audience::All, 5);
+                (presets::push("fanout", &crowd.common(crowd.warm_up()), &sending), place, report)
+            }
+            Workload::Mixed(MixedCommand { file: path, place, report }) => {
+                let text = fs::read_to_string(&path)
+                    .map_err(|error| Failure::usage(format!("cannot read {}: {error}", path.display())))?;
+                let scenario =
+                    file::read(&text).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
+                (scenario, place, report)
+            }
+        };
+        scenario.check().map_err(|error| Failure::usage(error.to_string()))?;
+        go(&scenario, &place, &report)
+    }
+}
+
+fn go(scenario: &Scenario, place: &PlaceArgs, options: &ReportArgs) -> Result<(), Failure> {
+    let place = place.find(scenario)?;
+    options.check_files()?;
+    let mut live = Live::start(scenario, &place, options.json)?;
+    let stop = live.stop();
+    let outcome = run::run(scenario, &place.site, &stop, &mut |second| live.tell(second));
+    live.end();
+    let outcome = outcome.map_err(|error| place.explain(&error))?;
+    let report = Report::new(scenario, outcome, place.circumstances, &options.slo);
+    options.write(&report, &html::page(&report))?;
+    summary::print(&report, options)?;
+    match report.holds() {
+        true => Ok(()),
+        false => Err(Failure::new(summary::unmet(&report))),
+    }
+}

@@ -1,0 +1,208 @@
+//! What workloads have in common: the crowd, what is sent, and what becomes of the report.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use clap::{Args, ValueEnum};
+use pushgate_loadgen::{
+    report::{Report, slo::Objective},
+    scenario::{
+        Audience,
+        presets::{Common, Sending},
+    },
+    span,
+};
+use pushgate_protocol::link::Lane;
+
+use crate::failure::Failure;
+
+/// The clients, and how long it takes.
+#[derive(Debug, Clone, Args)]
+pub struct CrowdArgs {
+    /// Clients
+    #[arg(long, default_value_t = 1_000, value_name = "N")]
+    connections: u32,
+    /// Clients that share a user
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    devices: u32,
+    /// Clients that start to connect in a second [default: as fast as they are greeted]
+    #[arg(long, value_name = "PER_SECOND")]
+    connect_rate: Option<u32>,
+    /// How long is measured: us, ms, s, m or h
+    #[arg(long, default_value = "30s", value_parser = time)]
+    duration: Duration,
+    /// What comes before and is not measured; not for `connect`
+    #[arg(long, default_value = "5s", value_parser = time)]
+    warm_up: Duration,
+    /// How long a client waits before it acknowledges
+    #[arg(long, default_value = "0s", value_parser = time)]
+    ack_delay: Duration,
+    /// Clients never acknowledge
+    #[arg(long, conflicts_with = "ack_delay")]
+    never_ack: bool,
+    /// How often each client pings the server [default: never]
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    ping_every: Option<Duration>,
+}
+
+impl CrowdArgs {
+    /// As scenarios want it.
+    pub fn common(&self, warm_up: Duration) -> Common {
+        Common {
+            connections: self.connections,
+            devices_per_user: self.devices,
+            connect_rate: self.connect_rate,
+            duration: self.duration,
+            warm_up,
+            ack_delay: (!self.never_ack).then_some(self.ack_delay),
+            ping_every: self.ping_every,
+        }
+    }
+
+    /// What comes before and is not measured.
+    pub fn warm_up(&self) -> Duration {
+        self.warm_up
+    }
+}
+
+/// What is sent.
+#[derive(Debug, Clone, Args)]
+pub struct SendingArgs {
+    /// Messages a second [default: 1000; of a fanout 5]
+    #[arg(long, value_name = "PER_SECOND")]
+    rate: Option<u64>,
+    /// Whom each message is for [default: users]
+    #[arg(long, value_enum)]
+    to: Option<ToName>,
+    /// Bytes of the body
+    #[arg(long, default_value_t = 64, value_name = "BYTES")]
+    size: u32,
+    /// The lane
+    #[arg(long, value_enum, default_value = "normal")]
+    lane: LaneName,
+    /// Messages want no acknowledgement
+    #[arg(long)]
+    no_ack: bool,
+    /// Messages are not delivered after this time
+    #[arg(long, default_value = "5m", value_parser = time)]
+    ttl: Duration,
+    /// Share of the clients that do not read
+    #[arg(long, default_value = "0%", value_name = "PERCENT", value_parser = share)]
+    slow: f64,
+}
+
+/// Whom messages are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ToName {
+    /// A user, with all its clients.
+    Users,
+    /// One client.
+    Devices,
+    /// Everybody.
+    All,
+}
+
+/// A lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum LaneName {
+    /// Overtakes the others.
+    High,
+    /// The default.
+    Normal,
+    /// Bulk.
+    Low,
+}
+
+impl SendingArgs {
+    /// Whom messages are for.
+    pub fn to(&self) -> Audience {
+        match self.to {
+            None | Some(ToName::Users) => Audience::Users,
+            Some(ToName::Devices) => Audience::Devices,
+            Some(ToName::All) => Audience::All,
+        }
+    }
+
+    /// Whether the command line says whom messages are for.
+    pub fn names_audience(&self) -> bool {
+        self.to.is_some()
+    }
+
+    /// As scenarios want it.
+    pub fn sending(&self, to: Audience, rate: u64) -> Sending {
+        Sending {
+            lane: match self.lane {
+                LaneName::High => Lane::High,
+                LaneName::Normal => Lane::Normal,
+                LaneName::Low => Lane::Low,
+            },
+            rate_per_s: self.rate.unwrap_or(rate),
+            to,
+            body_bytes: self.size,
+            ack: !self.no_ack,
+            ttl: self.ttl,
+            slow_share: self.slow,
+        }
+    }
+}
+
+/// What becomes of the report.
+#[derive(Debug, Clone, Args)]
+pub struct ReportArgs {
+    /// Write the report as JSON
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    /// Write the report as one page of HTML, with charts
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// An objective, for the exit code: p99=10ms, high.p50=2ms, connect.p99=1s, lost=0, errors=0.1%, rate=10000; may be repeated
+    #[arg(long, value_name = "OBJECTIVE")]
+    pub slo: Vec<Objective>,
+    /// Print the report as JSON, and nothing else on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl ReportArgs {
+    /// Fails before a long run if a file cannot be written.
+    pub fn check_files(&self) -> Result<(), Failure> {
+        for path in [&self.report, &self.html].into_iter().flatten() {
+            fs::OpenOptions::new().append(true).create(true).open(path).map_err(|error| unwritable(path, &error))?;
+        }
+        Ok(())
+    }
+
+    /// Writes the files.
+    pub fn write(&self, report: &Report, page: &str) -> Result<(), Failure> {
+        if let Some(path) = &self.report {
+            let json = serde_json::to_string_pretty(report).map_err(|error| Failure::new(error.to_string()))?;
+            fs::write(path, json + "\n").map_err(|error| unwritable(path, &error))?;
+        }
+        if let Some(path) = &self.html {
+            fs::write(path, page).map_err(|error| unwritable(path, &error))?;
+        }
+        Ok(())
+    }
+
+    /// The files that were written.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        [&self.report, &self.html].into_iter().flatten().map(PathBuf::as_path)
+    }
+}
+
+fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::usage(format!("cannot write {}: {error}", path.display()))
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    span::parse(text).map_err(|error| error.to_string())
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let percent = text.strip_suffix('%').and_then(|number| number.parse::<f64>().ok());
+    let share = percent.filter(|percent| (0.0..=100.0).contains(percent));
+    share.map(|percent| percent / 100.0).ok_or_else(|| "must be a percentage of 0% to 100%, like 1%".to_owned())
+}

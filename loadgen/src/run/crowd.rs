@@ -1,0 +1,126 @@
+//! Clients that come, go, churn and do not read, as a phase wants it.
+
+use std::time::{Duration, Instant};
+
+use crate::{
+    fleet::{Farewell, Fleet},
+    limits::GATHER_PATIENCE,
+    scenario::Phase,
+};
+
+/// Steps from one client that churns to the next: prime, so that neighbours of a worker do not churn together.
+const STRIDE: u64 = 7_919;
+
+/// The clients of a run.
+pub(super) struct Crowd {
+    pub(super) fleet: Fleet,
+    /// Clients that were told to be connected: those below.
+    told: u32,
+    /// How many there are to be.
+    wanted: u32,
+    rate: Option<u32>,
+    owed: f64,
+    looked: Instant,
+    /// When somebody was greeted last.
+    progress: (u64, Instant),
+    churned: u64,
+    churn_owed: f64,
+}
+
+impl Crowd {
+    pub(super) fn new(fleet: Fleet) -> Self {
+        let now = Instant::now();
+        Self {
+            fleet,
+            told: 0,
+            wanted: 0,
+            rate: None,
+            owed: 0.0,
+            looked: now,
+            progress: (0, now),
+            churned: 0,
+            churn_owed: 0.0,
+        }
+    }
+
+    /// Wants so many to be connected, starting so many in a second.
+    pub(super) fn aim(&mut self, connections: u32, rate: Option<u32>) {
+        (self.wanted, self.rate, self.owed) = (connections, rate, 0.0);
+        self.looked = Instant::now();
+        self.progress = (self.fleet.tally().greeted, Instant::now());
+        if self.told > connections {
+            self.fleet.leave(connections..self.told, Farewell::Frame);
+            self.told = connections;
+        }
+    }
+
+    /// Whether all that are wanted are there, or nobody has come for a long time.
+    pub(super) fn is_gathered(&mut self) -> bool {
+        let tally = self.fleet.tally();
+        if tally.greeted > self.progress.0 {
+            self.progress = (tally.greeted, Instant::now());
+        }
+        let gathered = self.told == self.wanted && tally.open == u64::from(self.wanted);
+        gathered || self.told == self.wanted && self.progress.1.elapsed() > GATHER_PATIENCE
+    }
+
+    /// What a phase does at its start.
+    pub(super) fn begin(&mut self, phase: &Phase) {
+        self.fleet.read(slow(phase), false);
+        if phase.storm {
+            self.fleet.leave(0..self.told, Farewell::Vanish);
+            self.fleet.connect(0..self.told);
+        }
+        self.churn_owed = 0.0;
+    }
+
+    /// What it undoes at its end.
+    pub(super) fn end(&mut self, phase: &Phase) {
+        self.fleet.read(slow(phase), true);
+    }
+
+    /// Does what has become due.
+    pub(super) fn tick(&mut self, phase: Option<&Phase>) {
+        let elapsed = self.looked.elapsed();
+        self.looked += elapsed;
+        self.connect(elapsed);
+        if let Some(phase) = phase {
+            self.churn(phase.churn_per_s, elapsed);
+        }
+    }
+
+    fn connect(&mut self, elapsed: Duration) {
+        let missing = self.wanted - self.told;
+        if missing == 0 {
+            return;
+        }
+        let now = match self.rate {
+            None => missing,
+            Some(rate) => {
+                self.owed += f64::from(rate) * elapsed.as_secs_f64();
+                (self.owed as u32).min(missing)
+            }
+        };
+        self.owed -= f64::from(now).min(self.owed);
+        self.fleet.connect(self.told..self.told + now);
+        self.told += now;
+    }
+
+    fn churn(&mut self, per_s: f64, elapsed: Duration) {
+        self.churn_owed += per_s * elapsed.as_secs_f64();
+        while self.churn_owed >= 1.0 && self.told > 0 {
+            self.churn_owed -= 1.0;
+            let client = (self.churned * STRIDE % u64::from(self.told)) as u32;
+            // Half of them say goodbye.
+            let farewell = if self.churned.is_multiple_of(2) { Farewell::Frame } else { Farewell::Vanish };
+            self.churned += 1;
+            self.fleet.leave(client..client + 1, farewell);
+            self.fleet.connect(client..client + 1);
+        }
+    }
+}
+
+/// Clients of a phase that do not read.
+fn slow(phase: &Phase) -> std::ops::Range<u32> {
+    0..(f64::from(phase.connections) * phase.slow_share).round() as u32
+}

@@ -1,0 +1,211 @@
+//! What a run does: how many clients there are, and phases in which they come, go and are sent messages.
+//!
+//! Every workload is a scenario; the named ones of the command line are made by [`presets`], and a file's is read by [`file`].
+
+pub mod file;
+pub mod presets;
+
+use std::time::Duration;
+
+use pushgate_protocol::link::Lane;
+use serde::Serialize;
+
+use crate::{
+    limits::{BODY_BYTES_MAX, RATE_PER_S_MAX},
+    stamp::ADDRESSEES_MAX,
+};
+
+/// A run.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Scenario {
+    /// What it is called in its report.
+    pub name: String,
+    /// Clients there are at most; client `c` is a device of user `c / devices_per_user`.
+    pub connections: u32,
+    /// Clients of one user, at least 1.
+    pub devices_per_user: u32,
+    /// How long a client waits before it acknowledges; zero: not at all. `None`: it never acknowledges.
+    #[serde(serialize_with = "as_ms_or_never")]
+    pub ack_delay: Option<Duration>,
+    /// How often each client pings the server; `None`: never.
+    #[serde(serialize_with = "as_ms_or_never")]
+    pub ping_every: Option<Duration>,
+    /// After this time from its planned moment a message is late.
+    #[serde(serialize_with = "as_ms")]
+    pub late: Duration,
+    /// How long what is still under way is waited for at the end.
+    #[serde(serialize_with = "as_ms")]
+    pub drain: Duration,
+    /// What is done, one after another.
+    pub phases: Vec<Phase>,
+}
+
+/// A part of a run.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Phase {
+    /// What it is called.
+    pub name: String,
+    /// How long it lasts, once as many are connected as it asks for.
+    #[serde(serialize_with = "as_ms")]
+    pub duration: Duration,
+    /// Not measured: its messages count for what is lost or doubled, and not for latencies and rates.
+    pub warm_up: bool,
+    /// Clients that are to be connected; those with the lowest numbers are.
+    pub connections: u32,
+    /// How many start to connect in a second; `None`: as fast as handshakes finish.
+    pub connect_rate: Option<u32>,
+    /// All that are connected lose their connection at its start, at once.
+    pub storm: bool,
+    /// How many leave and come back in a second.
+    pub churn_per_s: f64,
+    /// Share of the clients that do not read, 0 to 1.
+    pub slow_share: f64,
+    /// What is sent meanwhile, at most one stream for a lane.
+    pub streams: Vec<Stream>,
+}
+
+/// Messages at a constant rate through one lane.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Stream {
+    /// The lane.
+    pub lane: Lane,
+    /// Messages a second, planned: whatever becomes of those before.
+    pub rate_per_s: u64,
+    /// Whom they are for, in turn.
+    pub to: Audience,
+    /// Bytes of the body.
+    pub body_bytes: u32,
+    /// Whether they are to be acknowledged.
+    pub ack: bool,
+    /// Not delivered after this time.
+    #[serde(serialize_with = "as_ms")]
+    pub ttl: Duration,
+}
+
+/// Whom a stream is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Audience {
+    /// Users, with all their devices.
+    Users,
+    /// Single devices.
+    Devices,
+    /// Everybody, by one message.
+    All,
+}
+
+/// A scenario that cannot be run.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ScenarioError {
+    /// A number is out of its bounds.
+    #[error("{what} is {value}, must be {bounds}")]
+    Bounds {
+        /// Which.
+        what: String,
+        /// What it is.
+        value: String,
+        /// What it may be.
+        bounds: String,
+    },
+    /// Two streams of a phase share a lane.
+    #[error("phase {0} has two streams in lane {1}: a lane has one stream")]
+    LaneTwice(String, &'static str),
+    /// A lane changes from users to devices or back.
+    #[error(
+        "lane {0} is for users in one phase and for devices in another: messages of a lane are numbered for one of them"
+    )]
+    Audiences(&'static str),
+    /// A lane has two ttls.
+    #[error("lane {0} has two ttls: messages of a lane are judged by one")]
+    Ttls(&'static str),
+    /// A file that is none.
+    #[error("{0}")]
+    File(String),
+}
+
+impl Scenario {
+    /// How many users there are.
+    pub fn users(&self) -> u32 {
+        self.connections.div_ceil(self.devices_per_user.max(1))
+    }
+
+    /// How long it takes if clients connect in no time.
+    pub fn duration(&self) -> Duration {
+        self.phases.iter().map(|phase| phase.duration).sum()
+    }
+
+    /// Whether any message is sent.
+    pub fn sends(&self) -> bool {
+        self.streams().next().is_some()
+    }
+
+    /// All streams of all phases.
+    pub fn streams(&self) -> impl Iterator<Item = &Stream> + Clone {
+        self.phases.iter().flat_map(|phase| &phase.streams)
+    }
+
+    /// Checks every bound.
+    pub fn check(&self) -> Result<(), ScenarioError> {
+        let within = |what: &str, value: f64, least: f64, most: f64| match (least..=most).contains(&value) {
+            true => Ok(()),
+            false => Err(ScenarioError::Bounds {
+                what: what.into(),
+                value: value.to_string(),
+                bounds: format!("{least} to {most}"),
+            }),
+        };
+        within("connections", self.connections.into(), 1.0, ADDRESSEES_MAX.into())?;
+        within("devices_per_user", self.devices_per_user.into(), 1.0, self.connections.into())?;
+        within("phases", self.phases.len() as f64, 1.0, 1_000.0)?;
+        for phase in &self.phases {
+            let of = |what: &str| format!("phase {}: {what}", phase.name);
+            within(&of("connections"), phase.connections.into(), 0.0, self.connections.into())?;
+            within(&of("slow_share"), phase.slow_share, 0.0, 1.0)?;
+            within(&of("churn_per_s"), phase.churn_per_s, 0.0, phase.connections.into())?;
+            within(&of("connect_rate"), phase.connect_rate.unwrap_or(1).into(), 1.0, u32::MAX.into())?;
+            for (at, stream) in phase.streams.iter().enumerate() {
+                let lane = stream.lane.as_str();
+                let of = |what: &str| of(&format!("lane {lane}: {what}"));
+                within(&of("rate"), stream.rate_per_s as f64, 1.0, RATE_PER_S_MAX as f64)?;
+                within(&of("body_bytes"), stream.body_bytes.into(), 0.0, BODY_BYTES_MAX.into())?;
+                within(&of("ttl in seconds"), stream.ttl.as_secs_f64(), 1.0, 7.0 * 86_400.0)?;
+                if phase.streams[..at].iter().any(|other| other.lane == stream.lane) {
+                    return Err(ScenarioError::LaneTwice(phase.name.clone(), lane));
+                }
+            }
+        }
+        self.check_lanes()
+    }
+
+    fn check_lanes(&self) -> Result<(), ScenarioError> {
+        for lane in Lane::ALL {
+            let mut streams = self.streams().filter(|stream| stream.lane == lane);
+            let mut own = streams.clone().filter(|stream| stream.to != Audience::All);
+            if let Some(first) = own.next()
+                && own.any(|stream| stream.to != first.to)
+            {
+                return Err(ScenarioError::Audiences(lane.as_str()));
+            }
+            if let Some(first) = streams.next()
+                && streams.any(|stream| stream.ttl != first.ttl)
+            {
+                return Err(ScenarioError::Ttls(lane.as_str()));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn as_ms<S: serde::Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_u64(time.as_millis() as u64)
+}
+
+fn as_ms_or_never<S: serde::Serializer>(time: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
+    match time {
+        Some(time) => as_ms(time, to),
+        None => to.serialize_none(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

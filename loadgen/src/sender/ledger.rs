@@ -1,0 +1,172 @@
+//! What was sent, and what became of it: by lane, and for each addressee, so that a loss is one.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use pushgate_protocol::link::Lane;
+
+use super::numbered::{Mailing, Numbered};
+use crate::{histogram::Histogram, lanes::ByLane, limits::FAILURES_MAX, stamp::Addressee, verify::Due};
+
+/// Why a message was not accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// The server said so: it will not be delivered.
+    Refused(String),
+    /// Nobody knows: it may be delivered.
+    Unanswered(String),
+}
+
+/// What became of each message of a request; `None`: accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcomes(pub Vec<Option<Refusal>>);
+
+impl Outcomes {
+    /// All were accepted.
+    pub fn accepted(messages: usize) -> Self {
+        Self(vec![None; messages])
+    }
+
+    /// All were refused.
+    pub fn refused(messages: usize, why: &str) -> Self {
+        Self(vec![Some(Refusal::Refused(why.into())); messages])
+    }
+
+    /// Of none is known what became of it.
+    pub fn unanswered(messages: usize, why: &str) -> Self {
+        Self(vec![Some(Refusal::Unanswered(why.into())); messages])
+    }
+}
+
+/// Counts of a lane.
+#[derive(Debug, Clone, Default)]
+pub struct Totals {
+    /// Messages whose planned time came.
+    pub planned: u64,
+    /// Messages that were accepted.
+    pub accepted: u64,
+    /// Messages that were refused.
+    pub refused: u64,
+    /// Messages without an answer.
+    pub unanswered: u64,
+    /// Why, and how often.
+    pub reasons: BTreeMap<String, u64>,
+    /// From planned to accepted, of messages planned since [`Ledger::measure_from`].
+    pub accepted_latency: Histogram,
+    /// From planned to handed over to the workers: what this process itself was late.
+    pub pacing: Histogram,
+}
+
+#[derive(Default)]
+struct Lanes {
+    lanes: ByLane<Book>,
+    measured_from_us: u64,
+}
+
+#[derive(Default)]
+struct Book {
+    totals: Totals,
+    /// Accepted messages, by user or by client.
+    own: Vec<u32>,
+    all: u32,
+}
+
+/// What senders write down.
+#[derive(Default)]
+pub struct Ledger(Mutex<Lanes>);
+
+impl Ledger {
+    /// For a run with so many clients at most.
+    pub fn new(addressees: u32) -> Self {
+        let ledger = Self::default();
+        ledger.lock().lanes.values_mut().for_each(|book| book.own = vec![0; addressees as usize]);
+        ledger
+    }
+
+    /// Latencies of messages planned before this time (Unix microseconds) are left out.
+    pub fn measure_from(&self, us: u64) {
+        self.lock().measured_from_us = us;
+    }
+
+    /// The counts so far.
+    pub fn totals(&self) -> ByLane<Totals> {
+        let lanes = self.lock();
+        ByLane::from_fn(|lane| lanes.lanes[lane].totals.clone())
+    }
+
+    /// What client `.1` of user `.0` was to receive, as of now; `devices` tells the lanes whose messages are to devices.
+    pub fn book(&self, devices: ByLane<bool>) -> impl Fn(u32, u32) -> ByLane<Due> + Send + Sync + 'static {
+        let lanes = self.lock();
+        let books = ByLane::from_fn(|lane| (lanes.lanes[lane].own.clone(), lanes.lanes[lane].all));
+        move |user, client| {
+            ByLane::from_fn(|lane| {
+                let (own, all) = &books[lane];
+                let index = if devices[lane] { client } else { user };
+                Due { own: own.get(index as usize).copied().unwrap_or(0), all: *all }
+            })
+        }
+    }
+
+    pub(super) fn planned(&self, lane: Lane, late: impl Iterator<Item = Duration>) {
+        let mut lanes = self.lock();
+        let totals = &mut lanes.lanes[lane].totals;
+        for late in late {
+            totals.planned += 1;
+            totals.pacing.record(late.as_micros() as u64);
+        }
+    }
+
+    pub(super) fn settled(
+        &self,
+        mailing: &Mailing,
+        batch: &[Numbered],
+        planned_us: &[u64],
+        now_us: u64,
+        outcomes: &Outcomes,
+    ) {
+        let mut lanes = self.lock();
+        let from_us = lanes.measured_from_us;
+        let Book { totals, own, all } = &mut lanes.lanes[mailing.lane];
+        for ((message, planned_us), outcome) in batch.iter().zip(planned_us).zip(&outcomes.0) {
+            let why = match outcome {
+                None => {
+                    totals.accepted += 1;
+                    if *planned_us >= from_us {
+                        totals.accepted_latency.record(now_us.saturating_sub(*planned_us));
+                    }
+                    match message.to {
+                        Addressee::All => *all += 1,
+                        Addressee::User(n) | Addressee::Device(n) => {
+                            own.get_mut(n as usize).into_iter().for_each(|accepted| *accepted += 1);
+                        }
+                    }
+                    continue;
+                }
+                Some(Refusal::Refused(why)) => {
+                    totals.refused += 1;
+                    why
+                }
+                Some(Refusal::Unanswered(why)) => {
+                    totals.unanswered += 1;
+                    why
+                }
+            };
+            let known = totals.reasons.contains_key(why) || totals.reasons.len() < FAILURES_MAX;
+            *totals.reasons.entry(if known { why.clone() } else { "other reasons".into() }).or_default() += 1;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Lanes> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Totals {
+    /// Messages of which something became.
+    pub fn answered(&self) -> u64 {
+        self.accepted + self.refused + self.unanswered
+    }
+}
