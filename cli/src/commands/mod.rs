@@ -68,7 +68,7 @@ enum Command {
     /// Be a client: print a user's pushes and acknowledge them.
     Listen(Box<listen::ListenCommand>),
     /// Put load on a server, and see what it does with it.
-    Loadgen(loadgen::LoadgenCommand),
+    Loadgen(Box<loadgen::LoadgenCommand>),
     /// Look at records that could not be processed, and send them once more.
     Dead(dead::DeadCommand),
     /// Look at mail and text messages that `dev` caught instead of sending them.

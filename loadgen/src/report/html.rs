@@ -31,7 +31,7 @@ pub fn page(report: &Report) -> String {
     let _ = write!(out, "<h2>Where</h2><pre>{}</pre>", text(&report.circumstances));
     // `<` is written so that nothing in the JSON ends the element.
     let json = serde_json::to_string(report).unwrap_or_default().replace('<', "\\u003c");
-    let _ = write!(out, "<script type=\"application/json\" id=\"report\">{json}</script></body></html>\n");
+    let _ = writeln!(out, "<script type=\"application/json\" id=\"report\">{json}</script></body></html>");
     out
 }
 

@@ -230,7 +230,7 @@ mod tests {
     fn a_quantile_of_too_few_values_does_not_hold() {
         let objective: Objective = "p99.9=10ms".parse().unwrap();
         let with = |samples| Quantiles { samples, p999_us: 9_000, ..Quantiles::default() };
-        assert_eq!(objective.judge_quantile(&with(999), Quantile::P999).0, false);
+        assert!(!objective.judge_quantile(&with(999), Quantile::P999).0);
         assert_eq!(objective.judge_quantile(&with(1_000), Quantile::P999), (true, "9.00 ms (1000 samples)".into()));
     }
 }

@@ -1,3 +1,5 @@
+//! Reports of runs that were made up.
+
 use std::time::Duration;
 
 use super::*;

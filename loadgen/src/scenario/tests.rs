@@ -1,3 +1,5 @@
+//! Scenarios of files and of the command line, and what is wrong with some.
+
 use super::*;
 
 const FILE: &str = r#"
