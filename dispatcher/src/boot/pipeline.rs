@@ -74,9 +74,11 @@ pub(super) struct Pipeline {
     accounts: Accounts,
     lanes_stop: Arc<AtomicBool>,
     workers_stop: watch::Sender<bool>,
+    accounts_stop: watch::Sender<bool>,
     in_flight: Vec<Arc<AtomicUsize>>,
     lanes: Vec<LaneThread>,
     tasks: Vec<JoinHandle<()>>,
+    pools: Vec<JoinHandle<()>>,
     journal: Arc<Journal>,
 }
 
@@ -84,11 +86,23 @@ impl Pipeline {
     /// Starts it on the current runtime.
     pub(super) fn start(mut parts: PipelineParts<'_>) -> io::Result<Self> {
         let (mailboxes, inboxes) = Mailboxes::new(parts.workers);
-        let (workers_stop, _) = watch::channel(false);
+        let (workers_stop, accounts_stop) = (watch::Sender::new(false), watch::Sender::new(false));
         let (lanes_stop, lanes) = (Arc::new(AtomicBool::new(false)), Vec::new());
         let accounts = parts.roster.accounts().clone();
-        let (in_flight, tasks, journal) = (Vec::new(), Vec::new(), Arc::clone(&parts.journal));
-        let mut new = Self { mailboxes, accounts, lanes_stop, workers_stop, in_flight, lanes, tasks, journal };
+        let (in_flight, tasks, pools) = (Vec::new(), Vec::new(), Vec::new());
+        let journal = Arc::clone(&parts.journal);
+        let mut new = Self {
+            mailboxes,
+            accounts,
+            lanes_stop,
+            workers_stop,
+            accounts_stop,
+            in_flight,
+            lanes,
+            tasks,
+            pools,
+            journal,
+        };
         let (settled, settlements) = Settlements::new();
         let aside_bytes = Arc::new(AtomicUsize::new(0));
         let mut of_lanes = None;
@@ -178,10 +192,10 @@ impl Pipeline {
                 aside_bytes: Arc::clone(aside_bytes),
                 open,
                 clock: Arc::new(move || clock.unix_ms()),
-                stop: self.workers_stop.subscribe(),
+                stop: self.accounts_stop.subscribe(),
                 health: Arc::clone(&parts.health),
             });
-            self.tasks.push(tokio::spawn(pool.run()));
+            self.pools.push(tokio::spawn(pool.run()));
         }
         let (marked, of_marker) = mpsc::unbounded_channel();
         let marker = Marker::new(MarkerParts {
@@ -256,20 +270,30 @@ impl Pipeline {
 
     /// Whether a part of it ended by itself, which only a bug does.
     pub(super) fn failed(&self) -> bool {
-        self.tasks.iter().any(JoinHandle::is_finished) || self.lanes.iter().any(LaneThread::ended)
+        self.tasks.iter().chain(&self.pools).any(JoinHandle::is_finished) || self.lanes.iter().any(LaneThread::ended)
     }
 
-    /// Stops polling, waits a bounded time for what is in flight, then a bounded time for results, then for the last
+    /// Stops polling and sending, waits a bounded time for what is in flight and for providers' answers, then a bounded time for results, then for the last
     /// commits. What does not end in time, because a store or broker does not answer, comes again after the restart.
     pub(super) async fn shut_down(self) {
         self.lanes_stop.store(true, Ordering::Relaxed);
+        self.accounts_stop.send_replace(true);
+        let patience = Duration::from_millis(limits::SHUTDOWN_FINISH_MS);
+        // They end by themselves: beyond that only what carries them out may be late.
+        let answered = tokio::time::Instant::now() + Duration::from_millis(limits::SHUTDOWN_ANSWERS_MS) + patience;
         let until = Instant::now() + Duration::from_millis(limits::SHUTDOWN_DRAIN_MS);
         while Instant::now() < until && self.in_flight.iter().any(|n| n.load(Ordering::Relaxed) > 0) {
             tokio::time::sleep(Duration::from_millis(limits::WORKER_TICK_MS)).await;
         }
         self.workers_stop.send_replace(true);
         drop((self.mailboxes, self.accounts));
-        let patience = Duration::from_millis(limits::SHUTDOWN_FINISH_MS);
+        for mut pool in self.pools {
+            if tokio::time::timeout_at(answered, &mut pool).await.is_err() {
+                pool.abort();
+                warn!("accounts could not end in time: what they had handed over may come again");
+                let _ = pool.await;
+            }
+        }
         let until = tokio::time::Instant::now() + patience;
         for mut task in self.tasks {
             // A panic in a task was logged; what it held comes again.

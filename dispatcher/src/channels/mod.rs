@@ -119,5 +119,18 @@ macro_rules! providers {
 
 use providers;
 
+/// Whether nothing may be handed over any more of what expires then, Unix milliseconds.
+pub(crate) fn is_late(expires_ms: u64) -> bool {
+    crate::clock::unix_ms() >= expires_ms
+}
+
+/// What then happened.
+pub(crate) const LATE: &str = "it expired before it was handed over";
+
+/// The answer to that: nothing speaks against the provider.
+pub(crate) fn late() -> crate::core::account::Answer {
+    crate::core::account::Answer::RetryAfter { after_ms: None, detail: LATE.into() }
+}
+
 #[cfg(test)]
 mod tests;

@@ -70,7 +70,7 @@ pub struct PoolParts {
     pub open: Arc<AtomicUsize>,
     /// Unix milliseconds; never goes back.
     pub clock: Arc<dyn Fn() -> u64 + Send + Sync>,
-    /// Turns true when they are to end with what they hold; that comes again.
+    /// Turns true when they are to end: nothing begins any more, and what was handed over is waited for. The rest comes again.
     pub stop: watch::Receiver<bool>,
     /// Told when a store fails.
     pub health: Arc<Health>,
@@ -124,7 +124,7 @@ impl RunningPool {
         let mut pause_ms = limits::WORKER_IDLE_MS;
         loop {
             match self.wake(pause_ms).await {
-                Wake::Stop | Wake::Parcels(None) => return,
+                Wake::Stop | Wake::Parcels(None) => return self.end().await,
                 Wake::Parcels(Some(parcels)) => self.take(parcels),
                 Wake::Answered(answer) => self.answered(answer),
                 Wake::Past(past) => self.past(past),
@@ -139,6 +139,32 @@ impl RunningPool {
             }
             self.take_answers();
             pause_ms = self.pump();
+        }
+    }
+
+    /// Begins nothing more, and waits for a bounded time for the answers to what was handed over.
+    async fn end(mut self) {
+        self.past = None;
+        let now_ms = self.now_ms();
+        self.parts.pool.close(now_ms);
+        let until_ms = now_ms + self.parts.pool.deadline_ms().min(limits::SHUTDOWN_ANSWERS_MS);
+        loop {
+            let now_ms = self.now_ms();
+            if now_ms >= until_ms {
+                self.parts.pool.end(now_ms);
+            }
+            let due_ms = self.parts.pool.tick(now_ms).unwrap_or(until_ms).min(until_ms);
+            self.drop_given_up();
+            self.finish();
+            if self.parts.pool.attempts() == 0 {
+                return;
+            }
+            let pause = Duration::from_millis(due_ms.saturating_sub(now_ms).max(1));
+            tokio::select! {
+                biased;
+                Some(answer) = self.attempts.next() => self.answered(answer),
+                () = tokio::time::sleep(pause) => {}
+            }
         }
     }
 

@@ -1,5 +1,7 @@
 //! What every provider keeps to, and running accounts with a stub behind them.
 
+mod ending;
+
 use std::sync::{Arc, atomic::AtomicUsize};
 
 use futures_util::FutureExt;
@@ -42,6 +44,11 @@ fn parcels(to: &[&str], account: Option<&str>) -> Vec<Parcel> {
         Ok(Decoded::Deliveries(deliveries, parcels)) if deliveries.is_empty() => parcels,
         other => panic!("{other:?}"),
     }
+}
+
+/// A parcel.
+pub(super) fn parcel() -> Parcel {
+    parcels(&["a@b.c"], None).remove(0)
 }
 
 struct Fixture {

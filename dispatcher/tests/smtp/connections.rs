@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use futures_util::future::join_all;
-use pushgate_dispatcher::{channels::email, core::account::Answer};
+use pushgate_dispatcher::{
+    channels::email,
+    core::account::{Answer, Parcel},
+};
 
 use crate::{
     account::{config, detail, mail, open},
@@ -90,6 +93,17 @@ async fn a_mail_that_is_given_up_anywhere_takes_its_connection_with_it() {
             assert_eq!(got, if kept { vec!["first@b.c", "next@b.c"] } else { vec!["next@b.c"] }, "{stage:?}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_mail_that_expired_before_it_was_handed_over_is_not_and_the_connection_takes_the_next() {
+    let server = Server::start(Script::plain(true)).await;
+    let provider = open(&server);
+    let late = Parcel { expires_ms: 1, ..mail("late@b.c") };
+    assert_eq!(provider.deliver(&late).await.as_str(), "retry_after");
+    assert!(!late.sending.may_be_sent());
+    assert_eq!(provider.deliver(&mail("next@b.c")).await.as_str(), "sent");
+    assert_eq!((server.seen().connections, server.seen().mails.len()), (1, 1));
 }
 
 #[tokio::test]

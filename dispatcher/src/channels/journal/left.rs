@@ -19,6 +19,8 @@ use crate::{limits::JOURNAL_PART_BYTES_MAX, seams::MarkQuery};
 pub struct Left {
     path: PathBuf,
     file: File,
+    /// Something of it could not be read.
+    unread: bool,
 }
 
 impl Left {
@@ -46,7 +48,7 @@ impl Left {
             Err(TryLockError::Error(error)) => Err(error),
         });
         match locked {
-            Ok(file) => file.map(|file| Self { path, file }),
+            Ok(file) => file.map(|file| Self::of(path, file)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => {
                 told(&path, &error);
@@ -55,11 +57,16 @@ impl Left {
         }
     }
 
+    pub(super) fn of(path: PathBuf, file: File) -> Self {
+        Self { path, file, unread: false }
+    }
+
     /// The deliveries that it holds. Damage is told and passed over.
     pub fn read(&mut self) -> Vec<MarkQuery> {
         let mut bytes = Vec::new();
         if let Err(error) = (&mut self.file).take(JOURNAL_PART_BYTES_MAX).read_to_end(&mut bytes) {
             told(&self.path, &error);
+            self.unread = true;
         }
         let page = record::read(&bytes);
         let file = self.path.display();
@@ -71,8 +78,11 @@ impl Left {
         page.taken
     }
 
-    /// All that it holds is marked: it goes, unless it is of another form.
+    /// All that it holds is marked: it goes, unless it is of another form, or was not read to its end: then the next process tries again.
     pub fn remove(self) {
+        if self.unread {
+            return;
+        }
         let mut head = [0; record::HEAD.len()];
         let length = self.file.metadata().map_or(0, |metadata| metadata.len());
         let ours = std::os::unix::fs::FileExt::read_exact_at(&self.file, &mut head, 0).is_ok() && head == *record::HEAD;

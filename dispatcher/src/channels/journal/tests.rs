@@ -128,3 +128,17 @@ fn what_is_damaged_is_passed_over_and_what_is_of_another_form_stays() {
     names.sort();
     assert_eq!(names, ["c.taken", "e.other"]);
 }
+
+#[test]
+fn a_file_that_cannot_be_read_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    // It can be opened and locked, and no descriptor of it reads.
+    let path = folder.path().join(format!("0.{ENDING}"));
+    fs::write(&path, record::HEAD).unwrap();
+    let mut unread = Left::of(path.clone(), OpenOptions::new().write(true).open(&path).unwrap());
+    assert!(unread.read().is_empty());
+    unread.remove();
+    assert_eq!(files(folder.path()), 1);
+    journal(folder.path(), 1).left().into_iter().for_each(Left::remove);
+    assert_eq!(files(folder.path()), 0);
+}

@@ -8,10 +8,15 @@ use ureq::{
     Agent,
     http::{self, header},
     tls::{Certificate, RootCerts, TlsConfig},
+    unversioned::{
+        resolver::DefaultResolver,
+        transport::{Connector, DefaultConnector},
+    },
 };
 
+use super::gate::{Gate, Got, HandOver, through};
 use crate::{
-    channels::config::AccountConfig,
+    channels::{LATE, config::AccountConfig},
     core::account::{Answer, Parcel},
     limits::{ACCOUNT_FILE_BYTES_MAX, SMS_ANSWER_BYTES_MAX, SMS_CALL_MS},
     webhooks,
@@ -42,6 +47,8 @@ pub(super) struct Reply {
 pub(super) enum NoReply {
     /// The call was not made.
     NotMade(String),
+    /// It was not made, for it expired.
+    Late(String),
     /// It may have been acted on.
     Unanswered(String),
 }
@@ -67,7 +74,8 @@ impl Client {
             .max_idle_age(Duration::from_millis(account.connection.idle_ms.min(5_000)))
             .tls_config(tls)
             .build();
-        Ok(Self(config.new_agent()))
+        let connector = DefaultConnector::default().chain(Gate);
+        Ok(Self(Agent::with_parts(config, connector, DefaultResolver::default())))
     }
 
     /// One attempt: the parcel's call is written, made, and its reply read. What may have been sent without a reply is not sent again, for
@@ -84,8 +92,7 @@ impl Client {
             Ok(call) => call,
             Err(answer) => return answer,
         };
-        parcel.sending.hand_over();
-        let answer = match self.call(call).await {
+        let answer = match self.made(call, Some(HandOver::of(parcel))).await {
             Ok(reply) => meaning(&reply),
             Err(none) => none.answer(not_again),
         };
@@ -94,6 +101,10 @@ impl Client {
 
     /// Makes a call.
     pub(super) async fn call(&self, call: Call) -> Result<Reply, NoReply> {
+        self.made(call, None).await
+    }
+
+    async fn made(&self, call: Call, hand_over: Option<HandOver>) -> Result<Reply, NoReply> {
         let agent = self.0.clone();
         let made = tokio::task::spawn_blocking(move || {
             let mut request = http::Request::builder().method(call.method).uri(call.url);
@@ -103,7 +114,8 @@ impl Client {
             let request = request.body(&call.body[..]);
             let request =
                 request.map_err(|_| NoReply::NotMade("the call cannot be written: look at url and headers".into()))?;
-            let mut answer = agent.run(request).map_err(|error| unanswered(&error))?;
+            let (answer, got) = through(hand_over, || agent.run(request));
+            let mut answer = answer.map_err(|error| unanswered(&error).got(got))?;
             let after = answer
                 .headers()
                 .get(header::RETRY_AFTER)
@@ -137,10 +149,21 @@ impl Reply {
 }
 
 impl NoReply {
+    /// The same, knowing how far the call got.
+    fn got(self, got: Got) -> Self {
+        match (got, self) {
+            (Got::Late, _) => Self::Late(LATE.into()),
+            (Got::Unwanted, _) => Self::NotMade("nobody waits for it any more".into()),
+            (Got::Nowhere, Self::Unanswered(detail)) => Self::NotMade(detail),
+            (_, known) => known,
+        }
+    }
+
     /// What follows: what may have been sent is not sent again, for `why`.
     pub(super) fn answer(self, why: &str) -> Answer {
         match self {
             Self::NotMade(detail) => Answer::Unavailable { detail },
+            Self::Late(detail) => Answer::RetryAfter { after_ms: None, detail },
             Self::Unanswered(detail) => Answer::Unknown { detail: format!("{detail}; {why}") },
         }
     }
@@ -315,6 +338,26 @@ mod tests {
             let error = Endpoint::parse(url, "https://h").unwrap_err();
             assert!(error.starts_with("url ") && error.contains(said) && !error.contains("hunter2"), "{url}: {error}");
         }
+    }
+
+    /// The answer of a server that takes connections and says nothing, and whether the message may be sent.
+    async fn asked(scheme: &str, expires_ms: u64) -> (&'static str, bool) {
+        use crate::channels::tests::parcel;
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut account = AccountConfig::new("x", "generic", "");
+        account.connection.open_ms = 50;
+        let url = format!("{scheme}://{}/", silent.local_addr().unwrap());
+        let parcel = Parcel { expires_ms, ..parcel() };
+        let call = Call { method: http::Method::POST, url, headers: Vec::new(), body: b"x".to_vec() };
+        let client = Client::of(&account).unwrap();
+        let answer = client.attempt(&parcel, async { Ok(call) }, |_| Answer::Delivered, "").await;
+        (answer.as_str(), parcel.sending.may_be_sent())
+    }
+
+    #[tokio::test]
+    async fn what_came_to_no_connection_or_expired_before_it_was_not_handed_over() {
+        assert_eq!(asked("https", u64::MAX).await, ("unavailable", false), "no TLS");
+        assert_eq!(asked("http", 1).await, ("retry_after", false), "expired");
     }
 
     #[test]

@@ -10,6 +10,7 @@
 
 mod callback;
 pub mod config;
+mod gate;
 mod http;
 mod look;
 mod words;

@@ -43,6 +43,11 @@ struct Pause {
 }
 
 impl Checks {
+    /// None any more; so many to addresses that are sent nothing are still to be counted.
+    pub(super) fn closed(suppressed: u64) -> Self {
+        Self { suppressed, ..Self::default() }
+    }
+
     pub(super) fn push(&mut self, waiting: Waiting) {
         self.lanes[waiting.parcel.lane as usize].push_back(waiting);
     }

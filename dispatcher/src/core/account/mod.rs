@@ -6,6 +6,7 @@
 //! | [`member`] | one account in it: what waits for it, whether it is worth an attempt |
 //! | [`choice`] | which account a parcel goes to |
 //! | [`checks`] | whether parcels are over already |
+//! | [`closing`] | the end of it all |
 //! | [`follow`] | what follows an attempt |
 //! | [`reconfigure`] | accounts that come, change and go |
 //! | [`allowance`] | what an account may send, in all and to each destination, in token buckets ([`bucket`]) |
@@ -23,6 +24,7 @@ mod breaker;
 mod bucket;
 mod checks;
 mod choice;
+mod closing;
 mod counts;
 mod follow;
 mod member;
@@ -43,7 +45,7 @@ pub use self::{
     bucket::Rate,
     counts::{AccountState, AccountView, Counts},
     member::{AccountId, AccountSettings},
-    parcel::{Ended, Later, Noted, Over, Parcel, Sending, account_of},
+    parcel::{Ended, Later, Noted, Over, Parcel, Sending, Turn, account_of},
     policy::RetryPolicy,
     pool::{Attempt, AttemptId, Pool, PoolSettings},
 };

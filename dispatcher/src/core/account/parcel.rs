@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU8, Ordering},
+    atomic::{AtomicU8, AtomicU32, Ordering},
 };
 
 use bytes::Bytes;
@@ -57,40 +57,86 @@ pub struct Sending(Arc<Progress>);
 
 #[derive(Debug, Default)]
 struct Progress {
-    reached: AtomicU8,
+    /// The number of the attempt, and in the lowest [`Sending::BITS`] bits how far it is.
+    reached: AtomicU32,
     /// Where it is noted that the provider took it, plus 1.
     noted: AtomicU8,
 }
+
+/// An attempt, for whoever goes on with it where it cannot be held up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Turn(u32);
 
 /// In which part of a journal it is noted that a provider took a parcel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Noted(pub u8);
 
 impl Sending {
-    const BEGUN: u8 = 1;
-    const CALLED: u8 = 2;
-    const REACHED: u8 = 3;
-    const HANDED_OVER: u8 = 4;
+    const BITS: u32 = 3;
+    const BEGUN: u32 = 1;
+    const CALLED: u32 = 2;
+    const REACHED: u32 = 3;
+    const HANDED_OVER: u32 = 4;
+    const REVOKED: u32 = 5;
 
     /// It begins, and nothing is sent before [`Self::hand_over`].
     pub fn begin(&self) {
-        self.0.reached.store(Self::BEGUN, Ordering::Relaxed);
+        self.go(|_| Some(Self::BEGUN));
     }
 
     /// From here on the provider is waited for, and nothing is sent before [`Self::hand_over`].
     pub fn call(&self) {
-        self.0.reached.store(Self::CALLED, Ordering::Relaxed);
+        self.go(|_| Some(Self::CALLED));
     }
 
     /// The provider was heard of in this attempt: it is there, however long it takes from here on. Says nothing of an attempt that did not
     /// [`call`](Self::call), nor of one that was handed over.
     pub fn reached(&self) {
-        let _ = self.0.reached.compare_exchange(Self::CALLED, Self::REACHED, Ordering::Relaxed, Ordering::Relaxed);
+        self.go(|reached| (reached == Self::CALLED).then_some(Self::REACHED));
     }
 
     /// From here on the recipient may get it.
     pub fn hand_over(&self) {
-        self.0.reached.store(Self::HANDED_OVER, Ordering::Relaxed);
+        self.go(|_| Some(Self::HANDED_OVER));
+    }
+
+    /// This attempt.
+    pub fn turn(&self) -> Turn {
+        Turn(self.0.reached.load(Ordering::Relaxed) >> Self::BITS)
+    }
+
+    /// The same for whoever is not polled, and goes on though nobody waits: `false` if the attempt was given up, and nothing may be sent.
+    pub fn hand_over_in(&self, Turn(turn): Turn) -> bool {
+        let taken = self.0.reached.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |all| {
+            let held = all >> Self::BITS == turn && all & Self::mask() != Self::REVOKED;
+            held.then_some(turn << Self::BITS | Self::HANDED_OVER)
+        });
+        taken.is_ok()
+    }
+
+    /// Gives it up if nothing was handed over: then nothing is. Answers whether that is so.
+    pub fn revoke(&self) -> bool {
+        self.go(|reached| Self::is_unsent(reached).then_some(Self::REVOKED))
+    }
+
+    /// Goes on from how far it is. Answers whether it did.
+    fn go(&self, mut next: impl FnMut(u32) -> Option<u32>) -> bool {
+        let went = self.0.reached.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |all| {
+            next(all & Self::mask()).map(|reached| all & !Self::mask() | reached)
+        });
+        went.is_ok()
+    }
+
+    const fn mask() -> u32 {
+        (1 << Self::BITS) - 1
+    }
+
+    fn is_unsent(reached: u32) -> bool {
+        matches!(reached, Self::BEGUN | Self::CALLED | Self::REACHED | Self::REVOKED)
+    }
+
+    fn how_far(&self) -> u32 {
+        self.0.reached.load(Ordering::Relaxed) & Self::mask()
     }
 
     /// The provider took it, which is noted there.
@@ -105,27 +151,28 @@ impl Sending {
 
     /// Whether the recipient may get it.
     pub fn may_be_sent(&self) -> bool {
-        !matches!(self.0.reached.load(Ordering::Relaxed), Self::BEGUN | Self::CALLED | Self::REACHED)
+        !Self::is_unsent(self.how_far())
     }
 
     /// An attempt is about to be made: nothing is known of it.
     pub(super) fn clear(&self) {
-        self.0.reached.store(0, Ordering::Relaxed);
+        let turn = self.turn().0.wrapping_add(1);
+        self.0.reached.store(turn << Self::BITS, Ordering::Relaxed);
     }
 
     /// Whether it began and did not call the provider yet.
     pub(super) fn is_begun(&self) -> bool {
-        self.0.reached.load(Ordering::Relaxed) == Self::BEGUN
+        self.how_far() == Self::BEGUN
     }
 
     /// Whether the provider was called and not heard of since.
     pub fn is_unheard(&self) -> bool {
-        self.0.reached.load(Ordering::Relaxed) == Self::CALLED
+        self.how_far() == Self::CALLED
     }
 
     /// Whether it was handed over.
     pub fn is_handed_over(&self) -> bool {
-        self.0.reached.load(Ordering::Relaxed) == Self::HANDED_OVER
+        self.how_far() == Self::HANDED_OVER
     }
 }
 

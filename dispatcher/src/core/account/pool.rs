@@ -65,6 +65,8 @@ pub struct Pool {
     pub(super) checks: Checks,
     /// Lanes in which too much waits for accounts.
     crowded: [bool; 3],
+    /// Nothing begins any more.
+    pub(super) closing: bool,
     attempts: HashMap<AttemptId, UnderWay>,
     next_attempt: u64,
     given_up: Vec<AttemptId>,
@@ -73,8 +75,8 @@ pub struct Pool {
 
 /// An attempt under way.
 #[derive(Debug)]
-struct UnderWay {
-    waiting: Waiting,
+pub(super) struct UnderWay {
+    pub(super) waiting: Waiting,
     account: AccountId,
     /// When it called the provider, as far as was seen.
     called_ms: Option<u64>,
@@ -90,6 +92,7 @@ impl Pool {
             now_ms: 0,
             checks: Checks::default(),
             crowded: [false; 3],
+            closing: false,
             attempts: HashMap::new(),
             next_attempt: 0,
             given_up: Vec::new(),
@@ -99,9 +102,12 @@ impl Pool {
         new
     }
 
-    /// Takes parcels.
+    /// Takes parcels; at its end it gives them back.
     pub fn take(&mut self, now_ms: u64, parcels: Vec<Parcel>) {
         self.at(now_ms);
+        if self.closing {
+            return;
+        }
         for parcel in parcels {
             let waiting = Waiting { parcel: Arc::new(parcel), taken_ms: self.now_ms, tried: Vec::new() };
             if self.checks.of(waiting.parcel.lane) < self.settings.queue_max {
@@ -201,7 +207,12 @@ impl Pool {
     }
 
     /// An attempt is over.
-    fn attempted(&mut self, UnderWay { mut waiting, account, .. }: UnderWay, answer: Answer, reach: Reach<'_>) {
+    pub(super) fn attempted(
+        &mut self,
+        UnderWay { mut waiting, account, .. }: UnderWay,
+        answer: Answer,
+        reach: Reach<'_>,
+    ) {
         let Some(n) = self.members.iter().position(|m| m.id == account) else { return };
         let member = &mut self.members[n];
         member.totals.count(&answer);
@@ -209,6 +220,8 @@ impl Pool {
         waiting.tried.push(account);
         let unsent = matches!(answer, Answer::Unavailable { .. }) && !waiting.parcel.sending.is_handed_over();
         match if unsent { self.other(&waiting) } else { None } {
+            // Another account does not begin any more either: it is given back.
+            Some(_) if self.closing => {}
             Some(other) => {
                 self.members[n].counts.passed_on += 1;
                 self.wait_in(other, waiting);
@@ -312,8 +325,9 @@ impl Pool {
                 member.counts.given_up += 1;
             }
             let detail = "no answer in time".to_owned();
-            let sent = attempt.waiting.parcel.sending.may_be_sent();
-            let answer = if sent { Answer::Unknown { detail } } else { Answer::Unavailable { detail } };
+            // From here on nothing is handed over either.
+            let unsent = attempt.waiting.parcel.sending.revoke();
+            let answer = if unsent { Answer::Unavailable { detail } } else { Answer::Unknown { detail } };
             let is_late = self.now_ms >= attempt.waiting.taken_ms + self.settings.deadline_ms;
             let reach = match attempt.called_ms {
                 Some(called_ms) if !is_late => Reach::Unheard(called_ms, "no answer in time"),
@@ -338,12 +352,31 @@ impl Pool {
         self.crowded = lanes;
     }
 
+    /// Attempts that are over, of parcels that are.
+    pub(super) fn take_attempts_if(&mut self, mut over: impl FnMut(&Parcel) -> bool) -> Vec<(AttemptId, UnderWay)> {
+        let mut taken: Vec<_> = self.attempts.extract_if(|_, attempt| over(&attempt.waiting.parcel)).collect();
+        taken.sort_unstable_by_key(|(id, _)| *id);
+        taken
+    }
+
+    /// An attempt is over, and nothing follows from it.
+    pub(super) fn leave_worker(&mut self, attempt: &UnderWay) {
+        if let Some(member) = self.members.iter_mut().find(|m| m.id == attempt.account) {
+            member.queue.ended(attempt.waiting.parcel.lane);
+        }
+    }
+
+    pub(super) fn given_up(&mut self, id: AttemptId) {
+        self.given_up.push(id);
+    }
+
     /// Time does not go back here.
     pub(super) fn at(&mut self, now_ms: u64) {
         self.now_ms = self.now_ms.max(now_ms);
     }
 
-    pub(super) fn attempts(&self) -> usize {
+    /// Attempts under way.
+    pub fn attempts(&self) -> usize {
         self.attempts.len()
     }
 }

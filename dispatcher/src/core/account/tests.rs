@@ -1,5 +1,6 @@
 //! Accounts between lanes, stores and providers.
 
+mod closing;
 mod failover;
 mod rates;
 mod reconfigured;

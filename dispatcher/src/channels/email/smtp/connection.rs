@@ -20,8 +20,9 @@ use tokio_rustls::client::TlsStream;
 
 use super::{settings::Settings, trouble::Trouble};
 use crate::{
+    channels::{is_late, late},
     core::{
-        account::{Answer, Sending},
+        account::{Answer, Parcel},
         smtp::{
             Mail,
             opening::{self, Offers, Opening, Refusal, Security},
@@ -60,6 +61,8 @@ pub(super) enum SendError {
     Unfit(Answer),
     /// The connection broke, and the server does not have it; what happened.
     Broken(String),
+    /// It expired on the way, and the server does not have it.
+    Late,
     /// The connection broke, and the server may have it.
     Unanswered(String),
 }
@@ -120,7 +123,10 @@ impl Connection {
     }
 
     /// Sends a mail, and says so before it may be sent.
-    pub(super) async fn send(&mut self, mail: &Mail, sending: &Sending) -> Result<Done, SendError> {
+    pub(super) async fn send(&mut self, mail: &Mail, parcel: &Parcel) -> Result<Done, SendError> {
+        if is_late(parcel.expires_ms) {
+            return Err(SendError::Unfit(late()));
+        }
         let mut transfer =
             Transfer::new(mail, &self.offers, self.next == Next::Reset).map_err(SendError::Unfit)?;
         // Until it came to an end the connection takes nothing else.
@@ -134,13 +140,13 @@ impl Connection {
                 true => SendError::Unanswered(format!("{broken} after the mail was written")),
                 false => SendError::Broken(broken.to_string()),
             })?;
-            sending.reached();
+            parcel.sending.reached();
             match transfer.replied(reply) {
                 transfer::Step::Read => {}
                 transfer::Step::Write(commands) => {
                     write(&mut self.stream, &commands).await.map_err(|error| SendError::Broken(said(&error)))?;
                 }
-                transfer::Step::Data => self.data(&mail.data, sending).await?,
+                transfer::Step::Data => self.data(&mail.data, parcel).await?,
                 transfer::Step::Done(done) => {
                     // A server says nothing unasked: what is left belongs to no mail of ours.
                     let clean = self.replies.is_empty() && !(done.stage == Stage::Dot && done.reply.code == 421);
@@ -152,12 +158,15 @@ impl Connection {
     }
 
     /// The mail and its final dot, in one write where it fits: written apart, the dot of a server that delays acknowledgements would wait.
-    async fn data(&mut self, data: &[u8], sending: &Sending) -> Result<(), SendError> {
+    async fn data(&mut self, data: &[u8], parcel: &Parcel) -> Result<(), SendError> {
         let body = data.len().saturating_sub(stuffing::END.max(limits::SMTP_LAST_WRITE_BYTES));
         let (body, end) = data.split_at(body);
         // Without the dot the server has no mail.
         self.stream.write_all(body).await.map_err(|error| SendError::Broken(said(&error)))?;
-        sending.hand_over();
+        if is_late(parcel.expires_ms) {
+            return Err(SendError::Late);
+        }
+        parcel.sending.hand_over();
         write(&mut self.stream, end).await.map_err(|error| SendError::Unanswered(said(&error)))
     }
 

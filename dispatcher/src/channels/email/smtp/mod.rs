@@ -32,7 +32,7 @@ use self::{
 };
 use super::{mail, message_id::MessageIds};
 use crate::{
-    channels::{Checked, Offered, Provider, config::AccountConfig},
+    channels::{Checked, Offered, Provider, config::AccountConfig, late},
     core::{
         account::{Answer, Parcel, Sending},
         smtp::{
@@ -110,13 +110,13 @@ impl Smtp {
     /// got the mail.
     async fn over_kept(&self, parcel: &Parcel, mail: &Mail) -> Option<Result<Done, SendError>> {
         let mut connection = self.pool.take(&self.settings)?;
-        let done = connection.send(mail, &parcel.sending).await;
+        let done = connection.send(mail, parcel).await;
         match &done {
             Err(SendError::Broken(_)) => return None,
             Ok(done) if done.reply.code == 421 && done.stage != Stage::Dot => return None,
             Ok(done) if done.stage == Stage::Reset => return None,
             Ok(_) | Err(SendError::Unfit(_)) => self.pool.give_back(connection, &self.settings),
-            Err(SendError::Unanswered(_)) => {}
+            Err(SendError::Unanswered(_) | SendError::Late) => {}
         }
         Some(done)
     }
@@ -127,7 +127,7 @@ impl Smtp {
             Err(OpenError::Failed(_, detail)) => return Answer::Unavailable { detail },
             Err(OpenError::Busy(reply)) => return outcome::of(Stage::Mail, &reply, parcel.retry.attempts, false),
         };
-        let done = connection.send(mail, &parcel.sending).await;
+        let done = connection.send(mail, parcel).await;
         if matches!(done, Ok(_) | Err(SendError::Unfit(_))) {
             self.pool.give_back(connection, &self.settings);
         }
@@ -169,6 +169,7 @@ impl Smtp {
                 done.answer(parcel.retry.attempts, parcel.redacted)
             }
             Err(SendError::Unfit(answer)) => answer,
+            Err(SendError::Late) => late(),
             Err(SendError::Broken(detail)) => Answer::Unavailable { detail },
             Err(SendError::Unanswered(detail)) => Answer::Unknown { detail },
         }
