@@ -149,7 +149,9 @@ fn parcel(n: u32) -> Result<Parcel, Box<dyn Error>> {
         "content": { "title": format!("Order {n} is on its way"), "body": body() },
     });
     let position = Position { partition: 0, generation: 0, offset: u64::from(n) };
-    let record = Record { position, key: None, value: message.to_string().into(), time_ms: 0 };
+    // Nothing is sent of what expired.
+    let time_ms = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_millis() as u64;
+    let record = Record { position, key: None, value: message.to_string().into(), time_ms };
     let decoder = Decoder::new(Some(AppId::parse(APP)?), ["high", "normal", "low"].map(String::from));
     match decoder.read(Lane::Normal, &record) {
         Ok(Decoded::Deliveries(_, mut parcels)) if parcels.len() == 1 => Ok(parcels.remove(0)),
