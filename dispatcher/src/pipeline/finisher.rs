@@ -135,7 +135,8 @@ impl Finisher {
         let items = batch.iter().map(Finished::items).sum();
         let (mut changes, mut records) = (Vec::with_capacity(items), Vec::with_capacity(items));
         let (mut dead, mut tokens, mut counts) = (Vec::new(), Vec::with_capacity(items), Vec::new());
-        let (mut scheduled, mut marks, mut laters) = (Vec::new(), Vec::new(), Vec::new());
+        // What is held is let go at the end: from there on copies of these deliveries are looked up.
+        let (mut scheduled, mut marks, mut laters, mut held) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for finished in batch.drain(..) {
             match finished {
                 Finished::States(states) => {
@@ -155,7 +156,8 @@ impl Finisher {
                     tokens.push(token);
                 }
                 Finished::Over(over) => {
-                    let Over { mark, state, dead: last, .. } = *over;
+                    let Over { mark, held: until_marked, state, dead: last, .. } = *over;
+                    held.push(until_marked);
                     marks.extend(mark);
                     changes.push(change(&state));
                     records.push(state.record);

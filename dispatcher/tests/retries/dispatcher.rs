@@ -167,6 +167,7 @@ impl Dispatcher {
             let expires_ms = parcel.retry.accepted_ms + parcel.message.ttl.as_ms();
             let seen = Seen {
                 at_ms: shared.now_ms(),
+                dispatcher: self.number,
                 number,
                 parked: parcel.retry.parked,
                 account,

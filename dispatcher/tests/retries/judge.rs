@@ -51,12 +51,12 @@ fn of_recipient(world: &World, (id, address): (&str, &str), state: State, wrong:
             complain(format!("attempt {} was taken by account {} and given to another", one.number, one.account));
         }
     }
-    // With one copy of it, that of its own record: what comes again from the schedule may be under way at the same time.
-    let one_copy = seen.iter().all(|one| (one.number, one.parked) == (1, 0));
-    if let Some(noted) = seen.iter().position(|one| one.noted).filter(|_| one_copy)
-        && noted + 1 < seen.len()
-    {
-        complain("was sent again though it was noted that it was sent".into());
+    // Of copies that one dispatcher has, one is tried at a time; another dispatcher may have one under way.
+    if let Some(noted) = seen.iter().position(|one| one.noted) {
+        let again = seen[noted + 1..].iter().find(|next| next.dispatcher == seen[noted].dispatcher);
+        if let Some(again) = again {
+            complain(format!("was sent again by {} though that had noted that it was sent", again.dispatcher));
+        }
     }
     if numbers.len() as u32 != numbers.last().copied().unwrap_or(0) {
         complain(format!("attempts {numbers:?} leave one out"));

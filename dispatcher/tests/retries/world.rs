@@ -62,6 +62,7 @@ pub enum Plant {
 #[derive(Debug, Clone)]
 pub struct Seen {
     pub at_ms: u64,
+    pub dispatcher: usize,
     pub number: u32,
     /// How often it had waited for room before.
     pub parked: u32,

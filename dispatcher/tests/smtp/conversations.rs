@@ -79,10 +79,9 @@ fn expected(stage: Stage, act: &Act, pipelining: bool) -> &'static str {
         (Stage::Data, "354 go on") => "sent",
         (Stage::Dot, "354 go on") => "unknown",
         (_, "354 go on") => "unavailable",
-        (_, "421 4.3.2 closing" | "421 4.4.2 time is up") => "retry_after",
-        (Stage::Greeting, _) if later => "retry_after",
-        // Nor is any yes the one that is expected there, or one with what the account needs.
+        // Nothing of the mail is there: another account may send it. Nor is any yes the one expected there, or one with what the account needs.
         (Stage::Greeting | Stage::Ehlo | Stage::StartTls | Stage::Auth, _) => "unavailable",
+        (_, "421 4.3.2 closing" | "421 4.4.2 time is up") => "retry_after",
         (Stage::Data, _) if good => "unavailable",
         (_, _) if good => "sent",
         (_, _) if later => "retry_after",

@@ -176,6 +176,21 @@ async fn a_server_that_is_there_and_says_nothing_is_not_waited_for() {
     drop(silent);
 }
 
+#[tokio::test]
+async fn a_server_that_is_too_busy_to_greet_anybody_hands_over_and_is_down() {
+    let busy = (0..1_000).fold(Script::plain(true), |s, _| s.at(Stage::Greeting, Act::Last("421 4.3.2 too busy")));
+    let (first, second) = (Server::start(busy).await, Server::start(Script::plain(true)).await);
+    let mut running = Running::start(&accounts(&first, &second));
+    running.send("m1", 0..100).await;
+    for _ in 0..100 {
+        let (to, end) = running.ended().await;
+        assert!(matches!(&end, End::Sent(by) if by == "second"), "{to} {end:?}");
+    }
+    let seen = running.roster.look().await;
+    assert_eq!(seen.iter().map(|s| s.account.in_use).collect::<Vec<_>>(), [false, true]);
+    assert_eq!(second.seen().mails.len(), 100);
+}
+
 /// A server that greets nobody before it is released.
 async fn late() -> Arc<Server> {
     let script = (0..1_000).fold(Script::plain(true), |script, _| script.at(Stage::Greeting, Act::Hold));

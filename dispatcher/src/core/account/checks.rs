@@ -26,6 +26,8 @@ pub(super) struct Checks {
 #[derive(Debug)]
 struct Asked {
     waiting: Vec<Waiting>,
+    /// Of each, whether a copy of it was here: it may have been marked since.
+    copies: Vec<bool>,
     /// How many of them are of each lane.
     lanes: [usize; 3],
     /// Of how many messages they are.
@@ -50,6 +52,13 @@ impl Checks {
 
     pub(super) fn push(&mut self, waiting: Waiting) {
         self.lanes[waiting.parcel.lane as usize].push_back(waiting);
+    }
+
+    /// One that waited elsewhere: where its age says.
+    pub(super) fn insert(&mut self, waiting: Waiting) {
+        let lane = &mut self.lanes[waiting.parcel.lane as usize];
+        let at = lane.partition_point(|before| before.taken_ms <= waiting.taken_ms);
+        lane.insert(at, waiting);
     }
 
     pub(super) fn len(&self) -> usize {
@@ -90,7 +99,7 @@ impl Checks {
 
     /// Those that are asked about next.
     fn take_next(&mut self) -> Asked {
-        let mut next = Asked { waiting: Vec::new(), lanes: [0; 3], messages: 0 };
+        let mut next = Asked { waiting: Vec::new(), copies: Vec::new(), lanes: [0; 3], messages: 0 };
         for lane in 0..self.lanes.len() {
             let left: usize = self.lanes[lane + 1..].iter().map(|lower| lower.len().min(LEFT_TO_LOWER)).sum();
             let room = MARKS_BATCH_MAX - next.waiting.len() - left;
@@ -117,6 +126,7 @@ impl Pool {
                 query.messages.push(parcel.message_key());
             }
         }
+        asked.copies = asked.waiting.iter().map(|waiting| self.here.has(&waiting.parcel)).collect();
         asked.messages = query.messages.len();
         self.checks.asked = Some(asked);
         Some(query)
@@ -125,7 +135,7 @@ impl Pool {
     /// The answer to it. After an error the same is asked again.
     pub fn past(&mut self, now_ms: u64, past: Result<Past, StoreError>) {
         self.at(now_ms);
-        let Some(Asked { waiting: asked, messages, .. }) = self.checks.asked.take() else { return };
+        let Some(Asked { waiting: asked, copies, messages, .. }) = self.checks.asked.take() else { return };
         let count = asked.len();
         let past = past.ok().filter(|past| {
             past.marks.len() == count && past.recalled.len() == messages && past.suppressed.len() == count
@@ -141,13 +151,17 @@ impl Pool {
         self.checks.store = Pause::default();
         let mut recalled = recalled.into_iter();
         let (mut message, mut taken_back) = (None, false);
-        for ((waiting, mark), reasons) in asked.into_iter().zip(marks).zip(suppressed) {
+        for (((waiting, is_copy), mark), reasons) in asked.into_iter().zip(copies).zip(marks).zip(suppressed) {
             let key = waiting.parcel.message_key();
             if message.as_ref() != Some(&key) {
                 message = Some(key);
                 taken_back = recalled.next().unwrap_or(false);
             }
-            self.checked(waiting, mark, taken_back, reasons);
+            if mark.is_none_or(|mark| mark == Mark::Stored) && (is_copy || self.here.has(&waiting.parcel)) {
+                self.wait_for_copy(waiting);
+            } else {
+                self.checked(waiting, mark, taken_back, reasons);
+            }
         }
     }
 
@@ -168,7 +182,10 @@ impl Pool {
                 self.checks.suppressed += 1;
                 (State::Skipped, stops.map(Reason::as_result))
             }
-            Some(Mark::Stored) | None => return self.enter(waiting),
+            Some(Mark::Stored) | None => {
+                self.here.enter(parcel);
+                return self.enter(waiting);
+            }
         };
         // The name of the account that it went through is in the result of that.
         let told = Told::of(None, state, reason.map(str::to_owned), parcel.retry.attempts.max(1));

@@ -11,6 +11,7 @@ impl Pool {
         self.at(now_ms);
         self.closing = true;
         self.checks = Checks::closed(self.take_suppressed());
+        self.here.give_back();
         self.members.iter_mut().for_each(|member| drop(member.queue.take_all()));
         let given_back = self.take_attempts_if(|parcel| parcel.sending.revoke());
         for (id, attempt) in given_back {

@@ -86,7 +86,7 @@ impl Totals {
 impl Pool {
     /// Parcels that wait for a worker.
     pub fn waiting(&self) -> usize {
-        self.checks.len() + self.members.iter().map(|m| m.queue.len()).sum::<usize>()
+        self.checks.len() + self.here.copies() + self.members.iter().map(|m| m.queue.len()).sum::<usize>()
     }
 
     /// Parcels here.
@@ -109,7 +109,7 @@ impl Pool {
 
     /// Parcels of which it is not yet known which account they go to.
     pub fn unplaced(&self) -> usize {
-        self.checks.len()
+        self.checks.len() + self.here.copies()
     }
 
     /// The accounts as they are now.

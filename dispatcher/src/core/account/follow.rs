@@ -68,8 +68,8 @@ impl Pool {
 
     pub(super) fn no_account(&mut self, parcel: &Parcel) {
         let reason = missing(parcel.channel.as_str(), parcel.account());
-        let told = Told::of(None, State::Failed, Some(reason), parcel.attempt());
-        self.ended.push(Ended::Over(parcel.over(told, self.now_ms)));
+        let told = Told::of(None, State::Failed, Some(reason), parcel.retry.attempts.max(1));
+        self.ended.push(Ended::Over(parcel.dead(told, self.now_ms)));
     }
 }
 

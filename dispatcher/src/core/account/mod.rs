@@ -7,6 +7,7 @@
 //! | [`choice`] | which account a parcel goes to |
 //! | [`checks`] | whether parcels are over already |
 //! | [`closing`] | the end of it all |
+//! | [`here`] | which deliveries are here, so that no copy of one is sent beside it |
 //! | [`follow`] | what follows an attempt |
 //! | [`reconfigure`] | accounts that come, change and go |
 //! | [`allowance`] | what an account may send, in all and to each destination, in token buckets ([`bucket`]) |
@@ -27,6 +28,7 @@ mod choice;
 mod closing;
 mod counts;
 mod follow;
+mod here;
 mod member;
 mod pace;
 mod parcel;

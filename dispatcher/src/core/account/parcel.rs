@@ -1,7 +1,7 @@
 //! A message for one recipient of one channel: what goes into an account, and what comes out.
 
 use std::sync::{
-    Arc,
+    Arc, Weak,
     atomic::{AtomicU8, AtomicU32, Ordering},
 };
 
@@ -56,7 +56,7 @@ pub struct Parcel {
 pub struct Sending(Arc<Progress>);
 
 #[derive(Debug, Default)]
-struct Progress {
+pub(super) struct Progress {
     /// The number of the attempt, and in the lowest [`Sending::BITS`] bits how far it is.
     reached: AtomicU32,
     /// Where it is noted that the provider took it, plus 1.
@@ -144,6 +144,11 @@ impl Sending {
         self.0.noted.store(noted.0 + 1, Ordering::Relaxed);
     }
 
+    /// Says for how long it is held by anybody.
+    pub(super) fn presence(&self) -> Weak<Progress> {
+        Arc::downgrade(&self.0)
+    }
+
     /// Where that is noted.
     pub(super) fn noted(&self) -> Option<Noted> {
         self.0.noted.load(Ordering::Relaxed).checked_sub(1).map(Noted)
@@ -192,6 +197,8 @@ pub struct Over {
     pub mark: Option<StreamOp>,
     /// Where it is noted that the provider took it: of no use once the mark is durable.
     pub noted: Option<Noted>,
+    /// As long as this is held, copies of it wait: until its mark is durable.
+    pub held: Sending,
     /// Its state, and the share that it settles.
     pub state: Finished,
     /// After the last attempt.
@@ -263,7 +270,7 @@ impl Parcel {
         };
         let mark = Some(StreamOp::Settle { user: self.user(), key: self.key(), mark });
         let noted = self.sending.noted();
-        Over { mark, noted, state: self.state(told, Some(self.token), now_ms), dead: None }
+        Over { mark, noted, held: self.sending.clone(), state: self.state(told, Some(self.token), now_ms), dead: None }
     }
 
     /// It is over after its last attempt.

@@ -10,6 +10,7 @@
 //! - what there is no room for waits in the schedule, never here;
 //! - a provider that answers nothing is asked now and then by one attempt, and no other is spent on it;
 //! - some workers take parcels of lane high alone;
+//! - of two copies of a delivery one is tried at a time;
 //! - a parcel goes to another account only if nothing of it was handed over, and to each once at most before it waits in the schedule.
 
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use pushgate_protocol::{link::Lane, message::Channel, result::State};
 use super::{
     AccountId, AccountSettings, Answer, Ended, Parcel, RetryPolicy,
     checks::Checks,
+    here::Here,
     member::{Member, Reach},
     parcel::Told,
     queue::Waiting,
@@ -63,8 +65,9 @@ pub struct Pool {
     pub(super) random: Random,
     pub(super) now_ms: u64,
     pub(super) checks: Checks,
+    pub(super) here: Here,
     /// Lanes in which too much waits for accounts.
-    crowded: [bool; 3],
+    pub(super) crowded: [bool; 3],
     /// Nothing begins any more.
     pub(super) closing: bool,
     attempts: HashMap<AttemptId, UnderWay>,
@@ -91,6 +94,7 @@ impl Pool {
             random: Random::new(seed),
             now_ms: 0,
             checks: Checks::default(),
+            here: Here::default(),
             crowded: [false; 3],
             closing: false,
             attempts: HashMap::new(),
@@ -173,6 +177,9 @@ impl Pool {
             self.attempts.insert(id, UnderWay { waiting, account, called_ms: None });
             begun.push(Attempt { id, account, parcel });
         }
+        for waiting in self.members[n].queue.take_no_room() {
+            self.park(n, &waiting.parcel);
+        }
     }
 
     /// What waits for accounts that are down, or may be slow, goes to others that are better off. Answers whether anything did.
@@ -249,6 +256,7 @@ impl Pool {
         let patience_ms = self.patience_ms();
         let late = self.checks.take_older((self.now_ms + 1).saturating_sub(patience_ms));
         late.into_iter().for_each(|waiting| self.send_away(waiting));
+        self.look_at_copies(patience_ms);
         self.make_room();
         due.extend(self.checks.oldest_ms().map(|taken_ms| taken_ms + patience_ms));
         for member in &mut self.members {
@@ -257,6 +265,7 @@ impl Pool {
         }
         due.extend(self.attempts.values().map(|attempt| self.ends_ms(attempt).min(self.looks_ms(attempt))));
         due.extend(self.checks.asks_ms());
+        due.extend(self.here.looks_ms());
         due.into_iter().min()
     }
 

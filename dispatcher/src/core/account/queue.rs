@@ -20,6 +20,8 @@ pub(super) struct Waiting {
 pub(super) struct Queue {
     lanes: [VecDeque<Waiting>; 3],
     aside: Aside,
+    /// What would stand aside and has no room there, until it is taken.
+    beyond: Vec<Waiting>,
     max: usize,
     workers: usize,
     reserved: usize,
@@ -38,6 +40,7 @@ impl Queue {
         let mut new = Self {
             lanes: Default::default(),
             aside: Aside::default(),
+            beyond: Vec::new(),
             max,
             workers: 0,
             reserved: 0,
@@ -55,9 +58,9 @@ impl Queue {
         self.reserved = settings.reserved_high.min(settings.concurrency.saturating_sub(1));
     }
 
-    /// Whether a parcel of this lane must wait elsewhere.
+    /// Whether a parcel of this lane must wait elsewhere. What stands aside has a bound of its own, and takes no room from others.
     pub(super) fn is_full(&self, lane: Lane) -> bool {
-        self.waiting(lane) >= self.max
+        self.of(lane).len() >= self.max
     }
 
     /// Puts a parcel where its age says: one that waited elsewhere before is older than others.
@@ -107,7 +110,7 @@ impl Queue {
         }
     }
 
-    /// What waits in a lane and may not be sent stands aside from now on.
+    /// What waits in a lane and may not be sent stands aside from now on; where half as much as may wait in a lane does so, it has no room.
     fn next_in(&mut self, now_ms: u64, lane: Lane, allowance: &mut Allowance) -> Option<Waiting> {
         loop {
             let waiting = self.lanes[lane as usize].pop_front()?;
@@ -115,6 +118,10 @@ impl Queue {
             if let Some(destination) = &destination {
                 let ready_ms = allowance.ready_to_ms(now_ms, destination);
                 if ready_ms > now_ms || self.aside.is_before(destination, lane) {
+                    if self.aside.len(lane) >= self.max.div_ceil(2) {
+                        self.beyond.push(waiting);
+                        continue;
+                    }
                     self.aside.push(Arc::clone(destination), ready_ms, waiting);
                     continue;
                 }
@@ -126,6 +133,11 @@ impl Queue {
             }
             return Some(waiting);
         }
+    }
+
+    /// What found no room aside.
+    pub(super) fn take_no_room(&mut self) -> Vec<Waiting> {
+        std::mem::take(&mut self.beyond)
     }
 
     /// Whether a worker is free for lane high, and for the others.

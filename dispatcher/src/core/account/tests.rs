@@ -1,6 +1,7 @@
 //! Accounts between lanes, stores and providers.
 
 mod closing;
+mod copies;
 mod failover;
 mod rates;
 mod reconfigured;

@@ -10,7 +10,10 @@ use pushgate_protocol::{
 
 use super::*;
 use crate::{
-    core::{account::Over, worker},
+    core::{
+        account::{Over, Sending},
+        worker,
+    },
     memory::{Fault, Flaky, MemoryStreams},
     seams::{DeliveryKey, UserKey},
     stored::StreamBounds,
@@ -38,7 +41,13 @@ fn over(n: usize, mark: Mark, noted: Option<Noted>) -> Finished {
         info: None,
     };
     let state = worker::Finished { record, recipient, token: None };
-    Finished::Over(Box::new(Over { mark: Some(StreamOp::Settle { user, key, mark }), noted, state, dead: None }))
+    Finished::Over(Box::new(Over {
+        mark: Some(StreamOp::Settle { user, key, mark }),
+        noted,
+        held: Sending::default(),
+        state,
+        dead: None,
+    }))
 }
 
 struct Fixture {

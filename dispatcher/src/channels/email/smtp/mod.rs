@@ -37,7 +37,7 @@ use crate::{
         account::{Answer, Parcel, Sending},
         smtp::{
             Mail,
-            outcome::{self, Stage},
+            outcome::Stage,
             transfer::Done,
         },
     },
@@ -125,7 +125,8 @@ impl Smtp {
         let mut connection = match self.opened(&parcel.sending).await {
             Ok(connection) => connection,
             Err(OpenError::Failed(_, detail)) => return Answer::Unavailable { detail },
-            Err(OpenError::Busy(reply)) => return outcome::of(Stage::Mail, &reply, parcel.retry.attempts, false),
+            // It has nothing of the mail: another account may send it, and a server that greets everyone so is down.
+            Err(OpenError::Busy(reply)) => return Answer::Unavailable { detail: reply.words() },
         };
         let done = connection.send(mail, parcel).await;
         if matches!(done, Ok(_) | Err(SendError::Unfit(_))) {

@@ -192,7 +192,7 @@ fn lane_high_does_not_find_out_while_others_may() {
     let mut pool = pool(&[("a", 1, 1), ("b", 2, 1)]);
     pool.take(NOW, parcels(0..u64::from(BREAKER_FAILURES)));
     answer_all(&mut pool, NOW, &[0]);
-    let code = |n| vec![parcel("code", n, Lane::High)];
+    let code = |n: u64| vec![parcel(&format!("code{n}"), n, Lane::High)];
     pool.take(NOW + 1_000, code(900));
     assert_eq!(accounts(&begun(&mut pool, NOW + 1_000)), [1]);
     pool.take(NOW + 1_000 + PROBE_HIGH_MS, code(901));
@@ -234,7 +234,7 @@ fn a_message_that_names_an_account_goes_through_it_alone() {
     pool.take(NOW, vec![through("d", parcel("m3", 3, Lane::Normal))]);
     check(&mut pool, NOW);
     let reason = "policy: there is no account d of the channel email".to_owned();
-    assert_eq!(over(&mut pool), [(State::Failed, Some(reason), false)]);
+    assert_eq!(over(&mut pool), [(State::Failed, Some(reason), true)]);
 }
 
 #[test]
@@ -332,8 +332,10 @@ fn one_that_may_have_recovered_is_not_asked_by_what_it_may_not_send_yet() {
     let rates = Rates { all: None, to: vec![("b.c".into(), Rate { per_min: 1, burst: 1 })] };
     let accounts_of_two = [AccountSettings { rates, ..named("a", 1, 1) }, named("b", 2, 1)];
     let mut pool = Pool::new(PoolSettings { queue_max: 1_000, ..settings() }, accounts_of_two.into(), 1);
-    let elsewhere =
-        |n: u64| Parcel { address: UserId::parse("x@elsewhere.example").unwrap(), ..parcel("m", n, Lane::Normal) };
+    let elsewhere = |n: u64| Parcel {
+        address: UserId::parse("x@elsewhere.example").unwrap(),
+        ..parcel(&format!("m{n}"), n, Lane::Normal)
+    };
     pool.take(NOW, parcels(0..1));
     assert_eq!(answer_all(&mut pool, NOW, &[]), [0], "its domain has had what it may");
     pool.take(NOW, (10..10 + u64::from(BREAKER_FAILURES)).map(elsewhere).collect());

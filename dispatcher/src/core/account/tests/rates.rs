@@ -43,9 +43,13 @@ fn a_code_waits_for_no_campaign() {
     for ms in 1..500 {
         begun(&mut pool, NOW + ms);
         if ms % 20 == 0 {
-            pool.take(NOW + ms, vec![parcel("code", 900_000 + ms, Lane::High)]);
+            pool.take(NOW + ms, vec![parcel(&format!("code{ms}"), 900_000 + ms, Lane::High)]);
             let next = begun(&mut pool, NOW + ms);
-            assert_eq!(next.iter().map(|a| a.parcel.id.as_str()).collect::<Vec<_>>(), ["code"], "at {ms} ms");
+            assert_eq!(
+                next.iter().map(|a| a.parcel.id.as_str()).collect::<Vec<_>>(),
+                [format!("code{ms}")],
+                "at {ms} ms"
+            );
         }
     }
 }
@@ -92,6 +96,25 @@ fn a_domain_that_may_get_nothing_holds_up_no_other() {
     pool.take(NOW + 1_001, vec![to("vip@slow.example", 9_999, Lane::High)]);
     assert!(begun(&mut pool, NOW + 1_001).is_empty());
     assert_eq!(begun(&mut pool, NOW + 1_100)[0].parcel.token.0, 9_999);
+}
+
+#[test]
+fn what_stands_aside_takes_no_room_from_what_goes_elsewhere() {
+    let account =
+        AccountSettings { concurrency: 10_000, reserved_high: 10, rates: only("slow.example", 10, 1), ..relay() };
+    let mut pool = Pool::new(PoolSettings { queue_max: 40, ..settings() }, vec![account], 1);
+    let mut fast = 0;
+    for round in 0..50 {
+        let domain = |n: u64| if n < 36 { "slow.example" } else { "fast.example" };
+        let parcels = (0..40).map(|n| to(&format!("u{n}@{}", domain(n)), 40 * round + n, Lane::Low)).collect();
+        pool.take(NOW, parcels);
+        let attempts = begun(&mut pool, NOW);
+        fast += attempts.iter().filter(|a| a.parcel.address.as_str().ends_with("fast.example")).count();
+    }
+    assert_eq!((fast, pool.view()[0].waiting), (200, [0, 0, 20]));
+    let away = later(&mut pool);
+    assert_eq!(away.len(), 50 * 36 - 1 - 20, "one was sent, half as many as may wait stand aside");
+    assert!(away.iter().all(|later| retry_of(later).attempts == 0));
 }
 
 #[test]
@@ -218,13 +241,13 @@ fn a_code_waits_for_one_token_at_most_even_where_no_part_of_the_burst_is_its_own
                 pool.take_attempts(now_ms);
             }
             now_ms = came_ms;
-            pool.take(now_ms, vec![parcel("code", 900_000 + n, Lane::High)]);
+            pool.take(now_ms, vec![parcel(&format!("code{n}"), 900_000 + n, Lane::High)]);
             let mut next = begun(&mut pool, now_ms);
             while next.is_empty() {
                 now_ms = pool.tick(now_ms).unwrap();
                 next = pool.take_attempts(now_ms);
             }
-            assert_eq!(next[0].parcel.id.as_str(), "code");
+            assert_eq!(next[0].parcel.lane, Lane::High);
             assert!(now_ms - came_ms <= 1_000 / per_s, "{per_s}/s: {} ms", now_ms - came_ms);
         }
     }

@@ -51,7 +51,7 @@ fn without_any_account_left_messages_end_with_the_reason() {
     let under_way = begun(&mut pool, NOW);
     pool.reconfigure(NOW, Vec::new());
     let reason = Some("policy: no account of the channel email is configured".to_owned());
-    assert_eq!(over(&mut pool), vec![(State::Failed, reason, false); 2]);
+    assert_eq!(over(&mut pool), vec![(State::Failed, reason, true); 2], "and are dead letters");
     pool.answered(NOW, under_way[0].id, Answer::unavailable("gone"));
     assert_eq!(later(&mut pool).len(), 1);
 }
