@@ -3,8 +3,10 @@
 //!
 //! | module | owns |
 //! |---|---|
+//! | [`capacity`] | the search for the highest load that holds |
 //! | [`client`] | one client of `pushgate.v1` over tokio: connects, reads pushes, acknowledges |
 //! | [`clock`] | the clock of a run |
+//! | [`compare`] | whether two runs differ |
 //! | [`crowd`] | many such clients on one thread |
 //! | [`fleet`] | 100,000 clients and more over io_uring |
 //! | [`histogram`] | latencies in buckets |
@@ -12,6 +14,7 @@
 //! | [`limits`] | bounds |
 //! | [`process`] | what processes use |
 //! | [`plan`] | when what is to be sent, whatever becomes of it |
+//! | [`reference`] | a loop that tells how fast this machine is |
 //! | [`report`] | what a run tells |
 //! | [`rest`] | a kept-alive connection to REST |
 //! | [`run`] | a scenario, run and seen second by second |
@@ -24,8 +27,10 @@
 //! | [`strain`] | what the generator itself lacks |
 //! | [`verify`] | their judge |
 
+pub mod capacity;
 pub mod client;
 pub mod clock;
+pub mod compare;
 pub mod crowd;
 pub mod fleet;
 pub mod histogram;
@@ -33,6 +38,7 @@ pub mod lanes;
 pub mod limits;
 pub mod plan;
 pub mod process;
+pub mod reference;
 pub mod report;
 pub mod rest;
 pub mod run;

@@ -18,17 +18,27 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 pub const CONNECTING_MAX: usize = 16;
 
 /// Requests of a stream under way, at most: connections to REST, or batches at Kafka.
-pub const SENDER_WORKERS: usize = 64;
+pub const SENDER_WORKERS: usize = 32;
 /// Messages of one request, at most.
 pub const SENDER_BATCH_MAX: usize = 200;
+/// Bytes of one request, about, at most.
+pub const SENDER_BATCH_BYTES_MAX: usize = 4 << 20;
+/// Pause after a request that failed.
+pub const SENDER_RETRY: Duration = Duration::from_millis(100);
 /// Shortest time between two wake-ups of a pacing thread.
 pub const SENDER_PAUSE: Duration = Duration::from_micros(200);
 /// How long a request may take.
 pub const SENDER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Messages of a stream a second, at most.
-pub const RATE_PER_S_MAX: u64 = 10_000_000;
+pub const RATE_PER_S_MAX: u64 = 1_000_000;
+/// Messages of a stream in a phase, at most: far fewer than have numbers, over all phases.
+pub const MESSAGES_MAX: f64 = 1e6 * 1_000.0;
+/// Phases of a scenario.
+pub const PHASES_MAX: usize = 1_000;
+/// Clients of a run.
+pub const CONNECTIONS_MAX: u32 = 10_000_000;
 /// Longest body of a message, bytes; a server may allow less.
-pub const BODY_BYTES_MAX: u32 = 1 << 20;
+pub const BODY_BYTES_MAX: u32 = 500 * 1024;
 
 /// How often a run looks what is due.
 pub const RUN_TICK: Duration = Duration::from_millis(20);
@@ -56,6 +66,8 @@ pub const PENDING_BYTES_MAX: usize = 256 * 1024;
 pub const CONNECTS_PER_TURN_MAX: u32 = 64;
 /// Handshakes of one worker under way at most.
 pub const HANDSHAKES_MAX: u32 = 512;
+/// Pause of a client whose connection ended unasked, before it connects again, milliseconds.
+pub const RECONNECT_MS: u64 = 250;
 /// Reasons of failed connections told apart; further ones count together.
 pub const FAILURES_MAX: usize = 32;
 /// How long a client that said goodbye waits for the server's end, milliseconds.

@@ -7,10 +7,14 @@ pub const TICKS_PER_S: f64 = 100.0;
 /// Bytes of a page where the kernel does not say: every architecture that this program is built for.
 const PAGE_BYTES: u64 = 4_096;
 
-/// User and system time of a process so far, ticks of 10 ms; `None` if it is gone. Fields 14 and 15 of `/proc/PID/stat`, counted
-/// behind the name.
-pub fn times(pid: u32) -> Option<[u64; 2]> {
-    times_of(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+/// Processor time of a process's threads so far, nanoseconds; `None` if it is gone. The first field of `/proc/PID/task/TID/schedstat`: exact,
+/// where ticks of 10 ms are not; threads that have ended are left out.
+pub fn used_ns(pid: u32) -> Option<u64> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten();
+    let used = |thread: fs::DirEntry| -> Option<u64> {
+        fs::read_to_string(thread.path().join("schedstat")).ok()?.split_ascii_whitespace().next()?.parse().ok()
+    };
+    Some(threads.filter_map(used).sum())
 }
 
 /// Resident memory of a process, bytes; `None` if it is gone.
@@ -149,8 +153,8 @@ mod tests {
     #[test]
     fn this_process_uses_memory_and_its_threads_are_known_by_name() {
         assert!(resident_bytes(std::process::id()).is_some_and(|bytes| bytes > 100_000));
-        assert!(times(std::process::id()).is_some());
-        assert_eq!(times(u32::MAX), None);
+        assert!(used_ns(std::process::id()).is_some_and(|ns| ns > 0));
+        assert_eq!(used_ns(u32::MAX), None);
         let name = std::thread::current().name().unwrap().to_owned();
         let known = ThreadTimes::of_this_process();
         // The kernel keeps 15 bytes of a name.

@@ -68,7 +68,13 @@ impl Strain {
                 let due = Instant::now() + BEAT;
                 thread::sleep(BEAT);
                 let late = Instant::now().saturating_duration_since(due);
-                theirs.lock().unwrap_or_else(PoisonError::into_inner).record(late.as_micros() as u64);
+                let mut lag = theirs.lock().unwrap_or_else(PoisonError::into_inner);
+                // Whoever was to be woken meanwhile was late, too: once a beat.
+                let mut late = Some(late);
+                while let Some(this) = late {
+                    lag.record(this.as_micros() as u64);
+                    late = this.checked_sub(BEAT).filter(|rest| !rest.is_zero());
+                }
             }
         })?;
         let (machine, threads) = (Processor::of_machine(), ThreadTimes::of_this_process());

@@ -190,6 +190,42 @@ def crowds(dev, folder):
     verdict.fact(fanout.code == 0 and fanout.report["lanes"]["normal"]["received"] == 2000, "a fanout reaches everybody", fanout.told())
 
 
+def compared(dev, folder):
+    run = Run(dev, folder, "one", "push", "--connections", "50", "--rate", "300", "--duration", "17s", "--warm-up", "1s").end()
+    if not verdict.fact(run.code == 0 and run.report, "a run of some length", run.told()):
+        return
+    slower = f"{folder}/slower.json"
+    for second in run.report["seconds"]:
+        for server_use in second["server"]:
+            server_use["cpu_ns"] = int(server_use["cpu_ns"] * 1.5)
+    with open(slower, "w", encoding="utf-8") as file:
+        json.dump(run.report, file)
+
+    def compare(*words):
+        return subprocess.run([server.binary(), "loadgen", "compare", *words], capture_output=True, text=True, timeout=60, check=False)
+
+    same = compare(run.files["json"], run.files["json"], "--json")
+    told = json.loads(same.stdout)["compared"] if same.returncode == 0 else []
+    verdict.fact({c["measure"] for c in told} == {"cost_of_a_push", "latency"} and all(c["verdict"] == "alike" for c in told),
+                 "a run is like itself", (same.returncode, same.stdout, same.stderr))
+    more = compare(run.files["json"], slower)
+    verdict.fact(more.returncode == 1 and "cost of a push" in more.stderr and "SLOWER" in more.stdout, "half as much again is slower",
+                 (more.returncode, more.stdout, more.stderr))
+    none = compare(run.files["json"], run.files["json"].replace("one.json", "mixed.json"))
+    verdict.fact(none.returncode == 2 and "different scenarios" in none.stderr, "other scenarios are not compared", none.stderr)
+
+
+def capacity(dev, _folder):
+    words = [server.binary(), "loadgen", "capacity", "--data", dev.data, "--connections", "20", "--rate", "100", "--most", "200", "--step", "2s"]
+    held = subprocess.run([*words, "--slo", "lost=0", "--json"], capture_output=True, text=True, timeout=120, check=False)
+    found = json.loads(held.stdout)["found"] if held.returncode == 0 else None
+    verdict.fact(found == {"held": 200, "failed": None}, "a load that holds up to the bound is told with it", (held.returncode, held.stdout, held.stderr))
+    words[words.index("100")] = "2"
+    none = subprocess.run([*words, "--slo", "p50=1us"], capture_output=True, text=True, timeout=120, check=False)
+    verdict.fact(none.returncode == 1 and "no load holds" in none.stderr and "does not hold: p50=1us" in none.stdout,
+                 "what no load holds is told with the reason", (none.returncode, none.stdout, none.stderr))
+
+
 def wrong(dev, folder):
     unmet = Run(dev, folder, "unmet", "push", "--connections", "5", "--rate", "20", "--duration", "1s", "--warm-up", "0s", "--slo", "p99=1us").end()
     verdict.fact(unmet.code == 1 and "not met: p99=1us" in unmet.err, "an objective that does not hold ends with 1 and is named", unmet.told())
@@ -218,7 +254,7 @@ def main():
         stack.callback(lambda: server.keep_logs(folder, "loadgen"))
         stack.callback(dev.process.stop)
         dev.start()
-        for part in (pushes, stall, starved, interrupted, crowds, wrong):
+        for part in (pushes, stall, starved, interrupted, crowds, compared, capacity, wrong):
             print(f"- {part.__name__}", flush=True)
             part(dev, folder)
 

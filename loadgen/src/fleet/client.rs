@@ -30,6 +30,9 @@ pub(super) const BATCHED: u16 = 1 << 11;
 /// Is in the list of those with pending bytes.
 pub(super) const LISTED: u16 = 1 << 12;
 
+/// Waits to be connected.
+pub(super) const WANTED: u16 = 1 << 13;
+
 /// One client.
 #[derive(Debug)]
 pub(super) struct Client {

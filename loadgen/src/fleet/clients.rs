@@ -8,7 +8,7 @@ use pushgate_protocol::close::CloseCode;
 use super::{
     client::{
         ACK_DUE, BLOCKED, CANCELLING, CONNECTING, Client, DEAF, ENDING, GREETED, HELD, LEAVING, LEFT, Now, RECEIVING,
-        seed, silence,
+        WANTED, seed, silence,
     },
     options::{Farewell, FleetOptions},
     ring::Sending,
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     lanes::ByLane,
-    limits::{FAILURES_MAX, GOODBYE_TIMEOUT_MS},
+    limits::{FAILURES_MAX, GOODBYE_TIMEOUT_MS, RECONNECT_MS},
     session::{Over, Session},
     verify::{Due, Inbox},
 };
@@ -40,8 +40,10 @@ pub(super) struct Clients {
     pub(super) acknowledgements: VecDeque<(u64, Conn)>,
     pub(super) greetings: VecDeque<(u64, Conn)>,
     pub(super) goodbyes: VecDeque<(u64, Conn)>,
-    /// Those that are to connect.
+    /// Those that are to connect, if they still are.
     pub(super) wanted: VecDeque<u32>,
+    /// Those that lost their connection, and when they are to connect.
+    resting: VecDeque<(u64, u32)>,
     pub(super) handshakes: u32,
     pub(super) echoing: bool,
     pub(super) echo: Vec<u8>,
@@ -85,6 +87,7 @@ impl Clients {
             greetings: VecDeque::new(),
             goodbyes: VecDeque::new(),
             wanted: VecDeque::new(),
+            resting: VecDeque::new(),
             handshakes: 0,
             echoing: false,
             ping_at: 0,
@@ -106,6 +109,20 @@ impl Clients {
     /// Whether a client may be connected now: not while its last connection still ends.
     pub(super) fn is_free(&self, slot: u32) -> bool {
         self.table[slot as usize].flags & HELD == 0
+    }
+
+    /// A client is to connect, once it can.
+    pub(super) fn want(&mut self, slot: u32) {
+        let flags = &mut self.table[slot as usize].flags;
+        if *flags & WANTED == 0 {
+            *flags |= WANTED;
+            self.wanted.push_back(slot);
+        }
+    }
+
+    /// Whether it still is.
+    pub(super) fn is_wanted(&self, slot: u32) -> bool {
+        self.table[slot as usize].flags & WANTED != 0
     }
 
     /// A client's socket is in the ring.
@@ -166,7 +183,7 @@ impl Clients {
                 self.orders.push_back((Op::Hush, conn));
             }
             Op::Cancel => client.flags &= !CANCELLING,
-            Op::Close => return self.closed(conn),
+            Op::Close => return self.closed(conn, now),
             Op::Hush | Op::Shutdown | Op::Send => {}
         }
         self.advance_end(conn);
@@ -194,18 +211,26 @@ impl Clients {
             self.goodbyes.pop_front();
             self.end(conn);
         }
+        while let Some((_, slot)) = self.resting.front().copied().filter(|(due, _)| *due <= now.ms()) {
+            self.resting.pop_front();
+            if self.is_wanted(slot) {
+                self.wanted.push_back(slot);
+            }
+        }
         self.ping(elapsed_us);
     }
 
     /// When the next thing is due, Unix milliseconds.
     pub(super) fn due_ms(&self) -> Option<u64> {
         let dues = [&self.acknowledgements, &self.greetings, &self.goodbyes];
-        dues.iter().filter_map(|queue| queue.front().map(|(due, _)| *due)).min()
+        let resting = self.resting.front().map(|(due, _)| *due);
+        dues.iter().filter_map(|queue| queue.front().map(|(due, _)| *due)).chain(resting).min()
     }
 
     /// Makes a client leave.
     pub(super) fn leave(&mut self, slot: u32, farewell: Farewell, now: Now) {
         let client = &mut self.table[slot as usize];
+        client.flags &= !WANTED;
         if client.flags & HELD == 0 || client.flags & (ENDING | LEFT) != 0 {
             return;
         }
@@ -336,9 +361,10 @@ impl Clients {
         }
     }
 
-    fn closed(&mut self, conn: Conn) {
+    fn closed(&mut self, conn: Conn, now: Now) {
         let Some(client) = self.find(conn) else { return };
         let flags = std::mem::take(&mut client.flags);
+        client.flags = flags & WANTED;
         client.tls = None;
         match flags & GREETED != 0 {
             true => self.tally.open -= 1,
@@ -346,7 +372,9 @@ impl Clients {
         }
         self.tally.left += u64::from(flags & LEFT != 0);
         if self.options.reconnect && flags & LEFT == 0 {
-            self.wanted.push_back(conn.slot);
+            // Not at once: a server that refuses everybody would be asked without end.
+            self.table[conn.slot as usize].flags |= WANTED;
+            self.resting.push_back((now.ms() + RECONNECT_MS, conn.slot));
         }
     }
 }

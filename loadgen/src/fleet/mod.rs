@@ -148,7 +148,12 @@ impl Fleet {
 
     /// The same; the next window starts where this one ends.
     pub fn turn(&self) -> Result<Window, FleetError> {
-        self.window(Command::Turn)
+        self.window(|reply| Command::Turn(None, reply))
+    }
+
+    /// The same; latencies of the next are counted of messages alone that were planned at `from_us` or later.
+    pub fn turn_from(&self, from_us: u64) -> Result<Window, FleetError> {
+        self.window(|reply| Command::Turn(Some(from_us), reply))
     }
 
     /// How many messages never came, of those that `due` says each client was to receive.

@@ -39,7 +39,7 @@ pub(super) enum Command {
     /// From when on messages' latencies count, Unix microseconds.
     Begin(u64, Sender<()>),
     Finish(Sender<Window>),
-    Turn(Sender<Window>),
+    Turn(Option<u64>, Sender<Window>),
     Lost(Owed, Sender<u64>),
     Stop,
 }
@@ -130,7 +130,7 @@ impl Worker {
             };
             let clients = &mut self.clients;
             match command {
-                Command::Connect(slots) => clients.wanted.extend(slots),
+                Command::Connect(slots) => slots.for_each(|slot| clients.want(slot)),
                 Command::Leave(slots, farewell) => slots.for_each(|slot| clients.leave(slot, farewell, now)),
                 Command::Read(slots, on) => slots.for_each(|slot| clients.read(slot, on)),
                 Command::Echo(depth) => clients.echo(depth),
@@ -140,9 +140,9 @@ impl Worker {
                     let _ = reply.send(());
                 }
                 Command::Finish(reply) => drop(reply.send(clients.finish(now))),
-                Command::Turn(reply) => {
+                Command::Turn(from_us, reply) => {
                     let window = clients.finish(now);
-                    clients.begin(clients.window_from_us, now);
+                    clients.begin(from_us.unwrap_or(clients.window_from_us), now);
                     let _ = reply.send(window);
                 }
                 Command::Lost(owed, reply) => drop(reply.send(clients.lost(&*owed))),
@@ -159,6 +159,10 @@ impl Worker {
                 break;
             }
             let Some(slot) = self.clients.wanted.pop_front() else { break };
+            if !self.clients.is_wanted(slot) {
+                // It was told to leave meanwhile.
+                continue;
+            }
             if !self.clients.is_free(slot) {
                 // Its last connection still ends.
                 self.clients.wanted.push_back(slot);

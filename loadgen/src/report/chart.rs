@@ -152,6 +152,7 @@ fn even(most: f64, about: u32) -> Vec<f64> {
 fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let each = points.len().div_ceil(POINTS_MAX).max(1);
     let largest = |part: &[(f64, f64)]| part.iter().copied().max_by(|a, b| a.1.total_cmp(&b.1));
+    let points: Vec<_> = points.iter().copied().filter(|(_, y)| y.is_finite()).collect();
     points.chunks(each).filter_map(largest).collect()
 }
 

@@ -101,12 +101,16 @@ fn cards(report: &Report, out: &mut String) {
         card(of_micros(latency.p99_us as f64), "latency, p99");
         card(of_micros(latency.max_us as f64), "latency, at most");
         card(format!("{:.0}", report.received_per_s), "pushes received a second");
+    }
+    if report.scenario.sends() {
         card(report.lost.to_string(), "lost");
         card(report.wrong.to_string(), "wrong in any way");
     }
     let connections = &report.connections;
     card(connections.open.to_string(), "connected at the end");
-    card(of_micros(connections.greeting.quantiles.p99_us as f64), "to connect, p99");
+    if connections.greeting.quantiles.samples > 0 {
+        card(of_micros(connections.greeting.quantiles.p99_us as f64), "to connect, p99");
+    }
     card(connections.failed.to_string(), "connections failed");
     *out += "</div>";
 }
@@ -206,8 +210,8 @@ fn tables(report: &Report, out: &mut String) {
     row("generator: handed over late", &report.generator.pacing);
     *out += "</table></div>";
     if !report.lanes.is_empty() {
-        *out += "<h2>Messages</h2><div class=\"wide\"><table><tr><th>lane</th><th>planned</th><th>accepted</th><th>refused</th><th>unanswered</th>\
-                 <th>received</th><th>doubled</th><th>out of order</th><th>late</th><th>expired</th></tr>";
+        *out += "<h2>Messages</h2><div class=\"wide\"><table><tr><th>lane</th><th>planned</th><th>accepted</th><th>refused</th><th>unanswered</th><th>unsent</th>\
+                 <th>received</th><th>doubled</th><th>out of order</th><th>late</th><th>expired</th><th>for another</th><th>of another run</th></tr>";
         for (name, l) in &report.lanes {
             let _ = write!(out, "<tr><td>{name}</td>");
             let counts = [
@@ -215,11 +219,14 @@ fn tables(report: &Report, out: &mut String) {
                 l.accepted,
                 l.refused,
                 l.unanswered,
+                l.unsent,
                 l.received,
                 l.doubled,
                 l.out_of_order + l.stale,
                 l.late,
                 l.expired,
+                l.crossed,
+                l.foreign,
             ];
             for count in counts {
                 let _ = write!(out, "<td>{count}</td>");

@@ -1,4 +1,4 @@
-//! What a run tells: a report as JSON (the form is in `docs/src/reference/loadgen.md`), and as one page of HTML.
+//! What a run tells: a report as JSON (the form is in `docs/src/operations/loadgen.md`), and as one page of HTML.
 //!
 //! | module | owns |
 //! |---|---|
@@ -134,6 +134,8 @@ pub struct LaneReport {
     pub refused: u64,
     /// Messages without an answer.
     pub unanswered: u64,
+    /// Messages that were never sent, because those before them took too long.
+    pub unsent: u64,
     /// Why.
     pub reasons: BTreeMap<String, u64>,
     /// From planned to accepted, of what was measured.
@@ -203,8 +205,9 @@ impl Report {
         let latency = outcome.latencies();
         let measured_from = outcome.measured_from_us.unwrap_or(outcome.ended_us);
         let measured = |second: &&Second| second.at_s * 1e6 + outcome.began_us as f64 > measured_from as f64;
-        let measured_s: f64 = outcome.seconds.iter().filter(measured).map(|second| second.seconds).sum();
-        let received: u64 = latency.count();
+        let steady = || outcome.seconds.iter().filter(measured).filter(|second| second.steady);
+        let measured_s: f64 = steady().map(|second| second.seconds).sum();
+        let received: u64 = steady().map(|second| second.latency.samples).sum();
         let mut pacing = Histogram::default();
         outcome.sent.iter().for_each(|(_, sent)| pacing.merge(&sent.pacing));
         let mut report = Self {
@@ -285,6 +288,7 @@ fn lanes(outcome: &Outcome) -> BTreeMap<&'static str, LaneReport> {
             accepted: sent.accepted,
             refused: sent.refused,
             unanswered: sent.unanswered,
+            unsent: sent.unsent(),
             reasons: sent.reasons.clone(),
             accepted_after: Latency::of(&sent.accepted_latency),
             latency: Latency::of(&outcome.latency[lane]),

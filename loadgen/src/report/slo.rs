@@ -132,6 +132,17 @@ impl Quantile {
         }
     }
 
+    /// The share of values that may lie beyond it.
+    fn beyond(self) -> f64 {
+        match self {
+            Self::P50 => 0.5,
+            Self::P90 => 0.1,
+            Self::P99 => 0.01,
+            Self::P999 => 0.001,
+            Self::Max => 0.0,
+        }
+    }
+
     /// Values that it takes to speak of it: one beyond it.
     fn samples_min(self) -> u64 {
         match self {
@@ -152,7 +163,12 @@ impl Objective {
     /// Judges a run. What was not measured does not hold.
     pub fn judge(&self, report: &Report) -> Judged {
         let (holds, measured) = match &self.measure {
-            Measure::Quantile(of, quantile) => self.judge_quantile(&quantiles(of, report), *quantile),
+            Measure::Quantile(of, quantile) => {
+                self.judge_quantile(&quantiles(of, report), *quantile, missing(of, report))
+            }
+            Measure::Lost | Measure::Doubled if report.lanes.values().all(|lane| lane.accepted == 0) => {
+                (false, "not measured: no message was accepted".into())
+            }
             Measure::Lost => (report.lost as f64 <= self.bound, format!("{} lost", report.lost)),
             Measure::Doubled => {
                 let doubled: u64 = report.lanes.values().map(|lane| lane.doubled).sum();
@@ -162,7 +178,7 @@ impl Objective {
                 let lanes = report.lanes.values();
                 let (failed, all) = lanes
                     .fold((report.connections.failed, report.connections.started), |(failed, all), lane| {
-                        (failed + lane.refused + lane.unanswered, all + lane.planned)
+                        (failed + lane.refused + lane.unanswered + lane.unsent, all + lane.planned)
                     });
                 let share = failed as f64 / all.max(1) as f64;
                 (share <= self.bound, format!("{:.3} % ({failed} of {all})", share * 100.0))
@@ -172,13 +188,27 @@ impl Objective {
         Judged { objective: self.text.clone(), holds, measured }
     }
 
-    fn judge_quantile(&self, quantiles: &Quantiles, quantile: Quantile) -> (bool, String) {
+    /// Those that are missing count as later than any bound.
+    fn judge_quantile(&self, quantiles: &Quantiles, quantile: Quantile, missing: u64) -> (bool, String) {
         let (samples, least) = (quantiles.samples, quantile.samples_min());
         if samples < least {
             return (false, format!("not measured: {samples} samples, it takes {least}"));
         }
+        if missing as f64 > (samples + missing) as f64 * quantile.beyond() {
+            return (false, format!("{missing} of {} never came or were never sent", samples + missing));
+        }
         let micros = quantile.of(quantiles) as f64;
         (micros <= self.bound, format!("{} ({samples} samples)", span::of_micros(micros)))
+    }
+}
+
+/// What would have been a value, had it come.
+fn missing(of: &Of, report: &Report) -> u64 {
+    match of {
+        Of::All => report.lost + report.lanes.values().map(|lane| lane.unsent).sum::<u64>(),
+        Of::Lane(lane) => report.lanes.get(lane.as_str()).map_or(0, |lane| lane.unsent),
+        Of::Connect => report.connections.failed,
+        Of::Accept => report.lanes.values().map(|lane| lane.unsent + lane.unanswered).sum(),
     }
 }
 
@@ -227,10 +257,22 @@ mod tests {
     }
 
     #[test]
+    fn what_never_came_is_later_than_any_bound() {
+        let objective: Objective = "p50=1h".parse().unwrap();
+        let quantiles = Quantiles { samples: 100, p50_us: 1, ..Quantiles::default() };
+        assert!(objective.judge_quantile(&quantiles, Quantile::P50, 100).0);
+        assert_eq!(
+            objective.judge_quantile(&quantiles, Quantile::P50, 101),
+            (false, "101 of 201 never came or were never sent".into())
+        );
+        assert!(!objective.judge_quantile(&quantiles, Quantile::Max, 1).0);
+    }
+
+    #[test]
     fn a_quantile_of_too_few_values_does_not_hold() {
         let objective: Objective = "p99.9=10ms".parse().unwrap();
         let with = |samples| Quantiles { samples, p999_us: 9_000, ..Quantiles::default() };
-        assert!(!objective.judge_quantile(&with(999), Quantile::P999).0);
-        assert_eq!(objective.judge_quantile(&with(1_000), Quantile::P999), (true, "9.00 ms (1000 samples)".into()));
+        assert!(!objective.judge_quantile(&with(999), Quantile::P999, 0).0);
+        assert_eq!(objective.judge_quantile(&with(1_000), Quantile::P999, 1), (true, "9.00 ms (1000 samples)".into()));
     }
 }

@@ -27,15 +27,26 @@ pub struct Taint {
 
 /// The taints of a report whose other figures are in place; the heaviest first.
 pub fn of(report: &Report) -> Vec<Taint> {
-    [processor(report), pacing(report), thread(report), ring(report), ports(report), descriptors(report)]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        processor(report),
+        pacing(report),
+        behind(report),
+        thread(report),
+        ring(report),
+        ports(report),
+        descriptors(report),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn processor(report: &Report) -> Option<Taint> {
     let lag = &report.generator.lag;
-    let told = report.latency.quantiles.p99_us.max(report.connections.greeting.quantiles.p99_us);
+    let told = match &report.latency.quantiles {
+        latency if latency.samples > 0 => latency.p99_us,
+        _ => report.connections.greeting.quantiles.p99_us,
+    };
     let much = lag.p99_us > LAG_US && lag.p99_us as f64 > told as f64 * LAG_SHARE;
     if !much {
         return None;
@@ -70,6 +81,16 @@ fn pacing(report: &Report) -> Option<Taint> {
             of_micros(pacing.p99_us as f64)
         ),
         remedy: "lower --rate, or share the load between several machines".into(),
+    })
+}
+
+/// Whatever the server takes: then it is the one that is short, and that is said here, too, for the figures are of what was sent.
+fn behind(report: &Report) -> Option<Taint> {
+    let unsent: u64 = report.lanes.values().map(|lane| lane.unsent).sum();
+    (unsent > 0).then(|| Taint {
+        what: "requests",
+        seen: format!("{unsent} messages were never sent, for requests before them were not answered: latencies are of those that were"),
+        remedy: "lower --rate: the server does not take so much".into(),
     })
 }
 

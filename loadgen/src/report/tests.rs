@@ -14,11 +14,12 @@ const FILE: &str =
 
 fn second(at_s: f64) -> Second {
     let generator = Seen { machine_cores: 2.0, machine_cores_max: 2.0, ..Seen::default() };
-    let latency = Quantiles { samples: 5, p50_us: 900, p90_us: 950, p99_us: 1_000, p999_us: 1_000, max_us: 1_000 };
+    let latency = Quantiles { samples: 1_000, p50_us: 900, p90_us: 950, p99_us: 1_000, p999_us: 1_000, max_us: 1_000 };
     Second {
         at_s,
         seconds: 1.0,
         phase: 0,
+        steady: true,
         open: 10,
         greeted: 0,
         failed: 0,
@@ -29,6 +30,7 @@ fn second(at_s: f64) -> Second {
         latency,
         greeting: Quantiles::default(),
         generator,
+        reference_ns: Some(5_000.0),
         server: Vec::new(),
     }
 }

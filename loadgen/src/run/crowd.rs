@@ -6,10 +6,8 @@ use crate::{
     fleet::{Farewell, Fleet},
     limits::GATHER_PATIENCE,
     scenario::Phase,
+    sender::STRIDE,
 };
-
-/// Steps from one client that churns to the next: prime, so that neighbours of a worker do not churn together.
-const STRIDE: u64 = 7_919;
 
 /// The clients of a run.
 pub(super) struct Crowd {
@@ -21,7 +19,7 @@ pub(super) struct Crowd {
     rate: Option<u32>,
     owed: f64,
     looked: Instant,
-    /// When somebody was greeted last.
+    /// The most that were there, and since when.
     progress: (u64, Instant),
     churned: u64,
     churn_owed: f64,
@@ -47,7 +45,7 @@ impl Crowd {
     pub(super) fn aim(&mut self, connections: u32, rate: Option<u32>) {
         (self.wanted, self.rate, self.owed) = (connections, rate, 0.0);
         self.looked = Instant::now();
-        self.progress = (self.fleet.tally().greeted, Instant::now());
+        self.progress = (0, Instant::now());
         if self.told > connections {
             self.fleet.leave(connections..self.told, Farewell::Frame);
             self.told = connections;
@@ -57,8 +55,9 @@ impl Crowd {
     /// Whether all that are wanted are there, or nobody has come for a long time.
     pub(super) fn is_gathered(&mut self) -> bool {
         let tally = self.fleet.tally();
-        if tally.greeted > self.progress.0 {
-            self.progress = (tally.greeted, Instant::now());
+        // Those that come and are sent away again are none.
+        if tally.open > self.progress.0 {
+            self.progress = (tally.open, Instant::now());
         }
         let gathered = self.told == self.wanted && tally.open == u64::from(self.wanted);
         gathered || self.told == self.wanted && self.progress.1.elapsed() > GATHER_PATIENCE
@@ -66,11 +65,11 @@ impl Crowd {
 
     /// What a phase does at its start.
     pub(super) fn begin(&mut self, phase: &Phase) {
-        self.fleet.read(slow(phase), false);
         if phase.storm {
             self.fleet.leave(0..self.told, Farewell::Vanish);
             self.fleet.connect(0..self.told);
         }
+        self.fleet.read(slow(phase), false);
         self.churn_owed = 0.0;
     }
 
@@ -110,9 +109,12 @@ impl Crowd {
         self.churn_owed += per_s * elapsed.as_secs_f64();
         while self.churn_owed >= 1.0 && self.told > 0 {
             self.churn_owed -= 1.0;
-            let client = (self.churned * STRIDE % u64::from(self.told)) as u32;
-            // Half of them say goodbye.
-            let farewell = if self.churned.is_multiple_of(2) { Farewell::Frame } else { Farewell::Vanish };
+            // Neighbours of a worker do not churn together, and each has a turn before any has two.
+            let among = u64::from(self.told);
+            let (client, round) = ((self.churned % among * (STRIDE % among) % among) as u32, self.churned / among);
+            // Half of them say goodbye, each time others.
+            let farewell =
+                if (u64::from(client) + round).is_multiple_of(2) { Farewell::Frame } else { Farewell::Vanish };
             self.churned += 1;
             self.fleet.leave(client..client + 1, farewell);
             self.fleet.connect(client..client + 1);

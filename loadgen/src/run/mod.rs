@@ -13,7 +13,7 @@ mod second;
 use std::{
     io,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     thread,
@@ -32,7 +32,7 @@ use crate::{
     limits::{RUN_TICK, SECOND},
     plan::Plan,
     scenario::{Audience, Phase, Scenario, Stream},
-    sender::{Ledger, Mailing, Order, Sender},
+    sender::{Ledger, Mailing, Numbers, Order, Sender},
     site::Site,
     stamp::ADDRESSEES_MAX,
     verify::Judge,
@@ -92,8 +92,7 @@ struct Running<'a> {
     crowd: Crowd,
     ledger: Arc<Ledger>,
     senders: Vec<Sender>,
-    /// Messages that were planned so far, to everybody and to others.
-    planned: ByLane<(u64, u64)>,
+    numbers: ByLane<Arc<Mutex<Numbers>>>,
     watch: Watch,
     outcome: Outcome,
     next_second: Instant,
@@ -102,7 +101,7 @@ struct Running<'a> {
 impl<'a> Running<'a> {
     fn open(scenario: &'a Scenario, site: &'a Site) -> Result<Self, RunError> {
         let clock = Clock::start();
-        // Distinct for runs of a day and more; users' names hold it, so no run meets what another left behind.
+        // Distinct for runs of most of a day; users' names hold it, so what another run left behind for its users is not met.
         let run = (clock.now_us() >> 4) as u32;
         let prefix = prefix(run);
         let (mint, devices) = (Arc::clone(&site.mint), scenario.devices_per_user);
@@ -141,7 +140,7 @@ impl<'a> Running<'a> {
             crowd: Crowd::new(fleet),
             ledger,
             senders: Vec::new(),
-            planned: ByLane::default(),
+            numbers: ByLane::default(),
             watch,
             outcome: Outcome::begin(run, clock.now_us()),
             next_second: Instant::now() + SECOND,
@@ -195,35 +194,37 @@ impl<'a> Running<'a> {
 
     /// From now on latencies count.
     fn measure(&mut self, at: usize, observe: &mut dyn FnMut(&Second)) -> Result<(), RunError> {
-        self.second(at, observe)?;
+        self.second(at, false, observe)?;
         let now_us = self.clock.now_us();
         self.outcome.measured_from_us = Some(now_us);
-        self.outcome.forget_strain();
+        // Where nothing is sent, connecting is what is measured.
+        if self.scenario.sends() {
+            self.outcome.forget_strain();
+        }
         self.ledger.measure_from(now_us);
-        // The few messages between that second's end and this are judged, too: a window is merged before it is left.
-        let window = self.crowd.fleet.finish()?;
+        let window = self.crowd.fleet.turn_from(now_us)?;
         self.outcome.add_window(&window);
-        Ok(self.crowd.fleet.begin_from(now_us)?)
+        Ok(())
     }
 
     fn send(&mut self, phase: &Phase, stream: &Stream, start: Instant) -> Result<(), RunError> {
-        let planned = &mut self.planned[stream.lane];
-        let count = (stream.rate_per_s as f64 * phase.duration.as_secs_f64()).round() as u64;
-        let before = if stream.to == Audience::All { &mut planned.0 } else { &mut planned.1 };
-        let scenario = self.scenario;
+        let each = self.scenario.devices_per_user;
         let mailing = Mailing {
             run: self.run,
             lane: stream.lane,
             to: stream.to,
-            addressees: if stream.to == Audience::Devices { scenario.connections } else { scenario.users() },
-            devices_per_user: scenario.devices_per_user,
-            before: *before,
+            // Those that this phase connects.
+            addressees: match stream.to {
+                Audience::Devices => phase.connections,
+                Audience::Users | Audience::All => phase.connections.div_ceil(each),
+            },
+            devices_per_user: each,
             rest: Mailing::rest(&self.site.app, stream.ttl.as_secs(), stream.ack, stream.body_bytes),
             prefix: prefix(self.run).into(),
         };
-        *before += count;
-        let plan = Plan { start, rate_per_s: stream.rate_per_s, count };
-        let order = Order { mailing, plan, door: self.site.door.clone(), clock: self.clock };
+        let plan = Plan { start, rate_per_s: stream.rate_per_s, count: stream.messages(phase) };
+        let numbers = Arc::clone(&self.numbers[stream.lane]);
+        let order = Order { mailing, numbers, plan, door: self.site.door.clone(), clock: self.clock };
         self.senders.push(Sender::start(order, Arc::clone(&self.ledger))?);
         Ok(())
     }
@@ -232,19 +233,20 @@ impl<'a> Running<'a> {
         thread::sleep(RUN_TICK);
         self.crowd.tick(phase);
         if Instant::now() >= self.next_second {
-            self.second(at, observe)?;
+            self.second(at, phase.is_some(), observe)?;
         }
         Ok(())
     }
 
-    /// Closes a second and tells it.
-    fn second(&mut self, at: usize, observe: &mut dyn FnMut(&Second)) -> Result<(), RunError> {
+    /// Closes a second and tells it; `steady`: it lies within a phase.
+    fn second(&mut self, at: usize, steady: bool, observe: &mut dyn FnMut(&Second)) -> Result<(), RunError> {
         self.next_second = Instant::now() + SECOND;
         let window = self.crowd.fleet.turn()?;
         let (tally, totals) = (self.crowd.fleet.tally(), self.ledger.totals());
-        let second = self.watch.second(at, self.clock.now_us() - self.outcome.began_us, &tally, &totals, &window);
+        let at_us = self.clock.now_us() - self.outcome.began_us;
+        let second = Second { steady, ..self.watch.second(at, at_us, &tally, &totals, &window) };
         self.outcome.add_window(&window);
-        self.outcome.add_strain(&self.watch);
+        self.outcome.add_strain(&self.watch, second.seconds);
         observe(&second);
         self.outcome.seconds.push(second);
         Ok(())
@@ -273,7 +275,9 @@ impl<'a> Running<'a> {
                 }
             }
         }
-        self.second(last, observe)?;
+        self.second(last, false, observe)?;
+        // What was not sent until now is told as unsent.
+        self.senders.clear();
         self.outcome.lost = self.lost()?;
         let tally = self.crowd.fleet.tally();
         let failures = self.crowd.fleet.failures();

@@ -11,6 +11,9 @@ use crate::{
     verify::Verdicts,
 };
 
+/// The shortest time of which processor time is told, seconds.
+const SECONDS_MIN: f64 = 0.5;
+
 /// A phase as it was.
 #[derive(Debug, Clone)]
 pub struct PhaseTimes {
@@ -74,9 +77,10 @@ impl Outcome {
         self.greeting.merge(&window.greeting);
     }
 
-    pub(super) fn add_strain(&mut self, watch: &Watch) {
+    pub(super) fn add_strain(&mut self, watch: &Watch, seconds: f64) {
         self.lag.merge(&watch.lag);
-        if watch.seen.busiest_thread_cores > self.busiest_thread.0 {
+        // Processor time comes in ticks: of a short second they say nothing.
+        if seconds >= SECONDS_MIN && watch.seen.busiest_thread_cores > self.busiest_thread.0 {
             self.busiest_thread = (watch.seen.busiest_thread_cores, watch.seen.busiest_thread.clone());
         }
     }

@@ -9,6 +9,7 @@ use crate::{
     histogram::Histogram,
     lanes::ByLane,
     process,
+    reference::Reference,
     sender::Totals,
     strain::{Seen, Strain},
 };
@@ -52,6 +53,8 @@ pub struct ServerUse {
     pub name: String,
     /// Cores in use.
     pub cores: f64,
+    /// Processor time that it used, nanoseconds.
+    pub cpu_ns: u64,
     /// Resident memory, bytes.
     pub resident_bytes: u64,
 }
@@ -65,6 +68,8 @@ pub struct Second {
     pub seconds: f64,
     /// The phase, from 0.
     pub phase: usize,
+    /// It lies within the phase: nobody was gathered or waited for.
+    pub steady: bool,
     /// Clients that are connected and greeted.
     pub open: u64,
     /// Connections that were greeted.
@@ -85,6 +90,8 @@ pub struct Second {
     pub greeting: Quantiles,
     /// The generator.
     pub generator: Seen,
+    /// Processor time of a message of the [reference loop](crate::reference), nanoseconds.
+    pub reference_ns: Option<f64>,
     /// The server's processes that run on this machine.
     pub server: Vec<ServerUse>,
 }
@@ -92,6 +99,7 @@ pub struct Second {
 /// Keeps what the last second ended with.
 pub(super) struct Watch {
     strain: Strain,
+    reference: Reference,
     processes: Vec<(String, u32, u64)>,
     begun: Instant,
     tally: Tally,
@@ -104,9 +112,10 @@ pub(super) struct Watch {
 
 impl Watch {
     pub(super) fn start(processes: &[(String, u32)]) -> io::Result<Self> {
-        let of = |(name, pid): &(String, u32)| (name.clone(), *pid, ticks(*pid));
+        let of = |(name, pid): &(String, u32)| (name.clone(), *pid, process::used_ns(*pid).unwrap_or(0));
         Ok(Self {
             strain: Strain::watch()?,
+            reference: Reference::start()?,
             processes: processes.iter().map(of).collect(),
             begun: Instant::now(),
             tally: Tally::default(),
@@ -131,15 +140,17 @@ impl Watch {
         let sent = [sum(|t| t.planned), sum(|t| t.accepted), sum(|t| t.refused + t.unanswered)];
         let [planned, accepted, unaccepted] = [0, 1, 2].map(|at| sent[at] - self.sent[at]);
         let server = self.processes.iter_mut().map(|(name, pid, before)| {
-            let now = ticks(*pid);
-            let cores = now.saturating_sub(*before) as f64 / process::TICKS_PER_S / seconds;
+            let now = process::used_ns(*pid).unwrap_or(*before);
+            let cpu_ns = now.saturating_sub(*before);
             *before = now;
-            ServerUse { name: name.clone(), cores, resident_bytes: process::resident_bytes(*pid).unwrap_or(0) }
+            let (cores, resident_bytes) = (cpu_ns as f64 / 1e9 / seconds, process::resident_bytes(*pid).unwrap_or(0));
+            ServerUse { name: name.clone(), cores, cpu_ns, resident_bytes }
         });
         let second = Second {
             at_s: at_us as f64 / 1e6,
             seconds,
             phase,
+            steady: false,
             open: tally.open,
             greeted: tally.greeted - self.tally.greeted,
             failed: tally.failures() - self.tally.failures(),
@@ -150,13 +161,10 @@ impl Watch {
             latency: Quantiles::of(&window.latencies()),
             greeting: Quantiles::of(&window.greeting),
             generator: self.seen.clone(),
+            reference_ns: self.reference.turn(),
             server: server.collect(),
         };
         (self.tally, self.sent) = (*tally, sent);
         second
     }
-}
-
-fn ticks(pid: u32) -> u64 {
-    process::times(pid).map_or(0, |times| times.iter().sum())
 }

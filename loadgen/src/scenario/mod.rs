@@ -10,10 +10,7 @@ use std::time::Duration;
 use pushgate_protocol::link::Lane;
 use serde::Serialize;
 
-use crate::{
-    limits::{BODY_BYTES_MAX, RATE_PER_S_MAX},
-    stamp::ADDRESSEES_MAX,
-};
+use crate::limits::{BODY_BYTES_MAX, CONNECTIONS_MAX, MESSAGES_MAX, PHASES_MAX, RATE_PER_S_MAX};
 
 /// A run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -107,6 +104,12 @@ pub enum ScenarioError {
         /// What it may be.
         bounds: String,
     },
+    /// A warm-up behind what is measured.
+    #[error("phase {0} is a warm-up behind a phase that is measured: warm-ups come first")]
+    LateWarmUp(String),
+    /// A ttl that servers do not take.
+    #[error("phase {0}: lane {1}: ttl must be whole seconds")]
+    Ttl(String, &'static str),
     /// Two streams of a phase share a lane.
     #[error("phase {0} has two streams in lane {1}: a lane has one stream")]
     LaneTwice(String, &'static str),
@@ -121,6 +124,13 @@ pub enum ScenarioError {
     /// A file that is none.
     #[error("{0}")]
     File(String),
+}
+
+impl Stream {
+    /// Messages of a phase.
+    pub fn messages(&self, phase: &Phase) -> u64 {
+        (self.rate_per_s as f64 * phase.duration.as_secs_f64()).round() as u64
+    }
 }
 
 impl Scenario {
@@ -154,9 +164,13 @@ impl Scenario {
                 bounds: format!("{least} to {most}"),
             }),
         };
-        within("connections", self.connections.into(), 1.0, ADDRESSEES_MAX.into())?;
+        within("connections", self.connections.into(), 1.0, CONNECTIONS_MAX.into())?;
         within("devices_per_user", self.devices_per_user.into(), 1.0, self.connections.into())?;
-        within("phases", self.phases.len() as f64, 1.0, 1_000.0)?;
+        within("phases", self.phases.len() as f64, 1.0, PHASES_MAX as f64)?;
+        let measured = self.phases.iter().position(|phase| !phase.warm_up).unwrap_or(self.phases.len());
+        if let Some(late) = self.phases[measured..].iter().find(|phase| phase.warm_up) {
+            return Err(ScenarioError::LateWarmUp(late.name.clone()));
+        }
         for phase in &self.phases {
             let of = |what: &str| format!("phase {}: {what}", phase.name);
             within(&of("connections"), phase.connections.into(), 0.0, self.connections.into())?;
@@ -169,6 +183,12 @@ impl Scenario {
                 within(&of("rate"), stream.rate_per_s as f64, 1.0, RATE_PER_S_MAX as f64)?;
                 within(&of("body_bytes"), stream.body_bytes.into(), 0.0, BODY_BYTES_MAX.into())?;
                 within(&of("ttl in seconds"), stream.ttl.as_secs_f64(), 1.0, 7.0 * 86_400.0)?;
+                if stream.ttl.subsec_nanos() > 0 {
+                    return Err(ScenarioError::Ttl(phase.name.clone(), lane));
+                }
+                // Each has a number of its own.
+                within(&of("messages"), stream.messages(phase) as f64, 0.0, MESSAGES_MAX)?;
+                within(&of("connections to send to"), phase.connections.into(), 1.0, self.connections.into())?;
                 if phase.streams[..at].iter().any(|other| other.lane == stream.lane) {
                     return Err(ScenarioError::LaneTwice(phase.name.clone(), lane));
                 }

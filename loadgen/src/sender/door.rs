@@ -93,6 +93,8 @@ impl Exit {
                     let answer = connection.post(&path, &one.json).await?;
                     Ok(match answer.status {
                         202 => Outcomes::accepted(1),
+                        // Of a server that failed nothing may be assumed.
+                        status @ 500.. => Outcomes::unanswered(1, &reason(status, answer.body)),
                         status => Outcomes::refused(1, &reason(status, answer.body)),
                     })
                 }
@@ -107,6 +109,7 @@ impl Exit {
                     let answer = connection.post(&path, &json).await?;
                     match answer.status {
                         202 => each(answer.body, many.len()),
+                        status @ 500.. => Ok(Outcomes::unanswered(many.len(), &reason(status, answer.body))),
                         status => Ok(Outcomes::refused(many.len(), &reason(status, answer.body))),
                     }
                 }

@@ -8,7 +8,6 @@ use std::{
 
 use pushgate_protocol::link::Lane;
 
-use super::numbered::{Mailing, Numbered};
 use crate::{histogram::Histogram, lanes::ByLane, limits::FAILURES_MAX, stamp::Addressee, verify::Due};
 
 /// Why a message was not accepted.
@@ -119,25 +118,18 @@ impl Ledger {
         }
     }
 
-    pub(super) fn settled(
-        &self,
-        mailing: &Mailing,
-        batch: &[Numbered],
-        planned_us: &[u64],
-        now_us: u64,
-        outcomes: &Outcomes,
-    ) {
+    pub(super) fn settled(&self, lane: Lane, due: &[super::Due], now_us: u64, outcomes: &Outcomes) {
         let mut lanes = self.lock();
         let from_us = lanes.measured_from_us;
-        let Book { totals, own, all } = &mut lanes.lanes[mailing.lane];
-        for ((message, planned_us), outcome) in batch.iter().zip(planned_us).zip(&outcomes.0) {
+        let Book { totals, own, all } = &mut lanes.lanes[lane];
+        for (super::Due { place, planned_us }, outcome) in due.iter().zip(&outcomes.0) {
             let why = match outcome {
                 None => {
                     totals.accepted += 1;
                     if *planned_us >= from_us {
                         totals.accepted_latency.record(now_us.saturating_sub(*planned_us));
                     }
-                    match message.to {
+                    match place.to {
                         Addressee::All => *all += 1,
                         Addressee::User(n) | Addressee::Device(n) => {
                             own.get_mut(n as usize).into_iter().for_each(|accepted| *accepted += 1);
@@ -165,8 +157,8 @@ impl Ledger {
 }
 
 impl Totals {
-    /// Messages of which something became.
-    pub fn answered(&self) -> u64 {
-        self.accepted + self.refused + self.unanswered
+    /// Messages that were planned and never sent, or whose answer was no longer waited for.
+    pub fn unsent(&self) -> u64 {
+        self.planned.saturating_sub(self.accepted + self.refused + self.unanswered)
     }
 }

@@ -1,7 +1,7 @@
 //! Sends a stream's messages at their planned times, without ever waiting for one before the next is handed over.
 //!
-//! A thread paces; a second one runs workers that take whatever is due, as one request. While all workers are busy,
-//! messages wait, and what they wait counts as their latency.
+//! A thread paces; a second one runs workers, each of which sends what is due to its addressees, one request after another: so they get it in
+//! order. While a worker is busy, messages wait, and what they wait counts as their latency.
 //!
 //! | module | owns |
 //! |---|---|
@@ -16,24 +16,25 @@ mod numbered;
 use std::{
     io,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     thread,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
-use tokio::{runtime::Builder, task::LocalSet};
+use tokio::{runtime::Builder, sync::oneshot, task::LocalSet};
 
-use self::door::Exit;
+pub(crate) use self::numbered::STRIDE;
+use self::{door::Exit, numbered::Place};
 pub use self::{
     door::{Door, Records, RestDoor},
     ledger::{Ledger, Outcomes, Totals},
-    numbered::{Mailing, device, user},
+    numbered::{Mailing, Numbers, device},
 };
 use crate::{
     clock::Clock,
-    limits::{SENDER_BATCH_MAX, SENDER_PAUSE, SENDER_WORKERS},
+    limits::{SENDER_PAUSE, SENDER_RETRY, SENDER_TIMEOUT, SENDER_WORKERS},
     plan::Plan,
 };
 
@@ -42,6 +43,8 @@ use crate::{
 pub struct Order {
     /// The messages.
     pub mailing: Mailing,
+    /// The lane's numbers; one sender of a lane plans at a time.
+    pub numbers: Arc<Mutex<Numbers>>,
     /// When each is due.
     pub plan: Plan,
     /// Where they go in.
@@ -50,48 +53,45 @@ pub struct Order {
     pub clock: Clock,
 }
 
-/// Threads that send. They end with their plan, or when they are dropped.
+/// Threads that send. They end with their plan; what is not sent when they are dropped stays unsent.
 pub struct Sender {
     stop: Arc<AtomicBool>,
+    abandon: Option<oneshot::Sender<()>>,
     threads: Vec<thread::JoinHandle<()>>,
+}
+
+/// A message that is due.
+struct Due {
+    place: Place,
+    planned_us: u64,
 }
 
 impl Sender {
     /// Starts sending.
     pub fn start(order: Order, ledger: Arc<Ledger>) -> io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
-        let (due, dues) = flume::unbounded();
-        let (pacing, plan, lane) = (Arc::clone(&stop), order.plan, order.mailing.lane);
-        let paced = Arc::clone(&ledger);
-        let pace = thread::Builder::new().name("pace".into()).spawn(move || {
-            plan.run_until(SENDER_PAUSE, &pacing, |numbers| {
-                let now = Instant::now();
-                paced.planned(lane, numbers.clone().map(|n| now.saturating_duration_since(plan.at(n))));
-                // Without workers nobody sends; what was planned is then told as unsent.
-                numbers.for_each(|n| {
-                    let _ = due.send(n);
-                });
-            });
-        })?;
-        let (stopping, theirs) = (Arc::clone(&stop), ledger);
+        let (queues, dues): (Vec<_>, Vec<_>) = (0..SENDER_WORKERS).map(|_| flume::unbounded::<Due>()).unzip();
+        let pace = pacing(order.clone(), queues, Arc::clone(&ledger), Arc::clone(&stop))?;
+        let (abandon, abandoned) = oneshot::channel();
         let send = thread::Builder::new().name("send".into()).spawn(move || {
             // A runtime that does not start leaves everything unsent, and that is told.
             let Ok(runtime) = Builder::new_current_thread().enable_all().build() else { return };
             LocalSet::new().block_on(&runtime, async {
-                let workers: Vec<_> = (0..SENDER_WORKERS)
-                    .map(|_| {
-                        let worker = work(order.clone(), dues.clone(), Arc::clone(&theirs), Arc::clone(&stopping));
-                        tokio::task::spawn_local(worker)
-                    })
-                    .collect();
-                drop(dues);
-                for worker in workers {
-                    // One that panicked has said so.
-                    let _ = worker.await;
+                let worker = |dues| tokio::task::spawn_local(work(order.clone(), dues, Arc::clone(&ledger)));
+                let workers: Vec<_> = dues.into_iter().map(worker).collect();
+                let all = async {
+                    for worker in workers {
+                        // One that panicked has said so.
+                        let _ = worker.await;
+                    }
+                };
+                tokio::select! {
+                    () = all => {}
+                    _ = abandoned => {}
                 }
             });
         })?;
-        Ok(Self { stop, threads: vec![pace, send] })
+        Ok(Self { stop, abandon: Some(abandon), threads: vec![pace, send] })
     }
 
     /// Plans nothing more; what was planned is still sent.
@@ -108,6 +108,8 @@ impl Sender {
 impl Drop for Sender {
     fn drop(&mut self) {
         self.stop();
+        // Requests under way are given up with it.
+        self.abandon = None;
         for thread in self.threads.drain(..) {
             // One that panicked has said so.
             let _ = thread.join();
@@ -115,13 +117,36 @@ impl Drop for Sender {
     }
 }
 
-async fn work(order: Order, dues: flume::Receiver<u64>, ledger: Arc<Ledger>, stop: Arc<AtomicBool>) {
+/// Hands messages to the workers when they are due.
+fn pacing(
+    order: Order,
+    queues: Vec<flume::Sender<Due>>,
+    ledger: Arc<Ledger>,
+    stop: Arc<AtomicBool>,
+) -> io::Result<thread::JoinHandle<()>> {
+    thread::Builder::new().name("pace".into()).spawn(move || {
+        let Order { mailing, numbers, plan, clock, .. } = order;
+        plan.run_until(SENDER_PAUSE, &stop, |due| {
+            let now = Instant::now();
+            ledger.planned(mailing.lane, due.clone().map(|n| now.saturating_duration_since(plan.at(n))));
+            let mut numbers = numbers.lock().unwrap_or_else(PoisonError::into_inner);
+            for n in due {
+                let place = mailing.place(n, &mut numbers);
+                // Without workers nobody sends; what was planned is then told as unsent.
+                let _ = queues[mailing.queue(place.to, queues.len())]
+                    .send(Due { place, planned_us: clock.at_us(plan.at(n)) });
+            }
+        });
+    })
+}
+
+/// Sends what is due to the addressees of one queue, one request after another, so that they get it in order.
+async fn work(order: Order, dues: flume::Receiver<Due>, ledger: Arc<Ledger>) {
     let mut exit: Option<Exit> = None;
+    let most = order.mailing.batch_max();
     while let Ok(first) = dues.recv_async().await {
-        let numbers: Vec<u64> = std::iter::once(first).chain(dues.try_iter().take(SENDER_BATCH_MAX - 1)).collect();
-        let planned_us: Vec<u64> = numbers.iter().map(|n| planned_us(&order, *n)).collect();
-        let batch: Vec<_> =
-            numbers.iter().zip(&planned_us).map(|(n, planned_us)| order.mailing.message(*n, *planned_us)).collect();
+        let due: Vec<Due> = std::iter::once(first).chain(dues.try_iter().take(most - 1)).collect();
+        let batch: Vec<_> = due.iter().map(|due| order.mailing.message(due.place, due.planned_us)).collect();
         let sent = async {
             let mut through = match exit.take() {
                 Some(exit) => exit,
@@ -130,7 +155,7 @@ async fn work(order: Order, dues: flume::Receiver<u64>, ledger: Arc<Ledger>, sto
             let outcomes = through.send(order.mailing.lane, &batch).await?;
             Ok::<_, io::Error>((through, outcomes))
         };
-        let outcomes = match tokio::time::timeout(crate::limits::SENDER_TIMEOUT, sent).await {
+        let outcomes = match tokio::time::timeout(SENDER_TIMEOUT, sent).await {
             Ok(Ok((through, outcomes))) => {
                 exit = Some(through);
                 outcomes
@@ -139,17 +164,10 @@ async fn work(order: Order, dues: flume::Receiver<u64>, ledger: Arc<Ledger>, sto
             Ok(Err(error)) => Outcomes::unanswered(batch.len(), &error.to_string()),
             Err(_) => Outcomes::unanswered(batch.len(), "no answer in time"),
         };
-        let now_us = order.clock.now_us();
-        let lost_connection = exit.is_none();
-        ledger.settled(&order.mailing, &batch, &planned_us, now_us, &outcomes);
-        if lost_connection && !stop.load(Ordering::Relaxed) {
+        ledger.settled(order.mailing.lane, &due, order.clock.now_us(), &outcomes);
+        if exit.is_none() {
             // A server that refuses connections is not asked in a tight loop; the messages due meanwhile wait, and that is told.
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            tokio::time::sleep(SENDER_RETRY).await;
         }
     }
-}
-
-/// The planned time of message `n` on the clock that clients read.
-fn planned_us(order: &Order, n: u64) -> u64 {
-    order.clock.at_us(order.plan.at(n))
 }

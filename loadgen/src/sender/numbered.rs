@@ -5,12 +5,15 @@ use std::sync::Arc;
 use pushgate_protocol::link::Lane;
 
 use crate::{
+    limits::{SENDER_BATCH_BYTES_MAX, SENDER_BATCH_MAX},
     scenario::Audience,
     stamp::{Addressee, Stamp},
 };
 
 /// Larger than any number of addressees, and prime: multiplying by it visits each addressee once before any twice.
-const STRIDE: u64 = 4_294_967_311;
+pub(crate) const STRIDE: u64 = 4_294_967_311;
+/// What stands before the rest of a message, about: its id and recipient.
+const ENVELOPE_BYTES: usize = 160;
 /// What bodies are made of: text that compresses about as well as a notification does.
 const WORDS: &str = "your order has left the warehouse and comes on Monday between nine and twelve; a new message waits in the room of the \
     second floor; three people follow what you wrote today; the train at a quarter past four leaves from platform seven; ";
@@ -28,19 +31,31 @@ pub struct Mailing {
     pub addressees: u32,
     /// Clients of one user.
     pub devices_per_user: u32,
-    /// How many messages of this lane came before, in earlier phases, to addressees of this kind.
-    pub before: u64,
     /// What is told apart from the number: fields behind `id` and `to`, and the body.
     pub rest: Arc<str>,
     /// The users' names are this and their number.
     pub prefix: Arc<str>,
 }
 
+/// The next numbers of a lane, which go on from phase to phase.
+#[derive(Debug, Clone, Default)]
+pub struct Numbers {
+    own: Vec<u32>,
+    all: u32,
+}
+
+/// Whom a message is for, and as which number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Whom.
+    pub to: Addressee,
+    /// As which.
+    pub number: u32,
+}
+
 /// A message as it is sent.
 #[derive(Debug, Clone)]
 pub struct Numbered {
-    /// Whom it is for.
-    pub to: Addressee,
     /// What keeps its order: the user.
     pub key: String,
     /// The message in JSON.
@@ -56,15 +71,43 @@ impl Mailing {
             .into()
     }
 
-    /// Message `n` of this mailing.
-    pub fn message(&self, n: u64, planned_us: u64) -> Numbered {
-        let n = self.before + n;
-        let (to, number) = match self.to {
-            Audience::All => (Addressee::All, n),
-            Audience::Users => (Addressee::User(self.turn(n)), n / u64::from(self.addressees)),
-            Audience::Devices => (Addressee::Device(self.turn(n)), n / u64::from(self.addressees)),
+    /// Messages of a request at most, so that it is no longer than servers take.
+    pub fn batch_max(&self) -> usize {
+        (SENDER_BATCH_BYTES_MAX / (self.rest.len() + ENVELOPE_BYTES)).clamp(1, SENDER_BATCH_MAX)
+    }
+
+    /// Gives message `n` its addressee, whose turn it is, and its number there.
+    pub fn place(&self, n: u64, numbers: &mut Numbers) -> Place {
+        let to = match self.to {
+            Audience::All => Addressee::All,
+            Audience::Users => Addressee::User(self.turn(n)),
+            Audience::Devices => Addressee::Device(self.turn(n)),
         };
-        let stamp = Stamp { run: self.run, to, lane: self.lane, n: number as u32, planned_us }.write();
+        let next = match to {
+            Addressee::All => &mut numbers.all,
+            Addressee::User(at) | Addressee::Device(at) => {
+                if numbers.own.len() <= at as usize {
+                    numbers.own.resize(self.addressees.max(at + 1) as usize, 0);
+                }
+                &mut numbers.own[at as usize]
+            }
+        };
+        *next += 1;
+        Place { to, number: *next - 1 }
+    }
+
+    /// Which of `queues` keeps the order of an addressee.
+    pub fn queue(&self, to: Addressee, queues: usize) -> usize {
+        match to {
+            Addressee::All => 0,
+            Addressee::User(user) => user as usize % queues,
+            Addressee::Device(client) => (client / self.devices_per_user) as usize % queues,
+        }
+    }
+
+    /// The message.
+    pub fn message(&self, Place { to, number }: Place, planned_us: u64) -> Numbered {
+        let stamp = Stamp { run: self.run, to, lane: self.lane, n: number, planned_us }.write();
         let id = std::str::from_utf8(&stamp).unwrap_or_default();
         let (key, recipients) = match to {
             Addressee::All => (String::new(), r#"{"all":true}"#.to_owned()),
@@ -79,11 +122,11 @@ impl Mailing {
                 (user, recipients)
             }
         };
-        Numbered { to, key, json: format!(r#"{{"id":"{id}","to":{recipients},{}"#, self.rest).into_bytes() }
+        Numbered { key, json: format!(r#"{{"id":"{id}","to":{recipients},{}"#, self.rest).into_bytes() }
     }
 
     fn user(&self, n: u32) -> String {
-        user(&self.prefix, n)
+        format!("{}{n}", self.prefix)
     }
 
     /// Whose turn it is.
@@ -93,11 +136,6 @@ impl Mailing {
     }
 }
 
-/// The name of user `n`.
-pub fn user(prefix: &str, n: u32) -> String {
-    format!("{prefix}{n}")
-}
-
 /// The name of a client's device.
 pub fn device(client: u32) -> String {
     format!("d{client}")
@@ -105,7 +143,7 @@ pub fn device(client: u32) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
+    use std::collections::{HashMap, HashSet};
 
     use serde_json::Value;
 
@@ -113,16 +151,7 @@ mod tests {
 
     fn mailing(to: Audience, addressees: u32) -> Mailing {
         let rest = Mailing::rest("shop \"1\"", 60, true, 300);
-        Mailing {
-            run: 9,
-            lane: Lane::High,
-            to,
-            addressees,
-            devices_per_user: 2,
-            before: 0,
-            rest,
-            prefix: "load-9-".into(),
-        }
+        Mailing { run: 9, lane: Lane::High, to, addressees, devices_per_user: 2, rest, prefix: "load-9-".into() }
     }
 
     #[test]
@@ -132,12 +161,33 @@ mod tests {
                 let mailing = mailing(to, addressees);
                 let round = |k: u64| -> HashSet<String> {
                     let n = u64::from(addressees);
-                    (k * n..(k + 1) * n).map(|n| format!("{:?}", mailing.message(n, 0).to)).collect()
+                    let places = (k * n..(k + 1) * n).map(|n| mailing.place(n, &mut Numbers::default()));
+                    places.map(|place| format!("{:?}", place.to)).collect()
                 };
                 assert_eq!(round(0).len(), addressees as usize, "{addressees}");
                 assert_eq!(round(0), round(3));
             }
         }
+    }
+
+    #[test]
+    fn numbers_go_on_when_there_are_more_or_fewer_addressees_and_a_user_has_one_queue() {
+        let (mut numbers, mut seen) = (Numbers::default(), HashMap::<String, u32>::new());
+        for addressees in [10, 4, 25] {
+            let mailing = mailing(Audience::Devices, addressees);
+            for n in 0..100 {
+                let place = mailing.place(n, &mut numbers);
+                let next = seen.entry(format!("{:?}", place.to)).or_default();
+                assert_eq!(place.number, *next);
+                *next += 1;
+            }
+        }
+        let mailing = mailing(Audience::Devices, 10);
+        assert_eq!(
+            mailing.queue(Addressee::Device(6), 32),
+            mailing.queue(Addressee::Device(7), 32),
+            "devices of one user"
+        );
     }
 
     #[test]
@@ -148,14 +198,19 @@ mod tests {
             assert_eq!(json["content"]["body"].as_str().unwrap().len(), 300);
             (Stamp::parse(json["id"].as_str().unwrap()).unwrap(), json["to"].clone())
         };
-        let later = Mailing { before: 20, ..mailing(Audience::Devices, 10) };
-        let message = later.message(3, 77);
-        let (stamp_of, to) = stamp(&message.json);
-        assert_eq!((stamp_of.n, stamp_of.lane, stamp_of.planned_us, stamp_of.to), (2, Lane::High, 77, message.to));
-        let Addressee::Device(client) = message.to else { panic!("a device") };
-        assert_eq!(to["devices"][0]["user"], Value::from(format!("load-9-{}", client / 2)));
-        assert_eq!(to["devices"][0]["device"], Value::from(format!("d{client}")));
-        let (all, to) = stamp(&mailing(Audience::All, 10).message(31, 0).json);
+        let message = mailing(Audience::Devices, 10).message(Place { to: Addressee::Device(7), number: 2 }, 77);
+        let (read, to) = stamp(&message.json);
+        assert_eq!((read.n, read.lane, read.planned_us, read.to), (2, Lane::High, 77, Addressee::Device(7)));
+        assert_eq!((&to["devices"][0]["user"], &to["devices"][0]["device"]), (&"load-9-3".into(), &"d7".into()));
+        assert_eq!(message.key, "load-9-3");
+        let (all, to) = stamp(&mailing(Audience::All, 10).message(Place { to: Addressee::All, number: 31 }, 0).json);
         assert_eq!((all.n, all.to, to["all"].clone()), (31, Addressee::All, Value::Bool(true)));
+    }
+
+    #[test]
+    fn a_request_is_no_longer_than_servers_take() {
+        let with =
+            |body_bytes| Mailing { rest: Mailing::rest("a", 60, true, body_bytes), ..mailing(Audience::Users, 1) };
+        assert_eq!((with(64).batch_max(), with(500_000).batch_max()), (SENDER_BATCH_MAX, 8));
     }
 }

@@ -45,7 +45,7 @@ impl Live {
     /// Says what is about to run, and listens for Ctrl-C.
     pub fn start(scenario: &Scenario, place: &Place, quiet: bool) -> Result<Self, Failure> {
         let live = Self {
-            stop: Arc::new(AtomicBool::new(false)),
+            stop: stop_at_signal()?,
             terminal: io::stderr().is_terminal(),
             quiet,
             drawn: false,
@@ -56,14 +56,6 @@ impl Live {
         let c = &place.circumstances;
         let door = if live.sends { format!(", messages by {}", c.door) } else { String::new() };
         live.say(&format!("{}: {} clients of {}{door}", scenario.name, scenario.connections, c.clients));
-        let stop = Arc::clone(&live.stop);
-        let (ready, listening) = std::sync::mpsc::channel();
-        thread::Builder::new()
-            .name("signals".into())
-            .spawn(move || end_at_signal(&stop, &ready))
-            .map_err(|error| Failure::new(format!("a thread does not start: {error}")))?;
-        // A Ctrl-C from here on ends the run, and not the program.
-        let _ = listening.recv();
         Ok(live)
     }
 
@@ -74,7 +66,8 @@ impl Live {
 
     /// Tells a second.
     pub fn tell(&mut self, second: &Second) {
-        if second.phase != self.phase.0 {
+        // A phase begins once its clients are there.
+        if second.phase != self.phase.0 || !second.steady {
             self.phase = (second.phase, second.at_s);
         }
         if self.quiet {
@@ -88,7 +81,8 @@ impl Live {
             out += &format!("\x1b[{LINES}F");
         }
         for line in self.block(second) {
-            out += &format!("\x1b[2K{line}\n");
+            // Cut at the terminal's width: a line that wrapped would not be drawn over.
+            out += &format!("\x1b[?7l\x1b[2K{line}\x1b[?7h\n");
         }
         self.drawn = true;
         // A terminal that is gone is no reason to end the run.
@@ -179,6 +173,20 @@ fn troubles(second: &Second) -> String {
         told += &format!("  {} messages not accepted", second.unaccepted);
     }
     told
+}
+
+/// Set at the first Ctrl-C or SIGTERM from here on; the second ends the program.
+pub fn stop_at_signal() -> Result<Arc<AtomicBool>, Failure> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let theirs = Arc::clone(&stop);
+    let (ready, listening) = std::sync::mpsc::channel();
+    thread::Builder::new()
+        .name("signals".into())
+        .spawn(move || end_at_signal(&theirs, &ready))
+        .map_err(|error| Failure::new(format!("a thread does not start: {error}")))?;
+    // A Ctrl-C from here on ends the run, and not the program.
+    let _ = listening.recv();
+    Ok(stop)
 }
 
 /// The first signal ends the run, the second the program.

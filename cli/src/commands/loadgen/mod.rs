@@ -4,9 +4,12 @@
 //! |---|---|
 //! | `options` | what all workloads have in common |
 //! | `place` | where the load goes |
+//! | `compare`, `capacity` | what is asked of several runs |
 //! | `live` | what is told while it runs |
 //! | `summary` | what is told at the end |
 
+mod capacity;
+mod compare;
 mod live;
 mod options;
 mod place;
@@ -41,7 +44,9 @@ use crate::failure::Failure;
         pushgate loadgen push --connections 10000 --rate 5000 --duration 1m --slo p99=50ms --slo lost=0\n  \
         pushgate loadgen connect --connections 100000 --html report.html\n  \
         pushgate loadgen fanout --connections 20000 --rate 5\n  \
-        pushgate loadgen mixed day.toml --report day.json\n\n\
+        pushgate loadgen mixed day.toml --report day.json\n  \
+        pushgate loadgen capacity --slo p99=50ms\n  \
+        pushgate loadgen compare before.json after.json\n\n\
         Every message has its planned time, and latency counts from there: a server that stalls cannot hide it. Every message is \
         numbered, so what is lost, doubled or out of order is told. Ctrl-C ends a run with its report.\n\
         Exit: 0 every objective holds, 1 one does not or the run failed, 2 wrong usage."
@@ -61,6 +66,10 @@ enum Workload {
     Fanout(PushCommand),
     /// Phases of a file: connections, churn, slow readers, messages of all lanes
     Mixed(MixedCommand),
+    /// The highest rate, or the most connections, that hold what is asked for
+    Capacity(Box<capacity::CapacityCommand>),
+    /// Whether two reports differ
+    Compare(compare::CompareCommand),
 }
 
 /// Arguments of `loadgen connect`.
@@ -108,6 +117,8 @@ impl LoadgenCommand {
     /// Runs it and reports.
     pub fn run(self) -> Result<(), Failure> {
         let (scenario, place, report) = match self.workload {
+            Workload::Capacity(command) => return command.run(),
+            Workload::Compare(command) => return command.run(),
             Workload::Connect(ConnectCommand { crowd, churn, storm, place, report }) => {
                 let stay = match (churn, storm) {
                     (Some(per_s), _) => Stay::Churn(per_s),
@@ -149,8 +160,8 @@ fn go(scenario: &Scenario, place: &PlaceArgs, options: &ReportArgs) -> Result<()
     live.end();
     let outcome = outcome.map_err(|error| place.explain(&error))?;
     let report = Report::new(scenario, outcome, place.circumstances, &options.slo);
-    options.write(&report, &html::page(&report))?;
     summary::print(&report, options)?;
+    options.write(&report, || html::page(&report))?;
     match report.holds() {
         true => Ok(()),
         false => Err(Failure::new(summary::unmet(&report))),

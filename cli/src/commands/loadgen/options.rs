@@ -176,20 +176,17 @@ impl ReportArgs {
     }
 
     /// Writes the files.
-    pub fn write(&self, report: &Report, page: &str) -> Result<(), Failure> {
+    pub fn write(&self, report: &Report, page: impl Fn() -> String) -> Result<(), Failure> {
         if let Some(path) = &self.report {
             let json = serde_json::to_string_pretty(report).map_err(|error| Failure::new(error.to_string()))?;
             fs::write(path, json + "\n").map_err(|error| unwritable(path, &error))?;
+            eprintln!("written      {}", path.display());
         }
         if let Some(path) = &self.html {
-            fs::write(path, page).map_err(|error| unwritable(path, &error))?;
+            fs::write(path, page()).map_err(|error| unwritable(path, &error))?;
+            eprintln!("written      {}", path.display());
         }
         Ok(())
-    }
-
-    /// The files that were written.
-    pub fn files(&self) -> impl Iterator<Item = &Path> {
-        [&self.report, &self.html].into_iter().flatten().map(PathBuf::as_path)
     }
 }
 

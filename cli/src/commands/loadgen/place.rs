@@ -29,6 +29,7 @@ use crate::{
     commands::listen::TlsArgs,
     config,
     failure::Failure,
+    rest::Rest,
     server::{Server, ServerArgs},
 };
 
@@ -95,7 +96,7 @@ impl PlaceArgs {
         let door = if scenario.sends() { self.door(&server, &rest)? } else { Door::Rest(RestDoor::nowhere()) };
         let circumstances = Circumstances {
             version: concat!("pushgate ", env!("CARGO_PKG_VERSION")).into(),
-            server: String::new(),
+            server: version(&server),
             clients: format!("{}{clients}", if tls { "wss://" } else { "ws://" }),
             door: match self.via {
                 Via::Rest => format!("REST at {rest}"),
@@ -167,6 +168,16 @@ impl Records for Topics {
         let appending = self.0.append(lane, records.collect());
         Box::pin(async { appending.await.map_err(|error| io::Error::other(error.to_string())) })
     }
+}
+
+/// The version that the server says it has; nothing if it does not.
+fn version(server: &Server) -> String {
+    let answer = Rest::new(server).and_then(|rest| rest.get("/openapi.json"));
+    let version = answer
+        .ok()
+        .filter(|answer| answer.status == 200)
+        .and_then(|a| a.body["info"]["version"].as_str().map(str::to_owned));
+    version.map(|version| format!("pushgate {version}")).unwrap_or_default()
 }
 
 /// The `host:port` of a URL, and what its scheme stands for.

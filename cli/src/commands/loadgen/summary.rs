@@ -24,21 +24,25 @@ pub fn print(report: &Report, options: &ReportArgs) -> Result<(), Failure> {
         "connections  {} greeted of {} started, {} open at the end, {} failed",
         connections.greeted, connections.started, connections.open, connections.failed
     )?;
-    let widest = report.phases.iter().map(|phase| phase.gathered_in_s).fold(0.0, f64::max);
-    if widest > 0.5 {
-        writeln!(out, "             all there after {widest:.1} s")?;
+    for (phase, wanted) in report.phases.iter().zip(&report.scenario.phases) {
+        let all = phase.open == u64::from(wanted.connections);
+        if phase.gathered_in_s > 0.5 {
+            let there = if all { "all".to_owned() } else { format!("only {} of {}", phase.open, wanted.connections) };
+            writeln!(out, "             {}: {there} there after {:.1} s", phase.name, phase.gathered_in_s)?;
+        }
     }
     times(&mut out, "to connect", &connections.greeting.quantiles)?;
     for (name, lane) in &report.lanes {
         writeln!(
             out,
-            "{name:<11}  {} planned, {} accepted, {} refused, {} unanswered",
-            lane.planned, lane.accepted, lane.refused, lane.unanswered
+            "{name:<11}  {} planned, {} accepted, {} refused, {} unanswered, {} unsent",
+            lane.planned, lane.accepted, lane.refused, lane.unanswered, lane.unsent
         )?;
-        let late = if lane.late > 0 { format!(", {} late", lane.late) } else { String::new() };
+        let more = [(lane.late, "late"), (lane.crossed, "FOR ANOTHER CLIENT"), (lane.foreign, "of another run")];
+        let more: String = more.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!(", {n} {what}")).collect();
         writeln!(
             out,
-            "             {} received; {} doubled, {} out of order, {} expired{late}",
+            "             {} received; {} doubled, {} out of order, {} expired{more}",
             lane.received,
             lane.doubled,
             lane.out_of_order + lane.stale,
@@ -57,9 +61,6 @@ pub fn print(report: &Report, options: &ReportArgs) -> Result<(), Failure> {
     for judged in &report.objectives {
         let word = if judged.holds { "holds" } else { "DOES NOT HOLD" };
         writeln!(out, "objective    {} {word}: {}", judged.objective, judged.measured)?;
-    }
-    for file in options.files() {
-        writeln!(out, "written      {}", file.display())?;
     }
     Ok(())
 }
