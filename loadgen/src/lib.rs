@@ -14,7 +14,7 @@
 //! | [`limits`] | bounds |
 //! | [`process`] | what processes use |
 //! | [`plan`] | when what is to be sent, whatever becomes of it |
-//! | [`reference`] | a loop that tells how fast this machine is |
+//! | [`mod@reference`] | a loop that tells how fast this machine is |
 //! | [`report`] | what a run tells |
 //! | [`rest`] | a kept-alive connection to REST |
 //! | [`run`] | a scenario, run and seen second by second |

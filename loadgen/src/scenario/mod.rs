@@ -1,6 +1,6 @@
 //! What a run does: how many clients there are, and phases in which they come, go and are sent messages.
 //!
-//! Every workload is a scenario; the named ones of the command line are made by [`presets`], and a file's is read by [`file`].
+//! Every workload is a scenario; the named ones of the command line are made by [`presets`], and a file's is read by [`mod@file`].
 
 pub mod file;
 pub mod presets;
