@@ -100,7 +100,7 @@ def kills(nodes, sink, options, rng):
     return connections
 
 
-def judge_lost(nodes, sink, pairs):
+def judge_lost(nodes, sink, pairs, verdict):
     """Every mail came, and every end is told."""
     wanted = {recipient for _, recipient in pairs}
     missing = lambda: wanted - sink.by_recipient().keys()
@@ -153,7 +153,7 @@ def test(options):
             nodes.start()
             pairs = produce(nodes, options.mails)
             connections = kills(nodes, sink, options, rng)
-            judge_lost(nodes, sink, pairs)
+            judge_lost(nodes, sink, pairs, verdict)
             judge_doubled(sink, connections, options)
             nodes.processes["dispatcher"].interrupt()
             left = [path.name for path in pathlib.Path(nodes.data, "taken").glob("*")]

@@ -189,7 +189,7 @@ pub async fn start(parts: DispatcherParts) -> Result<RunningDispatcher, BootErro
     let time = Arc::clone(&clock);
     let time: Arc<dyn Fn() -> u64 + Send + Sync> = Arc::new(move || time.unix_ms());
     let calls = callers::Hooks::new(Arc::clone(&backends.messages), Arc::clone(&backends.results), time);
-    let message_ids = Arc::new(MessageIds::new(&parts.link_key));
+    let message_ids = Arc::new(MessageIds::new(&parts.link_key).of_accounts(&parts.email));
     roster.offer(&Offered { links: unsubscribe.clone(), ids: Arc::clone(&message_ids) }, &channels);
     let journal = PathBuf::from(&parts.config.data).join(limits::JOURNAL_FOLDER);
     let journal = Journal::new(journal, random()?, metrics_of_channels.unnoted.clone());

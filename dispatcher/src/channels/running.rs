@@ -346,6 +346,7 @@ impl RunningPool {
                     let bytes = later.task.body.len();
                     (Finished::Later(Box::new(later)), bytes)
                 }
+                Ended::Withdrawn(token) => (Finished::Withdrawn(token), 0),
             };
             aside_bytes.fetch_add(bytes, Ordering::Relaxed);
             // Without a finisher the process is going down and the records come again.

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::{
     limits::LEDGER_RECORDS_MAX,
-    seams::{Position, Window},
+    seams::{Hold, Position, Window},
 };
 
 /// Which records of each assigned partition are settled.
@@ -27,6 +27,7 @@ pub struct Ledger {
 #[derive(Debug)]
 struct Partition {
     generation: u32,
+    hold: Hold,
     /// From the first unsettled record to the last tracked one.
     window: VecDeque<Entry>,
     /// All below is settled; `None` until something was tracked.
@@ -54,7 +55,8 @@ impl Ledger {
         self.revoke(partition);
         self.generation += 1;
         let generation = self.generation;
-        self.partitions.insert(partition, Partition { generation, window: VecDeque::new(), next: None, committed: 0 });
+        let new = Partition { generation, hold: Hold::default(), window: VecDeque::new(), next: None, committed: 0 };
+        self.partitions.insert(partition, new);
         generation
     }
 
@@ -62,6 +64,7 @@ impl Ledger {
     /// Settlements that come later are ignored.
     pub fn revoke(&mut self, partition: u32) -> Option<u64> {
         let gone = self.partitions.remove(&partition)?;
+        gone.hold.lose();
         self.held -= gone.window.len();
         self.unsettled -= gone.window.iter().filter(|e| !e.settled).count();
         gone.dirty()
@@ -120,6 +123,12 @@ impl Ledger {
     /// The generation of the partition's assignment.
     pub fn generation(&self, partition: u32) -> Option<u32> {
         self.partitions.get(&partition).map(|p| p.generation)
+    }
+
+    /// Whether the assignment that a record came by lasts, from now on.
+    pub fn hold(&self, position: Position) -> Hold {
+        let partition = self.partitions.get(&position.partition).filter(|p| p.generation == position.generation);
+        partition.map_or_else(Hold::lost, |partition| partition.hold.clone())
     }
 
     /// Partitions with something to commit, and the offset up to which.
@@ -186,6 +195,21 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn what_is_held_of_a_partition_is_lost_with_its_assignment() {
+        let mut ledger = Ledger::new();
+        ledger.assign(0);
+        let first = ledger.track(0, 10, 0);
+        let hold = ledger.hold(first);
+        assert!(!hold.is_lost() && !ledger.hold(first).is_lost());
+        ledger.assign(0);
+        assert!(hold.is_lost() && ledger.hold(first).is_lost(), "it is assigned again");
+        let second = ledger.track(0, 10, 0);
+        let hold = ledger.hold(second);
+        ledger.revoke(0);
+        assert!(hold.is_lost() && ledger.hold(second).is_lost());
+    }
 
     #[test]
     fn commits_only_up_to_the_first_unsettled_record() {

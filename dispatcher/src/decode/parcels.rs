@@ -14,7 +14,7 @@ use crate::{
         account::{Parcel, Sending},
         worker::Token,
     },
-    seams::Record,
+    seams::{Hold, Record},
 };
 
 /// A parcel for each address, each once.
@@ -37,6 +37,7 @@ pub(super) fn of(app: &AppId, message: &Message, lane: Lane, record: &Record, de
     let shared = Arc::new(message.clone());
     let parcel = |(channel, address)| Parcel {
         token: Token(0),
+        hold: Hold::default(),
         app: app.clone(),
         id: id.clone(),
         channel,

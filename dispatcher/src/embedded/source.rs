@@ -15,7 +15,7 @@ use super::{
 use crate::{
     clock::unix_ms,
     core::ledger::Ledger,
-    seams::{Position, Record, SourceError, StoreError, TaskSource, Window},
+    seams::{Hold, Position, Record, SourceError, StoreError, TaskSource, Window},
 };
 
 /// How long one poll of a full lane waits at most.
@@ -87,6 +87,10 @@ impl TaskSource for EmbeddedSource {
 
     fn holds(&self, _: Position) -> bool {
         true
+    }
+
+    fn hold(&self, position: Position) -> Hold {
+        self.ledger.hold(position)
     }
 
     fn oldest(&self) -> Vec<(u32, Option<u64>)> {

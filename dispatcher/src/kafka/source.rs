@@ -33,7 +33,7 @@ use super::{
 use crate::{
     clock::unix_ms,
     core::ledger::Ledger,
-    seams::{Position, Record, SourceError, TaskSource, Window},
+    seams::{Hold, Position, Record, SourceError, TaskSource, Window},
 };
 
 const WHAT: &str = "kafka";
@@ -252,6 +252,10 @@ impl TaskSource for KafkaSource {
 
     fn holds(&self, position: Position) -> bool {
         self.ledger().generation(position.partition) == Some(position.generation)
+    }
+
+    fn hold(&self, position: Position) -> Hold {
+        self.ledger().hold(position)
     }
 
     fn oldest(&self) -> Vec<(u32, Option<u64>)> {

@@ -19,10 +19,10 @@ use crate::channels::{Checked, Provider};
 use crate::core::account::{Answer, Parcel};
 use crate::seams::{
     Added, AppAddress, BoxFuture, Change, Changed, Claimed, Count, DeadCursor, DeadLetter, DeadLetters, DeadPage,
-    DeadPlace, DeadRecord, Found, Intake, Mark, MarkQuery, MessageKey, MessageStore, MessageView, NewRecord, Position,
-    Record, Reservation, ResultSink, ScheduleStore, Settled, SettledAndClaimed, Settlement, SourceError, StateChange,
-    StoreError, StreamOp, StreamOutcome, StreamPage, Streams, Suppression, Suppressions, Task, TaskQuery, TaskSource,
-    UserKey, Window,
+    DeadPlace, DeadRecord, Found, Hold, Intake, Mark, MarkQuery, MessageKey, MessageStore, MessageView, NewRecord,
+    Position, Record, Reservation, ResultSink, ScheduleStore, Settled, SettledAndClaimed, Settlement, SourceError,
+    StateChange, StoreError, StreamOp, StreamOutcome, StreamPage, Streams, Suppression, Suppressions, Task, TaskQuery,
+    TaskSource, UserKey, Window,
 };
 use crate::seen::SeenRuns;
 use crate::suppressed::Reasons;
@@ -217,6 +217,10 @@ impl TaskSource for Flaky<Box<dyn TaskSource>> {
 
     fn holds(&self, position: Position) -> bool {
         self.inner.holds(position)
+    }
+
+    fn hold(&self, position: Position) -> Hold {
+        self.inner.hold(position)
     }
 
     fn window(&self) -> Window {

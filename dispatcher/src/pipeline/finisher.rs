@@ -55,6 +55,8 @@ pub enum Finished {
     Over(Box<Over>),
     /// A parcel that is to come again.
     Later(Box<Later>),
+    /// A parcel whose record is another consumer's by now.
+    Withdrawn(Token),
     /// A record that cannot be processed.
     Dead {
         /// The dead letter.
@@ -137,6 +139,7 @@ impl Finisher {
         let (mut dead, mut tokens, mut counts) = (Vec::new(), Vec::with_capacity(items), Vec::new());
         // What is held is let go at the end: from there on copies of these deliveries are looked up.
         let (mut scheduled, mut marks, mut laters, mut held) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let mut withdrawn = 0;
         for finished in batch.drain(..) {
             match finished {
                 Finished::States(states) => {
@@ -147,6 +150,10 @@ impl Finisher {
                     }
                 }
                 Finished::Counts(more) => counts.extend(more),
+                Finished::Withdrawn(token) => {
+                    withdrawn += 1;
+                    tokens.push(token);
+                }
                 Finished::Dead { record, token } => {
                     dead.push(record);
                     tokens.push(token);
@@ -170,7 +177,7 @@ impl Finisher {
                 }
             }
         }
-        let ended = records.len() + laters.len();
+        let ended = records.len() + laters.len() + withdrawn;
         let aside = dead.iter().map(|d| d.value.len()).chain(scheduled.iter().map(Scheduled::bytes));
         let aside_bytes = aside.chain(laters.iter().map(|later| later.task.body.len())).sum();
         for state in self.again(laters, &mut dead).await {
@@ -190,7 +197,7 @@ impl Finisher {
         self.stores.write("count recipients", &counts, of_count, |all| messages.count(all)).await;
         let of_result = |r: &ResultRecord| format!("a result of message {}", r.message);
         self.stores.write("publish results", &records, of_result, |all| results.publish(all)).await;
-        metrics.results.inc_by(ended as u64);
+        metrics.results.inc_by((ended - withdrawn) as u64);
         let recalled: HashSet<MessageKey> = recalled.into_iter().flatten().collect();
         if !recalled.is_empty() {
             self.take_back(&changes, &recalled).await;

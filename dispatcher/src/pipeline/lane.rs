@@ -324,7 +324,7 @@ impl LaneLoop {
                 let count = deliveries.len() + parcels.len();
                 self.ahead.under_way(owner, count);
                 let token = self.shares.open(lane as u8, record.position, count as u32, Some(owner));
-                self.outgoing.push(token, deliveries, parcels);
+                self.outgoing.push(token, deliveries, parcels, &self.parts.source.hold(record.position));
             }
             Err(undecodable) => {
                 self.ahead.under_way(owner, 0);

@@ -10,6 +10,7 @@ use crate::{
         account::Parcel,
         worker::{Delivery, Token},
     },
+    seams::Hold,
 };
 
 /// Batches, by worker and by channel.
@@ -44,11 +45,11 @@ impl Outgoing {
     }
 
     /// Puts what a record became with what is for the same workers and accounts.
-    pub(super) fn push(&mut self, token: Token, deliveries: Vec<Box<Delivery>>, parcels: Vec<Parcel>) {
+    pub(super) fn push(&mut self, token: Token, deliveries: Vec<Box<Delivery>>, parcels: Vec<Parcel>, hold: &Hold) {
         deliveries.into_iter().for_each(|delivery| self.push_delivery(token, delivery));
         self.waiting += parcels.len();
         for mut parcel in parcels {
-            parcel.token = token;
+            (parcel.token, parcel.hold) = (token, hold.clone());
             self.parcels[self.accounts.of(&parcel)].push(parcel);
         }
     }

@@ -23,7 +23,7 @@ pub use self::{
         Added, Change, Changed, Claim, Claimed, Fired, Found, Phase, ScheduleStore, Seen, Settled, SettledAndClaimed,
         Settlement, Standing, Task, TaskHead, TaskKey, TaskQuery, Unreadable,
     },
-    source::{Position, Record, SourceError, TaskSource, Window},
+    source::{Hold, Position, Record, SourceError, TaskSource, Window},
     streams::{
         AllPage, DeferredTag, DeliveryKey, Mark, MarkQuery, StoredPush, StreamOp, StreamOutcome, StreamPage, Streams,
         UserKey,

@@ -1,6 +1,12 @@
 //! Where messages come from: a lane of Kafka or of the embedded log.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 
@@ -14,6 +20,30 @@ pub struct Position {
     pub generation: u32,
     /// Offset in the partition.
     pub offset: u64,
+}
+
+/// Whether records of a partition are this process' to act on. Known to whoever holds a clone the moment the partition is given up, before
+/// another consumer can have it.
+#[derive(Debug, Clone, Default)]
+pub struct Hold(Arc<AtomicBool>);
+
+impl Hold {
+    /// One that is lost already.
+    pub fn lost() -> Self {
+        let lost = Self::default();
+        lost.lose();
+        lost
+    }
+
+    /// The partition is given up.
+    pub fn lose(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was: its records come again elsewhere, and nothing more is to be done for them here.
+    pub fn is_lost(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// One record as it lies in the log, not yet decoded.
@@ -77,6 +107,9 @@ pub trait TaskSource: Send {
     /// Whether the partition is still assigned as it was when this record was polled: if not, the record is another consumer's
     /// by now, or comes again.
     fn holds(&self, position: Position) -> bool;
+
+    /// The same, for whoever acts on the record later and elsewhere.
+    fn hold(&self, position: Position) -> Hold;
 
     /// What was polled and is not settled.
     fn window(&self) -> Window;

@@ -11,8 +11,8 @@ use pushgate_dispatcher::{
     limits,
     schedule::firing::{Firing, decide},
     seams::{
-        Claim, Mark, MarkQuery, MessageStore, Position, Record, ScheduleStore, Settlement, StateChange, StoreError,
-        StreamOp, Streams,
+        Claim, Hold, Mark, MarkQuery, MessageStore, Position, Record, ScheduleStore, Settlement, StateChange,
+        StoreError, StreamOp, Streams,
     },
     suppressed::Reasons,
 };
@@ -27,6 +27,11 @@ const LEASE_MS: u64 = 5_000;
 
 pub struct Dispatcher {
     number: usize,
+    /// The partition that it has.
+    pub log: usize,
+    /// How many it had before.
+    generation: u64,
+    hold: Hold,
     accounts: Pool,
     /// The next record to read; set to what is committed when it begins.
     position: Option<usize>,
@@ -48,7 +53,7 @@ struct Fire {
 }
 
 impl Dispatcher {
-    pub fn new(number: usize, seed: u64) -> Self {
+    pub fn new(number: usize, log: usize, seed: u64) -> Self {
         let settings = PoolSettings { channel: Channel::Email, policy: POLICY, queue_max: 4, deadline_ms: 3_000 };
         let account = |priority: u32| AccountSettings {
             name: format!("relay{priority}").into(),
@@ -62,6 +67,9 @@ impl Dispatcher {
         };
         Self {
             number,
+            log,
+            generation: 0,
+            hold: Hold::default(),
             // Two share what there is, the third takes over.
             accounts: Pool::new(settings, [1, 1, 2].map(account).into(), seed),
             position: None,
@@ -76,6 +84,16 @@ impl Dispatcher {
 
     pub fn is_idle(&self) -> bool {
         self.accounts.is_empty() && self.ending.is_empty() && self.firing.is_none() && self.open.is_empty()
+    }
+
+    /// It loses its partition and has another.
+    pub fn moves(&mut self, shared: &Shared, log: usize) {
+        if shared.plan.plant != Some(Plant::KeepsLost) {
+            self.hold.lose();
+        }
+        (self.log, self.hold, self.position) = (log, Hold::default(), None);
+        self.generation += 1;
+        self.open.clear();
     }
 
     pub fn step(&mut self, shared: &mut Shared, faults: bool) {
@@ -96,15 +114,15 @@ impl Dispatcher {
     }
 
     fn read(&mut self, shared: &mut Shared) {
-        let log = &shared.logs[self.number];
+        let log = &shared.logs[self.log];
         let at = *self.position.get_or_insert(log.committed);
         let Some((time_ms, value)) = log.records.get(at).cloned() else { return };
         self.position = Some(at + 1);
-        let position = Position { partition: self.number as u32, generation: 0, offset: at as u64 };
+        let position = Position { partition: self.log as u32, generation: 0, offset: at as u64 };
         let record = Record { position, key: None, value, time_ms };
         let Ok(Decoded::Deliveries(_, mut parcels)) = shared.decoder.read(Lane::Normal, &record) else { panic!() };
         for parcel in &mut parcels {
-            parcel.token = Token(at as u64);
+            (parcel.token, parcel.hold) = (Token(self.generation << 32 | at as u64), self.hold.clone());
             match shared.plan.plant {
                 Some(Plant::NoExpiry) => parcel.expires_ms += 3_600_000,
                 Some(Plant::FreshAttempts) => parcel.retry.attempts = 0,
@@ -161,6 +179,7 @@ impl Dispatcher {
                 parcel.sending.begin();
                 answer = Some((0, Answer::unavailable("planted")));
             }
+            let is_lost = parcel.token.0 >> 32 != self.generation;
             let (number, account) = (parcel.attempt(), attempt.account.0);
             let what = format!("attempt {number} through {account}, {taken}, {answer:?}");
             shared.say(format!("{} to {}: {what}", parcel.id, parcel.address));
@@ -172,6 +191,7 @@ impl Dispatcher {
                 parked: parcel.retry.parked,
                 account,
                 expires_ms,
+                is_lost,
                 taken,
                 answer: answer.as_ref().map(|(_, answer)| answer.clone()),
                 noted: false,
@@ -210,6 +230,10 @@ impl Dispatcher {
         let last = match &ended {
             Ended::Over(over) => self.over(shared, over, step),
             Ended::Later(later) => self.later(shared, later, step),
+            Ended::Withdrawn(token) => {
+                self.settle(*token);
+                true
+            }
         };
         if !last {
             self.ending.push_front((ended, step + 1));
@@ -249,7 +273,10 @@ impl Dispatcher {
     }
 
     fn settle(&mut self, token: Token) {
-        let at = token.0 as usize;
+        if token.0 >> 32 != self.generation {
+            return;
+        }
+        let at = token.0 as u32 as usize;
         if let Some(open) = self.open.get_mut(&at) {
             *open -= 1;
             if *open == 0 {
@@ -260,7 +287,7 @@ impl Dispatcher {
 
     fn commit(&mut self, shared: &mut Shared) {
         if let Some(read) = self.position {
-            shared.logs[self.number].committed = self.open.first_key_value().map_or(read, |(first, _)| *first);
+            shared.logs[self.log].committed = self.open.first_key_value().map_or(read, |(first, _)| *first);
         }
     }
 

@@ -37,6 +37,9 @@ fn of_recipient(world: &World, (id, address): (&str, &str), state: State, wrong:
                 one.at_ms - one.expires_ms
             ));
         }
+        if one.is_lost {
+            complain(format!("attempt {} was made of a partition that another dispatcher had", one.number));
+        }
         if one.number > POLICY.attempts_max {
             complain(format!("attempt {} was made", one.number));
         }

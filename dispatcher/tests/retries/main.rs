@@ -63,9 +63,11 @@ fn a_seed_runs_the_same_every_time() {
 
 #[test]
 fn a_planted_bug_is_found() {
-    for plant in [Plant::SettleFirst, Plant::FreshAttempts, Plant::NoExpiry, Plant::TakenUnsaid, Plant::Unread] {
+    for plant in
+        [Plant::SettleFirst, Plant::FreshAttempts, Plant::NoExpiry, Plant::TakenUnsaid, Plant::Unread, Plant::KeepsLost]
+    {
         // That an attempt came twice proves nothing where dispatchers die.
-        let faults = matches!(plant, Plant::SettleFirst | Plant::NoExpiry | Plant::Unread);
+        let faults = matches!(plant, Plant::SettleFirst | Plant::NoExpiry | Plant::Unread | Plant::KeepsLost);
         let plan = Plan { faults, plant: Some(plant) };
         let found = (0..SEEDS).find(|seed| !run(*seed, plan).1.is_empty());
         assert!(found.is_some(), "{plant:?} was not found by {SEEDS} seeds");

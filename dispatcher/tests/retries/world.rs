@@ -56,6 +56,8 @@ pub enum Plant {
     TakenUnsaid,
     /// What a dispatcher noted on its disk is not looked at when it starts again.
     Unread,
+    /// What a dispatcher has of a partition that it has no more, it does not let go.
+    KeepsLost,
 }
 
 /// An attempt, as the provider saw it.
@@ -68,6 +70,8 @@ pub struct Seen {
     pub parked: u32,
     pub account: u32,
     pub expires_ms: u64,
+    /// Whether the partition that it came from was another dispatcher's by then.
+    pub is_lost: bool,
     /// Whether the provider sent the message.
     pub taken: bool,
     pub answer: Option<Answer>,
@@ -144,7 +148,7 @@ impl World {
             seen: BTreeMap::new(),
             trace: Vec::new(),
         };
-        let dispatchers = (0..DISPATCHERS).map(|n| Dispatcher::new(n, seed)).collect();
+        let dispatchers = (0..DISPATCHERS).map(|n| Dispatcher::new(n, n, seed)).collect();
         Self { shared, accepted: Vec::new(), recalled: Vec::new(), dispatchers, trace: Vec::new() }
     }
 
@@ -175,7 +179,10 @@ impl World {
                 };
                 self.shared.say(format!("dispatcher {n} dies, {disk}"));
                 let seed = self.shared.random.next();
-                self.dispatchers[n] = Dispatcher::new(n, seed);
+                self.dispatchers[n] = Dispatcher::new(n, self.dispatchers[n].log, seed);
+            } else if faults && self.shared.random.one_in(300) {
+                self.shared.say("partitions move".to_owned());
+                self.dispatchers.iter_mut().for_each(|all| all.moves(&self.shared, DISPATCHERS - 1 - all.log));
             } else {
                 self.dispatchers[n].step(&mut self.shared, faults);
             }

@@ -87,7 +87,8 @@ pub(super) fn of(sender: &Sender, offered: &Offered, parcel: &Parcel, now: Syste
         let detail = format!("it goes to {} addresses with its copies, at most {MAIL_ADDRESSES_MAX} may be", to.len());
         return Err(rejected(Rejection::Content, detail));
     }
-    let name = offered.ids.of(&parcel.app, &parcel.id, parcel.address.as_str(), sender.domain());
+    let domain = offered.ids.domain(sender.domain(), parcel.account().is_some());
+    let name = offered.ids.of(&parcel.app, &parcel.id, parcel.address.as_str(), domain);
     let mut headers = Built::builder()
         // Nobody reads it: ours is in the mail. Without one the library would read the headers again.
         .envelope(Envelope::new(None, vec![address.clone()]).expect("there is a recipient"))

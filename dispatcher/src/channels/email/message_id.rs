@@ -1,4 +1,4 @@
-//! The Message-ID of our mails: the same whenever and by whomever a message is sent to a recipient, and it says of which app and message a
+//! The Message-ID of our mails: the same whenever, through whichever account and by whomever a message is sent to a recipient, and it says of which app and message a
 //! mail was, so that what comes back can be told to belong there.
 //!
 //! `<tag.name@domain>`: the tag signs app, message and recipient with a key that dispatchers share, so that whoever got a mail cannot make the
@@ -14,19 +14,37 @@ use ring::{
     rand::{SecureRandom, SystemRandom},
 };
 
-use crate::suppressed::normalized;
+use super::mail::Sender;
+use crate::{channels::config::AccountConfig, suppressed::normalized};
 
 /// Bytes of a signature that stand in a Message-ID.
 const TAG: usize = 16;
 
 /// Makes Message-IDs and reads them.
-pub struct MessageIds(hmac::Key);
+pub struct MessageIds {
+    key: hmac::Key,
+    domain: Option<String>,
+}
 
 impl MessageIds {
     /// Those of all dispatchers that have this secret.
     pub fn new(secret: &[u8]) -> Self {
         let own = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), b"pushgate message ids");
-        Self(hmac::Key::new(hmac::HMAC_SHA256, own.as_ref()))
+        Self { key: hmac::Key::new(hmac::HMAC_SHA256, own.as_ref()), domain: None }
+    }
+
+    /// Mails that may go through any of these accounts have the domain of the first: which of them one goes through the second time is not
+    /// known the first time.
+    pub fn of_accounts(mut self, accounts: &[AccountConfig]) -> Self {
+        let mut shared = accounts.iter().filter(|account| account.weight > 0);
+        let sender = shared.find_map(|account| Sender::parse(account.from.as_deref()?));
+        self.domain = sender.map(|sender| sender.domain().to_owned());
+        self
+    }
+
+    /// The domain in that of a mail that this sender sends: its own if the mail goes through this account alone.
+    pub fn domain<'a>(&'a self, sender: &'a str, alone: bool) -> &'a str {
+        self.domain.as_deref().filter(|_| !alone).unwrap_or(sender)
     }
 
     /// Those of a provider that nobody offers any: no report of its mails is believed.
@@ -61,7 +79,7 @@ impl MessageIds {
 
     fn tag(&self, app: &AppId, message: &MessageId, address: &str) -> String {
         let address = normalized(Channel::Email, address);
-        let tag = hmac::sign(&self.0, format!("{app}\0{message}\0{address}").as_bytes());
+        let tag = hmac::sign(&self.key, format!("{app}\0{message}\0{address}").as_bytes());
         tag.as_ref()[..TAG].iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
@@ -106,5 +124,20 @@ mod tests {
         {
             assert_eq!(ours.read(&other.of(&app, &message, "ann@b.c", "d"), "ann@b.c"), None);
         }
+    }
+
+    #[test]
+    fn a_mail_that_goes_through_another_account_the_second_time_has_the_same() {
+        let account = |from: &str, weight: u32| {
+            let json =
+                serde_json::json!({ "name": from, "kind": "smtp", "url": "smtp://h", "from": from, "weight": weight });
+            serde_json::from_value(json).unwrap()
+        };
+        let accounts =
+            [account("Own <a@own.example>", 0), account("a@first.example", 1), account("b@second.example", 1)];
+        let ids = MessageIds::new(b"a key").of_accounts(&accounts);
+        assert_eq!(["first.example", "second.example"].map(|sender| ids.domain(sender, false)), ["first.example"; 2]);
+        assert_eq!(ids.domain("own.example", true), "own.example");
+        assert_eq!(MessageIds::new(b"a key").of_accounts(&[]).domain("any.example", false), "any.example");
     }
 }

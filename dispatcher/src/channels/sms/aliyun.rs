@@ -3,7 +3,10 @@
 //! `OutId` is carried, not compared: a repeated call is a second message, so what was not answered is not sent again. What became of a message Aliyun
 //! tells by a call with the `OutId` (SmsReport), which it does not sign.
 
-use std::{sync::Arc, time::{SystemTime, UNIX_EPOCH}};
+use std::{
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use pushgate_protocol::{apps::Secret, message::Channel, result::State, timestamp};
 use ring::{digest, hmac};
@@ -34,7 +37,15 @@ const OUT_ID_BYTES_MAX: usize = 255;
 const BUSY_MS: u64 = 60_000;
 
 pub(super) fn open(account: &AccountConfig) -> Result<Arc<dyn Provider>, String> {
-    account.refuse(&["smpp", "http", "from", "callback_url", "dkim", "connection.age_ms", "connection.messages_max"])?;
+    account.refuse(&[
+        "smpp",
+        "http",
+        "from",
+        "callback_url",
+        "dkim",
+        "connection.age_ms",
+        "connection.messages_max",
+    ])?;
     let endpoint = Endpoint::parse(&account.url, EXAMPLE)?;
     endpoint.only(&[])?;
     let key_id = endpoint.user.clone().ok_or_else(|| format!("url names no access key: write it like {EXAMPLE}"))?;
@@ -133,12 +144,16 @@ fn found(reply: &Reply, key_id: &str) -> Checked {
     let json = reply.json();
     match json["Code"].as_str() {
         Some("OK") => Checked::Fit(format!("it knows the access key {key_id}")),
-        Some(code) if code.starts_with("InvalidAccessKey") || code == "SignatureDoesNotMatch" => {
-            Checked::Unfit { what: format!("it says {code}"), remedy: "look at the access key in url and at the password, its secret" }
-        }
-        Some(code @ ("isv.OUT_OF_SERVICE" | "isv.ACCOUNT_ABNORMAL" | "isv.PRODUCT_UN_SUBSCRIPT" | "isv.PRODUCT_UNSUBSCRIBE")) => {
-            Checked::Unfit { what: format!("it says {code}"), remedy: "look at the account in Aliyun's console" }
-        }
+        Some(code) if code.starts_with("InvalidAccessKey") || code == "SignatureDoesNotMatch" => Checked::Unfit {
+            what: format!("it says {code}"),
+            remedy: "look at the access key in url and at the password, its secret",
+        },
+        Some(
+            code @ ("isv.OUT_OF_SERVICE"
+            | "isv.ACCOUNT_ABNORMAL"
+            | "isv.PRODUCT_UN_SUBSCRIPT"
+            | "isv.PRODUCT_UNSUBSCRIBE"),
+        ) => Checked::Unfit { what: format!("it says {code}"), remedy: "look at the account in Aliyun's console" },
         // Whoever may not list signatures may be allowed to send.
         Some(code) if reply.status < 500 => Checked::Fit(look::known(&format!("the access key {key_id}"), code)),
         _ => look::astray(reply),
@@ -208,14 +223,34 @@ fn meaning(reply: &Reply, redacted: bool) -> Answer {
     match code {
         "isv.MOBILE_NUMBER_ILLEGAL" => rejected(AddressDead),
         "isv.BUSINESS_LIMIT_CONTROL" => Answer::RetryAfter { after_ms: Some(BUSY_MS), detail },
-        "isv.DAY_LIMIT_CONTROL" | "isv.MONTH_LIMIT_CONTROL" | "isv.DENY_IP_RANGE" | "isv.DOMESTIC_NUMBER_NOT_SUPPORTED" => rejected(Policy),
-        "isv.SMS_TEMPLATE_ILLEGAL" | "isv.SMS_SIGNATURE_ILLEGAL" | "isv.INVALID_PARAMETERS" | "isv.INVALID_JSON_PARAM"
-        | "isv.TEMPLATE_MISSING_PARAMETERS" | "isv.TEMPLATE_PARAMS_ILLEGAL" | "isv.PARAM_LENGTH_LIMIT"
-        | "isv.BLACK_KEY_CONTROL_LIMIT" | "isv.PARAM_NOT_SUPPORT_URL" | "isv.SMS_CONTENT_ILLEGAL" | "isv.SMS_SIGN_ILLEGAL" => rejected(Content),
-        "isv.AMOUNT_NOT_ENOUGH" | "isv.OUT_OF_SERVICE" | "isv.ACCOUNT_NOT_EXISTS" | "isv.ACCOUNT_ABNORMAL"
-        | "isv.PRODUCT_UN_SUBSCRIPT" | "isv.PRODUCT_UNSUBSCRIBE" | "isp.RAM_PERMISSION_DENY" | "SignatureDoesNotMatch"
-        | "SignatureNonceUsed" | "InvalidTimeStamp.Expired" => Answer::Unavailable { detail },
-        code if code.starts_with("InvalidAccessKeyId") || code.starts_with("Forbidden") => Answer::Unavailable { detail },
+        "isv.DAY_LIMIT_CONTROL"
+        | "isv.MONTH_LIMIT_CONTROL"
+        | "isv.DENY_IP_RANGE"
+        | "isv.DOMESTIC_NUMBER_NOT_SUPPORTED" => rejected(Policy),
+        "isv.SMS_TEMPLATE_ILLEGAL"
+        | "isv.SMS_SIGNATURE_ILLEGAL"
+        | "isv.INVALID_PARAMETERS"
+        | "isv.INVALID_JSON_PARAM"
+        | "isv.TEMPLATE_MISSING_PARAMETERS"
+        | "isv.TEMPLATE_PARAMS_ILLEGAL"
+        | "isv.PARAM_LENGTH_LIMIT"
+        | "isv.BLACK_KEY_CONTROL_LIMIT"
+        | "isv.PARAM_NOT_SUPPORT_URL"
+        | "isv.SMS_CONTENT_ILLEGAL"
+        | "isv.SMS_SIGN_ILLEGAL" => rejected(Content),
+        "isv.AMOUNT_NOT_ENOUGH"
+        | "isv.OUT_OF_SERVICE"
+        | "isv.ACCOUNT_NOT_EXISTS"
+        | "isv.ACCOUNT_ABNORMAL"
+        | "isv.PRODUCT_UN_SUBSCRIPT"
+        | "isv.PRODUCT_UNSUBSCRIBE"
+        | "isp.RAM_PERMISSION_DENY"
+        | "SignatureDoesNotMatch"
+        | "SignatureNonceUsed"
+        | "InvalidTimeStamp.Expired" => Answer::Unavailable { detail },
+        code if code.starts_with("InvalidAccessKeyId") || code.starts_with("Forbidden") => {
+            Answer::Unavailable { detail }
+        }
         code if code.starts_with("Throttling") => Answer::RetryAfter { after_ms: reply.retry_after_ms, detail },
         "isp.SYSTEM_ERROR" | "InternalError" => Answer::Unknown { detail: format!("{detail}; {NOT_AGAIN}") },
         "ServiceUnavailable" => Answer::RetryAfter { after_ms: reply.retry_after_ms, detail },
@@ -229,7 +264,8 @@ mod tests {
 
     #[test]
     fn the_signature_is_that_of_the_documentation() {
-        let query = format!("ImageId={}&RegionId=cn-shanghai", percent("win2019_1809_x64_dtc_zh-cn_40G_alibase_20230811.vhd"));
+        let query =
+            format!("ImageId={}&RegionId=cn-shanghai", percent("win2019_1809_x64_dtc_zh-cn_40G_alibase_20230811.vhd"));
         let request = Signed {
             action: "RunInstances",
             version: "2014-05-26",

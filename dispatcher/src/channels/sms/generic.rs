@@ -1,6 +1,6 @@
 //! `kind = "generic"`: text messages through any HTTP API, by templates of its calls and rules for its answers.
 
-use std::{sync::Arc, borrow::Cow};
+use std::{borrow::Cow, sync::Arc};
 
 use pushgate_protocol::message::Channel;
 
@@ -19,7 +19,14 @@ const EXAMPLE: &str = "https://user@api.example.org/send";
 const NOT_AGAIN: &str = "it may have been sent, and is not sent again";
 
 pub(super) fn open(account: &AccountConfig) -> Result<Arc<dyn Provider>, String> {
-    account.refuse(&["smpp", "callback_url", "callback_key", "dkim", "connection.age_ms", "connection.messages_max"])?;
+    account.refuse(&[
+        "smpp",
+        "callback_url",
+        "callback_key",
+        "dkim",
+        "connection.age_ms",
+        "connection.messages_max",
+    ])?;
     // What is in braces is filled in for each message.
     let endpoint = Endpoint::parse(&account.url.replace(['{', '}'], ""), EXAMPLE)?;
     let http = account.http.clone().unwrap_or_default();
@@ -79,8 +86,10 @@ impl Generic {
         let given = words::given(parcel);
         let params = given.map(|sms| serde_json::json!(sms.params).to_string()).unwrap_or_else(|| "{}".into());
         let or = |own: Option<&String>, account: &Option<String>| own.or(account.as_ref()).cloned().unwrap_or_default();
-        let (sign, template) =
-            (or(given.and_then(|sms| sms.sign.as_ref()), &self.sign), or(given.and_then(|sms| sms.template.as_ref()), &self.template));
+        let (sign, template) = (
+            or(given.and_then(|sms| sms.sign.as_ref()), &self.sign),
+            or(given.and_then(|sms| sms.template.as_ref()), &self.template),
+        );
         let value = |name: &str| -> Option<Cow<'_, str>> {
             Some(match name {
                 "to" => parcel.address.as_str().into(),
@@ -100,7 +109,8 @@ impl Generic {
         let filled = |template: &str, escape| filled(template, escape, &value);
         let headers = self.http.headers.iter();
         // A line in a value would begin a header of its own.
-        let headers = headers.map(|(name, text)| (name.clone(), filled(text, EscapeName::None).replace(['\r', '\n'], " ")));
+        let headers =
+            headers.map(|(name, text)| (name.clone(), filled(text, EscapeName::None).replace(['\r', '\n'], " ")));
         Ok(Call {
             method: self.http.method(),
             url: filled(&self.url, EscapeName::Form),
@@ -180,7 +190,11 @@ mod tests {
             _ => None,
         };
         for (escape, template, expected) in [
-            (EscapeName::Json, r#"{"t":"{text}","n":{"x":"{to}"}}"#, "{\"t\":\"a\\\"b\\n{to}&c=\u{4f60}\",\"n\":{\"x\":\"+86 1\"}}"),
+            (
+                EscapeName::Json,
+                r#"{"t":"{text}","n":{"x":"{to}"}}"#,
+                "{\"t\":\"a\\\"b\\n{to}&c=\u{4f60}\",\"n\":{\"x\":\"+86 1\"}}",
+            ),
             (EscapeName::Form, "t={text}&to={to}", "t=a%22b%0A%7Bto%7D%26c%3D%E4%BD%A0&to=%2B86%201"),
             (EscapeName::None, "{other}{to}{", "{other}+86 1{"),
         ] {
@@ -217,7 +231,8 @@ mod tests {
         ] {
             assert_eq!(answer(status, body).as_str(), expected, "{status} {body}");
         }
-        let plain = meaning(&HttpConfig::default(), &Reply { status: 502, retry_after_ms: None, body: Vec::new() }, false);
+        let plain =
+            meaning(&HttpConfig::default(), &Reply { status: 502, retry_after_ms: None, body: Vec::new() }, false);
         assert_eq!(plain.as_str(), "unknown");
     }
 }

@@ -44,15 +44,34 @@ pub(super) fn open(account: &AccountConfig) -> Result<Arc<dyn Provider>, String>
     let endpoint = Endpoint::parse(&account.url, EXAMPLE)?;
     endpoint.only(&["app", "region"])?;
     let secret_id = endpoint.user.clone().ok_or_else(|| format!("url names no secret id: write it like {EXAMPLE}"))?;
-    let app = endpoint.option("app").filter(|app| !app.is_empty()).ok_or("url names no app: the SdkAppId, as in ?app=1400006666")?.to_owned();
+    let app = endpoint
+        .option("app")
+        .filter(|app| !app.is_empty())
+        .ok_or("url names no app: the SdkAppId, as in ?app=1400006666")?
+        .to_owned();
     let region = endpoint.option("region").unwrap_or("ap-guangzhou").to_owned();
     let password = Password::of(account)?;
     if password.is_none() {
         return Err("password or password_file is missing: the secret key".into());
     }
     let (sign, template, from) = (account.sign.clone(), account.template.clone(), account.from.clone());
-    let told = callback::key(account)?.map(|key| Told { key, sent: Mutex::new(Sent::new(IdForm::Same)), epoch: Instant::now() });
-    Ok(Arc::new(Tencent { client: Client::of(account)?, endpoint, secret_id, password, app, region, sign, template, from, told }))
+    let told = callback::key(account)?.map(|key| Told {
+        key,
+        sent: Mutex::new(Sent::new(IdForm::Same)),
+        epoch: Instant::now(),
+    });
+    Ok(Arc::new(Tencent {
+        client: Client::of(account)?,
+        endpoint,
+        secret_id,
+        password,
+        app,
+        region,
+        sign,
+        template,
+        from,
+        told,
+    }))
 }
 
 struct Tencent {
@@ -190,7 +209,10 @@ fn found(reply: &Reply, secret_id: &str) -> Checked {
     let response = &reply.json()["Response"];
     match response["Error"]["Code"].as_str() {
         Some(code) if code.starts_with("AuthFailure") && code != "AuthFailure.UnauthorizedOperation" => {
-            Checked::Unfit { what: format!("it says {code}"), remedy: "look at the secret id in url and at the password, its secret key" }
+            Checked::Unfit {
+                what: format!("it says {code}"),
+                remedy: "look at the secret id in url and at the password, its secret key",
+            }
         }
         // Whoever may not list signatures, or has asked for none, may be allowed to send.
         Some(code) => Checked::Fit(look::known(&format!("the secret id {secret_id}"), code)),
@@ -212,8 +234,7 @@ impl Signed<'_> {
         let hash = |bytes: &[u8]| hex(digest::digest(&digest::SHA256, bytes).as_ref());
         let day = &timestamp::format_ms(self.time_s * 1_000)[..10];
         let names = "content-type;host";
-        let canonical =
-            format!("POST\n/\n\ncontent-type:{MEDIA}\nhost:{}\n\n{names}\n{}", self.host, hash(self.body));
+        let canonical = format!("POST\n/\n\ncontent-type:{MEDIA}\nhost:{}\n\n{names}\n{}", self.host, hash(self.body));
         let scope = format!("{day}/{}/tc3_request", self.service);
         let text = format!("TC3-HMAC-SHA256\n{}\n{scope}\n{}", self.time_s, hash(canonical.as_bytes()));
         let sign = |key: &[u8], text: &str| hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), text.as_bytes());
@@ -246,11 +267,16 @@ fn meaning(reply: &Reply, redacted: bool) -> Answer {
         "LimitExceeded.DeliveryFrequencyLimit" | "RequestLimitExceeded" => later(None),
         "FailedOperation.PhoneNumberInBlacklist" => rejected(Policy),
         "FailedOperation.InsufficientBalanceInSmsPackage" => Answer::Unavailable { detail },
-        code if code.starts_with("AuthFailure") || code.starts_with("UnauthorizedOperation") => Answer::Unavailable { detail },
+        code if code.starts_with("AuthFailure") || code.starts_with("UnauthorizedOperation") => {
+            Answer::Unavailable { detail }
+        }
         code if code.starts_with("InternalError") => Answer::Unknown { detail: format!("{detail}; {NOT_AGAIN}") },
         code if code.starts_with("LimitExceeded") => rejected(Policy),
         code if code.starts_with("RequestLimitExceeded") => later(None),
-        code if code.starts_with("FailedOperation") || code.starts_with("InvalidParameter") || code.starts_with("MissingParameter") => {
+        code if code.starts_with("FailedOperation")
+            || code.starts_with("InvalidParameter")
+            || code.starts_with("MissingParameter") =>
+        {
             rejected(Content)
         }
         _ => rejected(Policy),
@@ -278,7 +304,8 @@ mod tests {
             retry_after_ms: None,
             body: json!({ "Response": response }).to_string().into_bytes(),
         };
-        let of_number = |code: &str| reply(json!({"SendStatusSet": [{"Code": code, "Message": "words", "SerialNo": "5:1"}]}));
+        let of_number =
+            |code: &str| reply(json!({"SendStatusSet": [{"Code": code, "Message": "words", "SerialNo": "5:1"}]}));
         let whole = |code: &str| reply(json!({"Error": {"Code": code, "Message": "words"}}));
         for (reply, answer) in [
             (of_number("Ok"), "sent"),

@@ -3,7 +3,10 @@
 //! Twilio has no key by which it would know a repeated call: what was not answered is not sent again. What became of a message it tells
 //! by a call of its own, signed with the account's token (Twilio, "Validating requests").
 
-use std::{sync::Arc, time::{SystemTime, UNIX_EPOCH}};
+use std::{
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use pushgate_protocol::{
@@ -33,7 +36,16 @@ const EXAMPLE: &str = "https://ACCOUNT_SID@api.twilio.com";
 const NOT_AGAIN: &str = "Twilio may have sent it, and would not know a repetition: it is not sent again";
 
 pub(super) fn open(account: &AccountConfig) -> Result<Arc<dyn Provider>, String> {
-    account.refuse(&["smpp", "http", "sign", "template", "callback_key", "dkim", "connection.age_ms", "connection.messages_max"])?;
+    account.refuse(&[
+        "smpp",
+        "http",
+        "sign",
+        "template",
+        "callback_key",
+        "dkim",
+        "connection.age_ms",
+        "connection.messages_max",
+    ])?;
     let endpoint = Endpoint::parse(&account.url, EXAMPLE)?;
     endpoint.only(&[])?;
     let sid = endpoint.user.clone().ok_or_else(|| format!("url names no account: write it like {EXAMPLE}"))?;
@@ -41,10 +53,12 @@ pub(super) fn open(account: &AccountConfig) -> Result<Arc<dyn Provider>, String>
     if password.is_none() {
         return Err("password or password_file is missing: the account's auth token".into());
     }
-    let from = account.from.clone().ok_or("from is missing: a number like +15005550006, or a messaging service like MG…")?;
-    let callback = account.callback_url.as_ref().map(|base| {
-        format!("{}/v1/hooks/sms/{}", base.trim_end_matches('/'), percent(&account.name))
-    });
+    let from =
+        account.from.clone().ok_or("from is missing: a number like +15005550006, or a messaging service like MG…")?;
+    let callback = account
+        .callback_url
+        .as_ref()
+        .map(|base| format!("{}/v1/hooks/sms/{}", base.trim_end_matches('/'), percent(&account.name)));
     let url = format!("{}/2010-04-01/Accounts/{sid}/Messages.json", endpoint.base);
     Ok(Arc::new(Twilio { client: Client::of(account)?, url, sid, password, from, callback }))
 }
@@ -249,6 +263,9 @@ mod tests {
         }
         let Answer::Rejected { detail, .. } = meaning(&reply(400, 21211), true) else { panic!("rejected") };
         assert_eq!(detail, "400 21211", "no words of a message that must not be repeated");
-        assert_eq!(meaning(&Reply { status: 502, retry_after_ms: None, body: b"<html>".into() }, false).as_str(), "unknown");
+        assert_eq!(
+            meaning(&Reply { status: 502, retry_after_ms: None, body: b"<html>".into() }, false).as_str(),
+            "unknown"
+        );
     }
 }

@@ -44,7 +44,13 @@ impl Pool {
                 Ended::Later(parcel.later(retry, at_ms.max(room_ms.unwrap_or(0)), Some(told), self.now_ms))
             }
         };
-        self.ended.push(ended);
+        self.goes(parcel, ended);
+    }
+
+    /// What of a record that is another's by now is to come again comes with that.
+    pub(super) fn goes(&mut self, parcel: &Parcel, ended: Ended) {
+        let comes_again = matches!(&ended, Ended::Later(_));
+        self.ended.push(if comes_again && parcel.hold.is_lost() { Ended::Withdrawn(parcel.token) } else { ended });
     }
 
     /// There is no room for it in the account that it would go to.
@@ -63,7 +69,8 @@ impl Pool {
         let retry = Retry { parked: parcel.retry.parked.saturating_add(1), ..parcel.retry.clone() };
         let first = retry.parked == 1 && retry.attempts == 0;
         let told = first.then(|| Told::of(Some(member), State::Scheduled, Some("no room".into()), 1));
-        self.ended.push(Ended::Later(parcel.later(retry, due_ms, told, self.now_ms)));
+        let later = parcel.later(retry, due_ms, told, self.now_ms);
+        self.goes(parcel, Ended::Later(later));
     }
 
     pub(super) fn no_account(&mut self, parcel: &Parcel) {

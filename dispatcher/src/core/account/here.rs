@@ -93,7 +93,7 @@ impl Pool {
     fn after_its_copy(&mut self, parcel: &Parcel) {
         let retry = Retry { parked: parcel.retry.parked.saturating_add(1), ..parcel.retry.clone() };
         let due_ms = self.now_ms + self.settings.deadline_ms;
-        self.ended.push(Ended::Later(parcel.later(retry, due_ms, None, self.now_ms)));
+        self.goes(parcel, Ended::Later(parcel.later(retry, due_ms, None, self.now_ms)));
     }
 }
 

@@ -18,7 +18,7 @@ use crate::{
     core::worker::{Finished, Token},
     limits::ANSWER_DETAIL_BYTES_MAX,
     schedule::again,
-    seams::{AppAddress, DeadRecord, DeliveryKey, Mark, MarkQuery, MessageKey, StreamOp, Task, UserKey},
+    seams::{AppAddress, DeadRecord, DeliveryKey, Hold, Mark, MarkQuery, MessageKey, StreamOp, Task, UserKey},
     suppressed::normalized,
 };
 
@@ -27,6 +27,8 @@ use crate::{
 pub struct Parcel {
     /// The record it came from.
     pub token: Token,
+    /// Whether that is still ours.
+    pub hold: Hold,
     /// Whose message.
     pub app: AppId,
     /// The message (or occurrence) id.
@@ -188,6 +190,8 @@ pub enum Ended {
     Over(Over),
     /// It waits in the schedule.
     Later(Later),
+    /// Its record is another consumer's by now, and nothing more is done for it here.
+    Withdrawn(Token),
 }
 
 /// A parcel that is over.

@@ -11,6 +11,7 @@
 //! - a provider that answers nothing is asked now and then by one attempt, and no other is spent on it;
 //! - some workers take parcels of lane high alone;
 //! - of two copies of a delivery one is tried at a time;
+//! - nothing is tried, nor put into the schedule, of a record whose partition another consumer may have by now;
 //! - a parcel goes to another account only if nothing of it was handed over, and to each once at most before it waits in the schedule.
 
 use std::sync::Arc;
@@ -163,6 +164,11 @@ impl Pool {
             && let Some(waiting) = self.members[n].next(self.now_ms)
         {
             let (member, parcel) = (&mut self.members[n], Arc::clone(&waiting.parcel));
+            if parcel.hold.is_lost() {
+                member.queue.ended(parcel.lane);
+                self.ended.push(Ended::Withdrawn(parcel.token));
+                continue;
+            }
             if self.now_ms >= parcel.expires_ms {
                 member.queue.ended(parcel.lane);
                 let told = Told::of(Some(member), State::Expired, None, parcel.retry.attempts.max(1));

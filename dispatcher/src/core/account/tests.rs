@@ -5,6 +5,7 @@ mod copies;
 mod failover;
 mod rates;
 mod reconfigured;
+mod withdrawn;
 
 use pushgate_protocol::{
     ids::{AppId, MessageId, UserId},
@@ -20,7 +21,7 @@ use super::*;
 use crate::{
     core::worker::{Past, Token},
     limits::MARKS_BATCH_MAX,
-    seams::{Mark, StoreError},
+    seams::{Hold, Mark, StoreError},
     suppressed::{Reason, Reasons},
 };
 
@@ -66,6 +67,7 @@ fn parcel(id: &str, token: u64, lane: Lane) -> Parcel {
     };
     Parcel {
         token: Token(token),
+        hold: Hold::default(),
         app: AppId::parse("shop").unwrap(),
         id: MessageId::parse(id).unwrap(),
         channel: Channel::Email,
@@ -100,7 +102,7 @@ fn begun(account: &mut Pool, now_ms: u64) -> Vec<Attempt> {
 fn over(account: &mut Pool) -> Vec<(State, Option<String>, bool)> {
     let ended = account.take_ended().into_iter().filter_map(|ended| match ended {
         Ended::Over(over) => Some((over.state.record.state, over.state.record.reason, over.dead.is_some())),
-        Ended::Later(_) => None,
+        Ended::Later(_) | Ended::Withdrawn(_) => None,
     });
     ended.collect()
 }

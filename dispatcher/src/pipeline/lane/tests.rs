@@ -18,7 +18,7 @@ use crate::{
     core::ledger::Ledger,
     metrics::Metrics,
     pipeline::mailbox::Inbox,
-    seams::{SourceError, Window},
+    seams::{Hold, SourceError, Window},
 };
 
 /// What a test sees and steers of a fake source.
@@ -36,6 +36,7 @@ struct Script {
     room: Option<usize>,
     /// Offsets of partitions that are not assigned any more.
     revoked: Vec<u64>,
+    holds: HashMap<u64, Hold>,
     app_in_flight_max: Option<usize>,
     oldest: Vec<(u32, Option<u64>)>,
     in_flight_max: Option<usize>,
@@ -94,6 +95,10 @@ impl TaskSource for FakeSource {
 
     fn holds(&self, position: Position) -> bool {
         self.with(|s| !s.revoked.contains(&position.offset))
+    }
+
+    fn hold(&self, position: Position) -> Hold {
+        self.with(|s| s.holds.entry(position.offset).or_default().clone())
     }
 
     fn settle(&mut self, positions: &[Position]) {

@@ -80,8 +80,9 @@ impl Connection {
     }
 
     async fn opened(settings: &Settings, heard: &Notify) -> Result<Self, OpenError> {
-        let failed =
-            |what: &str, error: io::Error| OpenError::Failed(Trouble::connecting(&error), format!("{what}: {}", said(&error)));
+        let failed = |what: &str, error: io::Error| {
+            OpenError::Failed(Trouble::connecting(&error), format!("{what}: {}", said(&error)))
+        };
         let tcp = TcpStream::connect((settings.host.as_str(), settings.port)).await;
         let tcp = tcp.map_err(|error| failed("it cannot be connected to", error))?;
         // A mail is written in two parts, and nothing is gained by holding the second back until the first is acknowledged.
@@ -127,8 +128,7 @@ impl Connection {
         if is_late(parcel.expires_ms) {
             return Err(SendError::Unfit(late()));
         }
-        let mut transfer =
-            Transfer::new(mail, &self.offers, self.next == Next::Reset).map_err(SendError::Unfit)?;
+        let mut transfer = Transfer::new(mail, &self.offers, self.next == Next::Reset).map_err(SendError::Unfit)?;
         // Until it came to an end the connection takes nothing else.
         self.next = Next::Close;
         self.mails += 1;

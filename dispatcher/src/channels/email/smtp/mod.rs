@@ -35,17 +35,18 @@ use crate::{
     channels::{Checked, Offered, Provider, config::AccountConfig, late},
     core::{
         account::{Answer, Parcel, Sending},
-        smtp::{
-            Mail,
-            outcome::Stage,
-            transfer::Done,
-        },
+        smtp::{Mail, outcome::Stage, transfer::Done},
     },
     seams::BoxFuture,
 };
 
 pub(super) fn open(account: &AccountConfig) -> Result<Arc<dyn Provider>, String> {
-    Ok(Arc::new(Smtp { name: account.name.clone(), settings: Arc::new(Settings::of(account)?), pool: Arc::default(), offered: OnceLock::new() }))
+    Ok(Arc::new(Smtp {
+        name: account.name.clone(),
+        settings: Arc::new(Settings::of(account)?),
+        pool: Arc::default(),
+        offered: OnceLock::new(),
+    }))
 }
 
 struct Smtp {
@@ -91,7 +92,8 @@ impl Provider for Smtp {
             match Connection::open(&self.settings, &Notify::new()).await {
                 Ok(connection) => {
                     let how = if connection.is_encrypted() { "encrypted" } else { "not encrypted" };
-                    let who = self.settings.user().map_or("without a user".to_owned(), |user| format!("signed in as {user}"));
+                    let who =
+                        self.settings.user().map_or("without a user".to_owned(), |user| format!("signed in as {user}"));
                     connection.quit().await;
                     Checked::Fit(format!("{}:{} takes mail: {how}, {who}", self.settings.host, self.settings.port))
                 }

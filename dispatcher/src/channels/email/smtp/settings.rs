@@ -39,8 +39,8 @@ impl Settings {
     pub(super) fn of(account: &AccountConfig) -> Result<Self, String> {
         let url = Url::parse(&account.url)?;
         let from = account.from.as_deref().ok_or("from is missing: who sends, like Shop <no-reply@example.org>")?;
-        let sender = Sender::parse(from)
-            .ok_or_else(|| format!("from is {from:?}, must be like Shop <no-reply@example.org>"))?;
+        let sender =
+            Sender::parse(from).ok_or_else(|| format!("from is {from:?}, must be like Shop <no-reply@example.org>"))?;
         let password = Password::of(account)?;
         match (&url.user, password.is_none()) {
             (Some(_), true) => return Err("url names a user: give password or password_file, too".into()),
@@ -58,7 +58,8 @@ impl Settings {
             }
             Security::Never => None,
             _ => {
-                let name = ServerName::try_from(url.host.clone()).map_err(|_| "url names no host that a certificate may be of".to_owned())?;
+                let name = ServerName::try_from(url.host.clone())
+                    .map_err(|_| "url names no host that a certificate may be of".to_owned())?;
                 trust::connector(account.ca_file.as_deref())?.map(|connector| (connector, name))
             }
         };

@@ -47,7 +47,9 @@ impl Trouble {
     pub(super) fn remedy(self) -> &'static str {
         match self {
             Self::Name => "look at the host in url, and at this machine's name servers",
-            Self::Refused => "look at host and port in url (587 for smtp://, 465 for smtps://), and whether the server runs",
+            Self::Refused => {
+                "look at host and port in url (587 for smtp://, 465 for smtps://), and whether the server runs"
+            }
             Self::Connection => {
                 "look whether a firewall drops connections to it, and whether url fits its port: smtps:// for 465, else smtp://"
             }
@@ -56,7 +58,9 @@ impl Trouble {
                  first byte, smtp:// for others"
             }
             Self::Greeting => "ask whoever runs it whether this machine's address may send through it",
-            Self::SignIn => "look at the user in url and at the password; large providers want one made for programs, or auth=xoauth2",
+            Self::SignIn => {
+                "look at the user in url and at the password; large providers want one made for programs, or auth=xoauth2"
+            }
             Self::Offer => "look whether this is its port for sending mail (587), and at tls and auth in url",
             Self::Password => "look at the file and who may read it",
         }

@@ -24,7 +24,8 @@ impl Url {
             "smtps" => (Security::Implicit, 465),
             _ => return Err(form()),
         };
-        let (authority, query) = rest.split_once('?').map_or((rest, None), |(authority, query)| (authority, Some(query)));
+        let (authority, query) =
+            rest.split_once('?').map_or((rest, None), |(authority, query)| (authority, Some(query)));
         let authority = authority.strip_suffix('/').unwrap_or(authority);
         let (user, place) = authority.rsplit_once('@').map_or((None, authority), |(user, place)| (Some(user), place));
         if user.is_some_and(|user| user.contains(':')) {
@@ -45,7 +46,9 @@ impl Url {
             ("tls", "required", _) => {}
             ("tls", "offered", Security::Required) => self.security = Security::Offered,
             ("tls", "never", Security::Required) => self.security = Security::Never,
-            ("tls", "offered" | "never", _) => return Err("url has tls after smtps, which is encrypted: leave it out".into()),
+            ("tls", "offered" | "never", _) => {
+                return Err("url has tls after smtps, which is encrypted: leave it out".into());
+            }
             ("tls", ..) => return Err("url has another tls than required, offered or never".into()),
             ("auth", name, _) => {
                 let mechanism = Mechanism::parse(name).ok_or("url has another auth than plain, login or xoauth2")?;
@@ -76,7 +79,8 @@ fn host_and_port(place: &str, port: u16) -> Option<(String, u16)> {
         None if rest.is_empty() => port,
         None => return None,
     };
-    let sound = !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':'));
+    let sound =
+        !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':'));
     sound.then(|| (host.to_owned(), port))
 }
 
@@ -140,7 +144,10 @@ mod tests {
             ("smtp://h?hunter2", "another option"),
         ] {
             let error = Url::parse(url).unwrap_err();
-            assert!(error.starts_with("url ") && error.contains(said) && !error.contains("hunter2"), "{url:?}: {error}");
+            assert!(
+                error.starts_with("url ") && error.contains(said) && !error.contains("hunter2"),
+                "{url:?}: {error}"
+            );
         }
     }
 }

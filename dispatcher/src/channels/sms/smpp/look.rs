@@ -23,7 +23,10 @@ pub(super) async fn look(settings: &Settings) -> Checked {
 
 async fn looked(settings: &Settings) -> Result<(), Unopened> {
     let (mut halves, mut window) = opened::<()>(settings, 0).await?;
-    let broke = |what: String| Unopened { what, remedy: "look whether this is a port for SMPP, and whether it knows this machine's address" };
+    let broke = |what: String| Unopened {
+        what,
+        remedy: "look whether this is a port for SMPP, and whether it knows this machine's address",
+    };
     let (mut input, mut outgoing) = (vec![0; limits::SMPP_READ_BYTES], Outgoing::new());
     loop {
         outgoing.take(|bytes| window.take_out(bytes));

@@ -156,7 +156,8 @@ impl Smpp {
                 let named = parts.as_ref().and_then(|parts| parts.name()).map(str::to_owned);
                 return Answer::Sent { provider_id: named.or(first_name) };
             };
-            let transient = |outcome: &Outcome| matches!(outcome, Outcome::Answered(code, _) if status::is_throttling(*code));
+            let transient =
+                |outcome: &Outcome| matches!(outcome, Outcome::Answered(code, _) if status::is_throttling(*code));
             if taken == 0 || !later.iter().all(|(_, outcome)| transient(outcome)) {
                 return ended(taken, encoded.parts.len(), later.iter().map(|(_, outcome)| outcome), first);
             }
@@ -240,10 +241,12 @@ fn ended<'a>(taken: usize, parts: usize, mut left: impl Iterator<Item = &'a Outc
     match (unanswered, first) {
         (Some(detail), _) => Answer::Unknown { detail },
         (None, Outcome::Answered(code, _)) if taken == 0 => status::of(*code),
-        (None, Outcome::Answered(code, _)) => {
-            Answer::Unknown { detail: format!("{taken} of its {parts} parts were taken, and of another {}", status::said(*code)) }
+        (None, Outcome::Answered(code, _)) => Answer::Unknown {
+            detail: format!("{taken} of its {parts} parts were taken, and of another {}", status::said(*code)),
+        },
+        (None, Outcome::NotSent(why) | Outcome::Unanswered(why)) if taken == 0 => {
+            Answer::Unavailable { detail: why.to_string() }
         }
-        (None, Outcome::NotSent(why) | Outcome::Unanswered(why)) if taken == 0 => Answer::Unavailable { detail: why.to_string() },
         (None, Outcome::NotSent(why) | Outcome::Unanswered(why)) => {
             Answer::Unknown { detail: format!("{taken} of its {parts} parts were taken: {why}") }
         }

@@ -160,10 +160,5 @@ impl Receipts {
 
 fn report(Known { parts, receipt, .. }: &Known<Whom>) -> Report {
     let state = if receipt.state == ReceiptState::Delivered { State::Delivered } else { State::Failed };
-    Report {
-        whom: parts.whom.clone(),
-        state,
-        reason: receipt.reason(),
-        provider_id: parts.name().map(str::to_owned),
-    }
+    Report { whom: parts.whom.clone(), state, reason: receipt.reason(), provider_id: parts.name().map(str::to_owned) }
 }

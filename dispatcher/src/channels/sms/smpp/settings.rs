@@ -35,14 +35,18 @@ impl Settings {
         account.refuse(&["sign", "template", "callback_url", "callback_key", "http", "dkim"])?;
         // It stays open for as long as the message centre keeps it.
         account.refuse(&["connection.idle_ms", "connection.age_ms", "connection.messages_max"])?;
-        let form = || "url is of another form, must be like smpp://system_id@host:2775 or smpps://system_id@host".to_owned();
+        let form =
+            || "url is of another form, must be like smpp://system_id@host:2775 or smpps://system_id@host".to_owned();
         let (scheme, rest) = account.url.split_once("://").ok_or_else(form)?;
         let (encrypted, port) = match scheme {
             "smpp" => (false, 2775),
             "smpps" => (true, 3550),
             _ => return Err(form()),
         };
-        let (system_id, place) = rest.trim_end_matches('/').rsplit_once('@').ok_or("url names no system_id: write it like smpp://system_id@host")?;
+        let (system_id, place) = rest
+            .trim_end_matches('/')
+            .rsplit_once('@')
+            .ok_or("url names no system_id: write it like smpp://system_id@host")?;
         if system_id.contains(':') {
             return Err("url holds a password: give it as password or password_file".into());
         }
@@ -55,10 +59,13 @@ impl Settings {
             return Err("password or password_file is missing".into());
         }
         let tls = match encrypted {
-            false if account.ca_file.is_some() => return Err("ca_file is set, and smpp:// is not encrypted: use smpps://".into()),
+            false if account.ca_file.is_some() => {
+                return Err("ca_file is set, and smpp:// is not encrypted: use smpps://".into());
+            }
             false => Tls::Never,
             true => {
-                let name = ServerName::try_from(host.clone()).map_err(|_| "url names no host that a certificate may be of".to_owned())?;
+                let name = ServerName::try_from(host.clone())
+                    .map_err(|_| "url names no host that a certificate may be of".to_owned())?;
                 Tls::Always(trust::connector(account.ca_file.as_deref())?.map(|connector| Box::new((connector, name))))
             }
         };
@@ -121,7 +128,10 @@ mod tests {
     #[test]
     fn it_names_host_port_and_system_and_the_sender_what_it_looks_like() {
         let settings = Settings::of(&account("smpp://shop@smsc.example.org/")).ok().unwrap();
-        assert_eq!((settings.host.as_str(), settings.port, settings.system_id.as_str()), ("smsc.example.org", 2775, "shop"));
+        assert_eq!(
+            (settings.host.as_str(), settings.port, settings.system_id.as_str()),
+            ("smsc.example.org", 2775, "shop")
+        );
         assert_eq!(Settings::of(&account("smpps://shop@[::1]")).map(|s| s.port).ok(), Some(3550));
         for (from, ton, npi, digits) in
             [("Shop", 5, 0, "Shop"), ("+4917612345", 1, 1, "4917612345"), ("82323", 3, 0, "82323"), ("", 0, 0, "")]
@@ -144,17 +154,26 @@ mod tests {
             ("smpp://shop@h\r\nx", "another form"),
         ] {
             let error = Settings::of(&account(url)).err().unwrap();
-            assert!(error.starts_with("url ") && error.contains(said) && !error.contains("hunter2"), "{url:?}: {error}");
+            assert!(
+                error.starts_with("url ") && error.contains(said) && !error.contains("hunter2"),
+                "{url:?}: {error}"
+            );
         }
         for (change, said) in [
-            (&(|a: &mut AccountConfig| a.from = Some("a name too long".into())) as &dyn Fn(&mut AccountConfig), "from is"),
+            (
+                &(|a: &mut AccountConfig| a.from = Some("a name too long".into())) as &dyn Fn(&mut AccountConfig),
+                "from is",
+            ),
             (&|a| a.password = None, "password or password_file"),
             (&|a| a.ca_file = Some("/x".into()), "use smpps://"),
             (&|a| a.connection.age_ms = 1, "connection.age_ms is not for kind \"smpp\""),
             (&|a| a.connection.messages_max = 7, "connection.messages_max is not for kind \"smpp\""),
             (&|a| a.sign = Some("S".into()), "sign is not for kind \"smpp\""),
             (&|a| a.smpp = Some(SmppConfig { window: 0, ..SmppConfig::default() }), "smpp.window is 0"),
-            (&|a| a.smpp = Some(SmppConfig { system_type: "x".repeat(13), ..SmppConfig::default() }), "smpp.system_type"),
+            (
+                &|a| a.smpp = Some(SmppConfig { system_type: "x".repeat(13), ..SmppConfig::default() }),
+                "smpp.system_type",
+            ),
         ] {
             let mut account = account("smpp://shop@h");
             change(&mut account);

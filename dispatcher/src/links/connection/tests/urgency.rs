@@ -21,7 +21,7 @@ use crate::{
     health::Health,
     limits::PUSHES_BEFORE_HIGH_MAX,
     pipeline::{LaneParts, LaneThread},
-    seams::{Position, Record, SourceError, TaskSource, Window},
+    seams::{Hold, Position, Record, SourceError, TaskSource, Window},
     urgency::Urgency,
 };
 
@@ -44,6 +44,10 @@ impl TaskSource for Given {
 
     fn holds(&self, _: Position) -> bool {
         true
+    }
+
+    fn hold(&self, _: Position) -> Hold {
+        Hold::default()
     }
 
     fn window(&self) -> Window {
