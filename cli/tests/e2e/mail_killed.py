@@ -59,13 +59,15 @@ def messages(mails):
         made += size
 
 
-def produce(nodes, mails):
-    """Puts all messages into Kafka; the pairs of message and recipient."""
+def produce(nodes, mails, at_once=None):
+    """Puts all messages into Kafka, so many at once that its partitions are read in turns; the pairs of message and recipient."""
     from confluent_kafka import Producer
 
     producer = Producer({"bootstrap.servers": nodes.kafka, "enable.idempotence": True, "log_level": 2})
     pairs = set()
-    for ident, recipients in messages(mails):
+    for number, (ident, recipients) in enumerate(messages(mails)):
+        if at_once and number % at_once == 0:
+            producer.flush(120)
         message = {"v": 1, "id": ident, "app": nodes.app, "to": {"emails": recipients}, "channels": ["email"], "content": {"title": "t", "body": "b"}}
         producer.produce(f"{nodes.prefix}.normal", json.dumps(message), key=ident)
         pairs |= {(ident, recipient) for recipient in recipients}

@@ -86,7 +86,7 @@ def test(options):
         nodes = Nodes(folder, "moved", services.services("up"), more=more)
         try:
             nodes.start()
-            pairs = produce(nodes, options.mails)
+            pairs = produce(nodes, options.mails, at_once=30)
             under_way = moves(nodes, sink, options, folder)
             judge_lost(nodes, sink, pairs, verdict)
             again = sum(len(mails) - 1 for mails in sink.by_recipient().values())
