@@ -29,6 +29,8 @@ pub const SENDER_RETRY: Duration = Duration::from_millis(100);
 pub const SENDER_PAUSE: Duration = Duration::from_micros(200);
 /// How long a request may take.
 pub const SENDER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long after its planned time a message may be scheduled for.
+pub const DELAY_MAX: Duration = Duration::from_secs(3_600);
 /// Messages of a stream a second, at most.
 pub const RATE_PER_S_MAX: u64 = 1_000_000;
 /// Messages of a stream in a phase, at most: far fewer than have numbers, over all phases.

@@ -221,6 +221,7 @@ impl<'a> Running<'a> {
             devices_per_user: each,
             rest: Mailing::rest(&self.site.app, stream.ttl.as_secs(), stream.ack, stream.body_bytes),
             prefix: prefix(self.run).into(),
+            delay: stream.delay,
         };
         let plan = Plan { start, rate_per_s: stream.rate_per_s, count: stream.messages(phase) };
         let numbers = Arc::clone(&self.numbers[stream.lane]);
@@ -257,7 +258,7 @@ impl<'a> Running<'a> {
         self.outcome.interrupted = stop.load(Ordering::Relaxed);
         self.senders.iter().for_each(Sender::stop);
         let last = self.scenario.phases.len() - 1;
-        let until = Instant::now() + self.scenario.drain;
+        let until = Instant::now() + self.scenario.patience();
         let mut looked = Instant::now();
         if self.scenario.sends() {
             loop {

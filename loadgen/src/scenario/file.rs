@@ -73,6 +73,7 @@ struct StreamTable {
     ack: bool,
     #[serde(default = "ttl")]
     ttl: Time,
+    delay: Option<Time>,
 }
 
 /// Reads a scenario and checks its bounds.
@@ -112,8 +113,9 @@ impl PhaseTable {
 
 impl StreamTable {
     fn stream(self, lane: Lane) -> Stream {
-        let Self { rate, to, body_bytes, ack, ttl } = self;
-        Stream { lane, rate_per_s: rate, to, body_bytes, ack, ttl: ttl.0 }
+        let Self { rate, to, body_bytes, ack, ttl, delay } = self;
+        let delay = delay.map_or(Duration::ZERO, |delay| delay.0);
+        Stream { lane, rate_per_s: rate, to, body_bytes, ack, ttl: ttl.0, delay }
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use pushgate_protocol::link::Lane;
 use serde::Serialize;
 
-use crate::limits::{BODY_BYTES_MAX, CONNECTIONS_MAX, MESSAGES_MAX, PHASES_MAX, RATE_PER_S_MAX};
+use crate::limits::{BODY_BYTES_MAX, CONNECTIONS_MAX, DELAY_MAX, MESSAGES_MAX, PHASES_MAX, RATE_PER_S_MAX};
 
 /// A run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -77,6 +77,9 @@ pub struct Stream {
     /// Not delivered after this time.
     #[serde(serialize_with = "as_ms")]
     pub ttl: Duration,
+    /// Each is scheduled for this long after its planned time; zero: it is sent at once.
+    #[serde(serialize_with = "as_ms", skip_serializing_if = "Duration::is_zero")]
+    pub delay: Duration,
 }
 
 /// Whom a stream is for.
@@ -144,6 +147,11 @@ impl Scenario {
         self.phases.iter().map(|phase| phase.duration).sum()
     }
 
+    /// How long what is sent last is waited for: until it is due, and then [`Self::drain`].
+    pub fn patience(&self) -> Duration {
+        self.drain + self.streams().map(|stream| stream.delay).max().unwrap_or_default()
+    }
+
     /// Whether any message is sent.
     pub fn sends(&self) -> bool {
         self.streams().next().is_some()
@@ -183,6 +191,7 @@ impl Scenario {
                 within(&of("rate"), stream.rate_per_s as f64, 1.0, RATE_PER_S_MAX as f64)?;
                 within(&of("body_bytes"), stream.body_bytes.into(), 0.0, BODY_BYTES_MAX.into())?;
                 within(&of("ttl in seconds"), stream.ttl.as_secs_f64(), 1.0, 7.0 * 86_400.0)?;
+                within(&of("delay in seconds"), stream.delay.as_secs_f64(), 0.0, DELAY_MAX.as_secs_f64())?;
                 if stream.ttl.subsec_nanos() > 0 {
                     return Err(ScenarioError::Ttl(phase.name.clone(), lane));
                 }

@@ -53,6 +53,8 @@ pub struct Sending {
     pub ttl: Duration,
     /// Share of the clients that do not read.
     pub slow_share: f64,
+    /// How long after its planned time each is scheduled for.
+    pub delay: Duration,
 }
 
 /// Clients connect, and stay, churn, or storm.
@@ -71,7 +73,7 @@ pub fn connect(common: &Common, stay: Stay) -> Scenario {
     scenario("connect", common, phases)
 }
 
-/// Messages at a rate, each to one user or device, or to all.
+/// Messages at a rate, each to one user or device, or to all. What is scheduled is measured once the first is due.
 pub fn push(name: &str, common: &Common, sending: &Sending) -> Scenario {
     let stream = Stream {
         lane: sending.lane,
@@ -80,6 +82,7 @@ pub fn push(name: &str, common: &Common, sending: &Sending) -> Scenario {
         body_bytes: sending.body_bytes,
         ack: sending.ack,
         ttl: sending.ttl,
+        delay: sending.delay,
     };
     let send = |name, duration, warm_up| Phase {
         warm_up,
@@ -88,8 +91,9 @@ pub fn push(name: &str, common: &Common, sending: &Sending) -> Scenario {
         ..phase(name, common, duration)
     };
     let mut phases = vec![send("measure", common.duration, false)];
-    if !common.warm_up.is_zero() {
-        phases.insert(0, send("warm-up", common.warm_up, true));
+    let warm_up = common.warm_up.max(sending.delay);
+    if !warm_up.is_zero() {
+        phases.insert(0, send("warm-up", warm_up, true));
     }
     scenario(name, common, phases)
 }

@@ -69,6 +69,7 @@ fn a_lane_is_for_users_or_for_devices_and_has_one_ttl() {
         body_bytes: 1,
         ack: true,
         ttl: Duration::from_secs(ttl),
+        delay: Duration::ZERO,
     };
     let with = |streams: [Stream; 2]| {
         let mut scenario = file::read(FILE).unwrap();
@@ -107,6 +108,7 @@ fn every_named_workload_is_within_its_bounds() {
         ack: true,
         ttl: Duration::from_secs(60),
         slow_share: 0.0,
+        delay: Duration::ZERO,
     };
     for stay in [presets::Stay::Hold, presets::Stay::Churn(5), presets::Stay::Storm] {
         let scenario = presets::connect(&common, stay);
@@ -114,4 +116,8 @@ fn every_named_workload_is_within_its_bounds() {
     }
     let push = presets::push("push", &common, &sending);
     assert_eq!((push.check(), push.phases.len(), push.phases[0].warm_up), (Ok(()), 2, true));
+    let later = presets::Sending { delay: Duration::from_secs(10), ..sending };
+    let schedule = presets::push("schedule", &common, &later);
+    assert_eq!(schedule.phases[0].duration, later.delay, "the first is due when measuring begins");
+    assert_eq!((schedule.check(), schedule.patience()), (Ok(()), schedule.drain + later.delay));
 }

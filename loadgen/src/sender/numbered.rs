@@ -1,7 +1,8 @@
 //! The messages of a stream: numbered for each addressee, who take their turns in a scattered order.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
+use jiff::Timestamp;
 use pushgate_protocol::link::Lane;
 
 use crate::{
@@ -35,6 +36,8 @@ pub struct Mailing {
     pub rest: Arc<str>,
     /// The users' names are this and their number.
     pub prefix: Arc<str>,
+    /// How long after its planned time each is scheduled for; zero: it is sent at once.
+    pub delay: Duration,
 }
 
 /// The next numbers of a lane, which go on from phase to phase.
@@ -105,8 +108,16 @@ impl Mailing {
         }
     }
 
-    /// The message.
+    /// The message. What is scheduled says when it is due as the time that it was planned for.
     pub fn message(&self, Place { to, number }: Place, planned_us: u64) -> Numbered {
+        let (schedule, planned_us) = match self.delay {
+            Duration::ZERO => (String::new(), planned_us),
+            delay => {
+                // Schedules are kept in milliseconds.
+                let due_ms = planned_us / 1_000 + delay.as_millis() as u64;
+                (format!(r#""schedule":{{"at":"{}"}},"#, written(due_ms)), due_ms * 1_000)
+            }
+        };
         let stamp = Stamp { run: self.run, to, lane: self.lane, n: number, planned_us }.write();
         let id = std::str::from_utf8(&stamp).unwrap_or_default();
         let (key, recipients) = match to {
@@ -122,7 +133,7 @@ impl Mailing {
                 (user, recipients)
             }
         };
-        Numbered { key, json: format!(r#"{{"id":"{id}","to":{recipients},{}"#, self.rest).into_bytes() }
+        Numbered { key, json: format!(r#"{{"id":"{id}","to":{recipients},{schedule}{}"#, self.rest).into_bytes() }
     }
 
     fn user(&self, n: u32) -> String {
@@ -134,6 +145,15 @@ impl Mailing {
         let among = u64::from(self.addressees);
         (n % among * (STRIDE % among) % among) as u32
     }
+}
+
+/// A time, as RFC 3339 writes it.
+fn written(unix_ms: u64) -> String {
+    i64::try_from(unix_ms)
+        .ok()
+        .and_then(|ms| Timestamp::from_millisecond(ms).ok())
+        .unwrap_or(Timestamp::MAX)
+        .to_string()
 }
 
 /// The name of a client's device.
@@ -151,7 +171,8 @@ mod tests {
 
     fn mailing(to: Audience, addressees: u32) -> Mailing {
         let rest = Mailing::rest("shop \"1\"", 60, true, 300);
-        Mailing { run: 9, lane: Lane::High, to, addressees, devices_per_user: 2, rest, prefix: "load-9-".into() }
+        let (prefix, delay) = ("load-9-".into(), Duration::ZERO);
+        Mailing { run: 9, lane: Lane::High, to, addressees, devices_per_user: 2, rest, prefix, delay }
     }
 
     #[test]
@@ -205,6 +226,15 @@ mod tests {
         assert_eq!(message.key, "load-9-3");
         let (all, to) = stamp(&mailing(Audience::All, 10).message(Place { to: Addressee::All, number: 31 }, 0).json);
         assert_eq!((all.n, all.to, to["all"].clone()), (31, Addressee::All, Value::Bool(true)));
+    }
+
+    #[test]
+    fn a_scheduled_message_says_in_its_id_when_it_is_due() {
+        let mailing = Mailing { delay: Duration::from_millis(10_250), ..mailing(Audience::Users, 1) };
+        let message = mailing.message(Place { to: Addressee::User(0), number: 0 }, 1_790_000_000_123_456);
+        let json: Value = serde_json::from_slice(&message.json).unwrap();
+        assert_eq!(Stamp::parse(json["id"].as_str().unwrap()).unwrap().planned_us, 1_790_000_010_373_000);
+        assert_eq!(json["schedule"], serde_json::json!({ "at": "2026-09-21T14:13:30.373Z" }));
     }
 
     #[test]

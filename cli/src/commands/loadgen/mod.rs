@@ -23,7 +23,7 @@ use pushgate_loadgen::{
     run,
     scenario::{
         Scenario, file,
-        presets::{self, Stay},
+        presets::{self, Sending, Stay},
     },
 };
 
@@ -33,6 +33,9 @@ use self::{
     place::PlaceArgs,
 };
 use crate::failure::Failure;
+
+/// How long after its planned time `loadgen schedule` has a message come, if nothing else is said.
+const SCHEDULED_FOR: Duration = Duration::from_secs(10);
 
 /// Arguments of `loadgen`.
 #[derive(Debug, Args)]
@@ -44,6 +47,7 @@ use crate::failure::Failure;
         pushgate loadgen push --connections 10000 --rate 5000 --duration 1m --slo p99=50ms --slo lost=0\n  \
         pushgate loadgen connect --connections 100000 --html report.html\n  \
         pushgate loadgen fanout --connections 20000 --rate 5\n  \
+        pushgate loadgen schedule --delay 30s\n  \
         pushgate loadgen mixed day.toml --report day.json\n  \
         pushgate loadgen capacity --slo p99=50ms\n  \
         pushgate loadgen compare before.json after.json\n\n\
@@ -64,6 +68,8 @@ enum Workload {
     Push(PushCommand),
     /// Messages to everybody
     Fanout(PushCommand),
+    /// Scheduled messages, measured from when each is due
+    Schedule(PushCommand),
     /// Phases of a file: connections, churn, slow readers, messages of all lanes
     Mixed(MixedCommand),
     /// The highest rate, or the most connections, that hold what is asked for
@@ -89,7 +95,7 @@ struct ConnectCommand {
     report: ReportArgs,
 }
 
-/// Arguments of `loadgen push` and `loadgen fanout`.
+/// Arguments of `loadgen push`, `loadgen fanout` and `loadgen schedule`.
 #[derive(Debug, Args)]
 struct PushCommand {
     #[command(flatten)]
@@ -137,6 +143,11 @@ impl LoadgenCommand {
                 }
                 let sending = sending.sending(pushgate_loadgen::scenario::Audience::All, 5);
                 (presets::push("fanout", &crowd.common(crowd.warm_up()), &sending), place, report)
+            }
+            Workload::Schedule(PushCommand { crowd, sending, place, report }) => {
+                let sending =
+                    Sending { delay: sending.delay().unwrap_or(SCHEDULED_FOR), ..sending.sending(sending.to(), 1_000) };
+                (presets::push("schedule", &crowd.common(crowd.warm_up()), &sending), place, report)
             }
             Workload::Mixed(MixedCommand { file: path, place, report }) => {
                 let text = fs::read_to_string(&path)

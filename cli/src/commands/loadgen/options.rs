@@ -89,6 +89,9 @@ pub struct SendingArgs {
     /// Messages are not delivered after this time
     #[arg(long, default_value = "5m", value_parser = time)]
     ttl: Duration,
+    /// Each message is scheduled for this long after its planned time [default: sent at once; of `schedule` 10s]
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    delay: Option<Duration>,
     /// Share of the clients that do not read
     #[arg(long, default_value = "0%", value_name = "PERCENT", value_parser = share)]
     slow: f64,
@@ -131,6 +134,11 @@ impl SendingArgs {
         self.to.is_some()
     }
 
+    /// How long after its planned time each message is scheduled for, if the command line says so.
+    pub fn delay(&self) -> Option<Duration> {
+        self.delay
+    }
+
     /// As scenarios want it.
     pub fn sending(&self, to: Audience, rate: u64) -> Sending {
         Sending {
@@ -145,6 +153,7 @@ impl SendingArgs {
             ack: !self.no_ack,
             ttl: self.ttl,
             slow_share: self.slow,
+            delay: self.delay.unwrap_or_default(),
         }
     }
 }
