@@ -14,7 +14,7 @@ use pushgate_protocol::message::Channel;
 
 use super::{Api, accept::in_time, problem::Problem};
 use crate::{
-    channels::hooks::{Hook, HookError, HookRefusal},
+    channels::hooks::{Hook, HookError, HookHead, HookRefusal},
     limits::SMS_HOOK_BYTES_MAX,
     seams::StoreError,
 };
@@ -34,6 +34,11 @@ async fn take(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
+    let head = HookHead { query: query.unwrap_or_default(), headers };
+    // Of a stranger no body is read.
+    if let Err(refusal) = api.given.hooks.expects(Channel::Sms, &account, &head) {
+        return refused(refusal);
+    }
     let body = match tokio::time::timeout(api.patience.body, to_bytes(body, SMS_HOOK_BYTES_MAX)).await {
         Ok(Ok(body)) => body,
         Ok(Err(_)) => return Problem::new(413, "too_large", "the body is too large, or broke off").into_response(),
@@ -41,8 +46,7 @@ async fn take(
             return Problem::new(408, "body_too_slow", "the body did not come to its end in time").into_response();
         }
     };
-    let signature = headers.get("x-twilio-signature").and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let hook = Hook { query: query.unwrap_or_default(), body, signature };
+    let hook = Hook { head, body };
     let taken = async {
         match api.given.hooks.take(Channel::Sms, &account, &hook).await {
             Err(HookError::Store(error)) => Err(error),
@@ -54,13 +58,17 @@ async fn take(
     match taken {
         Ok(Ok(None)) => StatusCode::NO_CONTENT.into_response(),
         Ok(Ok(Some(answer))) => ([(CONTENT_TYPE, "application/json")], answer).into_response(),
-        Ok(Err(HookRefusal::NotExpected)) => {
-            Problem::not_found("no account of this name expects calls").into_response()
-        }
-        Ok(Err(HookRefusal::WrongSignature)) => {
-            Problem::new(401, "wrong_signature", "the call does not bring the proof that it is the provider's")
-                .into_response()
-        }
+        Ok(Err(refusal)) => refused(refusal),
         Err(error) => Problem::store(&error).into_response(),
     }
+}
+
+fn refused(refusal: HookRefusal) -> Response {
+    let problem = match refusal {
+        HookRefusal::NotExpected => Problem::not_found("no account of this name expects calls"),
+        HookRefusal::WrongSignature => {
+            Problem::new(401, "wrong_signature", "the call does not bring the proof that it is the provider's")
+        }
+    };
+    problem.into_response()
 }

@@ -5,21 +5,29 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
+use axum::http::HeaderMap;
 use bytes::Bytes;
 use pushgate_protocol::message::Channel;
 
 use super::{Provider, reports::Reports};
 use crate::seams::{MessageStore, ResultSink, StoreError};
 
+/// What is known of a call of a provider before its body is read.
+#[derive(Debug, Clone, Default)]
+pub struct HookHead {
+    /// What stands behind the `?`, as it came.
+    pub query: String,
+    /// Its headers.
+    pub headers: HeaderMap,
+}
+
 /// A call of a provider.
 #[derive(Debug, Clone)]
 pub struct Hook {
-    /// What stands behind the `?`, as it came.
-    pub query: String,
+    /// What came before its body.
+    pub head: HookHead,
     /// Its body.
     pub body: Bytes,
-    /// What is to prove who calls.
-    pub signature: Option<String>,
 }
 
 /// Why a call is not listened to.
@@ -31,15 +39,22 @@ pub enum HookRefusal {
     WrongSignature,
 }
 
+impl HookHead {
+    /// The fields of the query.
+    pub fn options(&self) -> Vec<(String, String)> {
+        form(&self.query)
+    }
+
+    /// A header that is plain text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+}
+
 impl Hook {
     /// The fields of a form.
     pub fn fields(&self) -> Vec<(String, String)> {
         form(&String::from_utf8_lossy(&self.body))
-    }
-
-    /// The fields of the query.
-    pub fn options(&self) -> Vec<(String, String)> {
-        form(&self.query)
     }
 }
 
@@ -128,19 +143,27 @@ impl Hooks {
         hooked.retain(|other| !Arc::ptr_eq(&other.provider, provider));
     }
 
+    /// Whether the account of this name expects a call that begins so.
+    pub fn expects(&self, channel: Channel, account: &str, head: &HookHead) -> Result<(), HookRefusal> {
+        self.find(channel, account)?.provider.expects(head)
+    }
+
     /// Takes a call for the account of this name: when it answers well, what the call says is recorded. Answers what the caller wants to hear, if anything, in
     /// JSON.
     pub async fn take(&self, channel: Channel, account: &str, hook: &Hook) -> Result<Option<&'static str>, HookError> {
-        let found = {
-            let hooked = self.0.hooked.read().unwrap_or_else(PoisonError::into_inner);
-            hooked.iter().find(|hooked| *hooked.name == *account && hooked.provider.kind() == channel).cloned()
-        };
-        let hooked = found.ok_or(HookError::Refused(HookRefusal::NotExpected))?;
+        let hooked = self.find(channel, account).map_err(HookError::Refused)?;
+        hooked.provider.expects(&hook.head).map_err(HookError::Refused)?;
         let reports = hooked.provider.hook(hook).await.map_err(HookError::Refused)?;
         if !reports.is_empty() {
             hooked.reports.tell(reports).await.map_err(HookError::Store)?;
         }
         Ok(hooked.provider.hook_answer())
+    }
+
+    fn find(&self, channel: Channel, account: &str) -> Result<Hooked, HookRefusal> {
+        let hooked = self.0.hooked.read().unwrap_or_else(PoisonError::into_inner);
+        let found = hooked.iter().find(|hooked| *hooked.name == *account && hooked.provider.kind() == channel);
+        found.cloned().ok_or(HookRefusal::NotExpected)
     }
 }
 
@@ -157,12 +180,11 @@ mod tests {
     #[test]
     fn a_form_is_read_as_it_was_written() {
         let hook = Hook {
-            query: "a=1&b".into(),
+            head: HookHead { query: "a=1&b".into(), ..HookHead::default() },
             body: Bytes::from_static(b"To=%2B86+1&x=%e4%bd%a0&bad=%zz%"),
-            signature: None,
         };
         let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
         assert_eq!(hook.fields(), [pair("To", "+86 1"), pair("x", "\u{4f60}"), pair("bad", "%zz%")]);
-        assert_eq!(hook.options(), [pair("a", "1"), pair("b", "")]);
+        assert_eq!(hook.head.options(), [pair("a", "1"), pair("b", "")]);
     }
 }

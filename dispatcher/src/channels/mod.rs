@@ -5,6 +5,7 @@
 //! | [`config`] | the keys of `[[email]]`, `[[sms]]` and `[channels]` |
 //! | [`email`] | providers of mail, a file each |
 //! | [`sms`] | providers of text messages, a file each |
+//! | `given_up` | what goes on for attempts that were given up, counted |
 //! | [`hooks`] | calls by which providers tell what became of messages |
 //! | [`journal`] | what providers took and no store knows of yet, on local disk |
 //! | [`outbox`] | a provider that sends nothing: it puts messages into a folder |
@@ -23,6 +24,7 @@ mod accounts;
 mod checked;
 pub mod config;
 pub mod email;
+mod given_up;
 pub mod hooks;
 pub mod journal;
 mod metrics;
@@ -47,7 +49,7 @@ pub use self::{
 };
 use self::{
     email::message_id::MessageIds,
-    hooks::{Hook, HookRefusal},
+    hooks::{Hook, HookHead, HookRefusal},
     reports::{Report, Reports},
 };
 use crate::{
@@ -85,7 +87,12 @@ pub trait Provider: Send + Sync {
     /// It is about to be given parcels; what it hears of them later goes to `reports`. Once, on a runtime.
     fn start(&self, _reports: Reports) {}
 
-    /// Reads a call of who runs the service, and says what it tells of messages.
+    /// Whether a call may be one of who runs the service, by what is known before its body is read: what is refused here costs nothing more.
+    fn expects(&self, _: &HookHead) -> Result<(), HookRefusal> {
+        Err(HookRefusal::NotExpected)
+    }
+
+    /// Reads a call that was expected, and says what it tells of messages.
     fn hook<'a>(&'a self, _: &'a Hook) -> BoxFuture<'a, Result<Vec<Report>, HookRefusal>> {
         Box::pin(async { Err(HookRefusal::NotExpected) })
     }

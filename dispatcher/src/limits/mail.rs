@@ -12,6 +12,9 @@ pub const SMTP_WORDS_BYTES_MAX: usize = 200;
 pub const SMTP_READ_BYTES: usize = 4 << 10;
 /// How long is waited for a server that said goodbye to, milliseconds.
 pub const SMTP_QUIT_MS: u64 = 1_000;
+/// Connections of an account that go on being opened though the attempts that wanted them were given up, as long as opening one may take: what comes
+/// beyond them is broken off.
+pub const SMTP_OPENINGS_GIVEN_UP_MAX: usize = 64;
 /// First pause after an answer that says later, milliseconds; it doubles with each attempt. Greylisting asks for some minutes.
 pub const SMTP_LATER_MS: u64 = 60_000;
 /// The same after 421: the server is busy, or closes.

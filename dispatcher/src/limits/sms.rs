@@ -54,6 +54,10 @@ pub const SMS_ANSWER_BYTES_MAX: u64 = 64 << 10;
 pub const SMS_HOOK_BYTES_MAX: usize = 128 << 10;
 /// How long a call of an HTTP provider may take, milliseconds: less than the time that an attempt usually has.
 pub const SMS_CALL_MS: u64 = 9_000;
+/// Calls of an account of an HTTP provider that nobody waits for any more, and that go on for as long: while there are more no attempt is made.
+pub const SMS_CALLS_GIVEN_UP_MAX: usize = 64;
+/// Longest name of an HTTP provider for a message that is kept, bytes; a message whose name is longer has none.
+pub const SMS_PROVIDER_ID_BYTES_MAX: usize = 256;
 /// Receipts that fit no message yet: they may have overtaken the answer to its submit.
 pub const SMPP_RECEIPTS_EARLY_MAX: usize = 1_000;
 /// How long such a receipt is kept, milliseconds.

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use axum::http::{HeaderName, HeaderValue};
 use pushgate_dispatcher::{
     channels::{
         Checked, Provider,
         config::AccountConfig,
-        hooks::{Hook, HookRefusal},
+        hooks::{Hook, HookHead, HookRefusal},
         reports::Report,
         sms::{self, config::HttpConfig},
     },
@@ -82,11 +83,13 @@ async fn a_call_of_twilio_is_believed_only_if_it_is_signed() {
             hmac::sign(&key, (url.clone() + &text).as_bytes()),
         )
     };
-    let hook = |body: &str, signature: String| Hook {
-        query: query.into(),
-        body: body.to_owned().into(),
-        signature: Some(signature),
+    let head = |signature: &str| {
+        let headers = [(HeaderName::from_static("x-twilio-signature"), HeaderValue::from_str(signature).unwrap())];
+        HookHead { query: query.into(), headers: headers.into_iter().collect() }
     };
+    let hook = |body: &str, signature: String| Hook { head: head(&signature), body: body.to_owned().into() };
+    let stranger = HookHead { query: query.into(), ..HookHead::default() };
+    assert_eq!(provider.expects(&stranger), Err(HookRefusal::WrongSignature), "of that no body is read");
     let fields = [("MessageSid", "SM1"), ("MessageStatus", "delivered"), ("To", "+8613800138000")];
     let body = "MessageStatus=delivered&MessageSid=SM1&To=%2B8613800138000";
     let reports = provider.hook(&hook(body, sign(&fields))).await.unwrap();
@@ -138,7 +141,10 @@ async fn aliyun_and_tencent_are_asked_for_the_template_with_its_values() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_of_aliyun_and_tencent_are_believed_with_the_key_alone() {
-    let call = |query: &str, body: Value| Hook { query: query.into(), body: body.to_string().into(), signature: None };
+    let call = |query: &str, body: Value| Hook {
+        head: HookHead { query: query.into(), ..HookHead::default() },
+        body: body.to_string().into(),
+    };
     let (key, query) = ("0123456789abcdef", "key=0123456789abcdef");
     let with_key = |kind: &str, url: &str| {
         let mut account = account(kind, url);

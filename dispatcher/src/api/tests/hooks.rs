@@ -140,6 +140,10 @@ async fn a_call_about_text_messages_is_taken_with_its_proof_alone() {
     ] {
         assert_eq!(call(path).await.problem(), problem);
     }
+    // Of who has no key no body is read: one that never ends is refused at once.
+    let endless = Body::from_stream(futures_util::stream::pending::<Result<axum::body::Bytes, std::io::Error>>());
+    let stranger = Request::post("/v1/hooks/sms/texts?key=0").body(endless).unwrap();
+    assert_eq!(api.call(stranger).await.problem().1, "wrong_signature");
     assert!(api.memory.did().is_empty());
     let taken = call(format!("/v1/hooks/sms/texts?key={CALLBACK_KEY}")).await;
     assert_eq!((taken.status, taken.text.as_str()), (200, r#"{"code":0,"msg":"OK"}"#));

@@ -14,14 +14,14 @@ use serde_json::Value;
 
 use super::{
     callback,
-    http::{Call, Client, Endpoint, Reply, form, hex, said},
+    http::{Call, Client, Endpoint, Reply, form, hex, provider_id, said},
     look, words,
 };
 use crate::{
     channels::{
         Checked, Provider,
         config::AccountConfig,
-        hooks::{Hook, HookRefusal},
+        hooks::{Hook, HookHead, HookRefusal},
         password::Password,
         reports::Report,
     },
@@ -86,6 +86,10 @@ impl Provider for Aliyun {
             };
             look::judged(self.client.call(call).await, |reply| found(reply, &self.key_id))
         })
+    }
+
+    fn expects(&self, head: &HookHead) -> Result<(), HookRefusal> {
+        callback::expected(self.callback_key.as_ref(), head)
     }
 
     fn hook<'a>(&'a self, hook: &'a Hook) -> BoxFuture<'a, Result<Vec<Report>, HookRefusal>> {
@@ -167,7 +171,7 @@ fn report(entry: &Value) -> Option<Report> {
     let code = entry["err_code"].as_str().and_then(callback::code).unwrap_or("no code");
     let (state, reason) =
         if success { (State::Delivered, None) } else { (State::Failed, Some(format!("the receipt says {code}"))) };
-    Some(Report { whom, state, reason, provider_id: entry["biz_id"].as_str().map(str::to_owned) })
+    Some(Report { whom, state, reason, provider_id: provider_id(&entry["biz_id"]) })
 }
 
 /// A call to be signed (Aliyun, "V3 request syntax and signature method").
@@ -216,7 +220,7 @@ fn meaning(reply: &Reply, redacted: bool) -> Answer {
     let json = reply.json();
     let Some(code) = json["Code"].as_str() else { return reply.meaning(format!("status {}", reply.status)) };
     if code == "OK" {
-        return Answer::Sent { provider_id: json["BizId"].as_str().map(str::to_owned) };
+        return Answer::Sent { provider_id: provider_id(&json["BizId"]) };
     }
     let detail = said(code, json["Message"].as_str().unwrap_or_default(), redacted);
     let rejected = |why| Answer::Rejected { why, detail: detail.clone() };

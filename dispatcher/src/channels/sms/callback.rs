@@ -10,7 +10,7 @@ use super::http::percent;
 use crate::{
     channels::{
         config::AccountConfig,
-        hooks::{Hook, HookRefusal},
+        hooks::{Hook, HookHead, HookRefusal},
         reports::Whom,
     },
     core::account::Parcel,
@@ -30,14 +30,17 @@ pub(super) fn key(account: &AccountConfig) -> Result<Option<Secret>, String> {
     }
 }
 
+/// Whether a call brings the key.
+pub(super) fn expected(key: Option<&Secret>, head: &HookHead) -> Result<(), HookRefusal> {
+    let key = key.ok_or(HookRefusal::NotExpected)?;
+    let options = head.options();
+    let given = options.iter().find(|(name, _)| name == "key").map_or("", |(_, value)| value);
+    if is_same(key.expose(), given) { Ok(()) } else { Err(HookRefusal::WrongSignature) }
+}
+
 /// The entries of a call in JSON, if it brings the key.
 pub(super) fn entries(key: Option<&Secret>, hook: &Hook) -> Result<Vec<serde_json::Value>, HookRefusal> {
-    let key = key.ok_or(HookRefusal::NotExpected)?;
-    let options = hook.options();
-    let given = options.iter().find(|(name, _)| name == "key").map_or("", |(_, value)| value);
-    if !is_same(key.expose(), given) {
-        return Err(HookRefusal::WrongSignature);
-    }
+    expected(key, &hook.head)?;
     Ok(match serde_json::from_slice(&hook.body) {
         Ok(serde_json::Value::Array(entries)) => entries,
         Ok(entry @ serde_json::Value::Object(_)) => vec![entry],
@@ -86,7 +89,8 @@ mod tests {
 
     #[test]
     fn a_call_counts_only_with_the_key() {
-        let hook = |query: &str| Hook { query: query.into(), body: "[{}, {}]".into(), signature: None };
+        let head = |query: &str| HookHead { query: query.into(), ..HookHead::default() };
+        let hook = |query: &str| Hook { head: head(query), body: "[{}, {}]".into() };
         let key = Secret::new("0123456789abcdef");
         assert_eq!(entries(Some(&key), &hook("a=1&key=0123456789abcdef")).map(|entries| entries.len()), Ok(2));
         for query in ["", "key=", "key=0123456789abcdeF", "key=0123456789abcdef0", "KEY=0123456789abcdef"] {

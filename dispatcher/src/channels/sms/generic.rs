@@ -6,7 +6,7 @@ use pushgate_protocol::message::Channel;
 
 use super::{
     config::{EscapeName, HttpConfig, MeaningName},
-    http::{Call, Client, Endpoint, Reply, percent, said},
+    http::{Call, Client, Endpoint, Reply, percent, provider_id, said},
     look, words,
 };
 use crate::{
@@ -156,9 +156,8 @@ fn meaning(http: &HttpConfig, reply: &Reply, redacted: bool) -> Answer {
     let rule = http.answers.iter().find(|rule| rule.fits(reply.status, &body));
     let rejected = |why| Answer::Rejected { why, detail: detail.clone() };
     let sent = || {
-        let id = http.id.as_ref().and_then(|place| reply.json().pointer(place).cloned());
-        let id = id.and_then(|id| id.as_str().map(str::to_owned).or_else(|| id.as_number().map(ToString::to_string)));
-        Answer::Sent { provider_id: id.map(|id| id.chars().take(100).collect()) }
+        let json = reply.json();
+        Answer::Sent { provider_id: http.id.as_ref().and_then(|place| provider_id(json.pointer(place)?)) }
     };
     match rule.map(|rule| rule.means) {
         Some(MeaningName::Sent) => sent(),

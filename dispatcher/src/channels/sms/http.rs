@@ -16,15 +16,26 @@ use ureq::{
 
 use super::gate::{Gate, Got, HandOver, through};
 use crate::{
-    channels::{LATE, config::AccountConfig},
+    channels::{
+        LATE,
+        config::AccountConfig,
+        given_up::{GivenUp, Wait},
+    },
     core::account::{Answer, Parcel},
-    limits::{ACCOUNT_FILE_BYTES_MAX, SMS_ANSWER_BYTES_MAX, SMS_CALL_MS},
+    limits::{
+        ACCOUNT_FILE_BYTES_MAX, SMS_ANSWER_BYTES_MAX, SMS_CALL_MS, SMS_CALLS_GIVEN_UP_MAX, SMS_PROVIDER_ID_BYTES_MAX,
+    },
     webhooks,
 };
 
-/// Makes calls. Clones keep the same connections.
+/// Makes calls, each on a thread of its own until it is answered. Clones keep the same connections.
+///
+/// Threads are bounded: those of attempts by how many of an account are under way at once, those of attempts that were given up here.
 #[derive(Clone)]
-pub(super) struct Client(Agent);
+pub(super) struct Client {
+    agent: Agent,
+    given_up: GivenUp,
+}
 
 /// What is asked.
 pub(super) struct Call {
@@ -75,7 +86,8 @@ impl Client {
             .tls_config(tls)
             .build();
         let connector = DefaultConnector::default().chain(Gate);
-        Ok(Self(Agent::with_parts(config, connector, DefaultResolver::default())))
+        let agent = Agent::with_parts(config, connector, DefaultResolver::default());
+        Ok(Self { agent, given_up: GivenUp::default() })
     }
 
     /// One attempt: the parcel's call is written, made, and its reply read. What may have been sent without a reply is not sent again, for
@@ -105,8 +117,14 @@ impl Client {
     }
 
     async fn made(&self, call: Call, hand_over: Option<HandOver>) -> Result<Reply, NoReply> {
-        let agent = self.0.clone();
+        let left = self.given_up.count();
+        if left >= SMS_CALLS_GIVEN_UP_MAX {
+            return Err(NoReply::NotMade(format!("it leaves {left} calls unanswered that nobody waits for any more")));
+        }
+        let agent = self.agent.clone();
+        let (wait, work) = self.given_up.begin();
         let made = tokio::task::spawn_blocking(move || {
+            let _work = work;
             let mut request = http::Request::builder().method(call.method).uri(call.url);
             for (name, value) in call.headers {
                 request = request.header(name, value);
@@ -124,7 +142,17 @@ impl Client {
             let body = body.map_err(|_| NoReply::Unanswered("its answer broke off".into()))?;
             Ok(Reply { status: answer.status().as_u16(), retry_after_ms: after.map(|s| s.saturating_mul(1_000)), body })
         });
+        let _waits = Waits(wait);
         made.await.unwrap_or_else(|_| Err(NoReply::Unanswered("the call panicked".into())))
+    }
+}
+
+/// Whoever waits for a call. Given up, the call goes on: its thread cannot be stopped.
+struct Waits(Wait);
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        self.0.leave(usize::MAX);
     }
 }
 
@@ -303,6 +331,12 @@ pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// A provider's name for a message, a text or a number; one that is too long is none: half of it would name nothing.
+pub(super) fn provider_id(value: &serde_json::Value) -> Option<String> {
+    let id = value.as_str().map(str::to_owned).or_else(|| value.as_number().map(ToString::to_string));
+    id.filter(|id| id.len() <= SMS_PROVIDER_ID_BYTES_MAX)
+}
+
 /// A provider's words, or without them its code where nothing of a message may be repeated.
 pub(super) fn said(code: &str, words: &str, redacted: bool) -> String {
     let words: String = words.chars().take(160).collect();
@@ -310,64 +344,4 @@ pub(super) fn said(code: &str, words: &str, redacted: bool) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_endpoint_is_encrypted_or_here_and_holds_no_password() {
-        let read = Endpoint::parse("https://AC1@api.twilio.com/x?a=1&b=2", "").unwrap();
-        assert_eq!(
-            (read.base.as_str(), read.host.as_str(), read.path.as_str()),
-            ("https://api.twilio.com", "api.twilio.com", "/x")
-        );
-        assert_eq!((read.user.as_deref(), read.option("b"), read.option("c")), (Some("AC1"), Some("2"), None));
-        assert!(
-            read.only(&["a", "b"]).is_ok() && read.only(&["a"]).is_err_and(|e| e.contains("another option than a"))
-        );
-        for url in ["http://127.0.0.1:8080", "http://[::1]:8080/x", "http://localhost"] {
-            assert!(Endpoint::parse(url, "").is_ok(), "{url}");
-        }
-        for (url, said) in [
-            ("api.twilio.com", "another form"),
-            ("ftp://h", "another form"),
-            ("https://", "another form"),
-            ("https://h ost", "another form"),
-            ("https://u:hunter2@h", "holds a password"),
-            ("http://example.org", "seen by everyone"),
-        ] {
-            let error = Endpoint::parse(url, "https://h").unwrap_err();
-            assert!(error.starts_with("url ") && error.contains(said) && !error.contains("hunter2"), "{url}: {error}");
-        }
-    }
-
-    /// The answer of a server that takes connections and says nothing, and whether the message may be sent.
-    async fn asked(scheme: &str, expires_ms: u64) -> (&'static str, bool) {
-        use crate::channels::tests::parcel;
-        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let mut account = AccountConfig::new("x", "generic", "");
-        account.connection.open_ms = 50;
-        let url = format!("{scheme}://{}/", silent.local_addr().unwrap());
-        let parcel = Parcel { expires_ms, ..parcel() };
-        let call = Call { method: http::Method::POST, url, headers: Vec::new(), body: b"x".to_vec() };
-        let client = Client::of(&account).unwrap();
-        let answer = client.attempt(&parcel, async { Ok(call) }, |_| Answer::Delivered, "").await;
-        (answer.as_str(), parcel.sending.may_be_sent())
-    }
-
-    #[tokio::test]
-    async fn what_came_to_no_connection_or_expired_before_it_was_not_handed_over() {
-        assert_eq!(asked("https", u64::MAX).await, ("unavailable", false), "no TLS");
-        assert_eq!(asked("http", 1).await, ("retry_after", false), "expired");
-    }
-
-    #[test]
-    fn whether_a_call_was_made_is_known_where_it_can_be() {
-        let made = |error: ureq::Error| matches!(unanswered(&error), NoReply::Unanswered(_));
-        assert!(!made(ureq::Error::HostNotFound) && !made(io::Error::from(io::ErrorKind::ConnectionRefused).into()));
-        assert!(!made(ureq::Error::Timeout(ureq::Timeout::Connect)));
-        assert!(
-            made(ureq::Error::Timeout(ureq::Timeout::RecvResponse))
-                && made(io::Error::from(io::ErrorKind::ConnectionReset).into())
-        );
-    }
-}
+mod tests;

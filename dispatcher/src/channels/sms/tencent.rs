@@ -14,14 +14,14 @@ use serde_json::{Value, json};
 
 use super::{
     callback,
-    http::{Call, Client, Endpoint, Reply, hex, said},
+    http::{Call, Client, Endpoint, Reply, hex, provider_id, said},
     look, words,
 };
 use crate::{
     channels::{
         Checked, Provider,
         config::AccountConfig,
-        hooks::{Hook, HookRefusal},
+        hooks::{Hook, HookHead, HookRefusal},
         password::Password,
         reports::{Report, Whom},
     },
@@ -147,6 +147,10 @@ impl Provider for Tencent {
         })
     }
 
+    fn expects(&self, head: &HookHead) -> Result<(), HookRefusal> {
+        callback::expected(self.told.as_ref().map(|told| &told.key), head)
+    }
+
     fn hook<'a>(&'a self, hook: &'a Hook) -> BoxFuture<'a, Result<Vec<Report>, HookRefusal>> {
         Box::pin(async move {
             let entries = callback::entries(self.told.as_ref().map(|told| &told.key), hook)?;
@@ -255,7 +259,7 @@ fn meaning(reply: &Reply, redacted: bool) -> Answer {
     let told = if error["Code"].is_string() { error } else { status };
     let Some(code) = told["Code"].as_str() else { return reply.meaning(format!("status {}", reply.status)) };
     if code == "Ok" {
-        return Answer::Sent { provider_id: status["SerialNo"].as_str().map(str::to_owned) };
+        return Answer::Sent { provider_id: provider_id(&status["SerialNo"]) };
     }
     let detail = said(code, told["Message"].as_str().unwrap_or_default(), redacted);
     let rejected = |why| Answer::Rejected { why, detail: detail.clone() };

@@ -17,22 +17,25 @@ use pushgate_protocol::{
 use ring::hmac;
 
 use super::{
-    http::{Call, Client, Endpoint, Reply, form, percent, said},
+    http::{Call, Client, Endpoint, Reply, form, percent, provider_id, said},
     look, words,
 };
 use crate::{
     channels::{
         Checked, Provider,
         config::AccountConfig,
-        hooks::{Hook, HookRefusal},
+        hooks::{Hook, HookHead, HookRefusal},
         password::Password,
         reports::{Report, Whom},
     },
     core::account::{Answer, Parcel, Rejection},
+    limits::SMS_PROVIDER_ID_BYTES_MAX,
     seams::BoxFuture,
 };
 
 const EXAMPLE: &str = "https://ACCOUNT_SID@api.twilio.com";
+/// The header in which its calls bring their signature.
+const SIGNATURE: &str = "x-twilio-signature";
 const NOT_AGAIN: &str = "Twilio may have sent it, and would not know a repetition: it is not sent again";
 
 pub(super) fn open(account: &AccountConfig) -> Result<Arc<dyn Provider>, String> {
@@ -99,16 +102,22 @@ impl Provider for Twilio {
         })
     }
 
+    fn expects(&self, head: &HookHead) -> Result<(), HookRefusal> {
+        match (&self.callback, head.header(SIGNATURE)) {
+            (None, _) => Err(HookRefusal::NotExpected),
+            (Some(_), None) => Err(HookRefusal::WrongSignature),
+            (Some(_), Some(_)) => Ok(()),
+        }
+    }
+
     fn hook<'a>(&'a self, hook: &'a Hook) -> BoxFuture<'a, Result<Vec<Report>, HookRefusal>> {
         Box::pin(async move {
             let Some(callback) = &self.callback else { return Err(HookRefusal::NotExpected) };
             let token = self.password.now().await.ok().flatten().ok_or(HookRefusal::NotExpected)?;
-            let url = match hook.query.is_empty() {
-                true => callback.clone(),
-                false => format!("{callback}?{}", hook.query),
-            };
+            let query = &hook.head.query;
+            let url = if query.is_empty() { callback.clone() } else { format!("{callback}?{query}") };
             let fields = hook.fields();
-            if !is_signed(token.expose(), &url, &fields, hook.signature.as_deref().unwrap_or_default()) {
+            if !is_signed(token.expose(), &url, &fields, hook.head.header(SIGNATURE).unwrap_or_default()) {
                 return Err(HookRefusal::WrongSignature);
             }
             Ok(report(hook, &fields).into_iter().collect())
@@ -169,7 +178,7 @@ fn meaning(reply: &Reply, redacted: bool) -> Answer {
     use Rejection::{AddressDead, Content, Policy};
     let json = reply.json();
     if (200..300).contains(&reply.status) {
-        return Answer::Sent { provider_id: json["sid"].as_str().map(str::to_owned) };
+        return Answer::Sent { provider_id: provider_id(&json["sid"]) };
     }
     let code = json["code"].as_u64().unwrap_or(0);
     let detail = said(&format!("{} {code}", reply.status), json["message"].as_str().unwrap_or_default(), redacted);
@@ -188,7 +197,7 @@ fn meaning(reply: &Reply, redacted: bool) -> Answer {
 /// What Twilio tells by its call.
 fn report(hook: &Hook, fields: &[(String, String)]) -> Option<Report> {
     let field = |name: &str| fields.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
-    let asked = hook.options();
+    let asked = hook.head.options();
     let option = |name: &str| asked.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
     let (state, reason) = match field("MessageStatus")? {
         "delivered" | "read" => (State::Delivered, None),
@@ -204,7 +213,8 @@ fn report(hook: &Hook, fields: &[(String, String)]) -> Option<Report> {
         address: UserId::parse(field("To")?).ok()?,
         info: None,
     };
-    Some(Report { whom, state, reason, provider_id: field("MessageSid").map(str::to_owned) })
+    let provider_id = field("MessageSid").filter(|sid| sid.len() <= SMS_PROVIDER_ID_BYTES_MAX).map(str::to_owned);
+    Some(Report { whom, state, reason, provider_id })
 }
 
 /// Whether whoever has the token signed this: HMAC-SHA1 over the address and the fields in the order of their names.

@@ -22,7 +22,10 @@ use std::{
 };
 
 use pushgate_protocol::message::Channel;
-use tokio::sync::{Notify, oneshot};
+use tokio::{
+    sync::{Notify, oneshot},
+    task::AbortHandle,
+};
 
 use self::{
     connection::{Connection, OpenError, SendError},
@@ -32,27 +35,30 @@ use self::{
 };
 use super::{mail, message_id::MessageIds};
 use crate::{
-    channels::{Checked, Offered, Provider, config::AccountConfig, late},
+    channels::{
+        Checked, Offered, Provider,
+        config::AccountConfig,
+        given_up::{GivenUp, Wait},
+        late,
+    },
     core::{
         account::{Answer, Parcel, Sending},
         smtp::{Mail, outcome::Stage, transfer::Done},
     },
+    limits,
     seams::BoxFuture,
 };
 
 pub(super) fn open(account: &AccountConfig) -> Result<Arc<dyn Provider>, String> {
-    Ok(Arc::new(Smtp {
-        name: account.name.clone(),
-        settings: Arc::new(Settings::of(account)?),
-        pool: Arc::default(),
-        offered: OnceLock::new(),
-    }))
+    Ok(Arc::new(Smtp::of(account)?))
 }
 
 struct Smtp {
     name: String,
     settings: Arc<Settings>,
     pool: Arc<Pool>,
+    /// Openings that nobody waits for any more.
+    given_up: GivenUp,
     offered: OnceLock<Offered>,
 }
 
@@ -107,7 +113,28 @@ impl Provider for Smtp {
     }
 }
 
+/// Whoever waits for a connection.
+struct Waits(Wait, AbortHandle);
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        if !self.0.leave(limits::SMTP_OPENINGS_GIVEN_UP_MAX) {
+            self.1.abort();
+        }
+    }
+}
+
 impl Smtp {
+    fn of(account: &AccountConfig) -> Result<Self, String> {
+        Ok(Self {
+            name: account.name.clone(),
+            settings: Arc::new(Settings::of(account)?),
+            pool: Arc::default(),
+            given_up: GivenUp::default(),
+            offered: OnceLock::new(),
+        })
+    }
+
     /// Over a connection that waits. `None` if there is none, or if it turns out to be closed: a server need not keep it, and has not
     /// got the mail.
     async fn over_kept(&self, parcel: &Parcel, mail: &Mail) -> Option<Result<Done, SendError>> {
@@ -138,17 +165,20 @@ impl Smtp {
     }
 
     /// A new connection. It is opened whether the attempt that wants it is given up meanwhile or not: that of a server that lets callers wait
-    /// before it greets them takes a mail later. Nobody but the time to open it ends it.
+    /// before it greets them takes a mail later. Nobody but the time to open it ends it, unless too many go on so: then it ends with its attempt.
     async fn opened(&self, sending: &Sending) -> Result<Connection, OpenError> {
         let heard = Arc::new(Notify::new());
         let (tell, mut told) = oneshot::channel();
         let (settings, pool, hears) = (Arc::clone(&self.settings), Arc::clone(&self.pool), Arc::clone(&heard));
-        tokio::spawn(async move {
+        let (wait, work) = self.given_up.begin();
+        let task = tokio::spawn(async move {
+            let _work = work;
             let opened = Connection::open(&settings, &hears).await;
             if let Err(Ok(unwanted)) = tell.send(opened) {
                 pool.give_back(unwanted, &settings);
             }
         });
+        let _waits = Waits(wait, task.abort_handle());
         let opened = tokio::select! {
             biased;
             opened = &mut told => opened,
@@ -178,3 +208,6 @@ impl Smtp {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! Open connections that wait for the next mail.
 //!
-//! Invariants: one is given to one mail at a time; there are never more than attempts were begun within the time that opening one may take;
+//! Invariants: one is given to one mail at a time; there are never more than attempts go on at once and openings may go on for nobody;
 //! one that waits too long is closed, whether anything is sent or not.
 
 use std::{
