@@ -29,6 +29,16 @@ pub const SENDER_RETRY: Duration = Duration::from_millis(100);
 pub const SENDER_PAUSE: Duration = Duration::from_micros(200);
 /// How long a request may take.
 pub const SENDER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Requests about messages' states under way, at most.
+pub const INQUIRY_WORKERS: usize = 8;
+/// Before a message is asked about again.
+pub const INQUIRY_PAUSE: Duration = Duration::from_millis(100);
+/// Messages of a run that are asked about, at most; of more each so-manieth is.
+pub const INQUIRIES_MAX: u64 = 100_000;
+/// Mail addresses or telephone numbers of a run, at most.
+pub const RECIPIENTS_MAX: u32 = 1_000_000;
+/// Telephone numbers of a run, at most: so many are kept free for plays and films (Ofcom, 07700 900000 to 900999).
+pub const PHONES_MAX: u32 = 1_000;
 /// How long after its planned time a message may be scheduled for.
 pub const DELAY_MAX: Duration = Duration::from_secs(3_600);
 /// Messages of a stream a second, at most.

@@ -41,11 +41,19 @@ impl RestConnection {
 
     /// Posts JSON to `path` and waits for the answer. After an error the connection must not be used again.
     pub async fn post(&mut self, path: &str, json: &[u8]) -> io::Result<Answer<'_>> {
+        let what = format!("Content-Type: application/json\r\nContent-Length: {}\r\n", json.len());
+        self.ask("POST", path, &what, json).await
+    }
+
+    /// Gets `path`. After an error the connection must not be used again.
+    pub async fn get(&mut self, path: &str) -> io::Result<Answer<'_>> {
+        self.ask("GET", path, "", &[]).await
+    }
+
+    async fn ask(&mut self, method: &str, path: &str, what: &str, json: &[u8]) -> io::Result<Answer<'_>> {
         let Self { address, authorization, .. } = self;
         let head = format!(
-            "POST {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Basic {authorization}\r\n\
-             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
-            json.len()
+            "{method} {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Basic {authorization}\r\n{what}\r\n"
         );
         self.request.clear();
         self.request.extend_from_slice(head.as_bytes());

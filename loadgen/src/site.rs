@@ -2,7 +2,10 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use crate::{fleet::TlsOptions, sender::Door};
+use crate::{
+    fleet::TlsOptions,
+    sender::{Door, RestDoor},
+};
 
 /// Signs a client's token: user, device.
 pub type Mint = Arc<dyn Fn(&str, &str) -> String + Send + Sync>;
@@ -16,6 +19,8 @@ pub struct Site {
     pub tls: Option<TlsOptions>,
     /// Where messages go in.
     pub door: Door,
+    /// Where the states of messages are told.
+    pub states: RestDoor,
     /// The app.
     pub app: String,
     /// Tokens of its clients.

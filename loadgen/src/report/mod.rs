@@ -60,7 +60,7 @@ pub struct Report {
     pub lanes: BTreeMap<&'static str, LaneReport>,
     /// From planned to read by the client, of all lanes, of what was measured.
     pub latency: Latency,
-    /// Pushes received a second while it was measured.
+    /// Pushes received a second while it was measured, and mails and text messages taken by providers.
     pub received_per_s: f64,
     /// Accepted messages that never came to a client that was to get them.
     pub lost: u64,
@@ -142,7 +142,11 @@ pub struct LaneReport {
     pub accepted_after: Latency,
     /// From planned to read by the client, of what was measured.
     pub latency: Latency,
-    /// Received for the first time, of the whole run.
+    /// Mails and text messages whose state was asked for.
+    pub asked: u64,
+    /// Their states, with reasons.
+    pub states: BTreeMap<String, u64>,
+    /// Received for the first time, of the whole run; of mails and text messages: taken by a provider, of those that were asked for.
     pub received: u64,
     /// Received again.
     pub doubled: u64,
@@ -208,6 +212,9 @@ impl Report {
         let steady = || outcome.seconds.iter().filter(measured).filter(|second| second.steady);
         let measured_s: f64 = steady().map(|second| second.seconds).sum();
         let received: u64 = steady().map(|second| second.latency.samples).sum();
+        let received_per_s = if measured_s > 0.0 { received as f64 / measured_s } else { 0.0 };
+        let whole = if outcome.interrupted { measured_s } else { scenario.measured().as_secs_f64() };
+        let taken_per_s = if whole > 0.0 { of_addresses(&outcome) / whole } else { 0.0 };
         let mut pacing = Histogram::default();
         outcome.sent.iter().for_each(|(_, sent)| pacing.merge(&sent.pacing));
         let mut report = Self {
@@ -224,7 +231,7 @@ impl Report {
             phases: phases(&outcome),
             connections: connections(&outcome),
             lanes: lanes(&outcome),
-            received_per_s: if measured_s > 0.0 { received as f64 / measured_s } else { 0.0 },
+            received_per_s: received_per_s + taken_per_s,
             latency: Latency::of(&latency),
             lost: outcome.lost,
             generator: Generator {
@@ -247,6 +254,15 @@ impl Report {
     pub fn holds(&self) -> bool {
         self.objectives.iter().all(|judged| judged.holds)
     }
+}
+
+/// Messages to addresses that were measured and taken: those that were asked about stand for the others.
+fn of_addresses(outcome: &Outcome) -> f64 {
+    let of = |(lane, found): (Lane, &crate::run::Found)| match found.asked {
+        0 => 0.0,
+        asked => found.latency.count() as f64 * outcome.sent[lane].accepted as f64 / asked as f64,
+    };
+    outcome.found.iter().map(of).sum()
 }
 
 /// What was wrong with what came, and what never did.
@@ -292,6 +308,8 @@ fn lanes(outcome: &Outcome) -> BTreeMap<&'static str, LaneReport> {
             reasons: sent.reasons.clone(),
             accepted_after: Latency::of(&sent.accepted_latency),
             latency: Latency::of(&outcome.latency[lane]),
+            asked: outcome.found[lane].asked,
+            states: outcome.found[lane].states.clone(),
             received: verdicts.received,
             doubled: verdicts.doubled,
             out_of_order: verdicts.out_of_order,

@@ -130,6 +130,8 @@ fn a_report_of_nothing_is_a_report() {
         warm_up: Duration::ZERO,
         ack_delay: None,
         ping_every: None,
+        recipients: 1,
+        domain: "b.example".into(),
     };
     let scenario = presets::connect(&common, presets::Stay::Hold);
     let report = Report::new(&scenario, Outcome::default(), Circumstances::default(), &["p99=1ms".parse().unwrap()]);

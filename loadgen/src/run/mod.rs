@@ -4,9 +4,11 @@
 //! |---|---|
 //! | `crowd` | clients that come, go, churn and do not read, as a phase wants it |
 //! | `second` | what is told of a second |
+//! | `inquiry` | what became of messages that nobody receives here |
 //! | `outcome` | everything that was seen |
 
 mod crowd;
+mod inquiry;
 mod outcome;
 mod second;
 
@@ -20,8 +22,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use self::{crowd::Crowd, second::Watch};
+use self::{crowd::Crowd, inquiry::Inquiry, second::Watch};
 pub use self::{
+    inquiry::Found,
     outcome::{Outcome, PhaseTimes},
     second::{Quantiles, Second, ServerUse},
 };
@@ -29,7 +32,7 @@ use crate::{
     clock::Clock,
     fleet::{Acknowledge, Fleet, FleetError, FleetOptions},
     lanes::ByLane,
-    limits::{RUN_TICK, SECOND},
+    limits::{INQUIRIES_MAX, RUN_TICK, SECOND},
     plan::Plan,
     scenario::{Audience, Phase, Scenario, Stream},
     sender::{Ledger, Mailing, Numbers, Order, Sender},
@@ -217,12 +220,19 @@ impl<'a> Running<'a> {
             addressees: match stream.to {
                 Audience::Devices => phase.connections,
                 Audience::Users | Audience::All => phase.connections.div_ceil(each),
+                Audience::Emails | Audience::Phones => self.scenario.recipients,
             },
             devices_per_user: each,
             rest: Mailing::rest(&self.site.app, stream.ttl.as_secs(), stream.ack, stream.body_bytes),
             prefix: prefix(self.run).into(),
+            domain: self.scenario.domain.as_str().into(),
             delay: stream.delay,
         };
+        if stream.to.is_addresses() {
+            let phases = &self.scenario.phases;
+            let of = |phase: &Phase| phase.streams.iter().map(|stream| stream.messages(phase)).sum::<u64>();
+            self.ledger.keep(stream.lane, phases.iter().map(of).sum::<u64>().div_ceil(INQUIRIES_MAX));
+        }
         let plan = Plan { start, rate_per_s: stream.rate_per_s, count: stream.messages(phase) };
         let numbers = Arc::clone(&self.numbers[stream.lane]);
         let order = Order { mailing, numbers, plan, door: self.site.door.clone(), clock: self.clock };
@@ -276,14 +286,37 @@ impl<'a> Running<'a> {
                 }
             }
         }
+        self.inquire(last, until, observe)?;
         self.second(last, false, observe)?;
         // What was not sent until now is told as unsent.
         self.senders.clear();
-        self.outcome.lost = self.lost()?;
+        self.outcome.lost = self.lost()? + self.outcome.found.iter().map(|(_, found)| found.open).sum::<u64>();
         let tally = self.crowd.fleet.tally();
         let failures = self.crowd.fleet.failures();
         self.outcome.end(self.clock.now_us(), tally, failures, self.ledger.totals());
         Ok(self.outcome)
+    }
+
+    /// Asks what became of what nobody receives here.
+    fn inquire(&mut self, at: usize, until: Instant, observe: &mut dyn FnMut(&Second)) -> Result<(), RunError> {
+        let stamps = self.ledger.take_kept();
+        if stamps.is_empty() {
+            return Ok(());
+        }
+        let from_us = self.outcome.measured_from_us.unwrap_or(u64::MAX);
+        // However long sending took: what is asked once is answered.
+        let until = until.max(Instant::now() + self.scenario.drain);
+        let inquiry = Inquiry::start(self.site.states.clone(), stamps, from_us, until)?;
+        while !inquiry.is_done() {
+            self.tick(at, None, observe)?;
+        }
+        let (found, failure) = inquiry.end();
+        for (lane, found) in found.iter() {
+            self.outcome.latency[lane].merge(&found.latency);
+            self.outcome.verdicts[lane].received += found.taken;
+        }
+        (self.outcome.found, self.outcome.inquiry_failure) = (found, failure);
+        Ok(())
     }
 
     fn lost(&self) -> Result<u64, RunError> {

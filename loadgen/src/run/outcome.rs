@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::second::{Second, Watch};
+use super::{
+    inquiry::Found,
+    second::{Second, Watch},
+};
 use crate::{
     fleet::{Tally, Window},
     histogram::Histogram,
@@ -54,6 +57,10 @@ pub struct Outcome {
     pub sent: ByLane<Totals>,
     /// Accepted messages that never came, for each client that was to get them.
     pub lost: u64,
+    /// What was found out of messages to addresses.
+    pub found: ByLane<Found>,
+    /// Why the server did not always say what became of them.
+    pub inquiry_failure: Option<String>,
     /// The clients.
     pub clients: Tally,
     /// Why connections failed.

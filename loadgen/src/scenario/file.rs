@@ -27,6 +27,10 @@ struct File {
     connections: u32,
     #[serde(default = "one")]
     devices_per_user: u32,
+    #[serde(default = "recipients")]
+    recipients: u32,
+    #[serde(default = "domain")]
+    domain: String,
     ack_delay: Option<Time>,
     #[serde(default = "yes")]
     acknowledge: bool,
@@ -84,6 +88,8 @@ pub fn read(toml: &str) -> Result<Scenario, ScenarioError> {
         name: file.name,
         connections,
         devices_per_user: file.devices_per_user,
+        recipients: file.recipients,
+        domain: file.domain,
         ack_delay: file.acknowledge.then(|| file.ack_delay.map_or(Duration::ZERO, |time| time.0)),
         ping_every: file.ping_every.map(|time| time.0),
         late: file.late.0,
@@ -125,6 +131,14 @@ fn name() -> String {
 
 fn one() -> u32 {
     1
+}
+
+fn recipients() -> u32 {
+    super::RECIPIENTS
+}
+
+fn domain() -> String {
+    super::DOMAIN.into()
 }
 
 fn yes() -> bool {

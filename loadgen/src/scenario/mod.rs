@@ -10,7 +10,14 @@ use std::time::Duration;
 use pushgate_protocol::link::Lane;
 use serde::Serialize;
 
-use crate::limits::{BODY_BYTES_MAX, CONNECTIONS_MAX, DELAY_MAX, MESSAGES_MAX, PHASES_MAX, RATE_PER_S_MAX};
+use crate::limits::{
+    BODY_BYTES_MAX, CONNECTIONS_MAX, DELAY_MAX, MESSAGES_MAX, PHASES_MAX, PHONES_MAX, RATE_PER_S_MAX, RECIPIENTS_MAX,
+};
+
+/// Recipients where nothing is said: as many as there are telephone numbers for that.
+pub const RECIPIENTS: u32 = PHONES_MAX;
+/// The domain of mail addresses where nothing is said: nobody's (RFC 2606).
+pub const DOMAIN: &str = "example.com";
 
 /// A run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -21,6 +28,10 @@ pub struct Scenario {
     pub connections: u32,
     /// Clients of one user, at least 1.
     pub devices_per_user: u32,
+    /// Mail addresses or telephone numbers that are sent to, in turn.
+    pub recipients: u32,
+    /// The domain of mail addresses.
+    pub domain: String,
     /// How long a client waits before it acknowledges; zero: not at all. `None`: it never acknowledges.
     #[serde(serialize_with = "as_ms_or_never")]
     pub ack_delay: Option<Duration>,
@@ -92,6 +103,17 @@ pub enum Audience {
     Devices,
     /// Everybody, by one message.
     All,
+    /// Mail addresses.
+    Emails,
+    /// Telephone numbers.
+    Phones,
+}
+
+impl Audience {
+    /// Whether nobody receives it here: what became of it is asked of the server.
+    pub fn is_addresses(self) -> bool {
+        matches!(self, Self::Emails | Self::Phones)
+    }
 }
 
 /// A scenario that cannot be run.
@@ -118,7 +140,7 @@ pub enum ScenarioError {
     LaneTwice(String, &'static str),
     /// A lane changes from users to devices or back.
     #[error(
-        "lane {0} is for users in one phase and for devices in another: messages of a lane are numbered for one of them"
+        "lane {0} is for users, devices, emails or phones in one phase and for others of these in another: messages of a lane are numbered for one kind"
     )]
     Audiences(&'static str),
     /// A lane has two ttls.
@@ -147,6 +169,11 @@ impl Scenario {
         self.phases.iter().map(|phase| phase.duration).sum()
     }
 
+    /// How long its measured part takes.
+    pub fn measured(&self) -> Duration {
+        self.phases.iter().filter(|phase| !phase.warm_up).map(|phase| phase.duration).sum()
+    }
+
     /// How long what is sent last is waited for: until it is due, and then [`Self::drain`].
     pub fn patience(&self) -> Duration {
         self.drain + self.streams().map(|stream| stream.delay).max().unwrap_or_default()
@@ -172,8 +199,12 @@ impl Scenario {
                 bounds: format!("{least} to {most}"),
             }),
         };
-        within("connections", self.connections.into(), 1.0, CONNECTIONS_MAX.into())?;
-        within("devices_per_user", self.devices_per_user.into(), 1.0, self.connections.into())?;
+        let least = if self.sends() && self.streams().all(|stream| stream.to.is_addresses()) { 0.0 } else { 1.0 };
+        within("connections", self.connections.into(), least, CONNECTIONS_MAX.into())?;
+        within("devices_per_user", self.devices_per_user.into(), 1.0, self.connections.max(1).into())?;
+        let phones = self.streams().any(|stream| stream.to == Audience::Phones);
+        let most = if phones { PHONES_MAX } else { RECIPIENTS_MAX };
+        within("recipients", self.recipients.into(), 1.0, most.into())?;
         within("phases", self.phases.len() as f64, 1.0, PHASES_MAX as f64)?;
         let measured = self.phases.iter().position(|phase| !phase.warm_up).unwrap_or(self.phases.len());
         if let Some(late) = self.phases[measured..].iter().find(|phase| phase.warm_up) {
@@ -197,7 +228,9 @@ impl Scenario {
                 }
                 // Each has a number of its own.
                 within(&of("messages"), stream.messages(phase) as f64, 0.0, MESSAGES_MAX)?;
-                within(&of("connections to send to"), phase.connections.into(), 1.0, self.connections.into())?;
+                if !stream.to.is_addresses() {
+                    within(&of("connections to send to"), phase.connections.into(), 1.0, self.connections.into())?;
+                }
                 if phase.streams[..at].iter().any(|other| other.lane == stream.lane) {
                     return Err(ScenarioError::LaneTwice(phase.name.clone(), lane));
                 }

@@ -34,6 +34,10 @@ pub struct Common {
     pub ack_delay: Option<Duration>,
     /// How often each client pings.
     pub ping_every: Option<Duration>,
+    /// Mail addresses or telephone numbers.
+    pub recipients: u32,
+    /// The domain of mail addresses.
+    pub domain: String,
 }
 
 /// What `push` and `fanout` send.
@@ -103,6 +107,8 @@ fn scenario(name: &str, common: &Common, phases: Vec<Phase>) -> Scenario {
         name: name.into(),
         connections: common.connections,
         devices_per_user: common.devices_per_user,
+        recipients: common.recipients,
+        domain: common.domain.clone(),
         ack_delay: common.ack_delay,
         ping_every: common.ping_every,
         late: Duration::from_secs(1),

@@ -99,6 +99,8 @@ fn every_named_workload_is_within_its_bounds() {
         warm_up: Duration::from_secs(2),
         ack_delay: Some(Duration::ZERO),
         ping_every: None,
+        recipients: 1,
+        domain: "b.example".into(),
     };
     let sending = presets::Sending {
         lane: Lane::High,

@@ -8,7 +8,14 @@ use std::{
 
 use pushgate_protocol::link::Lane;
 
-use crate::{histogram::Histogram, lanes::ByLane, limits::FAILURES_MAX, stamp::Addressee, verify::Due};
+use super::Mailing;
+use crate::{
+    histogram::Histogram,
+    lanes::ByLane,
+    limits::FAILURES_MAX,
+    stamp::{Addressee, Stamp},
+    verify::Due,
+};
 
 /// Why a message was not accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +78,14 @@ struct Book {
     /// Accepted messages, by user or by client.
     own: Vec<u32>,
     all: u32,
+    kept: Option<Kept>,
+}
+
+/// Accepted messages that are asked about.
+struct Kept {
+    one_in: u64,
+    seen: u64,
+    stamps: Vec<Stamp>,
 }
 
 /// What senders write down.
@@ -88,6 +103,17 @@ impl Ledger {
     /// Latencies of messages planned before this time (Unix microseconds) are left out.
     pub fn measure_from(&self, us: u64) {
         self.lock().measured_from_us = us;
+    }
+
+    /// From now on one in so many of a lane's accepted messages are kept, to be asked about.
+    pub fn keep(&self, lane: Lane, one_in: u64) {
+        self.lock().lanes[lane].kept.get_or_insert(Kept { one_in: one_in.max(1), seen: 0, stamps: Vec::new() });
+    }
+
+    /// Takes them.
+    pub fn take_kept(&self) -> Vec<Stamp> {
+        let mut lanes = self.lock();
+        lanes.lanes.values_mut().filter_map(|book| book.kept.as_mut()).flat_map(|kept| kept.stamps.drain(..)).collect()
     }
 
     /// The counts so far.
@@ -118,18 +144,26 @@ impl Ledger {
         }
     }
 
-    pub(super) fn settled(&self, lane: Lane, due: &[super::Due], now_us: u64, outcomes: &Outcomes) {
+    pub(super) fn settled(&self, mailing: &Mailing, due: &[super::Due], now_us: u64, outcomes: &Outcomes) {
         let mut lanes = self.lock();
         let from_us = lanes.measured_from_us;
-        let Book { totals, own, all } = &mut lanes.lanes[lane];
+        let Book { totals, own, all, kept } = &mut lanes.lanes[mailing.lane];
         for (super::Due { place, planned_us }, outcome) in due.iter().zip(&outcomes.0) {
             let why = match outcome {
                 None => {
                     totals.accepted += 1;
+                    if let Some(kept) = kept {
+                        if kept.seen.is_multiple_of(kept.one_in) {
+                            kept.stamps.push(mailing.stamp(*place, *planned_us));
+                        }
+                        kept.seen += 1;
+                    }
                     if *planned_us >= from_us {
                         totals.accepted_latency.record(now_us.saturating_sub(*planned_us));
                     }
                     match place.to {
+                        // No client is to receive these.
+                        _ if mailing.to.is_addresses() => {}
                         Addressee::All => *all += 1,
                         Addressee::User(n) | Addressee::Device(n) => {
                             own.get_mut(n as usize).into_iter().for_each(|accepted| *accepted += 1);

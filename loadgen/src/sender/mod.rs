@@ -164,7 +164,7 @@ async fn work(order: Order, dues: flume::Receiver<Due>, ledger: Arc<Ledger>) {
             Ok(Err(error)) => Outcomes::unanswered(batch.len(), &error.to_string()),
             Err(_) => Outcomes::unanswered(batch.len(), "no answer in time"),
         };
-        ledger.settled(order.mailing.lane, &due, order.clock.now_us(), &outcomes);
+        ledger.settled(&order.mailing, &due, order.clock.now_us(), &outcomes);
         if exit.is_none() {
             // A server that refuses connections is not asked in a tight loop; the messages due meanwhile wait, and that is told.
             tokio::time::sleep(SENDER_RETRY).await;

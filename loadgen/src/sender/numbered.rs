@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use pushgate_protocol::link::Lane;
 
 use crate::{
-    limits::{SENDER_BATCH_BYTES_MAX, SENDER_BATCH_MAX},
+    limits::{PHONES_MAX, SENDER_BATCH_BYTES_MAX, SENDER_BATCH_MAX},
     scenario::Audience,
     stamp::{Addressee, Stamp},
 };
@@ -34,8 +34,10 @@ pub struct Mailing {
     pub devices_per_user: u32,
     /// What is told apart from the number: fields behind `id` and `to`, and the body.
     pub rest: Arc<str>,
-    /// The users' names are this and their number.
+    /// The users' names, and those of mail addresses, are this and their number.
     pub prefix: Arc<str>,
+    /// The domain of mail addresses.
+    pub domain: Arc<str>,
     /// How long after its planned time each is scheduled for; zero: it is sent at once.
     pub delay: Duration,
 }
@@ -83,7 +85,7 @@ impl Mailing {
     pub fn place(&self, n: u64, numbers: &mut Numbers) -> Place {
         let to = match self.to {
             Audience::All => Addressee::All,
-            Audience::Users => Addressee::User(self.turn(n)),
+            Audience::Users | Audience::Emails | Audience::Phones => Addressee::User(self.turn(n)),
             Audience::Devices => Addressee::Device(self.turn(n)),
         };
         let next = match to {
@@ -108,32 +110,55 @@ impl Mailing {
         }
     }
 
-    /// The message. What is scheduled says when it is due as the time that it was planned for.
-    pub fn message(&self, Place { to, number }: Place, planned_us: u64) -> Numbered {
-        let (schedule, planned_us) = match self.delay {
-            Duration::ZERO => (String::new(), planned_us),
-            delay => {
-                // Schedules are kept in milliseconds.
-                let due_ms = planned_us / 1_000 + delay.as_millis() as u64;
-                (format!(r#""schedule":{{"at":"{}"}},"#, written(due_ms)), due_ms * 1_000)
-            }
+    /// What the message's id says. What is scheduled is planned for when it is due.
+    pub fn stamp(&self, Place { to, number }: Place, planned_us: u64) -> Stamp {
+        // Schedules are kept in milliseconds.
+        let due_us = (planned_us / 1_000 + self.delay.as_millis() as u64) * 1_000;
+        let planned_us = if self.delay.is_zero() { planned_us } else { due_us };
+        Stamp { run: self.run, to, lane: self.lane, n: number, planned_us }
+    }
+
+    /// The message.
+    pub fn message(&self, place: Place, planned_us: u64) -> Numbered {
+        let stamp = self.stamp(place, planned_us);
+        let schedule = match self.delay {
+            Duration::ZERO => String::new(),
+            _ => format!(r#""schedule":{{"at":"{}"}},"#, written(stamp.planned_us / 1_000)),
         };
-        let stamp = Stamp { run: self.run, to, lane: self.lane, n: number, planned_us }.write();
+        let stamp = stamp.write();
         let id = std::str::from_utf8(&stamp).unwrap_or_default();
-        let (key, recipients) = match to {
-            Addressee::All => (String::new(), r#"{"all":true}"#.to_owned()),
-            Addressee::User(user) => {
+        let (key, recipients) = match (place.to, self.to) {
+            (Addressee::All, _) => (String::new(), r#"{"all":true}"#.to_owned()),
+            (Addressee::User(n), Audience::Emails) => {
+                let address = format!("{}@{}", self.user(n), self.domain);
+                let recipients = format!(r#"{{"emails":["{address}"]}}"#);
+                (address, recipients)
+            }
+            (Addressee::User(n), Audience::Phones) => {
+                let number = phone(n);
+                let recipients = format!(r#"{{"phones":["{number}"]}}"#);
+                (number, recipients)
+            }
+            (Addressee::User(user), _) => {
                 let user = self.user(user);
                 let recipients = format!(r#"{{"users":["{user}"]}}"#);
                 (user, recipients)
             }
-            Addressee::Device(client) => {
+            (Addressee::Device(client), _) => {
                 let user = self.user(client / self.devices_per_user);
                 let recipients = format!(r#"{{"devices":[{{"user":"{user}","device":"{}"}}]}}"#, device(client));
                 (user, recipients)
             }
         };
-        Numbered { key, json: format!(r#"{{"id":"{id}","to":{recipients},{schedule}{}"#, self.rest).into_bytes() }
+        let channel = match self.to {
+            Audience::Emails => r#""channels":["email"],"#,
+            Audience::Phones => r#""channels":["sms"],"#,
+            Audience::Users | Audience::Devices | Audience::All => "",
+        };
+        Numbered {
+            key,
+            json: format!(r#"{{"id":"{id}","to":{recipients},{schedule}{channel}{}"#, self.rest).into_bytes(),
+        }
     }
 
     fn user(&self, n: u32) -> String {
@@ -156,6 +181,11 @@ fn written(unix_ms: u64) -> String {
         .to_string()
 }
 
+/// A telephone number that nobody has, of 1,000: [`PHONES_MAX`].
+fn phone(n: u32) -> String {
+    format!("+447700900{:03}", n % PHONES_MAX)
+}
+
 /// The name of a client's device.
 pub fn device(client: u32) -> String {
     format!("d{client}")
@@ -171,8 +201,8 @@ mod tests {
 
     fn mailing(to: Audience, addressees: u32) -> Mailing {
         let rest = Mailing::rest("shop \"1\"", 60, true, 300);
-        let (prefix, delay) = ("load-9-".into(), Duration::ZERO);
-        Mailing { run: 9, lane: Lane::High, to, addressees, devices_per_user: 2, rest, prefix, delay }
+        let (prefix, domain, delay) = ("load-9-".into(), "b.example".into(), Duration::ZERO);
+        Mailing { run: 9, lane: Lane::High, to, addressees, devices_per_user: 2, rest, prefix, domain, delay }
     }
 
     #[test]
@@ -235,6 +265,18 @@ mod tests {
         let json: Value = serde_json::from_slice(&message.json).unwrap();
         assert_eq!(Stamp::parse(json["id"].as_str().unwrap()).unwrap().planned_us, 1_790_000_010_373_000);
         assert_eq!(json["schedule"], serde_json::json!({ "at": "2026-09-21T14:13:30.373Z" }));
+    }
+
+    #[test]
+    fn mails_and_text_messages_go_to_addresses_by_their_channel() {
+        let json = |to| {
+            let place = Place { to: Addressee::User(7), number: 0 };
+            serde_json::from_slice::<Value>(&mailing(to, 10).message(place, 0).json).unwrap()
+        };
+        let [mail, text] = [Audience::Emails, Audience::Phones].map(json);
+        let (email, phone) = (serde_json::json!(["load-9-7@b.example"]), serde_json::json!(["+447700900007"]));
+        assert_eq!((&mail["to"]["emails"], &mail["channels"]), (&email, &serde_json::json!(["email"])));
+        assert_eq!((&text["to"]["phones"], &text["channels"]), (&phone, &serde_json::json!(["sms"])));
     }
 
     #[test]

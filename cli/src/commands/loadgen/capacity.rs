@@ -12,7 +12,7 @@ use pushgate_loadgen::{
     report::{Report, slo::Objective},
     run,
     scenario::{
-        Scenario,
+        DOMAIN, RECIPIENTS, Scenario,
         presets::{self, Common, Stay},
     },
     span::{self, of_micros},
@@ -142,6 +142,8 @@ impl CapacityCommand {
             warm_up: Duration::from_secs(2),
             ack_delay: Some(Duration::ZERO),
             ping_every: None,
+            recipients: RECIPIENTS,
+            domain: DOMAIN.into(),
         };
         match self.of {
             Of::Rate => {

@@ -37,6 +37,8 @@ pub struct Live {
     drawn: bool,
     phases: Vec<(String, Duration)>,
     sends: bool,
+    /// Whether anybody connects.
+    connects: bool,
     /// The phase of the last second, and when its first was told.
     phase: (usize, f64),
 }
@@ -51,11 +53,15 @@ impl Live {
             drawn: false,
             phases: scenario.phases.iter().map(|phase| (phase.name.clone(), phase.duration)).collect(),
             sends: scenario.sends(),
+            connects: scenario.connections > 0,
             phase: (0, 0.0),
         };
         let c = &place.circumstances;
         let door = if live.sends { format!(", messages by {}", c.door) } else { String::new() };
-        live.say(&format!("{}: {} clients of {}{door}", scenario.name, scenario.connections, c.clients));
+        live.say(&match live.connects {
+            true => format!("{}: {} clients of {}{door}", scenario.name, scenario.connections, c.clients),
+            false => format!("{}: messages by {}; what became of them is asked at the end", scenario.name, c.door),
+        });
         Ok(live)
     }
 
@@ -102,7 +108,12 @@ impl Live {
 
     fn line(&self, second: &Second) -> String {
         let rate = |count: u64| count as f64 / second.seconds;
-        let mut line = format!("{:6.1} s  {}  {} connected", second.at_s, self.name(second), second.open);
+        let mut line = format!("{:6.1} s  {}", second.at_s, self.name(second));
+        if !self.connects {
+            let [planned, accepted] = [second.planned, second.accepted].map(rate);
+            return line + &format!("  planned {planned:.0}/s  accepted {accepted:.0}/s") + &troubles(second);
+        }
+        line += &format!("  {} connected", second.open);
         if second.greeted > 0 {
             line += &format!("  +{:.0}/s ({})", rate(second.greeted), quantiles(&second.greeting));
         }

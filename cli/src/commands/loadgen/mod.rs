@@ -22,14 +22,14 @@ use pushgate_loadgen::{
     report::{Report, html},
     run,
     scenario::{
-        Scenario, file,
+        Audience, Scenario, file,
         presets::{self, Sending, Stay},
     },
 };
 
 use self::{
     live::Live,
-    options::{CrowdArgs, ReportArgs, SendingArgs},
+    options::{AddressArgs, CrowdArgs, ReportArgs, SendingArgs},
     place::PlaceArgs,
 };
 use crate::failure::Failure;
@@ -48,6 +48,7 @@ const SCHEDULED_FOR: Duration = Duration::from_secs(10);
         pushgate loadgen connect --connections 100000 --html report.html\n  \
         pushgate loadgen fanout --connections 20000 --rate 5\n  \
         pushgate loadgen schedule --delay 30s\n  \
+        pushgate loadgen email --rate 200\n  \
         pushgate loadgen mixed day.toml --report day.json\n  \
         pushgate loadgen capacity --slo p99=50ms\n  \
         pushgate loadgen compare before.json after.json\n\n\
@@ -70,6 +71,10 @@ enum Workload {
     Fanout(PushCommand),
     /// Scheduled messages, measured from when each is due
     Schedule(PushCommand),
+    /// Mails, through the accounts of the server: with `pushgate dev` nobody gets them
+    Email(AddressCommand),
+    /// Text messages, likewise
+    Sms(AddressCommand),
     /// Phases of a file: connections, churn, slow readers, messages of all lanes
     Mixed(MixedCommand),
     /// The highest rate, or the most connections, that hold what is asked for
@@ -102,6 +107,21 @@ struct PushCommand {
     crowd: CrowdArgs,
     #[command(flatten)]
     sending: SendingArgs,
+    #[command(flatten)]
+    place: PlaceArgs,
+    #[command(flatten)]
+    report: ReportArgs,
+}
+
+/// Arguments of `loadgen email` and `loadgen sms`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Each message is really sent by the accounts that the server has: let these lead to a sink of yours. Latency is from the planned time\n\
+    to when the provider took the message, as the server tells after the run."
+)]
+struct AddressCommand {
+    #[command(flatten)]
+    what: AddressArgs,
     #[command(flatten)]
     place: PlaceArgs,
     #[command(flatten)]
@@ -141,13 +161,19 @@ impl LoadgenCommand {
                 if sending.names_audience() {
                     return Err(Failure::usage("--to is for `loadgen push`: a fanout goes to everybody"));
                 }
-                let sending = sending.sending(pushgate_loadgen::scenario::Audience::All, 5);
+                let sending = sending.sending(Audience::All, 5);
                 (presets::push("fanout", &crowd.common(crowd.warm_up()), &sending), place, report)
             }
             Workload::Schedule(PushCommand { crowd, sending, place, report }) => {
                 let sending =
                     Sending { delay: sending.delay().unwrap_or(SCHEDULED_FOR), ..sending.sending(sending.to(), 1_000) };
                 (presets::push("schedule", &crowd.common(crowd.warm_up()), &sending), place, report)
+            }
+            Workload::Email(AddressCommand { what, place, report }) => {
+                (what.scenario("email", Audience::Emails), place, report)
+            }
+            Workload::Sms(AddressCommand { what, place, report }) => {
+                (what.scenario("sms", Audience::Phones), place, report)
             }
             Workload::Mixed(MixedCommand { file: path, place, report }) => {
                 let text = fs::read_to_string(&path)

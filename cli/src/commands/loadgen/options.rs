@@ -10,8 +10,8 @@ use clap::{Args, ValueEnum};
 use pushgate_loadgen::{
     report::{Report, slo::Objective},
     scenario::{
-        Audience,
-        presets::{Common, Sending},
+        Audience, DOMAIN, RECIPIENTS, Scenario,
+        presets::{self, Common, Sending},
     },
     span,
 };
@@ -59,6 +59,8 @@ impl CrowdArgs {
             warm_up,
             ack_delay: (!self.never_ack).then_some(self.ack_delay),
             ping_every: self.ping_every,
+            recipients: RECIPIENTS,
+            domain: DOMAIN.into(),
         }
     }
 
@@ -119,6 +121,16 @@ enum LaneName {
     Low,
 }
 
+impl LaneName {
+    fn lane(self) -> Lane {
+        match self {
+            Self::High => Lane::High,
+            Self::Normal => Lane::Normal,
+            Self::Low => Lane::Low,
+        }
+    }
+}
+
 impl SendingArgs {
     /// Whom messages are for.
     pub fn to(&self) -> Audience {
@@ -142,11 +154,7 @@ impl SendingArgs {
     /// As scenarios want it.
     pub fn sending(&self, to: Audience, rate: u64) -> Sending {
         Sending {
-            lane: match self.lane {
-                LaneName::High => Lane::High,
-                LaneName::Normal => Lane::Normal,
-                LaneName::Low => Lane::Low,
-            },
+            lane: self.lane.lane(),
             rate_per_s: self.rate.unwrap_or(rate),
             to,
             body_bytes: self.size,
@@ -156,6 +164,69 @@ impl SendingArgs {
             delay: self.delay.unwrap_or_default(),
         }
     }
+}
+
+/// Mails or text messages, and how long it takes.
+#[derive(Debug, Clone, Args)]
+pub struct AddressArgs {
+    /// Recipients, in turn; of text messages at most 1000, numbers that nobody has
+    #[arg(long, default_value_t = RECIPIENTS, value_name = "N")]
+    recipients: u32,
+    /// Domain of the mail addresses: one whose mail you take yourself, or nobody's
+    #[arg(long, default_value = DOMAIN, value_name = "DOMAIN", value_parser = domain)]
+    domain: String,
+    /// Messages a second
+    #[arg(long, default_value_t = 100, value_name = "PER_SECOND")]
+    rate: u64,
+    /// Bytes of the body
+    #[arg(long, default_value_t = 64, value_name = "BYTES")]
+    size: u32,
+    /// The lane
+    #[arg(long, value_enum, default_value = "normal")]
+    lane: LaneName,
+    /// Messages are not sent after this time
+    #[arg(long, default_value = "5m", value_parser = time)]
+    ttl: Duration,
+    /// How long is measured: us, ms, s, m or h
+    #[arg(long, default_value = "30s", value_parser = time)]
+    duration: Duration,
+    /// What comes before and is not measured
+    #[arg(long, default_value = "5s", value_parser = time)]
+    warm_up: Duration,
+}
+
+impl AddressArgs {
+    /// As scenarios want it.
+    pub fn scenario(&self, name: &str, to: Audience) -> Scenario {
+        let common = Common {
+            connections: 0,
+            devices_per_user: 1,
+            connect_rate: None,
+            duration: self.duration,
+            warm_up: self.warm_up,
+            ack_delay: None,
+            ping_every: None,
+            recipients: self.recipients,
+            domain: self.domain.clone(),
+        };
+        let sending = Sending {
+            lane: self.lane.lane(),
+            rate_per_s: self.rate,
+            to,
+            body_bytes: self.size,
+            ack: true,
+            ttl: self.ttl,
+            slow_share: 0.0,
+            delay: Duration::ZERO,
+        };
+        presets::push(name, &common, &sending)
+    }
+}
+
+fn domain(text: &str) -> Result<String, String> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-');
+    let whole = !text.is_empty() && text.len() <= 253 && text.chars().all(fits);
+    whole.then(|| text.to_owned()).ok_or_else(|| "must be a domain, like example.com".into())
 }
 
 /// What becomes of the report.

@@ -109,6 +109,11 @@ impl PlaceArgs {
             clients: resolved,
             tls: tls.then(|| self.tls.for_fleet(&clients)).transpose()?,
             door,
+            states: if scenario.streams().any(|stream| stream.to.is_addresses()) {
+                rest_door(&server, &rest)?
+            } else {
+                RestDoor::nowhere()
+            },
             app: server.app().as_str().to_owned(),
             mint: server.mint(scenario.duration() + TOKEN_SPARE)?,
             processes,
@@ -118,11 +123,7 @@ impl PlaceArgs {
 
     fn door(&self, server: &Server, rest: &str) -> Result<Door, Failure> {
         match self.via {
-            Via::Rest => Ok(Door::Rest(RestDoor {
-                address: rest.to_owned(),
-                app: server.app().as_str().to_owned(),
-                secret: server.secret(Scope::Send)?,
-            })),
+            Via::Rest => Ok(Door::Rest(rest_door(server, rest)?)),
             Via::Kafka => {
                 let file = self.server.config_file().ok_or_else(|| {
                     Failure::usage("--via kafka needs --config: the brokers are in the server's configuration")
@@ -134,6 +135,11 @@ impl PlaceArgs {
             }
         }
     }
+}
+
+fn rest_door(server: &Server, address: &str) -> Result<RestDoor, Failure> {
+    let (app, secret) = (server.app().as_str().to_owned(), server.secret(Scope::Send)?);
+    Ok(RestDoor { address: address.to_owned(), app, secret })
 }
 
 /// Longer than a run may take beyond its plan: tokens outlive it.

@@ -19,25 +19,28 @@ pub fn print(report: &Report, options: &ReportArgs) -> Result<(), Failure> {
         writeln!(out, "TAINTED  {}: {}\n         remedy: {}", taint.what, taint.seen, taint.remedy)?;
     }
     let connections = &report.connections;
-    writeln!(
-        out,
-        "connections  {} greeted of {} started, {} open at the end, {} failed",
-        connections.greeted, connections.started, connections.open, connections.failed
-    )?;
-    for (phase, wanted) in report.phases.iter().zip(&report.scenario.phases) {
-        let all = phase.open == u64::from(wanted.connections);
-        if phase.gathered_in_s > 0.5 {
-            let there = if all { "all".to_owned() } else { format!("only {} of {}", phase.open, wanted.connections) };
-            writeln!(out, "             {}: {there} there after {:.1} s", phase.name, phase.gathered_in_s)?;
-        }
+    if report.scenario.connections > 0 {
+        crowd(&mut out, report)?;
     }
-    times(&mut out, "to connect", &connections.greeting.quantiles)?;
     for (name, lane) in &report.lanes {
         writeln!(
             out,
             "{name:<11}  {} planned, {} accepted, {} refused, {} unanswered, {} unsent",
             lane.planned, lane.accepted, lane.refused, lane.unanswered, lane.unsent
         )?;
+        if lane.asked > 0 {
+            let of =
+                if lane.asked < lane.accepted { format!(" of the {} asked about", lane.asked) } else { String::new() };
+            writeln!(out, "             {} taken by providers{of}", lane.received)?;
+            for (state, times) in
+                lane.states.iter().filter(|(state, _)| !matches!(state.as_str(), "sent" | "delivered"))
+            {
+                writeln!(out, "             {times} {state}")?;
+            }
+            times(&mut out, "accepted", &lane.accepted_after.quantiles)?;
+            times(&mut out, "taken", &lane.latency.quantiles)?;
+            continue;
+        }
         let more = [(lane.late, "late"), (lane.crossed, "FOR ANOTHER CLIENT"), (lane.foreign, "of another run")];
         let more: String = more.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!(", {n} {what}")).collect();
         writeln!(
@@ -52,7 +55,8 @@ pub fn print(report: &Report, options: &ReportArgs) -> Result<(), Failure> {
         times(&mut out, "received", &lane.latency.quantiles)?;
     }
     if !report.lanes.is_empty() {
-        writeln!(out, "in all       {} lost, {:.0} received a second", report.lost, report.received_per_s)?;
+        let verb = if report.scenario.connections > 0 { "received" } else { "taken" };
+        writeln!(out, "in all       {} lost, {:.0} {verb} a second", report.lost, report.received_per_s)?;
     }
     let lanes = report.lanes.values().flat_map(|lane| &lane.reasons);
     for (why, times) in connections.reasons.iter().chain(lanes) {
@@ -63,6 +67,24 @@ pub fn print(report: &Report, options: &ReportArgs) -> Result<(), Failure> {
         writeln!(out, "objective    {} {word}: {}", judged.objective, judged.measured)?;
     }
     Ok(())
+}
+
+/// What became of connections.
+fn crowd(out: &mut impl Write, report: &Report) -> io::Result<()> {
+    let connections = &report.connections;
+    writeln!(
+        out,
+        "connections  {} greeted of {} started, {} open at the end, {} failed",
+        connections.greeted, connections.started, connections.open, connections.failed
+    )?;
+    for (phase, wanted) in report.phases.iter().zip(&report.scenario.phases) {
+        let all = phase.open == u64::from(wanted.connections);
+        if phase.gathered_in_s > 0.5 {
+            let there = if all { "all".to_owned() } else { format!("only {} of {}", phase.open, wanted.connections) };
+            writeln!(out, "             {}: {there} there after {:.1} s", phase.name, phase.gathered_in_s)?;
+        }
+    }
+    times(out, "to connect", &connections.greeting.quantiles)
 }
 
 /// Which objectives do not hold.
