@@ -79,6 +79,11 @@ pub trait Provider: Send + Sync {
     /// content, no secret.
     fn deliver<'a>(&'a self, parcel: &'a Parcel) -> BoxFuture<'a, Answer>;
 
+    /// Whether it was heard of since this was asked last, when the attempts that had called it were given up.
+    fn take_heard(&self) -> bool {
+        false
+    }
+
     /// Looks whether it would take a message, without sending one: connects, encrypts, signs in. It may be dropped at any point.
     fn check(&self) -> BoxFuture<'_, Checked> {
         Box::pin(async { Checked::Unseen })
@@ -129,14 +134,6 @@ use providers;
 /// Whether nothing may be handed over any more of what expires then, Unix milliseconds.
 pub(crate) fn is_late(expires_ms: u64) -> bool {
     crate::clock::unix_ms() >= expires_ms
-}
-
-/// What then happened.
-pub(crate) const LATE: &str = "it expired before it was handed over";
-
-/// The answer to that: nothing speaks against the provider.
-pub(crate) fn late() -> crate::core::account::Answer {
-    crate::core::account::Answer::RetryAfter { after_ms: None, detail: LATE.into() }
 }
 
 #[cfg(test)]

@@ -255,6 +255,11 @@ impl RunningPool {
     fn pump(&mut self) -> u64 {
         let now_ms = self.now_ms();
         self.parts.pool.crowded(self.parts.crowded.lanes());
+        for (id, (served, _)) in &self.served {
+            if served.provider.take_heard() {
+                self.parts.pool.heard(now_ms, *id);
+            }
+        }
         self.parts.pool.tick(now_ms);
         if let Some(PastQuery { marks, messages, addresses }) = self.parts.pool.take_past() {
             let suppressions = Arc::clone(&self.parts.suppressions);

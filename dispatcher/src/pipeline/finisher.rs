@@ -4,6 +4,7 @@
 //! Invariant: nothing holds it for ever ([`Insistence`]).
 
 mod laters;
+mod sorted;
 
 use std::{
     collections::HashSet,
@@ -17,6 +18,7 @@ use pushgate_protocol::result::{ResultRecord, State};
 use tokio::sync::mpsc;
 use tracing::error;
 
+use self::sorted::Sorted;
 use super::{insistence::Insistence, shares::Settlements};
 use crate::{
     clock,
@@ -134,83 +136,56 @@ impl Finisher {
     }
 
     async fn finish(&self, batch: &mut Vec<Finished>) {
-        let items = batch.iter().map(Finished::items).sum();
-        let (mut changes, mut records) = (Vec::with_capacity(items), Vec::with_capacity(items));
-        let (mut dead, mut tokens, mut counts) = (Vec::new(), Vec::with_capacity(items), Vec::new());
-        // What is held is let go at the end: from there on copies of these deliveries are looked up.
-        let (mut scheduled, mut marks, mut laters, mut held) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        let mut withdrawn = 0;
-        for finished in batch.drain(..) {
-            match finished {
-                Finished::States(states) => {
-                    for state in states {
-                        changes.push(change(&state));
-                        records.push(state.record);
-                        tokens.extend(state.token);
-                    }
-                }
-                Finished::Counts(more) => counts.extend(more),
-                Finished::Withdrawn(token) => {
-                    withdrawn += 1;
-                    tokens.push(token);
-                }
-                Finished::Dead { record, token } => {
-                    dead.push(record);
-                    tokens.push(token);
-                }
-                Finished::Scheduled { scheduled: more, token } => {
-                    scheduled.push(*more);
-                    tokens.push(token);
-                }
-                Finished::Over(over) => {
-                    let Over { mark, held: until_marked, state, dead: last, .. } = *over;
-                    held.push(until_marked);
-                    marks.extend(mark);
-                    changes.push(change(&state));
-                    records.push(state.record);
-                    tokens.extend(state.token);
-                    dead.extend(last);
-                }
-                Finished::Later(later) => {
-                    tokens.push(later.token);
-                    laters.push(*later);
-                }
-            }
+        let mut sorted = Sorted::of(batch);
+        let (ended, aside_bytes, withdrawn) = (sorted.ended(), sorted.aside_bytes(), sorted.withdrawn);
+        self.put_aside(&mut sorted).await;
+        self.tell(&sorted, ended - withdrawn).await;
+        self.bury_and_mark(&sorted).await;
+        self.parts.aside_bytes.fetch_sub(aside_bytes, Ordering::Relaxed);
+        self.parts.settled.send(sorted.tokens);
+        self.parts.backlog.fetch_sub(ended, Ordering::Relaxed);
+        // From here on copies of these deliveries are looked up.
+        drop(sorted.held);
+    }
+
+    /// What comes later is in the schedule before anything is told of it; what the schedule refuses is a dead letter.
+    async fn put_aside(&self, sorted: &mut Sorted) {
+        let (laters, scheduled) = (std::mem::take(&mut sorted.laters), std::mem::take(&mut sorted.scheduled));
+        for state in self.again(laters, &mut sorted.dead).await {
+            sorted.changes.push(change(&state));
+            sorted.records.push(state.record);
         }
-        let ended = records.len() + laters.len() + withdrawn;
-        let aside = dead.iter().map(|d| d.value.len()).chain(scheduled.iter().map(Scheduled::bytes));
-        let aside_bytes = aside.chain(laters.iter().map(|later| later.task.body.len())).sum();
-        for state in self.again(laters, &mut dead).await {
-            changes.push(change(&state));
-            records.push(state.record);
-        }
-        for kept in self.schedule(scheduled, &mut dead).await {
+        for kept in self.schedule(scheduled, &mut sorted.dead).await {
             let told = announce::results(&kept.task, &kept.message, State::Scheduled, None, clock::unix_ms());
-            changes.extend(told.iter().map(announce::change));
-            records.extend(told);
+            sorted.changes.extend(told.iter().map(announce::change));
+            sorted.records.extend(told);
         }
+    }
+
+    /// States are recorded before results are published; what was taken back meanwhile goes.
+    async fn tell(&self, Sorted { changes, counts, records, .. }: &Sorted, results_count: usize) {
         let FinisherParts { messages, results, metrics, .. } = &self.parts;
         let of_message = |c: &StateChange| format!("message {} to {}", c.message, c.recipient.user);
         let recalled =
-            self.stores.write("record message states", &changes, of_message, |all| messages.record(all)).await;
+            self.stores.write("record message states", changes, of_message, |all| messages.record(all)).await;
         let of_count = |c: &Count| format!("message {}", c.message);
-        self.stores.write("count recipients", &counts, of_count, |all| messages.count(all)).await;
+        self.stores.write("count recipients", counts, of_count, |all| messages.count(all)).await;
         let of_result = |r: &ResultRecord| format!("a result of message {}", r.message);
-        self.stores.write("publish results", &records, of_result, |all| results.publish(all)).await;
-        metrics.results.inc_by((ended - withdrawn) as u64);
+        self.stores.write("publish results", records, of_result, |all| results.publish(all)).await;
+        metrics.results.inc_by(results_count as u64);
         let recalled: HashSet<MessageKey> = recalled.into_iter().flatten().collect();
         if !recalled.is_empty() {
-            self.take_back(&changes, &recalled).await;
+            self.take_back(changes, &recalled).await;
         }
+    }
+
+    /// What was sent is marked before it comes here. Any other end is last, so that it is not repeated as less than it is.
+    async fn bury_and_mark(&self, Sorted { dead, marks, .. }: &Sorted) {
         let of_dead = |d: &DeadRecord| format!("the dead letter of {}", d.origin);
-        self.stores.write("write dead letters", &dead, of_dead, |all| results.bury(all)).await;
-        // What was sent is marked before it comes here. Any other end is last, so that it is not repeated as less than it is.
+        self.stores.write("write dead letters", dead, of_dead, |all| self.parts.results.bury(all)).await;
         let of_mark = |op: &StreamOp| format!("the mark of a delivery to {}", op.user().user);
         let apply = |all| self.parts.streams.apply(all, clock::unix_ms());
-        self.stores.write("mark deliveries", &marks, of_mark, apply).await;
-        self.parts.aside_bytes.fetch_sub(aside_bytes, Ordering::Relaxed);
-        self.parts.settled.send(tokens);
-        self.parts.backlog.fetch_sub(ended, Ordering::Relaxed);
+        self.stores.write("mark deliveries", marks, of_mark, apply).await;
     }
 
     /// Some of these states are of messages that were taken back when nobody knew of them: what is stored goes, and they end, before

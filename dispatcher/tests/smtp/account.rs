@@ -58,6 +58,6 @@ pub fn detail(answer: &Answer) -> &str {
         | Answer::Rejected { detail, .. }
         | Answer::Unavailable { detail }
         | Answer::Unknown { detail } => detail,
-        Answer::Sent { .. } | Answer::Delivered => "",
+        Answer::Sent { .. } | Answer::Delivered | Answer::Late => "",
     }
 }

@@ -17,7 +17,6 @@ use ureq::{
 use super::gate::{Gate, Got, HandOver, through};
 use crate::{
     channels::{
-        LATE,
         config::AccountConfig,
         given_up::{GivenUp, Wait},
     },
@@ -59,7 +58,7 @@ pub(super) enum NoReply {
     /// The call was not made.
     NotMade(String),
     /// It was not made, for it expired.
-    Late(String),
+    Late,
     /// It may have been acted on.
     Unanswered(String),
 }
@@ -180,7 +179,7 @@ impl NoReply {
     /// The same, knowing how far the call got.
     fn got(self, got: Got) -> Self {
         match (got, self) {
-            (Got::Late, _) => Self::Late(LATE.into()),
+            (Got::Late, _) => Self::Late,
             (Got::Unwanted, _) => Self::NotMade("nobody waits for it any more".into()),
             (Got::Nowhere, Self::Unanswered(detail)) => Self::NotMade(detail),
             (_, known) => known,
@@ -191,7 +190,7 @@ impl NoReply {
     pub(super) fn answer(self, why: &str) -> Answer {
         match self {
             Self::NotMade(detail) => Answer::Unavailable { detail },
-            Self::Late(detail) => Answer::RetryAfter { after_ms: None, detail },
+            Self::Late => Answer::Late,
             Self::Unanswered(detail) => Answer::Unknown { detail: format!("{detail}; {why}") },
         }
     }

@@ -16,9 +16,9 @@ const PLACE: &str = "look at host and port in url, at ca_file, and whether a fir
 pub(super) fn judged(reply: Result<Reply, NoReply>, found: impl FnOnce(&Reply) -> Checked) -> Checked {
     match reply {
         Ok(reply) => found(&reply),
-        Err(NoReply::NotMade(what) | NoReply::Late(what) | NoReply::Unanswered(what)) => {
-            Checked::Unfit { what, remedy: PLACE }
-        }
+        // Nothing that is only looked at expires.
+        Err(NoReply::Late) => Checked::Unseen,
+        Err(NoReply::NotMade(what) | NoReply::Unanswered(what)) => Checked::Unfit { what, remedy: PLACE },
     }
 }
 

@@ -17,6 +17,8 @@ pub enum Answer {
         /// What it said.
         detail: String,
     },
+    /// It expired before it was handed over; nothing speaks against the provider.
+    Late,
     /// Never.
     Rejected {
         /// What it objects to.
@@ -64,6 +66,7 @@ impl Answer {
             Self::Delivered => "delivered",
             Self::Sent { .. } => "sent",
             Self::RetryAfter { .. } => "retry_after",
+            Self::Late => "late",
             Self::Rejected { why, .. } => why.as_str(),
             Self::Unavailable { .. } => "unavailable",
             Self::Unknown { .. } => "unknown",

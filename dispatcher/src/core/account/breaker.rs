@@ -83,6 +83,18 @@ impl Breaker {
         }
     }
 
+    /// The provider was heard of when no attempt waited for it any more: it is there, and slow. What was opened with that is used if it is asked soon.
+    pub(super) fn heard(&mut self, now_ms: u64) {
+        if self.open {
+            (self.open, self.since_ms) = (false, now_ms);
+        }
+        (self.failures, self.unheard_ms) = (0, None);
+        if self.is_avoided() {
+            self.pause_ms = BREAKER_MS_MIN;
+            self.until_ms = self.until_ms.min(now_ms + BREAKER_MS_MIN);
+        }
+    }
+
     /// The provider did not answer an attempt, or could not be reached.
     pub(super) fn failed(&mut self, now_ms: u64, detail: &str) {
         self.happened(detail);
@@ -158,6 +170,21 @@ mod tests {
         breaker.reached(7_000);
         assert!(!breaker.is_avoided());
         breaker.unheard(60_000, 59_500, open_ms, "x");
+        assert!(!breaker.is_open(), "it was heard of meanwhile");
+    }
+
+    #[test]
+    fn one_that_is_heard_of_late_is_not_down_and_asked_again_soon() {
+        let (mut breaker, mut now_ms) = (open(0), 0);
+        for _ in 0..10 {
+            now_ms = breaker.until_ms;
+            breaker.unheard(now_ms, now_ms, 5_000, "x");
+        }
+        assert!(breaker.is_open() && breaker.until_ms == now_ms + BREAKER_MS_MAX);
+        breaker.heard(now_ms + 300);
+        assert!(!breaker.is_open() && breaker.is_avoided() && breaker.since_ms() == now_ms + 300);
+        assert!(!breaker.is_due(now_ms + 299 + BREAKER_MS_MIN) && breaker.is_due(now_ms + 300 + BREAKER_MS_MIN));
+        breaker.unheard(now_ms + 60_000, now_ms + 59_500, 5_000, "x");
         assert!(!breaker.is_open(), "it was heard of meanwhile");
     }
 

@@ -3,7 +3,7 @@
 
 use pushgate_protocol::link::Lane;
 
-use super::{member::Member, pool::Pool, queue::Waiting};
+use super::{AccountId, member::Member, pool::Pool, queue::Waiting};
 use crate::limits::PROBE_HIGH_MS;
 
 impl Pool {
@@ -34,6 +34,14 @@ impl Pool {
     /// Whether others are asked rather than this account, and there is one.
     pub(super) fn is_passed_by(&self, member: &Member) -> bool {
         member.breaker.is_avoided() && self.members.iter().any(|m| m.is_better_off(member))
+    }
+
+    /// The provider of an account was heard of outside an attempt: what one that was given up began came about.
+    pub fn heard(&mut self, now_ms: u64, account: AccountId) {
+        self.at(now_ms);
+        if let Some(member) = self.members.iter_mut().find(|member| member.id == account) {
+            member.breaker.heard(self.now_ms);
+        }
     }
 
     /// The rank of the accounts that are used.

@@ -51,6 +51,7 @@ impl RetryPolicy {
         let (asked_ms, reason) = match answer {
             Answer::Delivered => return Next::End(State::Delivered, None),
             Answer::Sent { .. } => return Next::End(State::Sent, None),
+            Answer::Late => return Next::End(State::Expired, Some("it expired before it was handed over".into())),
             Answer::Rejected { why, detail } => return Next::End(State::Failed, Some(rejected(why, &detail))),
             Answer::Unknown { detail } if !self.retry_unknown || unknown > 1 => {
                 return Next::End(State::Unknown, Some(detail));
@@ -123,6 +124,8 @@ mod tests {
         let mut random = Random::new(1);
         let dead = POLICY.after(Answer::unavailable("down"), made(4, 0), 1_000, u64::MAX, &mut random);
         assert_eq!(dead, Next::Dead("down".into()));
+        let late = POLICY.after(Answer::Late, made(4, 0), 1_000, 1_000, &mut random);
+        assert!(matches!(late, Next::End(State::Expired, Some(_))), "no dead letter, though it was the last: {late:?}");
         let late = Answer::RetryAfter { after_ms: Some(500), detail: "busy".into() };
         let late = POLICY.after(late, made(1, 0), 1_000, 1_400, &mut random);
         assert_eq!(late, Next::End(State::Expired, Some("busy".into())));

@@ -3,6 +3,7 @@
 mod closing;
 mod copies;
 mod failover;
+mod late_greeter;
 mod rates;
 mod reconfigured;
 mod withdrawn;

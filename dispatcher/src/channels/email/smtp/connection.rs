@@ -20,7 +20,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::{settings::Settings, trouble::Trouble};
 use crate::{
-    channels::{is_late, late},
+    channels::is_late,
     core::{
         account::{Answer, Parcel},
         smtp::{
@@ -126,7 +126,7 @@ impl Connection {
     /// Sends a mail, and says so before it may be sent.
     pub(super) async fn send(&mut self, mail: &Mail, parcel: &Parcel) -> Result<Done, SendError> {
         if is_late(parcel.expires_ms) {
-            return Err(SendError::Unfit(late()));
+            return Err(SendError::Unfit(Answer::Late));
         }
         let mut transfer = Transfer::new(mail, &self.offers, self.next == Next::Reset).map_err(SendError::Unfit)?;
         // Until it came to an end the connection takes nothing else.

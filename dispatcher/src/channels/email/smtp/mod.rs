@@ -17,7 +17,10 @@ mod trouble;
 mod url;
 
 use std::{
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::SystemTime,
 };
 
@@ -39,7 +42,6 @@ use crate::{
         Checked, Offered, Provider,
         config::AccountConfig,
         given_up::{GivenUp, Wait},
-        late,
     },
     core::{
         account::{Answer, Parcel, Sending},
@@ -59,6 +61,8 @@ struct Smtp {
     pool: Arc<Pool>,
     /// Openings that nobody waits for any more.
     given_up: GivenUp,
+    /// Whether one of them came about.
+    late: Arc<AtomicBool>,
     offered: OnceLock<Offered>,
 }
 
@@ -91,6 +95,10 @@ impl Provider for Smtp {
                 None => self.over_new(parcel, &mail).await,
             }
         })
+    }
+
+    fn take_heard(&self) -> bool {
+        self.late.swap(false, Ordering::Relaxed)
     }
 
     fn check(&self) -> BoxFuture<'_, Checked> {
@@ -131,6 +139,7 @@ impl Smtp {
             settings: Arc::new(Settings::of(account)?),
             pool: Arc::default(),
             given_up: GivenUp::default(),
+            late: Arc::default(),
             offered: OnceLock::new(),
         })
     }
@@ -170,12 +179,14 @@ impl Smtp {
         let heard = Arc::new(Notify::new());
         let (tell, mut told) = oneshot::channel();
         let (settings, pool, hears) = (Arc::clone(&self.settings), Arc::clone(&self.pool), Arc::clone(&heard));
+        let late = Arc::clone(&self.late);
         let (wait, work) = self.given_up.begin();
         let task = tokio::spawn(async move {
             let _work = work;
             let opened = Connection::open(&settings, &hears).await;
             if let Err(Ok(unwanted)) = tell.send(opened) {
                 pool.give_back(unwanted, &settings);
+                late.store(true, Ordering::Relaxed);
             }
         });
         let _waits = Waits(wait, task.abort_handle());
@@ -202,7 +213,7 @@ impl Smtp {
                 done.answer(parcel.retry.attempts, parcel.redacted)
             }
             Err(SendError::Unfit(answer)) => answer,
-            Err(SendError::Late) => late(),
+            Err(SendError::Late) => Answer::Late,
             Err(SendError::Broken(detail)) => Answer::Unavailable { detail },
             Err(SendError::Unanswered(detail)) => Answer::Unknown { detail },
         }

@@ -42,6 +42,7 @@ async fn a_connection_is_opened_though_its_attempt_was_given_up_unless_too_many_
     let fixture = Fixture::new().await;
     let mut server = fixture.given_up().await;
     assert_eq!(fixture.smtp.given_up.count(), 1);
+    assert!(!fixture.smtp.take_heard());
     server.write_all(b"220 late\r\n").await.unwrap();
     let mut said = [0; 5];
     server.read_exact(&mut said).await.unwrap();
@@ -51,6 +52,7 @@ async fn a_connection_is_opened_though_its_attempt_was_given_up_unless_too_many_
         tokio::task::yield_now().await;
     }
 
+    assert!(fixture.smtp.take_heard() && !fixture.smtp.take_heard(), "that it is there is told once");
     let others: Vec<_> = (0..limits::SMTP_OPENINGS_GIVEN_UP_MAX).map(|_| fixture.smtp.given_up.begin()).collect();
     assert!(others.iter().all(|(other, _)| other.leave(usize::MAX)));
     // The connection that waits takes the next mail.

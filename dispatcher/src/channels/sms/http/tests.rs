@@ -46,7 +46,7 @@ async fn asked(scheme: &str, expires_ms: u64) -> (&'static str, bool) {
 #[tokio::test]
 async fn what_came_to_no_connection_or_expired_before_it_was_not_handed_over() {
     assert_eq!(asked("https", u64::MAX).await, ("unavailable", false), "no TLS");
-    assert_eq!(asked("http", 1).await, ("retry_after", false), "expired");
+    assert_eq!(asked("http", 1).await, ("late", false), "expired");
 }
 
 #[tokio::test]

@@ -57,6 +57,8 @@ pub(super) enum Outcome {
     Answered(u32, Option<String>),
     /// The connection broke, and the message centre does not have it; what happened.
     NotSent(Arc<str>),
+    /// It expired while it waited, and the message centre does not have it.
+    Late,
     /// The same, and it may have it.
     Unanswered(Arc<str>),
 }

@@ -181,10 +181,8 @@ impl Smpp {
         let Ok(place) = Arc::clone(&link.places).acquire_owned().await else { return answered };
         let waiter = Waiter { parts, sending: parcel.sending.clone(), answer, place };
         let Settings { smpp, source, .. } = &*self.settings;
-        // Whoever waits is told that it was not sent, and the parcel's end that it expired.
-        let expired = || Outcome::NotSent("it expired while it waited".into());
         let Some(seconds) = left_s(parcel) else {
-            waiter.tell(expired());
+            waiter.tell(Outcome::Late);
             return answered;
         };
         let mut submit = Submit {
@@ -206,7 +204,7 @@ impl Smpp {
                     submit.valid_s = smpp.validity.then_some(seconds);
                     link.submit(&submit, waiter);
                 }
-                None => waiter.tell(expired()),
+                None => waiter.tell(Outcome::Late),
             }
         }
         answered
@@ -244,6 +242,10 @@ fn ended<'a>(taken: usize, parts: usize, mut left: impl Iterator<Item = &'a Outc
         (None, Outcome::Answered(code, _)) => Answer::Unknown {
             detail: format!("{taken} of its {parts} parts were taken, and of another {}", status::said(*code)),
         },
+        (None, Outcome::Late) if taken == 0 => Answer::Late,
+        (None, Outcome::Late) => {
+            Answer::Unknown { detail: format!("{taken} of its {parts} parts were taken, and then it expired") }
+        }
         (None, Outcome::NotSent(why) | Outcome::Unanswered(why)) if taken == 0 => {
             Answer::Unavailable { detail: why.to_string() }
         }
