@@ -253,6 +253,8 @@ pub const SHUTDOWN_DRAIN_MS: u64 = 3_000;
 /// How long a shutdown waits, meanwhile, for what providers say of messages that were handed over to them, milliseconds, and no longer than
 /// `deadline_ms` of their channel; what is not answered then may have been sent.
 pub const SHUTDOWN_ANSWERS_MS: u64 = 15_000;
+/// How long a shutdown then waits for providers to record what they still know and to say goodbye, milliseconds.
+pub const SHUTDOWN_GOODBYE_MS: u64 = 2_000;
 /// How long a shutdown then waits for results to be published, and as long for the last commits, milliseconds.
 pub const SHUTDOWN_FINISH_MS: u64 = 2_000;
 /// How long a shutdown waits for webhooks to take what waits for them, milliseconds.

@@ -280,7 +280,8 @@ impl Pipeline {
         self.accounts_stop.send_replace(true);
         let patience = Duration::from_millis(limits::SHUTDOWN_FINISH_MS);
         // They end by themselves: beyond that only what carries them out may be late.
-        let answered = tokio::time::Instant::now() + Duration::from_millis(limits::SHUTDOWN_ANSWERS_MS) + patience;
+        let ends_ms = limits::SHUTDOWN_ANSWERS_MS + limits::SHUTDOWN_GOODBYE_MS;
+        let answered = tokio::time::Instant::now() + Duration::from_millis(ends_ms) + patience;
         let until = Instant::now() + Duration::from_millis(limits::SHUTDOWN_DRAIN_MS);
         while Instant::now() < until && self.in_flight.iter().any(|n| n.load(Ordering::Relaxed) > 0) {
             tokio::time::sleep(Duration::from_millis(limits::WORKER_TICK_MS)).await;

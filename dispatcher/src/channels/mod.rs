@@ -16,7 +16,8 @@
 //! | `password` | the password of an account |
 //! | [`reports`] | what providers tell of messages that they took |
 //!
-//! A provider stands behind [`Provider`]. A new one is a file in its channel's folder and its name in the list there.
+//! A provider stands behind [`Provider`]. A new one is a file in its channel's folder and its name in the list there: what is of one kind alone is said by its
+//! provider.
 //!
 //! Invariants: an account never makes a lane wait; what a provider does, or does not do, ends at the deadline.
 
@@ -95,6 +96,21 @@ pub trait Provider: Send + Sync {
     /// Whether a call may be one of who runs the service, by what is known before its body is read: what is refused here costs nothing more.
     fn expects(&self, _: &HookHead) -> Result<(), HookRefusal> {
         Err(HookRefusal::NotExpected)
+    }
+
+    /// How many attempts it can have under way at once, unless the account says so; `None`: as many as the channel's other accounts.
+    fn concurrency(&self) -> Option<usize> {
+        None
+    }
+
+    /// What whoever starts the dispatcher is to know of it: that it sends nothing, for example.
+    fn remark(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Nothing more comes: it records what it still knows of messages, and says goodbye, within a bounded time.
+    fn end(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
     }
 
     /// Reads a call that was expected, and says what it tells of messages.

@@ -167,6 +167,10 @@ impl Provider for Outbox {
         self.channel
     }
 
+    fn remark(&self) -> Option<&'static str> {
+        Some("this account sends nothing: what it is given is put into a folder")
+    }
+
     fn deliver<'a>(&'a self, parcel: &'a Parcel) -> BoxFuture<'a, Answer> {
         Box::pin(async move {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

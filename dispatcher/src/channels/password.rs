@@ -29,6 +29,14 @@ impl Password {
         }
     }
 
+    /// The same where there must be one; `what` says which.
+    pub(super) fn needed(account: &AccountConfig, what: &str) -> Result<Self, String> {
+        match Self::of(account)? {
+            Self::None => Err(format!("password or password_file is missing: {what}")),
+            password => Ok(password),
+        }
+    }
+
     /// Whether there is none.
     pub(super) fn is_none(&self) -> bool {
         matches!(self, Self::None)

@@ -28,11 +28,19 @@ pub struct Roster {
 struct Listed {
     channel: Channel,
     config: ChannelConfig,
-    accounts: Vec<(AccountId, AccountConfig)>,
+    accounts: Vec<Kept>,
     next: u32,
     orders: mpsc::UnboundedSender<Order>,
     /// What every provider is offered.
     offered: Option<Offered>,
+}
+
+/// An account of which a provider runs.
+struct Kept {
+    id: AccountId,
+    config: AccountConfig,
+    /// What its provider says of how many attempts it can have under way.
+    concurrency: Option<usize>,
 }
 
 /// What running accounts are told.
@@ -131,7 +139,7 @@ impl Roster {
         let mut listed = self.listed();
         let wanted = [email, sms];
         let changed = |(listed, wanted): (&Listed, &&[AccountConfig])| {
-            !listed.accounts.iter().map(|(_, config)| config).eq(wanted.iter())
+            !listed.accounts.iter().map(|kept| &kept.config).eq(wanted.iter())
         };
         if !listed.iter().zip(&wanted).any(changed) {
             return Ok(false);
@@ -166,7 +174,7 @@ impl Roster {
 
     fn tell_names(&self, listed: &[Listed; 2]) {
         for Listed { channel, accounts, .. } in listed {
-            self.accounts.name(*channel, accounts.iter().map(|(_, config)| config.name.as_str().into()).collect());
+            self.accounts.name(*channel, accounts.iter().map(|kept| kept.config.name.as_str().into()).collect());
         }
     }
 
@@ -175,7 +183,7 @@ impl Roster {
     }
 }
 
-type Plan = Vec<(AccountId, AccountConfig, AccountSettings, Option<Served>)>;
+type Plan = Vec<(Kept, AccountSettings, Option<Served>)>;
 
 impl Listed {
     fn open(
@@ -188,8 +196,10 @@ impl Listed {
         let mut new = Self { channel, config, accounts: Vec::new(), next: 0, orders, offered: None };
         let mut opened = Vec::new();
         for (n, account) in accounts.iter().enumerate() {
-            opened.push((settings(channel, &config, account, n)?, serve(channel, account)?));
-            new.accounts.push((AccountId(new.next), account.clone()));
+            let served = serve(channel, account)?;
+            let concurrency = served.provider.concurrency();
+            new.accounts.push(Kept { id: AccountId(new.next), config: account.clone(), concurrency });
+            opened.push((settings(channel, &config, account, concurrency, n)?, served));
             new.next += 1;
         }
         let settings = PoolSettings {
@@ -205,37 +215,39 @@ impl Listed {
     fn plan(&self, wanted: &[AccountConfig]) -> Result<Plan, Misconfigured> {
         let mut next = self.next;
         let plan = wanted.iter().enumerate().map(|(n, account)| {
-            let kept = self.accounts.iter().find(|(_, before)| before.has_provider_of(account)).map(|(id, _)| *id);
-            let (id, served) = match kept {
-                Some(id) => (id, None),
+            let kept = self.accounts.iter().find(|kept| kept.config.has_provider_of(account));
+            let (id, concurrency, served) = match kept {
+                Some(kept) => (kept.id, kept.concurrency, None),
                 None => {
                     next += 1;
                     let served = serve(self.channel, account)?;
                     self.offered.iter().for_each(|offered| served.provider.offer(offered));
-                    (AccountId(next - 1), Some(served))
+                    (AccountId(next - 1), served.provider.concurrency(), Some(served))
                 }
             };
-            Ok((id, account.clone(), settings(self.channel, &self.config, account, n)?, served))
+            let settings = settings(self.channel, &self.config, account, concurrency, n)?;
+            Ok((Kept { id, config: account.clone(), concurrency }, settings, served))
         });
         plan.collect()
     }
 
     fn follow(&mut self, plan: Plan) {
         let channel = self.channel.as_str();
-        for (_, before) in &self.accounts {
-            if !plan.iter().any(|(_, account, ..)| account.name == before.name) {
+        for Kept { config: before, .. } in &self.accounts {
+            if !plan.iter().any(|(account, ..)| account.config.name == before.name) {
                 info!(channel, account = before.name, "this account is no longer configured");
             }
         }
-        for (_, account, _, served) in &plan {
+        for (account, _, served) in &plan {
             if served.is_some() {
-                info!(channel, account = account.name, "this account is configured anew");
+                info!(channel, account = account.config.name, "this account is configured anew");
             }
         }
         self.next += plan.iter().filter(|(.., served)| served.is_some()).count() as u32;
-        self.accounts = plan.iter().map(|(id, account, ..)| (*id, account.clone())).collect();
+        let split = |(account, settings, served): (Kept, _, _)| ((account.id, settings, served), account);
+        let (orders, accounts) = plan.into_iter().map(split).unzip();
+        self.accounts = accounts;
         // Without a pool the process is going down.
-        let orders = plan.into_iter().map(|(id, _, settings, served)| (id, settings, served)).collect();
         let _ = self.orders.send(Order::Replace(orders));
     }
 }
@@ -244,12 +256,12 @@ fn settings(
     channel: Channel,
     config: &ChannelConfig,
     account: &AccountConfig,
+    of_provider: Option<usize>,
     n: usize,
 ) -> Result<AccountSettings, Misconfigured> {
     let (channel, name) = (channel.as_str(), account.name.clone());
     let rates = account.rates().map_err(|problem| Misconfigured { channel, name, problem })?;
-    let of_kind = (account.kind == "smpp").then(|| account.smpp.clone().unwrap_or_default().concurrency());
-    let concurrency = account.concurrency.or(of_kind).unwrap_or(config.concurrency);
+    let concurrency = account.concurrency.or(of_provider).unwrap_or(config.concurrency);
     Ok(AccountSettings {
         name: account.name.as_str().into(),
         priority: account.priority.unwrap_or(n as u32 + 1),
@@ -268,12 +280,8 @@ fn serve(channel: Channel, account: &AccountConfig) -> Result<Served, Misconfigu
     let (channel, name) = (channel.as_str(), account.name.clone());
     let provider = provider.map_err(|problem| Misconfigured { channel, name, problem })?;
     let name = &account.name;
-    match account.kind.as_str() {
-        "outbox" => {
-            info!(channel, account = name, "this account sends nothing: what it is given is put into a folder");
-        }
-        "stub" => warn!(channel, account = name, "this account is a stub: it sends nothing"),
-        _ => {}
+    if let Some(remark) = provider.remark() {
+        warn!(channel, account = name, "{remark}");
     }
     Ok(Served { name: name.as_str().into(), kind: account.kind.as_str().into(), provider })
 }

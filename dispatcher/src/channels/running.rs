@@ -12,7 +12,7 @@ use std::{
 
 use futures_util::{
     FutureExt, StreamExt,
-    future::{AbortHandle, abortable, try_join3},
+    future::{AbortHandle, abortable, join_all, try_join3},
     stream::FuturesUnordered,
 };
 use hashbrown::HashMap;
@@ -157,7 +157,7 @@ impl RunningPool {
             self.drop_given_up();
             self.finish();
             if self.parts.pool.attempts() == 0 {
-                return;
+                break;
             }
             let pause = Duration::from_millis(due_ms.saturating_sub(now_ms).max(1));
             tokio::select! {
@@ -166,6 +166,9 @@ impl RunningPool {
                 () = tokio::time::sleep(pause) => {}
             }
         }
+        let goodbyes = join_all(self.served.values().map(|(served, _)| served.provider.end()));
+        // Who takes longer is not waited for.
+        let _ = tokio::time::timeout(Duration::from_millis(limits::SHUTDOWN_GOODBYE_MS), goodbyes).await;
     }
 
     async fn wake(&mut self, pause_ms: u64) -> Wake {

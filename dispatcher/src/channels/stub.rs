@@ -60,6 +60,10 @@ impl Provider for Stub {
         self.channel
     }
 
+    fn remark(&self) -> Option<&'static str> {
+        Some("this account is a stub: it sends nothing")
+    }
+
     fn deliver<'a>(&'a self, parcel: &'a Parcel) -> BoxFuture<'a, Answer> {
         let turn = self.asked.fetch_add(1, Ordering::Relaxed) % self.answers.len();
         Box::pin(async move {

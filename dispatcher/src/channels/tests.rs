@@ -1,11 +1,14 @@
 //! What every provider keeps to, and running accounts with a stub behind them.
 
+mod counted;
 mod ending;
 
-use std::sync::{Arc, atomic::AtomicUsize};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, AtomicUsize, Ordering},
+};
 
-use futures_util::FutureExt;
-use prometheus_client::metrics::counter::Counter;
+use prometheus_client::{metrics::counter::Counter, registry::Registry};
 use pushgate_protocol::{ids::AppId, link::Lane, message, result::State};
 use serde_json::json;
 use tempfile::TempDir;
@@ -57,7 +60,23 @@ struct Fixture {
     finished: mpsc::UnboundedReceiver<Finished>,
     stop: watch::Sender<bool>,
     journal: Arc<Journal>,
+    registry: Registry,
+    clock: Arc<Clock>,
     _folder: TempDir,
+}
+
+/// Goes as time does, and can be put forward.
+#[derive(Default)]
+struct Clock {
+    ahead_ms: AtomicU64,
+    /// By how much it goes forward each time it is looked at.
+    step_ms: AtomicU64,
+}
+
+impl Clock {
+    fn ahead_ms(&self) -> u64 {
+        self.ahead_ms.fetch_add(self.step_ms.load(Ordering::Relaxed), Ordering::Relaxed)
+    }
 }
 
 fn account(name: &str, priority: u32) -> AccountSettings {
@@ -82,6 +101,13 @@ impl Fixture {
         Self::of(vec![(account("relay", 1), served("relay", provider))], deadline_ms)
     }
 
+    /// As text messages are: what may have been sent is not tried again.
+    fn once(provider: Arc<dyn Provider>, deadline_ms: u64) -> Self {
+        let new = Self::with(vec![(account("relay", 1), served("relay", provider))], deadline_ms, false);
+        new.journal.recover();
+        new
+    }
+
     fn of(all: Vec<(AccountSettings, Served)>, deadline_ms: u64) -> Self {
         let new = Self::after_a_kill(all, deadline_ms);
         new.journal.recover();
@@ -90,6 +116,10 @@ impl Fixture {
 
     /// What an earlier process noted is not marked yet.
     fn after_a_kill(all: Vec<(AccountSettings, Served)>, deadline_ms: u64) -> Self {
+        Self::with(all, deadline_ms, true)
+    }
+
+    fn with(all: Vec<(AccountSettings, Served)>, deadline_ms: u64, retry_unknown: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let journal = Journal::new(folder.path().to_owned(), 1, Counter::default());
         let (accounts, [outlets, _]) = Accounts::new(vec![(Channel::Email, "relay".into())]);
@@ -98,11 +128,12 @@ impl Fixture {
         let (stop, stopped) = watch::channel(false);
         let settings = PoolSettings {
             channel: Channel::Email,
-            policy: RetryPolicy { attempts_max: 3, base_ms: 10, cap_ms: 100, retry_unknown: true },
+            policy: RetryPolicy { attempts_max: 3, base_ms: 10, cap_ms: 100, retry_unknown },
             queue_max: 100,
             deadline_ms,
         };
-        let mut registry = prometheus_client::registry::Registry::default();
+        let mut registry = Registry::default();
+        let clock = Arc::new(Clock::default());
         let (settings_of_each, served) = all.into_iter().unzip();
         let running = RunningPool::new(PoolParts {
             channel: Channel::Email,
@@ -121,15 +152,15 @@ impl Fixture {
             aside_bytes: Arc::new(AtomicUsize::new(0)),
             open: Arc::new(AtomicUsize::new(0)),
             clock: Arc::new({
-                let start = tokio::time::Instant::now();
-                move || NOW_MS + start.elapsed().as_millis() as u64
+                let (start, clock) = (tokio::time::Instant::now(), Arc::clone(&clock));
+                move || NOW_MS + start.elapsed().as_millis() as u64 + clock.ahead_ms()
             }),
             stop: stopped,
             health: Health::new(),
             metrics: ChannelMetrics::register(&mut registry),
         });
         tokio::spawn(running.run());
-        Self { accounts, orders, finished, stop, journal, _folder: folder }
+        Self { accounts, orders, finished, stop, journal, registry, clock, _folder: folder }
     }
 
     async fn send(&self, parcels: Vec<Parcel>) {
@@ -261,31 +292,8 @@ async fn what_fails_before_or_after_it_was_sent_comes_again_and_what_is_answered
     assert_eq!(told, [(State::Scheduled, 1), (State::Scheduled, 1), (State::Sent, 1)]);
 }
 
-/// What must hold of every provider: it names its channel, and it can be dropped at any point.
-async fn keeps_to_the_seam(provider: Arc<dyn Provider>, channel: Channel) {
-    assert_eq!(provider.kind(), channel);
-    let parcel = &parcels(&["a@b.c"], None)[0];
-    let mut attempt = provider.deliver(parcel);
-    let _ = (&mut attempt).now_or_never();
-    drop(attempt);
-}
-
-#[tokio::test]
-async fn every_provider_keeps_to_the_seam() {
-    for url in ["stub:sent", "stub:never", "stub:unknown?delay=10ms", "smtp://127.0.0.1:1?tls=never"] {
-        let kind = url.split(':').next().unwrap();
-        let account =
-            config::AccountConfig { from: Some("a@example.org".into()), ..config::AccountConfig::new("x", kind, url) };
-        if email::KINDS.contains(&kind) {
-            keeps_to_the_seam(email::open(&account).unwrap(), Channel::Email).await;
-        }
-        if sms::KINDS.contains(&kind) {
-            keeps_to_the_seam(sms::open(&account).unwrap(), Channel::Sms).await;
-        }
-    }
-    let stub = Stub::parse(Channel::Sms, "stub:sent").unwrap();
-    let flaky = Flaky::new(stub, |_| Some(Fault::After));
-    keeps_to_the_seam(Arc::new(flaky), Channel::Sms).await;
+#[test]
+fn a_kind_that_is_not_known_is_refused_with_those_that_are() {
     let unknown = email::open(&config::AccountConfig::new("x", "pigeon", ""));
     assert_eq!(unknown.err().as_deref(), Some("kind is \"pigeon\", must be one of: outbox, smtp, stub"));
 }
@@ -304,7 +312,7 @@ fn what_has_no_account_is_refused() {
 #[test]
 fn a_configuration_that_is_wrong_replaces_no_account() {
     let stub = |name: &str, url: &str| config::AccountConfig::new(name, "stub", url);
-    let metrics = ChannelMetrics::register(&mut prometheus_client::registry::Registry::default());
+    let metrics = ChannelMetrics::register(&mut Registry::default());
     let email = [stub("a", "stub:sent"), stub("b", "stub:sent")];
     let (roster, [mut parts, _]) = Roster::open(&email, &[], config::ChannelsConfig::default(), metrics).unwrap();
     assert!(!roster.replace(&email, &[]).unwrap(), "nothing changed");

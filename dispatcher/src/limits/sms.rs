@@ -36,6 +36,8 @@ pub const SMPP_RECEIPT_KEEP_MS: u64 = 72 * 60 * 60 * 1_000;
 pub const SMPP_REPORTS_WAITING_MAX: usize = 1_000;
 /// The pause before a receipt is recorded once more that was answered before it could be, milliseconds.
 pub const SMPP_REPORT_AGAIN_MS: u64 = 1_000;
+/// How long it is waited, when an account or the process ends, until receipts are recorded, milliseconds.
+pub const SMPP_REPORTS_END_MS: u64 = 500;
 /// Answers to a message centre that wait to be written; while there are more it is not read. What one read brings comes on top.
 pub const SMPP_ANSWERS_WAITING_MAX: usize = 1_000;
 /// How long a message centre may take nothing of what is written to it, milliseconds: then the connection is dead.

@@ -44,6 +44,10 @@ impl Api {
                         line => lines.push(line.to_owned()),
                     }
                 }
+                // Of a call that expired nothing came but the connection.
+                if lines.is_empty() {
+                    continue;
+                }
                 let headers: BTreeMap<_, _> = lines[1..]
                     .iter()
                     .filter_map(|line| line.split_once(": "))
@@ -52,11 +56,13 @@ impl Api {
                 let length = headers.get("content-length").map_or(0, |length| length.parse().unwrap());
                 let mut bytes = vec![0; length];
                 reader.read_exact(&mut bytes).unwrap();
-                tell.send(Asked { line: lines[0].clone(), headers, body: String::from_utf8(bytes).unwrap() }).unwrap();
+                let asked = Asked { line: lines[0].clone(), headers, body: String::from_utf8(bytes).unwrap() };
+                let _ = tell.send(asked);
                 if status > 0 {
                     let head =
                         format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
-                    (&stream).write_all((head + &body).as_bytes()).unwrap();
+                    // Who asked may have gone.
+                    let _ = (&stream).write_all((head + &body).as_bytes());
                 }
             }
         });

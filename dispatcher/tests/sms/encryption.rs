@@ -1,13 +1,9 @@
 //! `smpps://`: a message centre behind TLS.
 
-use std::sync::Arc;
-
 use pushgate_dispatcher::{
     channels::{Checked, config::AccountConfig, sms},
     core::account::Answer,
 };
-use rcgen::{CertificateParams, KeyPair};
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tempfile::NamedTempFile;
 use tokio::{
     io::copy_bidirectional,
@@ -19,23 +15,8 @@ use crate::{
     centre::{Centre, SUBMIT},
     parcels::{detail, text},
     submits::config,
+    tls::identity,
 };
-
-/// What encrypts for a name, and a file that vouches for it.
-fn identity(name: &str) -> (TlsAcceptor, NamedTempFile) {
-    let key = KeyPair::generate().unwrap();
-    let certificate = CertificateParams::new(vec![name.to_owned()]).unwrap().self_signed(&key).unwrap();
-    let file = NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), certificate.pem()).unwrap();
-    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.der().clone()], key)
-        .unwrap();
-    (TlsAcceptor::from(Arc::new(config)), file)
-}
 
 /// Stands in front of a centre; its port.
 async fn front(centre: &Centre, acceptor: TlsAcceptor) -> u16 {

@@ -10,5 +10,10 @@ mod http;
 mod independent;
 mod parcels;
 mod receipts;
+#[path = "../channels/seam.rs"]
+mod seam;
+mod seams;
 mod sessions;
 mod submits;
+#[path = "../channels/tls.rs"]
+mod tls;

@@ -2,8 +2,9 @@
 
 use crate::{
     account::{config, detail, mail},
-    encryption::{encrypted, identity},
+    encryption::encrypted,
     server::{Act, Script, Server, Stage},
+    tls::identity,
 };
 use pushgate_dispatcher::channels::email;
 use pushgate_protocol::apps::Secret;
@@ -161,7 +162,7 @@ async fn every_conversation_ends_as_the_table_says() {
 
 #[tokio::test]
 async fn every_answer_to_starttls_ends_as_the_table_says() {
-    let (acceptor, ca) = identity("localhost", false);
+    let (acceptor, ca) = identity("localhost");
     for pipelining in [false, true] {
         for act in acts() {
             let name = format!("{act:?}, pipelining {pipelining}");
@@ -203,7 +204,7 @@ async fn whatever_is_said_to_rset_and_quit_costs_no_mail() {
 
 #[tokio::test]
 async fn a_server_that_falls_silent_while_a_connection_opens_is_unavailable() {
-    let (acceptor, ca) = identity("localhost", false);
+    let (acceptor, ca) = identity("localhost");
     for pipelining in [false, true] {
         for stage in [Stage::Greeting, Stage::Ehlo, Stage::StartTls, Stage::Auth] {
             let offers = vec!["AUTH PLAIN"];

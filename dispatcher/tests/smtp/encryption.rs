@@ -1,42 +1,19 @@
 //! TLS, certificates and passwords.
 
-use std::sync::Arc;
-
 use base64::{Engine, engine::general_purpose::STANDARD};
 use pushgate_dispatcher::{
     channels::{Checked, config::AccountConfig, email},
     core::account::Answer,
 };
 use pushgate_protocol::apps::Secret;
-use rcgen::{CertificateParams, KeyPair, date_time_ymd};
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rcgen::date_time_ymd;
 use tempfile::NamedTempFile;
-use tokio_rustls::TlsAcceptor;
 
 use crate::{
     account::{config, detail, mail},
     server::{Act, Script, Server, Stage},
+    tls::{identity, identity_of},
 };
-
-/// A certificate for a name, and a file that vouches for it.
-pub fn identity(name: &str, expired: bool) -> (TlsAcceptor, NamedTempFile) {
-    let key = KeyPair::generate().unwrap();
-    let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-    if expired {
-        params.not_after = date_time_ymd(2020, 1, 1);
-    }
-    let certificate = params.self_signed(&key).unwrap();
-    let file = NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), certificate.pem()).unwrap();
-    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.der().clone()], key)
-        .unwrap();
-    (TlsAcceptor::from(Arc::new(config)), file)
-}
 
 pub fn encrypted(server: &Server, scheme: &str, ca: &NamedTempFile) -> AccountConfig {
     config(server, |account| {
@@ -51,7 +28,7 @@ async fn deliver(account: &AccountConfig) -> Answer {
 
 #[tokio::test]
 async fn mail_goes_encrypted_from_the_first_byte_and_after_starttls() {
-    let (acceptor, ca) = identity("localhost", false);
+    let (acceptor, ca) = identity("localhost");
     for (scheme, implicit) in [("smtps", true), ("smtp", false)] {
         let script =
             Script { tls: Some(acceptor.clone()), implicit, offers: vec!["AUTH PLAIN"], ..Script::plain(true) };
@@ -71,8 +48,12 @@ async fn mail_goes_encrypted_from_the_first_byte_and_after_starttls() {
 async fn a_certificate_that_nobody_vouches_for_is_not_trusted() {
     let cases = [("localhost", false, false), ("elsewhere.example", false, true), ("localhost", true, true)];
     for (name, expired, vouched) in cases {
-        let (acceptor, own) = identity(name, expired);
-        let (_, stranger) = identity("localhost", false);
+        let (acceptor, own) = identity_of(name, |params| {
+            if expired {
+                params.not_after = date_time_ymd(2020, 1, 1);
+            }
+        });
+        let (_, stranger) = identity("localhost");
         for (scheme, implicit) in [("smtps", true), ("smtp", false)] {
             let script = Script { tls: Some(acceptor.clone()), implicit, ..Script::plain(true) };
             let server = Server::start(script).await;
@@ -87,7 +68,7 @@ async fn a_certificate_that_nobody_vouches_for_is_not_trusted() {
 
 #[tokio::test]
 async fn a_server_without_starttls_gets_nothing_unless_that_is_allowed() {
-    let (_, ca) = identity("localhost", false);
+    let (_, ca) = identity("localhost");
     let server = Server::start(Script { offers: vec!["AUTH PLAIN"], ..Script::plain(true) }).await;
     let mut account = encrypted(&server, "smtp", &ca);
     let answer = deliver(&account).await;
@@ -103,7 +84,7 @@ async fn a_server_without_starttls_gets_nothing_unless_that_is_allowed() {
 
 #[tokio::test]
 async fn what_somebody_slips_in_before_tls_is_not_taken_for_the_server() {
-    let (acceptor, ca) = identity("localhost", false);
+    let (acceptor, ca) = identity("localhost");
     let slipped = Act::Say("220 2.0.0 go on\r\n250 AUTH PLAIN");
     let script = Script { tls: Some(acceptor), ..Script::plain(true) }.at(Stage::StartTls, slipped);
     let server = Server::start(script).await;
@@ -224,7 +205,7 @@ fn what_is_wrong_with_an_account_is_said_by_the_name_of_its_key_and_no_password_
 
 #[tokio::test]
 async fn an_account_is_looked_at_without_sending_and_what_is_wrong_comes_with_what_helps() {
-    let (acceptor, ca) = identity("localhost", false);
+    let (acceptor, ca) = identity("localhost");
     let offers = vec!["AUTH PLAIN"];
     let look = async |script: Script, change: &dyn Fn(&mut AccountConfig)| {
         let server = Server::start(script).await;

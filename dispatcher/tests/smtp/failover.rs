@@ -119,6 +119,27 @@ impl Running {
     }
 }
 
+impl Running {
+    /// So many recipients were sent to, all through this account.
+    async fn all_sent(&mut self, count: usize, by: &str) {
+        for _ in 0..count {
+            let (to, end) = self.ended().await;
+            assert!(matches!(&end, End::Sent(through) if through == by), "{to} {end:?}");
+        }
+    }
+
+    /// Sends until this account does.
+    async fn until_sent_by(&mut self, by: &str) {
+        for n in 1_000.. {
+            self.send("m2", n..n + 1).await;
+            let (_, End::Sent(through)) = self.ended().await else { panic!() };
+            if through == by {
+                return;
+            }
+        }
+    }
+}
+
 fn accounts(first: &Server, second: &Server) -> [AccountConfig; 2] {
     [("first", first), ("second", second)].map(|(name, server)| config(server, |account| account.name = name.into()))
 }
@@ -149,13 +170,7 @@ async fn while_a_server_is_dead_the_other_account_sends_and_no_mail_is_lost_or_d
     }
     // It comes back by itself.
     first.revive().await;
-    for n in 1_000.. {
-        running.send("m2", n..n + 1).await;
-        let (_, End::Sent(by)) = running.ended().await else { panic!() };
-        if by == "first" {
-            break;
-        }
-    }
+    running.until_sent_by("first").await;
 }
 
 #[tokio::test]
@@ -168,10 +183,7 @@ async fn a_server_that_is_there_and_says_nothing_is_not_waited_for() {
     first.failover_ms = 10;
     let mut running = Running::start(&[first, second_account]);
     running.send("m1", 0..30).await;
-    for _ in 0..30 {
-        let (to, end) = running.ended().await;
-        assert!(matches!(&end, End::Sent(by) if by == "second"), "{to} {end:?}");
-    }
+    running.all_sent(30, "second").await;
     assert_eq!(second.seen().mails.len(), 30);
     drop(silent);
 }
@@ -182,10 +194,7 @@ async fn a_server_that_is_too_busy_to_greet_anybody_hands_over_and_is_down() {
     let (first, second) = (Server::start(busy).await, Server::start(Script::plain(true)).await);
     let mut running = Running::start(&accounts(&first, &second));
     running.send("m1", 0..100).await;
-    for _ in 0..100 {
-        let (to, end) = running.ended().await;
-        assert!(matches!(&end, End::Sent(by) if by == "second"), "{to} {end:?}");
-    }
+    running.all_sent(100, "second").await;
     let seen = running.roster.look().await;
     assert_eq!(seen.iter().map(|s| s.account.in_use).collect::<Vec<_>>(), [false, true]);
     assert_eq!(second.seen().mails.len(), 100);
@@ -206,23 +215,14 @@ async fn a_server_that_greets_late_is_passed_by_and_not_down_and_sends_over_what
     accounts[1].failover_ms = 0;
     let mut running = Running::start(&accounts);
     running.send("m1", 0..30).await;
-    for _ in 0..30 {
-        let (to, end) = running.ended().await;
-        assert!(matches!(&end, End::Sent(by) if by == "second"), "{to} {end:?}");
-    }
+    running.all_sent(30, "second").await;
     let seen = running.roster.look().await;
     assert_eq!(
         seen.iter().map(|s| (s.account.state, s.account.in_use)).collect::<Vec<_>>(),
         [(AccountState::Up, false), (AccountState::Up, true)]
     );
     first.release();
-    for n in 1_000.. {
-        running.send("m2", n..n + 1).await;
-        let (_, End::Sent(by)) = running.ended().await else { panic!() };
-        if by == "first" {
-            break;
-        }
-    }
+    running.until_sent_by("first").await;
 }
 
 #[tokio::test]
@@ -233,9 +233,6 @@ async fn a_server_that_greets_late_is_waited_for_where_there_is_no_other() {
     running.send("m1", 0..3).await;
     first.until(|seen| seen.connections == 3).await;
     first.release();
-    for _ in 0..3 {
-        let (to, end) = running.ended().await;
-        assert!(matches!(&end, End::Sent(by) if by == "relay"), "{to} {end:?}");
-    }
+    running.all_sent(3, "relay").await;
     assert_eq!(first.seen().connections, 3, "none was given up");
 }

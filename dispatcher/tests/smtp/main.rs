@@ -9,6 +9,11 @@ mod encryption;
 mod failover;
 mod mails;
 mod script;
+#[path = "../channels/seam.rs"]
+mod seam;
+mod seams;
 mod server;
 mod signatures;
 mod sink;
+#[path = "../channels/tls.rs"]
+mod tls;

@@ -130,3 +130,56 @@ fn read(path: &str) -> Result<Secret, String> {
     File::open(path).map_err(failed)?.take(DKIM_KEY_BYTES_MAX).read_to_string(&mut text).map_err(failed)?;
     Ok(Secret::new(text))
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use tokio::{runtime::Builder, sync::oneshot};
+
+    use super::*;
+    use crate::channels::{
+        Offered,
+        email::{mail, message_id::MessageIds},
+        tests::parcel,
+    };
+
+    const ED25519: &str = "-----BEGIN PRIVATE KEY-----\n\
+        MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\n-----END PRIVATE KEY-----\n";
+
+    fn signing(pem: &str) -> (Signing, Letter) {
+        let mut account = AccountConfig::new("relay", "smtp", "smtp://h");
+        let key = Some(Secret::new(pem));
+        account.dkim = vec![DkimConfig { domain: None, selector: "s".into(), key, key_file: None }];
+        let sender = Sender::parse("shop@example.org").unwrap();
+        let offered = Offered { links: None, ids: Arc::new(MessageIds::of_one()) };
+        let letter = mail::of(&sender, &offered, &parcel(), SystemTime::now()).ok().unwrap();
+        (Signing::of(&account, &sender).unwrap(), letter)
+    }
+
+    #[test]
+    fn a_signature_that_takes_long_is_made_on_no_thread_that_serves_connections() {
+        // One thread serves, and the only other is taken.
+        let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(1).build().unwrap();
+        runtime.block_on(async {
+            let (release, released) = oneshot::channel::<()>();
+            let (begin, begun) = oneshot::channel();
+            let taken = tokio::task::spawn_blocking(move || {
+                begin.send(()).unwrap();
+                released.blocking_recv()
+            });
+            begun.await.unwrap();
+            let (fast, letter) = signing(ED25519);
+            assert!(fast.signed(letter).now_or_never().is_some_and(|mail| mail.is_ok()), "a fast one is made at once");
+            let (slow, letter) = signing(include_str!("../../../tests/keys/rsa2048.pem"));
+            let mut signed = Box::pin(slow.signed(letter));
+            for _ in 0..100 {
+                assert!((&mut signed).now_or_never().is_none(), "there is no thread for it");
+                tokio::task::yield_now().await;
+            }
+            release.send(()).unwrap();
+            let mail = signed.await.unwrap();
+            assert!(String::from_utf8_lossy(&mail.data).contains("a=rsa-sha256"));
+            taken.await.unwrap().unwrap();
+        });
+    }
+}

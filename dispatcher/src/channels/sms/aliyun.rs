@@ -49,10 +49,7 @@ pub(super) fn open(account: &AccountConfig) -> Result<Arc<dyn Provider>, String>
     let endpoint = Endpoint::parse(&account.url, EXAMPLE)?;
     endpoint.only(&[])?;
     let key_id = endpoint.user.clone().ok_or_else(|| format!("url names no access key: write it like {EXAMPLE}"))?;
-    let password = Password::of(account)?;
-    if password.is_none() {
-        return Err("password or password_file is missing: the secret of the access key".into());
-    }
+    let password = Password::needed(account, "the secret of the access key")?;
     let (sign, template, callback_key) = (account.sign.clone(), account.template.clone(), callback::key(account)?);
     Ok(Arc::new(Aliyun { client: Client::of(account)?, endpoint, key_id, password, sign, template, callback_key }))
 }

@@ -50,10 +50,7 @@ pub(super) fn open(account: &AccountConfig) -> Result<Arc<dyn Provider>, String>
         .ok_or("url names no app: the SdkAppId, as in ?app=1400006666")?
         .to_owned();
     let region = endpoint.option("region").unwrap_or("ap-guangzhou").to_owned();
-    let password = Password::of(account)?;
-    if password.is_none() {
-        return Err("password or password_file is missing: the secret key".into());
-    }
+    let password = Password::needed(account, "the secret key")?;
     let (sign, template, from) = (account.sign.clone(), account.template.clone(), account.from.clone());
     let told = callback::key(account)?.map(|key| Told {
         key,

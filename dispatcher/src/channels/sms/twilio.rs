@@ -52,10 +52,7 @@ pub(super) fn open(account: &AccountConfig) -> Result<Arc<dyn Provider>, String>
     let endpoint = Endpoint::parse(&account.url, EXAMPLE)?;
     endpoint.only(&[])?;
     let sid = endpoint.user.clone().ok_or_else(|| format!("url names no account: write it like {EXAMPLE}"))?;
-    let password = Password::of(account)?;
-    if password.is_none() {
-        return Err("password or password_file is missing: the account's auth token".into());
-    }
+    let password = Password::needed(account, "the account's auth token")?;
     let from =
         account.from.clone().ok_or("from is missing: a number like +15005550006, or a messaging service like MG…")?;
     let callback = account

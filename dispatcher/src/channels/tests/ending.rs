@@ -1,10 +1,9 @@
 //! The end of running accounts, under load.
 
-use std::sync::atomic::Ordering;
-
 use tokio::sync::Semaphore;
 
 use super::*;
+use crate::limits;
 
 /// Takes what it gets, and says so when it is let.
 struct Slow {
@@ -34,8 +33,7 @@ impl Provider for Slow {
     }
 }
 
-async fn under_load(provider: Arc<dyn Provider>, deadline_ms: u64, asked: impl Fn() -> usize) -> Fixture {
-    let fixture = Fixture::start(provider, deadline_ms);
+async fn under_load(fixture: Fixture, asked: impl Fn() -> usize) -> Fixture {
     let to: Vec<String> = (0..20).map(|n| format!("u{n}@b.c")).collect();
     fixture.send(parcels(&to.iter().map(String::as_str).collect::<Vec<_>>(), None)).await;
     while asked() < 4 {
@@ -47,7 +45,7 @@ async fn under_load(provider: Arc<dyn Provider>, deadline_ms: u64, asked: impl F
 #[tokio::test]
 async fn at_the_end_nothing_begins_and_the_answers_to_what_was_handed_over_count() {
     let slow = Slow::new();
-    let mut fixture = under_load(slow.clone(), 300_000, || slow.asked.load(Ordering::Relaxed)).await;
+    let mut fixture = under_load(Fixture::start(slow.clone(), 300_000), || slow.asked.load(Ordering::Relaxed)).await;
     fixture.stop.send_replace(true);
     slow.lets.add_permits(100);
     for _ in 0..4 {
@@ -61,8 +59,32 @@ async fn at_the_end_nothing_begins_and_the_answers_to_what_was_handed_over_count
 #[tokio::test]
 async fn at_the_end_what_was_not_handed_over_is_given_back_at_once() {
     let stub = Arc::new(Stub::parse(Channel::Email, "stub:unheard").unwrap());
-    let mut fixture = under_load(stub.clone(), 300_000, || stub.asked()).await;
+    let mut fixture = under_load(Fixture::start(stub.clone(), 300_000), || stub.asked()).await;
     fixture.stop.send_replace(true);
     assert!(fixture.finished.recv().await.is_none());
     assert_eq!(stub.asked(), 4);
+}
+
+#[tokio::test]
+async fn what_is_not_answered_at_the_bound_of_the_end_is_tried_once_more_or_unknown() {
+    for once in [false, true] {
+        let slow = Slow::new();
+        let start = if once { Fixture::once } else { Fixture::start };
+        let mut fixture = under_load(start(slow.clone(), 300_000), || slow.asked.load(Ordering::Relaxed)).await;
+        // The next look at the clock after the end began is behind its bound.
+        fixture.clock.step_ms.store(limits::SHUTDOWN_ANSWERS_MS, Ordering::Relaxed);
+        fixture.stop.send_replace(true);
+        for _ in 0..4 {
+            match fixture.finished.recv().await {
+                Some(Finished::Later(later)) if !once => {
+                    let retry = message::decode(&later.task.body).unwrap().retry.unwrap();
+                    assert_eq!((retry.attempts, retry.unknown), (1, 1));
+                }
+                Some(Finished::Over(over)) if once => assert_eq!(over.state.record.state, State::Unknown),
+                other => panic!("{other:?}"),
+            }
+        }
+        // It is over; the other sixteen are settled by nobody.
+        assert!(fixture.finished.recv().await.is_none());
+    }
 }

@@ -147,11 +147,17 @@ impl Link {
     }
 
     /// Keeps it open until `stop` is closed.
-    pub(super) async fn run(self: Arc<Self>, mut receipts: Receipts, mut stop: watch::Receiver<()>, seed: u64) {
+    pub(super) async fn run(self: Arc<Self>, mut receipts: Receipts, stop: watch::Receiver<()>, seed: u64) {
+        self.kept_open(&mut receipts, stop, seed).await;
+        // Of a session that is over nothing can be answered any more.
+        let _ = receipts.end().await;
+    }
+
+    async fn kept_open(&self, receipts: &mut Receipts, mut stop: watch::Receiver<()>, seed: u64) {
         let (mut random, mut pause_ms) = (Random::new(seed), limits::SMPP_RECONNECT_FIRST_MS);
         loop {
             let began = Instant::now();
-            let ended = self.session(&mut receipts, &mut stop).await;
+            let ended = self.session(receipts, &mut stop).await;
             let why: Arc<str> = match &ended {
                 Ended::Stopped => "the account is closed".into(),
                 Ended::Unopened(why) | Ended::Broken(why) => why.as_str().into(),

@@ -27,7 +27,7 @@ async fn looked(settings: &Settings) -> Result<(), Unopened> {
         what,
         remedy: "look whether this is a port for SMPP, and whether it knows this machine's address",
     };
-    let (mut input, mut outgoing) = (vec![0; limits::SMPP_READ_BYTES], Outgoing::new());
+    let (mut input, mut outgoing) = (vec![0; limits::SMPP_READ_BYTES], Outgoing::new(settings.write_for));
     loop {
         outgoing.take(|bytes| window.take_out(bytes));
         outgoing.push(&mut halves.writer).await.map_err(|error| broke(said(&error)))?;

@@ -20,12 +20,15 @@ mod settings;
 mod stream;
 
 use std::{
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use pushgate_protocol::message::Channel;
-use tokio::sync::{oneshot, watch};
+use tokio::{
+    sync::{oneshot, watch},
+    task::JoinSet,
+};
 use xxhash_rust::xxh3::xxh3_64;
 
 use self::{
@@ -68,7 +71,15 @@ struct Smpp {
 /// Open connections, or those to be opened. They end when this is dropped.
 struct Links {
     all: Vec<Arc<Link>>,
-    _stop: watch::Sender<()>,
+    running: Mutex<JoinSet<()>>,
+    stop: watch::Sender<()>,
+}
+
+impl Drop for Links {
+    fn drop(&mut self) {
+        // They see that nobody needs them any more, and say goodbye by themselves.
+        self.running.get_mut().unwrap_or_else(PoisonError::into_inner).detach_all();
+    }
 }
 
 impl Provider for Smpp {
@@ -88,20 +99,35 @@ impl Provider for Smpp {
     fn check(&self) -> BoxFuture<'_, Checked> {
         Box::pin(look::look(&self.settings))
     }
+
+    fn concurrency(&self) -> Option<usize> {
+        Some(self.settings.smpp.concurrency())
+    }
+
+    fn end(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            let Some(links) = self.links.get() else { return };
+            links.stop.send_replace(());
+            let running = std::mem::take(&mut *links.running.lock().unwrap_or_else(PoisonError::into_inner));
+            // Goodbyes and receipts have bounds of their own.
+            running.join_all().await;
+        })
+    }
 }
 
 impl Smpp {
     fn links(&self) -> &Links {
         self.links.get_or_init(|| {
             let (stop, stopped) = watch::channel(());
+            let mut running = JoinSet::new();
             let all: Vec<_> = (0..self.settings.smpp.binds).map(|_| Link::new(Arc::clone(&self.settings))).collect();
             for (n, link) in all.iter().enumerate() {
                 let receipts = Receipts::new(Arc::clone(&self.book));
                 // Where the link stands in memory differs between processes, so that they do not come back at once.
                 let seed = xxh3_64(&[Arc::as_ptr(link) as usize, n].map(usize::to_le_bytes).concat());
-                tokio::spawn(Arc::clone(link).run(receipts, stopped.clone(), seed));
+                running.spawn(Arc::clone(link).run(receipts, stopped.clone(), seed));
             }
-            Links { all, _stop: stop }
+            Links { all, running: Mutex::new(running), stop }
         })
     }
 

@@ -7,6 +7,7 @@ use std::{
 };
 
 use pushgate_protocol::result::State;
+use tokio::time::timeout;
 
 use crate::{
     channels::{
@@ -18,7 +19,7 @@ use crate::{
         sent::{Known, Parts, Sent},
         status,
     },
-    limits::{SMPP_REPORT_AGAIN_MS, SMPP_REPORTS_WAITING_MAX},
+    limits::{SMPP_REPORT_AGAIN_MS, SMPP_REPORTS_END_MS, SMPP_REPORTS_WAITING_MAX},
     seams::{BoxFuture, StoreError},
 };
 
@@ -158,7 +159,84 @@ impl Receipts {
     }
 }
 
+impl Receipts {
+    /// The account ends: what waits is recorded, within a bounded time. What to answer to each. What was answered before it was recorded does
+    /// not come again, and what is asked again later finds nobody who knows its message.
+    pub(super) async fn end(&mut self) -> Vec<(u32, u32)> {
+        let mut answers = Vec::new();
+        let recorded = async {
+            loop {
+                self.tell();
+                if self.telling.is_none() {
+                    return;
+                }
+                answers.extend(self.told().await);
+            }
+        };
+        if timeout(Duration::from_millis(SMPP_REPORTS_END_MS), recorded).await.is_err() {
+            let lost = self.waiting.len() + self.telling.as_ref().map_or(0, |telling| telling.what.len());
+            tracing::warn!(lost, "receipts could not be recorded before the end: their messages stay sent");
+        }
+        answers
+    }
+}
+
 fn report(Known { parts, receipt, .. }: &Known<Whom>) -> Report {
     let state = if receipt.state == ReceiptState::Delivered { State::Delivered } else { State::Failed };
     Report { whom: parts.whom.clone(), state, reason: receipt.reason(), provider_id: parts.name().map(str::to_owned) }
+}
+
+#[cfg(test)]
+mod tests {
+    use pushgate_protocol::{ids::MessageId, message::Channel, result::ResultRecord};
+
+    use super::*;
+    use crate::{
+        channels::tests::parcel,
+        memory::MemoryMessages,
+        seams::{DeadRecord, MessageStore, ResultSink},
+        states::MessageBounds,
+    };
+
+    /// Says what became of messages.
+    #[derive(Default)]
+    struct Told(Mutex<Vec<(MessageId, State)>>);
+
+    impl ResultSink for Told {
+        fn publish(&self, records: Vec<ResultRecord>) -> BoxFuture<'_, Result<(), StoreError>> {
+            Box::pin(async move {
+                let told = records.into_iter().map(|record| (record.message, record.state));
+                self.0.lock().unwrap().extend(told);
+                Ok(())
+            })
+        }
+
+        fn bury(&self, _: Vec<DeadRecord>) -> BoxFuture<'_, Result<(), StoreError>> {
+            Box::pin(async { Ok(()) })
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_answered_before_it_was_recorded_is_recorded_before_the_account_ends() {
+        let book = Book::new(&SmppConfig::default());
+        let messages: Arc<dyn MessageStore> = Arc::new(MemoryMessages::new(MessageBounds::default()));
+        let told = Arc::new(Told::default());
+        let of = (Channel::Sms, "carrier".into());
+        book.reports.set(Reports::new(of, messages, told.clone(), Arc::new(|| 1))).ok().unwrap();
+        let mut receipts = Receipts::new(book);
+        let receipt = |id: &str| Receipt { id: id.into(), state: ReceiptState::Delivered, error: None };
+        let taken = |receipts: &mut Receipts, id: &str| {
+            let whom = Whom { message: MessageId::parse(id).unwrap(), ..Whom::of(&parcel()) };
+            receipts.took(id, &Parts::new(whom, 10, 1));
+        };
+        assert_eq!(receipts.came(1, receipt("early")), Some(status::OK), "it overtook the answer to its submit");
+        taken(&mut receipts, "early");
+        taken(&mut receipts, "prompt");
+        assert_eq!(receipts.came(2, receipt("prompt")), None);
+        assert_eq!(receipts.end().await, [(2, status::OK)]);
+        let mut told = told.0.lock().unwrap().clone();
+        told.sort();
+        let delivered = |id: &str| (MessageId::parse(id).unwrap(), State::Delivered);
+        assert_eq!(told, [delivered("early"), delivered("prompt")]);
+    }
 }

@@ -51,22 +51,30 @@ impl Link {
             _ = stop.changed() => return Ended::Stopped,
             opened = timeout(self.settings.open_for, opened(&self.settings, self.now_ms())) => opened,
         };
-        let late = || Ended::Unopened(format!("no session in {} ms", self.settings.open_for.as_millis()));
-        let mut halves = match opened {
+        match opened {
             Ok(Ok((halves, window))) => {
                 self.shared().window = Some(window);
-                halves
+                self.converse(halves, receipts, stop).await
             }
-            Ok(Err(Unopened { what, .. })) => return Ended::Unopened(what),
-            Err(_) => return late(),
-        };
+            Ok(Err(Unopened { what, .. })) => Ended::Unopened(what),
+            Err(_) => self.late(),
+        }
+    }
+
+    fn late(&self) -> Ended {
+        Ended::Unopened(format!("no session in {} ms", self.settings.open_for.as_millis()))
+    }
+
+    /// What is said over a connection, until it breaks or `stop` is closed.
+    async fn converse(&self, mut halves: Halves, receipts: &mut Receipts, stop: &mut watch::Receiver<()>) -> Ended {
         // Until it is bound.
         let mut bind_by = Some(Instant::now() + self.settings.open_for);
         let broke = |bind_by: Option<Instant>, why: String| match bind_by {
             Some(_) => Ended::Unopened(why),
             None => Ended::Broken(why),
         };
-        let (mut input, mut events, mut outgoing) = (vec![0; limits::SMPP_READ_BYTES], Vec::new(), Outgoing::new());
+        let (mut input, mut events, mut outgoing) =
+            (vec![0; limits::SMPP_READ_BYTES], Vec::new(), Outgoing::new(self.settings.write_for));
         let (mut stopped, mut timer) = (pin!(stop.changed()), pin!(sleep(Duration::ZERO)));
         loop {
             let asked = match self.asked(&mut events, &mut outgoing) {
@@ -80,7 +88,7 @@ impl Link {
             bind_by = bind_by.filter(|_| !self.is_bound());
             let (now, stuck_at) = (Instant::now(), outgoing.stuck_at());
             if bind_by.is_some_and(|by| by <= now) {
-                return late();
+                return self.late();
             }
             if stuck_at.is_some_and(|at| at <= now) {
                 return broke(bind_by, "it takes nothing of what is written to it".into());
@@ -93,7 +101,10 @@ impl Link {
             let writing = !outgoing.is_empty();
             tokio::select! {
                 biased;
-                _ = &mut stopped => return self.goodbye(halves, outgoing).await,
+                _ = &mut stopped => {
+                    self.confirm(receipts.end().await);
+                    return self.goodbye(halves, outgoing).await;
+                }
                 read = halves.reader.read(&mut input), if asked.reads => {
                     let heard = match read {
                         Ok(0) => return broke(bind_by, "it closed the connection".into()),
@@ -189,3 +200,6 @@ impl Link {
         Ended::Stopped
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,7 @@ use tokio_rustls::TlsConnector;
 use crate::{
     channels::{config::AccountConfig, password::Password, sms::config::SmppConfig, trust},
     core::smpp::pdu::Address,
+    limits::SMPP_WRITE_MS,
 };
 
 /// A checked account.
@@ -20,6 +21,8 @@ pub(super) struct Settings {
     pub(super) source: Address,
     pub(super) smpp: SmppConfig,
     pub(super) open_for: Duration,
+    /// How long it may take nothing of what is written to it.
+    pub(super) write_for: Duration,
 }
 
 /// How the connection is encrypted.
@@ -73,7 +76,17 @@ impl Settings {
         smpp.check()?;
         let source = source(account.from.as_deref(), smpp.source)?;
         let open_for = Duration::from_millis(account.connection.open_ms);
-        Ok(Self { host, port, system_id: system_id.to_owned(), password, tls, source, smpp, open_for })
+        Ok(Self {
+            host,
+            port,
+            system_id: system_id.to_owned(),
+            password,
+            tls,
+            source,
+            smpp,
+            open_for,
+            write_for: Duration::from_millis(SMPP_WRITE_MS),
+        })
     }
 }
 

@@ -10,10 +10,7 @@ use tokio::{
 };
 
 use super::settings::{Settings, Tls};
-use crate::{
-    core::smpp::{pdu::Bind, window::Window},
-    limits::SMPP_WRITE_MS,
-};
+use crate::core::smpp::{pdu::Bind, window::Window};
 
 /// What comes from it, and what goes to it.
 pub(super) struct Halves {
@@ -65,12 +62,14 @@ pub(super) struct Outgoing {
     unflushed: bool,
     /// When some of it went last.
     since: Instant,
+    /// How long nothing of it may go.
+    write_for: Duration,
 }
 
 impl Outgoing {
     /// Nothing.
-    pub(super) fn new() -> Self {
-        Self { bytes: Vec::new(), written: 0, unflushed: false, since: Instant::now() }
+    pub(super) fn new(write_for: Duration) -> Self {
+        Self { bytes: Vec::new(), written: 0, unflushed: false, since: Instant::now(), write_for }
     }
 
     /// Has the next put in place of what is written.
@@ -89,7 +88,7 @@ impl Outgoing {
 
     /// When whoever is to read it has taken nothing for too long.
     pub(super) fn stuck_at(&self) -> Option<Instant> {
-        (!self.is_empty()).then(|| self.since + Duration::from_millis(SMPP_WRITE_MS))
+        (!self.is_empty()).then(|| self.since + self.write_for)
     }
 
     /// Writes it. Nothing is lost if it is dropped before it is done.
