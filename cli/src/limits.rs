@@ -1,5 +1,7 @@
 //! Bounds of the command line and of configured values.
 
+use std::time::Duration;
+
 /// Shortest key of node links, bytes.
 pub const LINK_KEY_BYTES_MIN: usize = 16;
 /// Longest acknowledgement deadline, milliseconds.
@@ -50,3 +52,19 @@ pub const DRAIN_LOOK_MS: u64 = 20;
 pub const OPEN_FILES_ADVISED: u64 = 65_536;
 /// Days left of a certificate below which `doctor` warns.
 pub const CERTIFICATE_DAYS_ADVISED: u64 = 14;
+/// Connections that should be able to wait to be accepted: a storm of reconnects comes within a second.
+pub const BACKLOG_ADVISED: u32 = 4_096;
+/// Ports that should be free for outgoing connections.
+pub const PORTS_ADVISED: u32 = 28_000;
+/// Memory that should be available, MiB.
+pub const MEMORY_MIB_ADVISED: u64 = 512;
+/// Room that should be free on the dispatcher's disk, MiB.
+pub const DISK_MIB_ADVISED: u64 = 1_024;
+/// How long a sync of that disk should take at most.
+pub const SYNC_ADVISED: Duration = Duration::from_millis(10);
+/// How often that is tried.
+pub const SYNCS_TRIED: usize = 15;
+/// How far clocks should be apart at most, milliseconds.
+pub const CLOCK_ADVISED_MS: u64 = 500;
+/// Gateways that a dispatcher should be linked to at most.
+pub const MEMBERS_ADVISED: usize = 200;

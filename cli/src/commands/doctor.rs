@@ -1,26 +1,44 @@
-//! `pushgate doctor`: what this machine allows, and whether a server can be found.
+//! `pushgate doctor`: what this machine allows, and whether a server and what it needs can be found.
+//!
+//! | module | owns |
+//! |---|---|
+//! | `check` | a finding: its state, effect and remedy |
+//! | `machine` | the kernel: io_uring, descriptors, ports, backlogs, memory |
+//! | `disk` | the dispatcher's directory |
+//! | `services` | Kafka, Redis, gateways |
+//! | `certificates`, `accounts` | what is configured of those |
 
 mod accounts;
 mod certificates;
+mod check;
+mod disk;
+mod machine;
+mod services;
 
 use std::{
-    fs,
     io::{self, Write},
     net::{TcpListener, TcpStream, ToSocketAddrs},
+    path::Path,
     time::Duration,
 };
 
 use clap::Args;
-use pushgate_gateway::crowd::probe;
 use serde_json::json;
 
-use crate::{config::Config, failure::Failure, limits, runtime_file::RuntimeFile, server::ServerArgs};
+use self::check::{Check, State};
+use crate::{
+    config::{self, Config},
+    failure::Failure,
+    limits,
+    runtime_file::RuntimeFile,
+    server::ServerArgs,
+};
 
 /// Arguments of `doctor`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     pushgate doctor\n  \
-    pushgate doctor --config dispatcher.toml     # its certificates and accounts, too: connects and signs in, sends nothing\n  \
+    pushgate doctor --config dispatcher.toml     # its disk, Kafka, Redis, gateways, certificates and accounts, too: sends nothing\n  \
     pushgate doctor --json | jq '.checks[] | select(.state != \"ok\")'\n\n\
     Exit 1 if something keeps Pushgate from working; what only makes it slower or smaller is a warning.")]
 pub struct DoctorCommand {
@@ -31,50 +49,40 @@ pub struct DoctorCommand {
     server: ServerArgs,
 }
 
-/// How a check came out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    /// As it should be.
-    Ok,
-    /// It works, but slower or smaller.
-    Warning,
-    /// It does not work.
-    Failed,
-}
-
-impl State {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Warning => "warning",
-            Self::Failed => "failed",
-        }
-    }
-}
-
-struct Check {
-    name: &'static str,
-    state: State,
-    detail: String,
-}
-
 impl DoctorCommand {
     /// Looks at everything, then reports.
     pub fn run(self) -> Result<(), Failure> {
-        let mut checks = vec![kernel(), io_uring(), open_files()];
-        checks.extend(self.server.config_file().into_iter().flat_map(certificates::checks));
-        checks.extend(self.server.config_file().into_iter().flat_map(accounts::checks));
+        let mut checks = machine::checks();
+        // What is wrong with the file itself is told by the check of the server.
+        let file = self.server.config_file();
+        let config = file.and_then(|file| config::load(Some(file), std::env::vars()).ok()).map(|loaded| loaded.config);
+        if let Some(config) = &config {
+            checks.extend(disk::checks(Path::new(&config.dispatcher.data)));
+            checks.extend(services::checks(config));
+            checks.extend(certificates::checks(config));
+            checks.extend(accounts::checks(config));
+        } else if let Some(data) = self.server.data() {
+            checks.extend(disk::checks(data));
+        }
         checks.extend(self.server());
         let mut out = io::stdout();
         if self.json {
             let list: Vec<_> = checks
                 .iter()
-                .map(|check| json!({ "name": check.name, "state": check.state.as_str(), "detail": check.detail }))
+                .map(|check| {
+                    let Check { name, state, detail, effect, remedy } = check;
+                    json!({ "name": name, "state": state.as_str(), "detail": detail, "effect": effect, "remedy": remedy })
+                })
                 .collect();
             writeln!(out, "{}", json!({ "checks": list }))?;
         } else {
             for check in &checks {
                 writeln!(out, "{:8} {:10} {}", check.state.as_str(), check.name, check.detail)?;
+                for (what, text) in [("effect", &check.effect), ("remedy", &check.remedy)] {
+                    if !text.is_empty() {
+                        writeln!(out, "{:19} {what}: {text}", "")?;
+                    }
+                }
             }
         }
         match checks.iter().filter(|check| check.state == State::Failed).count() {
@@ -88,7 +96,7 @@ impl DoctorCommand {
         let Some(data) = self.server.data() else {
             return match self.server.find() {
                 Ok(server) => vec![answers("clients", &server.clients), answers("rest", &server.rest)],
-                Err(failure) => vec![Check { name: "server", state: State::Failed, detail: failure.what }],
+                Err(failure) => vec![Check::failed("server", failure.what)],
             };
         };
         match RuntimeFile::find(data) {
@@ -96,7 +104,7 @@ impl DoctorCommand {
                 let addresses = &found.addresses;
                 let detail = format!("process {} serves {}", found.pid, data.display());
                 vec![
-                    Check { name: "server", state: State::Ok, detail },
+                    Check::ok("server", detail),
                     answers("clients", &addresses.clients),
                     answers("links", &addresses.links),
                     answers("admin", &addresses.admin),
@@ -107,47 +115,12 @@ impl DoctorCommand {
                 let config = Config::default();
                 let ports =
                     [&config.gateway.listen, &config.gateway.links, &config.gateway.admin, &config.dispatcher.listen];
-                let mut checks = vec![Check { name: "server", state: State::Warning, detail: failure.what }];
+                let mut checks = vec![Check::warning("server", failure.what)];
                 checks.extend(ports.into_iter().map(|address| free(address)));
                 checks
             }
         }
     }
-}
-
-fn kernel() -> Check {
-    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    Check { name: "kernel", state: State::Ok, detail: format!("Linux {}", release.trim()) }
-}
-
-fn io_uring() -> Check {
-    match probe::probe() {
-        Ok(()) => Check { name: "io_uring", state: State::Ok, detail: "works".into() },
-        Err(reason) => Check {
-            name: "io_uring",
-            state: State::Warning,
-            detail: format!("{reason}; the gateway uses epoll instead"),
-        },
-    }
-}
-
-/// The limit caps the direct descriptors of one ring and the sockets of one epoll gateway.
-fn open_files() -> Check {
-    let text = fs::read_to_string("/proc/self/limits").unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("Max open files"));
-    // The second column: a gateway raises the soft limit to the hard one by itself.
-    let hard = line.and_then(|line| line.split_whitespace().nth(1)).unwrap_or("unknown").to_owned();
-    let enough = hard == "unlimited" || hard.parse::<u64>().is_ok_and(|n| n >= limits::OPEN_FILES_ADVISED);
-    let state = if enough { State::Ok } else { State::Warning };
-    let advice = if enough {
-        String::new()
-    } else {
-        format!(
-            "; with epoll that many clients at most, with io_uring that many per session ring: ulimit -Hn {}",
-            limits::OPEN_FILES_ADVISED
-        )
-    };
-    Check { name: "open files", state, detail: format!("{hard}{advice}") }
 }
 
 fn answers(name: &'static str, address: &str) -> Check {
@@ -157,17 +130,18 @@ fn answers(name: &'static str, address: &str) -> Check {
         .and_then(|mut all| all.next().ok_or_else(|| io::ErrorKind::NotFound.into()))
         .and_then(|address| TcpStream::connect_timeout(&address, timeout));
     match connected {
-        Ok(_) => Check { name, state: State::Ok, detail: format!("{address} answers") },
-        Err(error) => Check { name, state: State::Failed, detail: format!("{address} does not answer: {error}") },
+        Ok(_) => Check::ok(name, format!("{address} answers")),
+        Err(error) => Check::failed(name, format!("{address} does not answer: {error}"))
+            .effect("whoever needs it waits")
+            .remedy("start it, or correct its address in the configuration"),
     }
 }
 
 fn free(address: &str) -> Check {
     match TcpListener::bind(address) {
-        Ok(_) => Check { name: "port", state: State::Ok, detail: format!("{address} is free") },
-        Err(error) => {
-            let detail = format!("{address} cannot be had ({error}): stop what holds it, or configure another");
-            Check { name: "port", state: State::Warning, detail }
-        }
+        Ok(_) => Check::ok("port", format!("{address} is free")),
+        Err(error) => Check::warning("port", format!("{address} cannot be had: {error}"))
+            .effect("`pushgate dev` does not start with its default ports")
+            .remedy("stop what holds it, or configure another"),
     }
 }

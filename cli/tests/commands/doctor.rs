@@ -19,7 +19,7 @@ fn it_looks_at_the_machine_even_without_a_server() {
     let folder = tempfile::tempdir().expect("a folder");
     let (code, states) = states(&["--data", folder.path().to_str().expect("UTF-8")]);
     assert_eq!(code, 0, "no server is a warning");
-    for name in ["kernel", "io_uring", "open files", "server", "port"] {
+    for name in ["kernel", "io_uring", "open files", "backlog", "ports", "memory", "disk", "sync", "server", "port"] {
         assert!(states.iter().any(|(found, _)| found == name), "{name} is missing in {states:?}");
     }
 }
@@ -48,4 +48,30 @@ fn accounts_are_looked_at_and_what_is_wrong_is_said() {
     let accounts: Vec<&str> =
         states.iter().filter(|(name, _)| name == "account").map(|(_, state)| state.as_str()).collect();
     assert_eq!((code, accounts), (1, vec!["failed", "ok"]));
+}
+
+#[test]
+fn what_a_dispatcher_needs_elsewhere_is_looked_for_and_told_with_its_effect_and_its_remedy() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = folder.path().join("dispatcher.toml");
+    let data = folder.path().join("data");
+    let text = format!(
+        "[dispatcher]\nsource = \"kafka\"\ndata = \"{}\"\n[store]\nkind = \"redis\"\n[kafka]\nbrokers = \"127.0.0.1:1\"\n\
+         [redis]\nurl = \"redis://127.0.0.1:1\"\n[links]\nkey = \"a key of sixteen and more\"\n\
+         [[members]]\nnode = \"g1\"\nlinks = \"127.0.0.1:1\"\n\
+         [[apps]]\nid = \"shop\"\nsecrets = [{{ id = \"s\", secret = \"a secret of sixteen\" }}]\n",
+        data.display()
+    );
+    std::fs::write(&config, text).expect("written");
+    let run = run(&["doctor", "--json", "--config", config.to_str().expect("UTF-8")]);
+    let shown: Value = serde_json::from_str(&run.out).expect("JSON");
+    let checks = shown["checks"].as_array().expect("checks");
+    assert_eq!(run.code, 1);
+    for name in ["kafka", "redis", "links"] {
+        let check = checks.iter().find(|check| check["name"] == name).expect(name);
+        assert_eq!(check["state"], "failed", "{check}");
+        let said = |key: &str| check[key].as_str().is_some_and(|text| !text.is_empty());
+        assert!(said("effect") && said("remedy"), "{check}");
+    }
+    assert!(!data.exists(), "nothing is made");
 }

@@ -9,6 +9,7 @@
 //! | [`producer`] | the idempotent producer, its budget and delivery reports |
 //! | [`intake`] | REST's appends to the lanes |
 //! | [`results`] | results and dead letters |
+//! | [`survey`] | what the brokers have of what is needed |
 
 pub mod config;
 pub mod dead;
@@ -17,6 +18,7 @@ pub mod intake;
 pub mod producer;
 pub mod results;
 pub mod source;
+pub mod survey;
 
 mod events;
 

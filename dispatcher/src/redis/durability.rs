@@ -3,7 +3,7 @@
 use redis::Value;
 
 use super::link::RedisLink;
-use crate::seams::StoreError;
+use crate::{clock::unix_ms, seams::StoreError};
 
 /// A setting that loses data.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +46,31 @@ pub(super) async fn report(link: &RedisLink) -> Result<Vec<Finding>, StoreError>
         }
     }
     Ok(findings)
+}
+
+pub(super) async fn ahead_ms(link: &RedisLink) -> Result<i64, StoreError> {
+    let mut ask = redis::pipe();
+    ask.cmd("TIME");
+    // Connecting takes no part of the way.
+    link.run_each(&ask).await?;
+    let began_ms = unix_ms();
+    let answer = link.run_each(&ask).await?;
+    let here_ms = began_ms.midpoint(unix_ms());
+    let there_ms = answer
+        .first()
+        .and_then(time_of)
+        .ok_or_else(|| StoreError::Damaged { what: "redis", detail: "TIME was not answered with a time".into() })?;
+    Ok(there_ms as i64 - here_ms as i64)
+}
+
+/// Seconds and microseconds.
+fn time_of(answer: &Value) -> Option<u64> {
+    let Value::Array(pair) = answer else { return None };
+    let number = |value: Option<&Value>| match value {
+        Some(Value::BulkString(bytes)) => std::str::from_utf8(bytes).ok()?.parse::<u64>().ok(),
+        _ => None,
+    };
+    Some(number(pair.first())? * 1_000 + number(pair.get(1))? / 1_000)
 }
 
 fn value_of(answer: &Value) -> Option<String> {

@@ -90,6 +90,11 @@ impl RedisLink {
         self.outage.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// By how much the server's clock is ahead of this machine's, milliseconds; half of the answer's way is taken off.
+    pub async fn ahead_ms(&self) -> Result<i64, StoreError> {
+        super::durability::ahead_ms(self).await
+    }
+
     /// Whether the server's settings keep what it acknowledges: what is wrong with them, empty if nothing is.
     pub async fn durability_report(&self) -> Result<Vec<Finding>, StoreError> {
         super::durability::report(self).await

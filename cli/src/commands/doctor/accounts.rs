@@ -1,20 +1,17 @@
 //! Whether the accounts of a configuration could send, looked at without sending anything.
 
-use std::{path::Path, sync::Arc};
+use std::sync::Arc;
 
 use pushgate_dispatcher::channels::{Checked, Provider, config::AccountConfig, email, sms};
 use tokio::{runtime::Builder, task::JoinSet};
 
-use super::{Check, State};
-use crate::config;
+use super::Check;
+use crate::config::Config;
 
 type Opened = Result<Arc<dyn Provider>, String>;
 
-/// A check for each account that `file` names, all made at once.
-pub(super) fn checks(file: &Path) -> Vec<Check> {
-    // What is wrong with the file itself is told by the check of the server.
-    let Ok(loaded) = config::load(Some(file), std::env::vars()) else { return Vec::new() };
-    let config = loaded.config;
+/// A check for each account that is configured, all made at once.
+pub(super) fn checks(config: &Config) -> Vec<Check> {
     let mails = config.email.iter().map(|account| ("email", account, email::open(account)));
     let texts = config.sms.iter().map(|account| ("sms", account, sms::open(account)));
     let all: Vec<_> = mails.chain(texts).collect();
@@ -23,7 +20,7 @@ pub(super) fn checks(file: &Path) -> Vec<Check> {
     }
     match Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime.block_on(looked_at(all)),
-        Err(error) => vec![Check { name: "account", state: State::Failed, detail: format!("no runtime: {error}") }],
+        Err(error) => vec![Check::failed("account", format!("no runtime: {error}"))],
     }
 }
 
@@ -45,10 +42,13 @@ async fn looked_at(all: Vec<(&'static str, &AccountConfig, Opened)>) -> Vec<Chec
 }
 
 fn told(name: &str, kind: &str, checked: Checked) -> Check {
-    let (state, detail) = match checked {
-        Checked::Fit(found) => (State::Ok, format!("{name}: {found}")),
-        Checked::Unseen => (State::Ok, format!("{name}: of kind {kind}, which cannot be looked at without sending")),
-        Checked::Unfit { what, remedy } => (State::Failed, format!("{name}: {what}; {remedy}")),
-    };
-    Check { name: "account", state, detail }
+    match checked {
+        Checked::Fit(found) => Check::ok("account", format!("{name}: {found}")),
+        Checked::Unseen => {
+            Check::ok("account", format!("{name}: of kind {kind}, which cannot be looked at without sending"))
+        }
+        Checked::Unfit { what, remedy } => Check::failed("account", format!("{name}: {what}"))
+            .effect("nothing is sent through it: another account of its channel is used, or messages wait and expire")
+            .remedy(remedy),
+    }
 }

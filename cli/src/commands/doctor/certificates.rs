@@ -1,21 +1,16 @@
 //! Whether the certificates of a configuration can be served.
 
-use std::{
-    path::Path,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use pushgate_gateway::tls::{config::CertificateConfig, identity::Identity};
 
 use super::{Check, State};
-use crate::{config, limits};
+use crate::{config::Config, limits};
 
-/// A check for each certificate that `file` names.
-pub(super) fn checks(file: &Path) -> Vec<Check> {
-    // What is wrong with the file itself is told by the check of the server.
-    let Ok(loaded) = config::load(Some(file), std::env::vars()) else { return Vec::new() };
+/// A check for each certificate that is configured.
+pub(super) fn checks(config: &Config) -> Vec<Check> {
     let now_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    match loaded.config.tls.check() {
+    match config.tls.check() {
         Ok(None) => Vec::new(),
         Ok(Some(tls)) => tls.certificates.iter().map(|pair| check(pair, now_s)).collect(),
         Err(error) => vec![told(State::Failed, error.to_string())],
@@ -48,8 +43,14 @@ fn validity(begins_s: u64, ends_s: u64, now_s: u64) -> (State, String) {
     (state, format!("key matches, valid for {left} more days"))
 }
 
+const RENEW: &str = "renew it: files are read again without a restart";
+
 fn told(state: State, detail: String) -> Check {
-    Check { name: "tls", state, detail }
+    match state {
+        State::Ok => Check::ok("tls", detail),
+        State::Warning => Check::warning("tls", detail).effect("clients are refused once it has ended").remedy(RENEW),
+        State::Failed => Check::failed("tls", detail).effect("clients cannot connect by wss://").remedy(RENEW),
+    }
 }
 
 #[cfg(test)]
