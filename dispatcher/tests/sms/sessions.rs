@@ -163,3 +163,18 @@ async fn several_connections_share_what_is_sent() {
     centre.heard(BIND);
     centre.heard(BIND);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_ends_has_said_goodbye_and_sends_nothing_more() {
+    let centre = Centre::start(|session, pdu| {
+        if !session.lets_in(&pdu) {
+            session.answer(&pdu, 0, if pdu.command == SUBMIT { b"x\0" } else { b"" });
+        }
+    });
+    let provider = open(&centre.address, |_| {});
+    assert_eq!(provider.deliver(&text("+8613800138000", "hi")).await.as_str(), "sent");
+    provider.end().await;
+    centre.heard(UNBIND);
+    let late = text("+8613800138000", "hi");
+    assert_eq!((provider.deliver(&late).await.as_str(), late.sending.may_be_sent()), ("unavailable", false));
+}

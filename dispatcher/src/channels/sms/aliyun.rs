@@ -75,14 +75,8 @@ impl Provider for Aliyun {
     }
 
     fn check(&self) -> BoxFuture<'_, Checked> {
-        Box::pin(async move {
-            let fields = [("PageIndex", "1"), ("PageSize", "1")];
-            let call = match self.signed("QuerySmsSignList", form(fields)).await {
-                Ok(call) => call,
-                Err(what) => return Checked::Unfit { what, remedy: look::PASSWORD },
-            };
-            look::judged(self.client.call(call).await, |reply| found(reply, &self.key_id))
-        })
+        let written = self.signed("QuerySmsSignList", form([("PageIndex", "1"), ("PageSize", "1")]));
+        Box::pin(look::asked(&self.client, written, |reply| found(reply, &self.key_id)))
     }
 
     fn expects(&self, head: &HookHead) -> Result<(), HookRefusal> {

@@ -5,16 +5,24 @@ use std::time::Duration;
 use rustls::pki_types::ServerName;
 use tokio::{net::TcpStream, time::timeout};
 
-use super::http::{Endpoint, NoReply, Reply};
+use super::http::{Call, Client, Endpoint, NoReply, Reply};
 use crate::channels::{Checked, config::AccountConfig, trust};
 
 /// What helps where the password cannot be read.
-pub(super) const PASSWORD: &str = "look at password_file and who may read it";
+const PASSWORD: &str = "look at password_file and who may read it";
 const PLACE: &str = "look at host and port in url, at ca_file, and whether a firewall drops connections to it";
 
-/// What follows of a call, `found` judging its reply.
-pub(super) fn judged(reply: Result<Reply, NoReply>, found: impl FnOnce(&Reply) -> Checked) -> Checked {
-    match reply {
+/// Makes the call that was written, and has `found` judge its reply.
+pub(super) async fn asked(
+    client: &Client,
+    written: impl Future<Output = Result<Call, String>>,
+    found: impl FnOnce(&Reply) -> Checked,
+) -> Checked {
+    let call = match written.await {
+        Ok(call) => call,
+        Err(what) => return Checked::Unfit { what, remedy: PASSWORD },
+    };
+    match client.call(call).await {
         Ok(reply) => found(&reply),
         // Nothing that is only looked at expires.
         Err(NoReply::Late) => Checked::Unseen,

@@ -136,11 +136,9 @@ impl Provider for Tencent {
 
     fn check(&self) -> BoxFuture<'_, Checked> {
         Box::pin(async move {
-            let call = match self.signed("DescribeSmsSignList", &json!({ "SignIdSet": [], "International": 0 })).await {
-                Ok(call) => call,
-                Err(what) => return Checked::Unfit { what, remedy: look::PASSWORD },
-            };
-            look::judged(self.client.call(call).await, |reply| found(reply, &self.secret_id))
+            let all = json!({ "SignIdSet": [], "International": 0 });
+            let written = self.signed("DescribeSmsSignList", &all);
+            look::asked(&self.client, written, |reply| found(reply, &self.secret_id)).await
         })
     }
 

@@ -84,19 +84,12 @@ impl Provider for Twilio {
     }
 
     fn check(&self) -> BoxFuture<'_, Checked> {
-        Box::pin(async move {
-            let authorization = match self.authorization().await {
-                Ok(authorization) => authorization,
-                Err(what) => return Checked::Unfit { what, remedy: look::PASSWORD },
-            };
-            let call = Call {
-                method: ureq::http::Method::GET,
-                url: self.url.replace("/Messages.json", ".json"),
-                headers: vec![authorization],
-                body: Vec::new(),
-            };
-            look::judged(self.client.call(call).await, |reply| found(reply, &self.sid))
-        })
+        let written = async {
+            let url = self.url.replace("/Messages.json", ".json");
+            let headers = vec![self.authorization().await?];
+            Ok(Call { method: ureq::http::Method::GET, url, headers, body: Vec::new() })
+        };
+        Box::pin(look::asked(&self.client, written, |reply| found(reply, &self.sid)))
     }
 
     fn expects(&self, head: &HookHead) -> Result<(), HookRefusal> {
