@@ -12,7 +12,7 @@ mod accounts;
 mod certificates;
 mod check;
 mod disk;
-mod machine;
+pub(super) mod machine;
 mod services;
 
 use std::{
@@ -25,7 +25,8 @@ use std::{
 use clap::Args;
 use serde_json::json;
 
-use self::check::{Check, State};
+pub(super) use self::check::Check;
+use self::check::State;
 use crate::{
     config::{self, Config},
     failure::Failure,

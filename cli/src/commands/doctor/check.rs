@@ -2,7 +2,7 @@
 
 /// How a check came out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum State {
+pub(in crate::commands) enum State {
     /// As it should be.
     Ok,
     /// It works, but slower or smaller, or loses something in a crash.
@@ -12,7 +12,7 @@ pub(super) enum State {
 }
 
 impl State {
-    pub(super) fn as_str(self) -> &'static str {
+    pub(in crate::commands) fn as_str(self) -> &'static str {
         match self {
             Self::Ok => "ok",
             Self::Warning => "warning",
@@ -23,42 +23,47 @@ impl State {
 
 /// A finding.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Check {
+pub(in crate::commands) struct Check {
     /// What was looked at.
-    pub(super) name: &'static str,
+    pub(in crate::commands) name: &'static str,
     /// How it came out.
-    pub(super) state: State,
+    pub(in crate::commands) state: State,
     /// What was found.
-    pub(super) detail: String,
+    pub(in crate::commands) detail: String,
     /// What follows from it; empty where all is well.
-    pub(super) effect: String,
+    pub(in crate::commands) effect: String,
     /// What helps; empty where all is well.
-    pub(super) remedy: String,
+    pub(in crate::commands) remedy: String,
 }
 
 impl Check {
     /// All is well.
-    pub(super) fn ok(name: &'static str, detail: impl Into<String>) -> Self {
+    pub(in crate::commands) fn ok(name: &'static str, detail: impl Into<String>) -> Self {
         Self { name, state: State::Ok, detail: detail.into(), effect: String::new(), remedy: String::new() }
     }
 
     /// It works, but.
-    pub(super) fn warning(name: &'static str, detail: impl Into<String>) -> Self {
+    pub(in crate::commands) fn warning(name: &'static str, detail: impl Into<String>) -> Self {
         Self { state: State::Warning, ..Self::ok(name, detail) }
     }
 
     /// It does not work.
-    pub(super) fn failed(name: &'static str, detail: impl Into<String>) -> Self {
+    pub(in crate::commands) fn failed(name: &'static str, detail: impl Into<String>) -> Self {
         Self { state: State::Failed, ..Self::ok(name, detail) }
     }
 
+    /// Whether it does not work.
+    pub(in crate::commands) fn is_failed(&self) -> bool {
+        self.state == State::Failed
+    }
+
     /// What follows from it.
-    pub(super) fn effect(self, effect: impl Into<String>) -> Self {
+    pub(in crate::commands) fn effect(self, effect: impl Into<String>) -> Self {
         Self { effect: effect.into(), ..self }
     }
 
     /// What helps.
-    pub(super) fn remedy(self, remedy: impl Into<String>) -> Self {
+    pub(in crate::commands) fn remedy(self, remedy: impl Into<String>) -> Self {
         Self { remedy: remedy.into(), ..self }
     }
 }

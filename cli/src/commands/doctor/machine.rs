@@ -73,12 +73,8 @@ fn backlog(waiting: Option<u32>) -> Check {
 }
 
 fn ports(range: &str) -> Check {
-    let mut ends = range.split_whitespace().filter_map(|end| end.parse::<u32>().ok());
-    let (Some(first), Some(last)) = (ends.next(), ends.next()) else {
-        return Check::ok("ports", "the kernel does not tell");
-    };
-    let count = last.saturating_sub(first) + 1;
-    let found = format!("{count} for connections that this machine opens ({first} to {last})");
+    let Some(count) = port_count(range) else { return Check::ok("ports", "the kernel does not tell") };
+    let found = format!("{count} for connections that this machine opens");
     if count >= limits::PORTS_ADVISED {
         return Check::ok("ports", found);
     }
@@ -87,19 +83,32 @@ fn ports(range: &str) -> Check {
         .remedy("sysctl -w net.ipv4.ip_local_port_range='1024 65535'")
 }
 
+/// Ports in `ip_local_port_range`.
+pub(in crate::commands) fn port_count(range: &str) -> Option<u32> {
+    let mut ends = range.split_whitespace().map_while(|end| end.parse::<u32>().ok());
+    Some(ends.next()?.abs_diff(ends.next()?) + 1)
+}
+
 fn memory(meminfo: &str) -> Check {
-    let kilobytes = |name: &str| meminfo.lines().find_map(|line| number::<u64>(line.strip_prefix(name)?));
-    let (Some(total), Some(available)) = (kilobytes("MemTotal:"), kilobytes("MemAvailable:")) else {
+    let (Some(total), Some(available)) = (kib(meminfo, "MemTotal:"), available_kib(meminfo)) else {
         return Check::ok("memory", "the kernel does not tell");
     };
-    let mega = |kilobytes: u64| kilobytes / 1_024;
-    let found = format!("{} MiB available of {} MiB", mega(available), mega(total));
-    if mega(available) >= limits::MEMORY_MIB_ADVISED {
+    let found = format!("{} MiB available of {} MiB", available / 1_024, total / 1_024);
+    if available / 1_024 >= limits::MEMORY_MIB_ADVISED {
         return Check::ok("memory", found);
     }
     Check::warning("memory", found)
         .effect("the kernel ends whatever grows most once it is used up; a connection takes several kilobytes of it")
         .remedy("a larger machine, or fewer connections for each")
+}
+
+/// What `/proc/meminfo` says is available, KiB.
+pub(in crate::commands) fn available_kib(meminfo: &str) -> Option<u64> {
+    kib(meminfo, "MemAvailable:")
+}
+
+fn kib(meminfo: &str, name: &str) -> Option<u64> {
+    meminfo.lines().find_map(|line| number(line.strip_prefix(name)?))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `options` | what all workloads have in common |
 //! | `place` | where the load goes |
+//! | `preflight` | what this machine lacks for it |
 //! | `compare`, `capacity` | what is asked of several runs |
 //! | `live` | what is told while it runs |
 //! | `summary` | what is told at the end |
@@ -13,6 +14,7 @@ mod compare;
 mod live;
 mod options;
 mod place;
+mod preflight;
 mod summary;
 
 use std::{fs, path::PathBuf, time::Duration};
@@ -191,6 +193,12 @@ impl LoadgenCommand {
 fn go(scenario: &Scenario, place: &PlaceArgs, options: &ReportArgs) -> Result<(), Failure> {
     let place = place.find(scenario)?;
     options.check_files()?;
+    for check in preflight::checks(scenario, place.site.clients) {
+        if check.is_failed() {
+            return Err(Failure::new(format!("{}: {}; {}", check.name, check.detail, check.effect)).hint(check.remedy));
+        }
+        eprintln!("PREFLIGHT  {}: {}: {}\n           remedy: {}", check.name, check.detail, check.effect, check.remedy);
+    }
     let mut live = Live::start(scenario, &place, options.json)?;
     let stop = live.stop();
     let outcome = run::run(scenario, &place.site, &stop, &mut |second| live.tell(second));
