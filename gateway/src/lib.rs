@@ -19,6 +19,7 @@
 //! | [`revocation`] | tokens that are not good any more |
 //! | [`shard`] | a shard's thread and its loop |
 //! | [`site`] | what all threads read |
+//! | `slow` | a slow-down of pushes, for tests of comparisons |
 //! | [`tls`] | certificates, handshakes, records |
 //! | [`upgrade`] | client requests until they are sessions |
 
@@ -39,6 +40,8 @@ mod pages;
 mod revocation;
 mod shard;
 mod site;
+#[cfg(feature = "slow-push")]
+mod slow;
 pub mod tls;
 mod upgrade;
 

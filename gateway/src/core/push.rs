@@ -37,6 +37,8 @@ impl Shard {
     /// A push came on a link; with the hash of its user.
     pub(super) fn push(&mut self, now: Now, link: LinkId, (push, hash): (&Push<'_>, u64), out: &mut dyn Outgoing) {
         self.metrics.pushes += 1;
+        #[cfg(feature = "slow-push")]
+        crate::slow::push();
         let reference = push.reference;
         // A session's id names its shard, and whoever sends to it need not know its user.
         let to_user = !matches!(push.target, Target::Session(_));
