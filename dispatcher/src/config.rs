@@ -16,8 +16,8 @@ pub struct DispatcherConfig {
     pub cors_origins: Vec<String>,
     /// This process' name towards gateways. Default `dispatcher`.
     pub node: String,
-    /// Directory of the embedded log and stores, used when `source` or `store.kind` is `embedded`; and, in `taken/`, of what providers of mail and text messages took and
-    /// no store knows of yet, so that a process which is killed does not send that again: at most 16 MiB, on a disk that outlives the process. Default `./pushgate-data`.
+    /// Directory of the embedded log and stores, used when `source` or `store.kind` is `embedded`; and, in `taken/`, of what providers of mail and text messages were given or took and
+    /// no store knows of yet, so that a process which is killed does not send that again: at most 108 MiB, mostly far below 1 MiB, on a disk that outlives the process. Default `./pushgate-data`.
     pub data: String,
     /// Pipeline workers; 0 chooses one per core, at most 16. Default 0.
     pub workers: u8,

@@ -21,7 +21,7 @@ pub struct ChannelMetrics {
     passed_on: Family<AccountLabel, Counter>,
     reloads: Family<ResultLabel, Counter>,
     duration: Family<AccountLabel, Histogram, fn() -> Histogram>,
-    /// Messages that providers took and that could not be noted on local disk.
+    /// Notes of what was handed to providers, or taken by them, that could not be written to local disk.
     pub unnoted: Counter,
 }
 
@@ -107,7 +107,7 @@ impl ChannelMetrics {
         for result in ["ok", "error"] {
             drop(new.reloads.get_or_create(&ResultLabel { result }));
         }
-        let help = "Messages that providers took and that could not be noted on local disk";
+        let help = "Notes of what was handed to providers, or taken by them, that could not be written to local disk";
         registry.register("channel_unnoted", help, new.unnoted.clone());
         let help = "How long providers took to answer";
         registry.register_with_unit("channel_attempt", help, Unit::Seconds, new.duration.clone());

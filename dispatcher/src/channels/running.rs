@@ -22,7 +22,7 @@ use tokio::sync::{mpsc, watch};
 use super::{
     AccountMetrics, ChannelMetrics, Crowded, Outlets,
     hooks::Hooks,
-    journal::Journal,
+    journal::{Entry, Journal},
     roster::{Order, Seen, Served},
 };
 use crate::{
@@ -315,14 +315,14 @@ impl RunningPool {
             let Some((Served { provider, .. }, _)) = self.served.get(&account) else { continue };
             let provider = Arc::clone(provider);
             let journal = Arc::clone(&self.parts.journal);
+            if self.parts.pool.settles_unknown() {
+                let entry = || Entry { journal: Arc::clone(&journal), delivery: attempt.parcel.query() };
+                attempt.parcel.sending.note_in(|| Box::new(entry()));
+            }
             let (answer, abort) = abortable(async move {
                 let answer = provider.deliver(&attempt.parcel).await;
                 // Here and not later: nothing else is sent before it stands there, and nothing of it is lost if the process is killed.
-                if answer.is_taken()
-                    && let Some(noted) = journal.note(&attempt.parcel.query())
-                {
-                    attempt.parcel.sending.note(noted);
-                }
+                note(&journal, &attempt.parcel, &answer);
                 answer
             });
             self.attempts.push(answer.map(move |answer| Some((id, answer.ok()?))).boxed());
@@ -375,5 +375,15 @@ impl RunningPool {
                 metrics.forget(channel.as_str(), &served.name);
             }
         }
+    }
+}
+
+/// What follows from an answer for what is noted of a parcel. What may have been sent stays noted until that is marked.
+fn note(journal: &Journal, parcel: &Parcel, answer: &Answer) {
+    let sending = &parcel.sending;
+    if answer.is_taken() {
+        journal.taken(&parcel.query(), sending.noted()).into_iter().for_each(|noted| sending.note(noted));
+    } else if !matches!(answer, Answer::Unknown { .. }) {
+        sending.take_noted().into_iter().for_each(|noted| journal.given_back(noted));
     }
 }

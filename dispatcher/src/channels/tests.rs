@@ -2,6 +2,7 @@
 
 mod counted;
 mod ending;
+mod noted;
 
 use std::sync::{
     Arc,

@@ -76,7 +76,7 @@ impl<'a> Change<'a> {
         now_ms: u64,
     ) -> Result<(StreamOutcome, u64), StoreError> {
         let counted = deferred.is_some_and(|tag| self.state.defer(tag, now_ms));
-        if let Some(mark @ (Mark::Delivered | Mark::Ended)) = self.tables.mark(&self.prefix, push.key)? {
+        if let Some(mark) = self.tables.mark(&self.prefix, push.key)?.filter(|mark| mark.is_end()) {
             if counted {
                 self.put_state(now_ms.saturating_add(limits::STREAM_EPISODE_KEEP_MS));
             }

@@ -294,6 +294,7 @@ fn decode_mark(value: &[u8]) -> Result<Mark, StoreError> {
         [1] => Ok(Mark::Stored),
         [2] => Ok(Mark::Delivered),
         [3] => Ok(Mark::Ended),
+        [4] => Ok(Mark::Unknown),
         _ => Err(damaged(format!("a mark is {value:?}"))),
     }
 }

@@ -171,7 +171,7 @@ impl User {
 
     fn append(&mut self, push: StoredPush, now_ms: u64, bounds: &StreamBounds) -> StreamOutcome {
         let window = now_ms / bounds.mark_window_ms;
-        if let Some(mark @ (Mark::Delivered | Mark::Ended)) = self.mark(window, push.key) {
+        if let Some(mark) = self.mark(window, push.key).filter(|mark| mark.is_end()) {
             return StreamOutcome::AlreadyEnded(mark);
         }
         self.set_mark(window, push.key, Mark::Stored);

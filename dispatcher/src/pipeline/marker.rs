@@ -1,11 +1,16 @@
 //! The marker: before anything else is done with what providers took, its deliveries are marked, many at a time; then it goes on to the finisher.
 //!
-//! It waits for no state and no result, so that whoever takes over from a process that was killed knows soon what that one sent. What was taken
-//! and not yet marked stands in the [`Journal`]: of what an earlier process left there the marks are written first.
+//! It waits for no state and no result, so that whoever takes over from a process that was killed knows soon what that one sent. What was taken,
+//! or may have been, and is not yet marked stands in the [`Journal`]: of what an earlier process left there the marks are written first. Other
+//! processes that share the folder may be killed later: it looks for what they left now and then, so that it is marked before their partitions
+//! are another's.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use tokio::sync::mpsc;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep_until},
+};
 use tracing::info;
 
 use super::{finisher::Finished, insistence::Insistence};
@@ -50,13 +55,22 @@ impl Marker {
 
     /// Runs it.
     pub async fn run(mut self) {
-        self.recover().await;
-        let mut batch = Vec::new();
-        while self.parts.ended.recv_many(&mut batch, limits::FINISH_BATCH).await > 0 {
+        self.take_over().await;
+        self.parts.journal.recover();
+        let (look_every, mut batch) = (Duration::from_millis(limits::JOURNAL_LOOK_MS), Vec::new());
+        let mut looks = Instant::now() + look_every;
+        loop {
+            tokio::select! {
+                ended = self.parts.ended.recv_many(&mut batch, limits::FINISH_BATCH) => if ended == 0 { return },
+                () = sleep_until(looks) => {
+                    self.take_over().await;
+                    looks = Instant::now() + look_every;
+                }
+            }
             let (mut marks, mut noted) = (Vec::new(), Vec::new());
             for ended in &mut batch {
                 if let Finished::Over(over) = ended {
-                    marks.extend(over.mark.take_if(|mark| is_taken(mark)));
+                    marks.extend(over.mark.take_if(|mark| may_be_sent(mark)));
                     noted.extend(over.noted);
                 }
             }
@@ -69,20 +83,23 @@ impl Marker {
         }
     }
 
-    /// Marks what an earlier process left.
-    async fn recover(&self) {
+    /// Marks what processes left that were killed.
+    async fn take_over(&self) {
         for mut left in self.parts.journal.left() {
-            let taken = left.read();
-            for some in taken.chunks(limits::FINISH_BATCH) {
-                let marks: Vec<_> = some.iter().cloned().map(mark).collect();
+            let noted = left.read();
+            for some in noted.chunks(limits::FINISH_BATCH) {
+                let marks: Vec<_> = some.iter().cloned().map(settle).collect();
                 self.mark(&marks).await;
             }
-            if !taken.is_empty() {
-                info!(deliveries = taken.len(), "what providers took before a process was killed is marked");
+            if !noted.is_empty() {
+                let unknown = noted.iter().filter(|(_, mark)| *mark == Mark::Unknown).count();
+                info!(
+                    taken = noted.len() - unknown,
+                    unknown, "what providers took, or may have, before a process was killed is marked"
+                );
             }
             left.remove();
         }
-        self.parts.journal.recover();
     }
 
     async fn mark(&self, marks: &[StreamOp]) {
@@ -92,12 +109,12 @@ impl Marker {
     }
 }
 
-fn mark(MarkQuery { user, key }: MarkQuery) -> StreamOp {
-    StreamOp::Settle { user, key, mark: Mark::Delivered }
+fn settle((MarkQuery { user, key }, mark): (MarkQuery, Mark)) -> StreamOp {
+    StreamOp::Settle { user, key, mark }
 }
 
-fn is_taken(mark: &StreamOp) -> bool {
-    matches!(mark, StreamOp::Settle { mark: Mark::Delivered, .. })
+fn may_be_sent(mark: &StreamOp) -> bool {
+    matches!(mark, StreamOp::Settle { mark: Mark::Delivered | Mark::Unknown, .. })
 }
 
 #[cfg(test)]

@@ -304,6 +304,7 @@ fn mark_from(number: i64) -> Result<Option<Mark>, StoreError> {
         1 => Ok(Some(Mark::Stored)),
         2 => Ok(Some(Mark::Delivered)),
         3 => Ok(Some(Mark::Ended)),
+        4 => Ok(Some(Mark::Unknown)),
         other => Err(damaged(format!("a mark is {other}"))),
     }
 }

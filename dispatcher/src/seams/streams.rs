@@ -88,6 +88,15 @@ pub enum Mark {
     Delivered = 2,
     /// It ended otherwise: expired, skipped or failed.
     Ended = 3,
+    /// It was handed to a provider, and whether that took it is not known: it may have been sent, and is not sent again.
+    Unknown = 4,
+}
+
+impl Mark {
+    /// Whether nothing more is done for the delivery.
+    pub fn is_end(self) -> bool {
+        self != Self::Stored
+    }
 }
 
 /// Which mark to read.
@@ -141,7 +150,7 @@ pub struct DeferredTag {
 /// One change. Each is atomic; changes of one batch to one user are applied in order.
 #[derive(Debug, Clone)]
 pub enum StreamOp {
-    /// Appends and marks `Stored`. If the mark is already `Delivered` or `Ended`, nothing changes but the deferred count; an entry with the same
+    /// Appends and marks `Stored`. If the mark is already an [end](Mark::is_end), nothing changes but the deferred count; an entry with the same
     /// key stays where it is and takes `returned`, if set. The oldest entries leave when a bound of the stream is passed, and while the oldest
     /// has expired; an older entry with the same collapse key leaves too. What leaves is marked `Ended`, so that a repeat does not bring
     /// it back; a repeat does not report it again either.
@@ -159,7 +168,7 @@ pub enum StreamOp {
         user: UserKey,
         /// Which delivery.
         key: DeliveryKey,
-        /// `Delivered` or `Ended`.
+        /// An [end](Mark::is_end).
         mark: Mark,
     },
     /// Sets `returned` of the entry, if it is there.

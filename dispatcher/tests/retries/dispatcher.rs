@@ -1,10 +1,15 @@
 //! A dispatcher: reads its partition, tries, remembers, fires what is due. Dropped at any step, it has died.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
 use pushgate_dispatcher::{
     core::{
-        account::{AccountSettings, Answer, AttemptId, Ended, Later, Over, Pool, PoolSettings, Rates},
+        account::{
+            AccountSettings, Answer, AttemptId, Ended, Later, Over, Parcel, Pool, PoolSettings, Rates, RetryPolicy,
+        },
         worker::{self, Past, PastQuery, Token},
     },
     decode::Decoded,
@@ -21,7 +26,10 @@ use pushgate_protocol::{
     message::{self, Channel},
 };
 
-use crate::world::{DISPATCHERS, Note, POLICY, Plant, Seen, Shared, now};
+use crate::{
+    disk::Entry,
+    world::{DISPATCHERS, POLICY, Plan, Plant, Seen, Shared, now},
+};
 
 const LEASE_MS: u64 = 5_000;
 
@@ -38,11 +46,18 @@ pub struct Dispatcher {
     /// Open parcels of each record read.
     open: BTreeMap<usize, usize>,
     past: Option<PastQuery>,
-    answers: Vec<(u64, AttemptId, Answer, Note)>,
+    answers: Vec<(u64, AttemptId, Answer, Asked)>,
     ending: VecDeque<(Ended, u8)>,
     /// Whether what the one before it noted is marked.
     recovered: bool,
     firing: Option<Fire>,
+}
+
+/// An attempt that is to be answered: of what, and which it was of whom.
+struct Asked {
+    parcel: Arc<Parcel>,
+    whose: (String, String),
+    at: usize,
 }
 
 /// What is done of claimed tasks.
@@ -53,8 +68,9 @@ struct Fire {
 }
 
 impl Dispatcher {
-    pub fn new(number: usize, log: usize, seed: u64) -> Self {
-        let settings = PoolSettings { channel: Channel::Email, policy: POLICY, queue_max: 4, deadline_ms: 3_000 };
+    pub fn new(number: usize, log: usize, seed: u64, plan: &Plan) -> Self {
+        let policy = RetryPolicy { retry_unknown: plan.retry_unknown, ..POLICY };
+        let settings = PoolSettings { channel: Channel::Email, policy, queue_max: 4, deadline_ms: 3_000 };
         let account = |priority: u32| AccountSettings {
             name: format!("relay{priority}").into(),
             priority,
@@ -84,6 +100,11 @@ impl Dispatcher {
 
     pub fn is_idle(&self) -> bool {
         self.accounts.is_empty() && self.ending.is_empty() && self.firing.is_none() && self.open.is_empty()
+    }
+
+    /// Whether it waits for answers.
+    pub fn is_asking(&self) -> bool {
+        !self.answers.is_empty()
     }
 
     /// It loses its partition and has another.
@@ -141,9 +162,8 @@ impl Dispatcher {
     fn ask(&mut self, shared: &mut Shared, faults: bool) {
         let now_ms = shared.now_ms();
         if !self.recovered && shared.plan.plant != Some(Plant::Unread) {
-            let mark =
-                |Note { delivery: MarkQuery { user, key }, .. }| StreamOp::Settle { user, key, mark: Mark::Delivered };
-            let left = shared.notes[self.number].drain(..).map(mark).collect();
+            let mark = |(MarkQuery { user, key }, mark)| StreamOp::Settle { user, key, mark };
+            let left = shared.disks[self.number].take_all().into_iter().map(mark).collect();
             now(shared.streams.apply(left, now_ms)).unwrap();
         }
         self.recovered = true;
@@ -165,12 +185,22 @@ impl Dispatcher {
         for attempt in self.accounts.take_attempts(shared.now_ms()) {
             let parcel = &attempt.parcel;
             let (taken, mut answer) = shared.provide();
-            // Some providers say how far they are.
-            if shared.random.one_in(2) {
+            let noted_first = self.accounts.settles_unknown();
+            if noted_first && shared.plan.plant != Some(Plant::NotedLate) {
+                let (disk, delivery) = (shared.disks[self.number].clone(), parcel.query());
+                let forgets_to_give_back = shared.plan.plant == Some(Plant::NeverGivenBack);
+                parcel.sending.note_in(|| Box::new(Entry { disk, delivery, forgets_to_give_back }));
+            }
+            // Some providers say how far they are, all of those that may not send twice.
+            if noted_first || shared.random.one_in(2) {
                 parcel.sending.call();
                 match &answer {
                     _ if taken => parcel.sending.hand_over(),
                     Some((_, Answer::Unknown { .. })) => parcel.sending.hand_over(),
+                    // Some do not take what they are given.
+                    Some((_, Answer::RetryAfter { .. } | Answer::Rejected { .. })) if noted_first => {
+                        parcel.sending.hand_over();
+                    }
                     _ if shared.random.one_in(2) => parcel.sending.reached(),
                     _ => {}
                 }
@@ -194,14 +224,17 @@ impl Dispatcher {
                 is_lost,
                 taken,
                 answer: answer.as_ref().map(|(_, answer)| answer.clone()),
+                handed_over: parcel.sending.is_handed_over(),
+                heard: false,
                 noted: false,
+                forgotten: false,
             };
             let whose = (parcel.id.to_string(), parcel.address.to_string());
             let of_whom = shared.seen.entry(whose.clone()).or_default();
             of_whom.push(seen);
             if let Some((after_ms, answer)) = answer {
-                let note = Note { delivery: parcel.query(), attempt: (whose, of_whom.len() - 1) };
-                self.answers.push((shared.now_ms() + after_ms, attempt.id, answer, note));
+                let asked = Asked { parcel: Arc::clone(parcel), whose, at: of_whom.len() - 1 };
+                self.answers.push((shared.now_ms() + after_ms, attempt.id, answer, asked));
             }
         }
     }
@@ -210,12 +243,19 @@ impl Dispatcher {
         let now_ms = shared.now_ms();
         let (due, later) = std::mem::take(&mut self.answers).into_iter().partition(|(at_ms, ..)| *at_ms <= now_ms);
         self.answers = later;
-        for (_, id, answer, note) in due {
+        for (_, id, answer, Asked { parcel, whose, at }) in due {
+            let (disk, sending) = (&shared.disks[self.number], &parcel.sending);
+            let seen = &mut shared.seen.get_mut(&whose).unwrap()[at];
+            (seen.heard, seen.noted) = (true, answer.is_taken());
             if answer.is_taken() {
-                let (whose, at) = &note.attempt;
-                shared.seen.get_mut(whose).unwrap()[*at].noted = true;
-                shared.notes[self.number].push(note);
+                sending.note(disk.taken(parcel.query(), sending.noted()));
+            } else if !matches!(answer, Answer::Unknown { .. })
+                && let Some(noted) = sending.take_noted()
+                && shared.plan.plant != Some(Plant::NeverGivenBack)
+            {
+                disk.forget(noted);
             }
+            drop(parcel);
             self.accounts.answered(now_ms, id, answer);
         }
     }
@@ -241,13 +281,11 @@ impl Dispatcher {
     }
 
     fn over(&mut self, shared: &mut Shared, over: &Over, step: u8) -> bool {
-        let sent = matches!(over.mark, Some(StreamOp::Settle { mark: Mark::Delivered, .. }));
-        match (step, sent) {
+        let early = matches!(over.mark, Some(StreamOp::Settle { mark: Mark::Delivered | Mark::Unknown, .. }));
+        match (step, early) {
             (0, true) | (3, false) => {
-                let mark: Vec<_> = over.mark.clone().into_iter().collect();
-                now(shared.streams.apply(mark.clone(), shared.now_ms())).unwrap();
-                let is_of = |note: &Note, op: &StreamOp| matches!(op, StreamOp::Settle { user, key, .. } if (user, *key) == (&note.delivery.user, note.delivery.key));
-                shared.notes[self.number].retain(|note| !mark.iter().any(|op| is_of(note, op)));
+                now(shared.streams.apply(over.mark.clone().into_iter().collect(), shared.now_ms())).unwrap();
+                over.noted.into_iter().for_each(|noted| shared.disks[self.number].forget(noted));
             }
             (1, _) => record(shared, &over.state),
             (2, _) => shared.dead.extend(over.dead.clone()),

@@ -55,7 +55,7 @@ fn of_recipient(world: &World, (id, address): (&str, &str), state: State, wrong:
         }
     }
     // Of copies that one dispatcher has, one is tried at a time; another dispatcher may have one under way.
-    if let Some(noted) = seen.iter().position(|one| one.noted) {
+    if let Some(noted) = seen.iter().position(|one| one.noted && !one.forgotten) {
         let again = seen[noted + 1..].iter().find(|next| next.dispatcher == seen[noted].dispatcher);
         if let Some(again) = again {
             complain(format!("was sent again by {} though that had noted that it was sent", again.dispatcher));
@@ -63,6 +63,9 @@ fn of_recipient(world: &World, (id, address): (&str, &str), state: State, wrong:
     }
     if numbers.len() as u32 != numbers.last().copied().unwrap_or(0) {
         complain(format!("attempts {numbers:?} leave one out"));
+    }
+    if !world.shared.plan.retry_unknown {
+        sent_once(world, seen, state, &mut complain);
     }
     let said = |what: fn(&Answer) -> bool| seen.iter().any(|one: &Seen| one.answer.as_ref().is_some_and(what));
     let letters = world.shared.dead.iter().filter(|dead| {
@@ -84,8 +87,30 @@ fn of_recipient(world: &World, (id, address): (&str, &str), state: State, wrong:
         State::Recalled if !world.recalled.iter().any(|recalled| recalled == id) => {
             complain("was not taken back".into());
         }
-        State::Unknown if seen.len() < 2 => complain("was not tried once more".into()),
+        State::Unknown if world.shared.plan.retry_unknown && seen.len() < 2 => {
+            complain("was not tried once more".into())
+        }
         State::Sent | State::Failed | State::Expired | State::Recalled | State::Unknown => {}
         other => complain(format!("ends as {other:?}")),
     }
+}
+
+/// What may not be sent twice: a dispatcher that handed it over and has its disk knows of that, also after its death.
+fn sent_once(world: &World, seen: &[Seen], state: State, complain: &mut impl FnMut(String)) {
+    for (n, first) in seen.iter().enumerate().filter(|(_, one)| one.taken && !one.forgotten) {
+        if let Some(again) = seen[n + 1..].iter().find(|next| next.dispatcher == first.dispatcher) {
+            complain(format!("was sent by {} at {} and tried again at {}", first.dispatcher, first.at_ms, again.at_ms));
+        }
+        if !world.shared.moved && !matches!(state, State::Sent | State::Unknown) {
+            complain(format!("was sent and ends as {state:?}"));
+        }
+    }
+    if state == State::Unknown && !seen.iter().any(may_be_unknown) {
+        complain("is unknown, and each attempt was answered or not handed over".into());
+    }
+}
+
+/// Whether nobody can know of an attempt what became of it.
+fn may_be_unknown(one: &Seen) -> bool {
+    one.handed_over && (!one.heard || matches!(one.answer, Some(Answer::Unknown { .. })))
 }

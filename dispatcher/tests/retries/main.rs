@@ -6,6 +6,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod disk;
 mod dispatcher;
 mod judge;
 mod world;
@@ -33,6 +34,11 @@ fn seeds() -> std::ops::Range<u64> {
     }
 }
 
+/// Faults or none, a bug or none, as it is of mail.
+fn plan(faults: bool, plant: Option<Plant>) -> Plan {
+    Plan { faults, plant, retry_unknown: true }
+}
+
 fn check(plan: Plan) {
     for seed in seeds() {
         let (world, complaints) = run(seed, plan);
@@ -47,29 +53,43 @@ fn check(plan: Plan) {
 
 #[test]
 fn every_recipient_has_an_end_whatever_dies_and_none_is_tried_too_often_or_too_late() {
-    check(Plan { faults: true, plant: None });
+    check(plan(true, None));
+}
+
+#[test]
+fn what_may_not_be_sent_twice_is_not_whatever_dies_as_long_as_its_disk_stays() {
+    check(Plan { retry_unknown: false, ..plan(true, None) });
+    check(Plan { retry_unknown: false, ..plan(false, None) });
 }
 
 #[test]
 fn every_recipient_has_an_end_and_one_attempt_of_each_number_while_nothing_fails() {
-    check(Plan { faults: false, plant: None });
+    check(plan(false, None));
 }
 
 #[test]
 fn a_seed_runs_the_same_every_time() {
-    let trace = || run(1, Plan { faults: true, plant: None }).0.trace;
+    let trace = || run(1, plan(true, None)).0.trace;
     assert_eq!(trace(), trace());
 }
 
 #[test]
 fn a_planted_bug_is_found() {
-    for plant in
-        [Plant::SettleFirst, Plant::FreshAttempts, Plant::NoExpiry, Plant::TakenUnsaid, Plant::Unread, Plant::KeepsLost]
-    {
+    let of_mail = [
+        Plant::SettleFirst,
+        Plant::FreshAttempts,
+        Plant::NoExpiry,
+        Plant::TakenUnsaid,
+        Plant::Unread,
+        Plant::KeepsLost,
+    ];
+    let of_texts = [Plant::Unread, Plant::NotedLate, Plant::NeverGivenBack];
+    let plants = of_mail.map(|plant| (plant, true)).into_iter().chain(of_texts.map(|plant| (plant, false)));
+    for (plant, retry_unknown) in plants {
         // That an attempt came twice proves nothing where dispatchers die.
-        let faults = matches!(plant, Plant::SettleFirst | Plant::NoExpiry | Plant::Unread | Plant::KeepsLost);
-        let plan = Plan { faults, plant: Some(plant) };
+        let faults = !matches!(plant, Plant::FreshAttempts | Plant::TakenUnsaid);
+        let plan = Plan { retry_unknown, ..plan(faults, Some(plant)) };
         let found = (0..SEEDS).find(|seed| !run(*seed, plan).1.is_empty());
-        assert!(found.is_some(), "{plant:?} was not found by {SEEDS} seeds");
+        assert!(found.is_some(), "{plan:?} was not found by {SEEDS} seeds");
     }
 }

@@ -17,14 +17,14 @@ use pushgate_dispatcher::{
     },
     decode::Decoder,
     memory::{MemoryMessages, MemorySchedule, MemoryStreams},
-    seams::{DeadRecord, MarkQuery, MessageKey, MessageStore, ScheduleStore, TaskQuery},
+    seams::{DeadRecord, MessageKey, MessageStore, ScheduleStore, TaskQuery},
     states::MessageBounds,
     stored::StreamBounds,
 };
 use pushgate_protocol::ids::{AppId, MessageId};
 use serde_json::json;
 
-use crate::dispatcher::Dispatcher;
+use crate::{disk::Disk, dispatcher::Dispatcher};
 
 pub const START_MS: u64 = 1_800_000_000_000;
 /// How long things go wrong.
@@ -41,6 +41,8 @@ pub struct Plan {
     pub faults: bool,
     /// The bug in it.
     pub plant: Option<Plant>,
+    /// Whether what may have been sent is tried once more.
+    pub retry_unknown: bool,
 }
 
 /// A bug planted on purpose, to see that it is found.
@@ -56,6 +58,10 @@ pub enum Plant {
     TakenUnsaid,
     /// What a dispatcher noted on its disk is not looked at when it starts again.
     Unread,
+    /// What may not be sent twice is noted when it is taken, and not before.
+    NotedLate,
+    /// What a provider did not take stays noted as if it might have.
+    NeverGivenBack,
     /// What a dispatcher has of a partition that it has no more, it does not let go.
     KeepsLost,
 }
@@ -75,15 +81,14 @@ pub struct Seen {
     /// Whether the provider sent the message.
     pub taken: bool,
     pub answer: Option<Answer>,
+    /// Whether it was handed over, and that is noted before.
+    pub handed_over: bool,
+    /// Whether a dispatcher has read the answer.
+    pub heard: bool,
     /// Whether a dispatcher has read that it was taken, and noted it where it is found.
     pub noted: bool,
-}
-
-/// A note on the disk of a dispatcher: a provider took this, and that is not marked yet.
-pub struct Note {
-    pub delivery: MarkQuery,
-    /// Which attempt it was of whom.
-    pub attempt: ((String, String), usize),
+    /// Whether the disk of its dispatcher was lost since.
+    pub forgotten: bool,
 }
 
 /// A lane's partition.
@@ -107,8 +112,10 @@ pub struct Shared {
     pub decoder: Decoder,
     pub logs: Vec<Log>,
     pub dead: Vec<DeadRecord>,
-    /// The disk of each dispatcher.
-    pub notes: Vec<Vec<Note>>,
+    /// Of each dispatcher.
+    pub disks: Vec<Disk>,
+    /// Whether partitions moved.
+    pub moved: bool,
     /// By message and address.
     pub seen: BTreeMap<(String, String), Vec<Seen>>,
     pub trace: Vec<String>,
@@ -144,11 +151,12 @@ impl World {
             decoder: Decoder::new(Some(app()), ["high", "normal", "low"].map(String::from)),
             logs: (0..DISPATCHERS).map(|_| Log::default()).collect(),
             dead: Vec::new(),
-            notes: (0..DISPATCHERS).map(|_| Vec::new()).collect(),
+            disks: (0..DISPATCHERS).map(|_| Disk::default()).collect(),
+            moved: false,
             seen: BTreeMap::new(),
             trace: Vec::new(),
         };
-        let dispatchers = (0..DISPATCHERS).map(|n| Dispatcher::new(n, n, seed)).collect();
+        let dispatchers = (0..DISPATCHERS).map(|n| Dispatcher::new(n, n, seed, &plan)).collect();
         Self { shared, accepted: Vec::new(), recalled: Vec::new(), dispatchers, trace: Vec::new() }
     }
 
@@ -170,7 +178,9 @@ impl World {
             self.shared.clock.fetch_add(step_ms, Ordering::SeqCst);
             let n = self.shared.random.below(DISPATCHERS as u64) as usize;
             let faults = storm && self.shared.plan.faults;
-            if faults && self.shared.random.one_in(150) {
+            // What may not be sent twice dies above all while it is sent.
+            let at_work = !self.shared.plan.retry_unknown && self.dispatchers[n].is_asking();
+            if faults && self.shared.random.one_in(if at_work { 30 } else { 150 }) {
                 let disk = if self.shared.random.one_in(3) {
                     self.shared.lose_disk(n);
                     "its disk with it"
@@ -179,9 +189,10 @@ impl World {
                 };
                 self.shared.say(format!("dispatcher {n} dies, {disk}"));
                 let seed = self.shared.random.next();
-                self.dispatchers[n] = Dispatcher::new(n, self.dispatchers[n].log, seed);
+                self.dispatchers[n] = Dispatcher::new(n, self.dispatchers[n].log, seed, &self.shared.plan);
             } else if faults && self.shared.random.one_in(300) {
                 self.shared.say("partitions move".to_owned());
+                self.shared.moved = true;
                 self.dispatchers.iter_mut().for_each(|all| all.moves(&self.shared, DISPATCHERS - 1 - all.log));
             } else {
                 self.dispatchers[n].step(&mut self.shared, faults);
@@ -238,11 +249,11 @@ impl Shared {
 
     /// Another machine takes over.
     fn lose_disk(&mut self, dispatcher: usize) {
-        for Note { attempt: (whose, at), .. } in self.notes[dispatcher].drain(..) {
-            if let Some(one) = self.seen.get_mut(&whose).and_then(|seen| seen.get_mut(at)) {
-                one.noted = false;
-            }
+        let lost = self.disks[dispatcher].take_all();
+        for one in self.seen.values_mut().flatten().filter(|one| one.dispatcher == dispatcher) {
+            one.forgotten = true;
         }
+        self.say(format!("{} notes are lost", lost.len()));
     }
 
     pub fn say(&mut self, what: String) {

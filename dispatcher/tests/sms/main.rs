@@ -8,6 +8,7 @@ mod centre;
 mod encryption;
 mod http;
 mod independent;
+mod noted;
 mod parcels;
 mod receipts;
 #[path = "../channels/seam.rs"]

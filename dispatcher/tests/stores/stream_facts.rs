@@ -21,6 +21,7 @@ facts!(
     an_entry_is_unique_by_its_key_and_takes_the_new_tag,
     settling_returns_the_entry_and_marks,
     a_delivered_mark_stays,
+    what_may_have_been_sent_is_marked_until_it_is_known,
     an_ended_delivery_is_not_appended_again,
     marks_are_forgotten_after_two_windows,
     a_window_passed_by_keeps_no_mark,
@@ -152,6 +153,20 @@ async fn a_delivered_mark_stays(backend: Backend) {
     streams.apply(vec![settle(&alice, 2, Mark::Delivered)], NOW).await.unwrap();
     assert_eq!(mark(&*streams, &alice, 1, NOW).await, Some(Mark::Delivered));
     assert_eq!(mark(&*streams, &alice, 2, NOW).await, Some(Mark::Delivered));
+}
+
+async fn what_may_have_been_sent_is_marked_until_it_is_known(backend: Backend) {
+    let (streams, alice) = (streams(&backend), user("alice"));
+    let ops =
+        vec![settle(&alice, 1, Mark::Unknown), settle(&alice, 2, Mark::Delivered), settle(&alice, 2, Mark::Unknown)];
+    let outcomes = streams.apply(ops, NOW).await.unwrap();
+    assert_eq!(outcomes[2], StreamOutcome::Settled { entry: None, was: Some(Mark::Delivered) });
+    let queries = || (1..=2).map(|n| MarkQuery { user: alice.clone(), key: key(n) }).collect();
+    assert_eq!(streams.marks(queries(), NOW).await.unwrap(), [Some(Mark::Unknown), Some(Mark::Delivered)]);
+    let outcomes = streams.apply(vec![append(&alice, push(1)), settle(&alice, 1, Mark::Delivered)], NOW).await.unwrap();
+    assert_eq!(outcomes[0], StreamOutcome::AlreadyEnded(Mark::Unknown));
+    assert_eq!(outcomes[1], StreamOutcome::Settled { entry: None, was: Some(Mark::Unknown) });
+    assert_eq!(streams.marks(queries(), NOW).await.unwrap(), [Some(Mark::Delivered); 2]);
 }
 
 async fn an_ended_delivery_is_not_appended_again(backend: Backend) {

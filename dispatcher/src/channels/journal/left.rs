@@ -12,7 +12,10 @@ use std::{
 use tracing::warn;
 
 use super::{ENDING, record};
-use crate::{limits::JOURNAL_PART_BYTES_MAX, seams::MarkQuery};
+use crate::{
+    limits::JOURNAL_BYTES_MAX,
+    seams::{Mark, MarkQuery},
+};
 
 /// A file that was left.
 #[derive(Debug)]
@@ -61,10 +64,10 @@ impl Left {
         Self { path, file, unread: false }
     }
 
-    /// The deliveries that it holds. Damage is told and passed over.
-    pub fn read(&mut self) -> Vec<MarkQuery> {
+    /// The deliveries that it holds, and how they are to be marked. Damage is told and passed over.
+    pub fn read(&mut self) -> Vec<(MarkQuery, Mark)> {
         let mut bytes = Vec::new();
-        if let Err(error) = (&mut self.file).take(JOURNAL_PART_BYTES_MAX).read_to_end(&mut bytes) {
+        if let Err(error) = (&mut self.file).take(JOURNAL_BYTES_MAX as u64).read_to_end(&mut bytes) {
             told(&self.path, &error);
             self.unread = true;
         }
@@ -73,9 +76,9 @@ impl Left {
         if page.foreign {
             warn!(%file, "this is no journal of what providers took, or one of another version: it is left alone");
         } else if page.damaged > 0 {
-            warn!(%file, damaged = page.damaged, read = page.taken.len(), "a journal of what providers took is damaged: what of it cannot be read may be sent again");
+            warn!(%file, damaged = page.damaged, read = page.noted.len(), "a journal of what providers took is damaged: what of it cannot be read may be sent again");
         }
-        page.taken
+        page.noted
     }
 
     /// All that it holds is marked: it goes, unless it is of another form, or was not read to its end: then the next process tries again.
@@ -85,7 +88,8 @@ impl Left {
         }
         let mut head = [0; record::HEAD.len()];
         let length = self.file.metadata().map_or(0, |metadata| metadata.len());
-        let ours = std::os::unix::fs::FileExt::read_exact_at(&self.file, &mut head, 0).is_ok() && head == *record::HEAD;
+        let ours = std::os::unix::fs::FileExt::read_exact_at(&self.file, &mut head, 0).is_ok()
+            && (head == *record::HEAD || head == *record::FIRST);
         if !ours && length >= head.len() as u64 {
             return;
         }

@@ -1,15 +1,18 @@
-//! What providers took, on local disk, from the moment their answer is read until the mark of the delivery is durable: if the process is killed
-//! in between, that is not sent again.
+//! What was handed to providers, and what they took, on local disk, until the mark of the delivery is durable: if the process is killed in
+//! between, that is not sent again.
 //!
 //! | module | owns |
 //! |---|---|
 //! | [`record`] | the bytes of a record, and how a file is read |
 //! | [`left`] | files that killed processes left |
 //!
-//! Two files take turns. One is written until it is large, then the other if all that stands there is marked by then; it is emptied first.
+//! A file has places; what is noted of a delivery stands in one, from the moment it is noted until its mark is durable or it is known that it
+//! was not sent. Then the next delivery has the place. So the file is as large as it needed to be for what was under way at once, however long
+//! some of it takes.
 //!
 //! Invariants:
-//! - a delivery is noted before anything else is done with the answer, so a mail of which nothing is noted was the last on its connection;
+//! - what may not be sent twice is noted before the provider can act on it ([`Journal::handed_over`]); all else before anything else is done
+//!   with the answer that it was taken, so a mail of which nothing is noted was the last on its connection;
 //! - nothing is read out of the stores about deliveries before what was left is marked ([`Journal::recovered`]);
 //! - a disk that fails stops nothing: what cannot be noted is counted, and told once;
 //! - no file is larger than its bound.
@@ -31,44 +34,68 @@ use prometheus_client::metrics::counter::Counter;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use self::left::Left;
-use crate::{core::account::Noted, limits, seams::MarkQuery};
+use self::{left::Left, record::Kind};
+use crate::{
+    core::account::{Notebook, Noted},
+    limits,
+    seams::MarkQuery,
+};
 
 /// How the names of files end.
 const ENDING: &str = "taken";
 
 /// The journal of a process.
+#[derive(Debug)]
 pub struct Journal {
     folder: PathBuf,
-    /// Says which files are this one's.
+    /// Says which file is this one's.
     name: u64,
-    parts: Mutex<Parts>,
+    places_max: u32,
+    places: Mutex<Places>,
     unnoted: Counter,
     recovered: watch::Sender<bool>,
 }
 
-#[derive(Default)]
-struct Parts {
-    both: [Option<Part>; 2],
-    /// Which of them is written.
-    now: usize,
+#[derive(Debug, Default)]
+struct Places {
+    file: Option<File>,
+    /// How many were ever used.
+    used: u32,
+    /// Those of them in which nothing stands that is needed; the last is used next.
+    free: Vec<u32>,
     /// Whether the last that was to be noted was not.
     failing: bool,
     record: Vec<u8>,
 }
 
-struct Part {
-    path: PathBuf,
-    file: File,
-    bytes: u64,
-    /// Deliveries in it that are not marked.
-    open: usize,
+/// Notes that a delivery is handed over.
+#[derive(Debug)]
+pub struct Entry {
+    /// Where.
+    pub journal: Arc<Journal>,
+    /// What.
+    pub delivery: MarkQuery,
+}
+
+impl Notebook for Entry {
+    fn handed_over(&self) -> Option<Noted> {
+        self.journal.handed_over(&self.delivery)
+    }
+
+    fn given_back(&self, noted: Noted) {
+        self.journal.given_back(noted);
+    }
 }
 
 impl Journal {
     /// One in a folder, which is made when something is noted. `name` is that of no other process; `unnoted` counts what could not be noted.
     pub fn new(folder: PathBuf, name: u64, unnoted: Counter) -> Arc<Self> {
-        Arc::new(Self { folder, name, parts: Mutex::default(), unnoted, recovered: watch::Sender::new(false) })
+        Self::with_places(limits::JOURNAL_PLACES_MAX as u32, folder, name, unnoted)
+    }
+
+    fn with_places(places_max: u32, folder: PathBuf, name: u64, unnoted: Counter) -> Arc<Self> {
+        let (places, recovered) = (Mutex::default(), watch::Sender::new(false));
+        Arc::new(Self { folder, name, places_max, places, unnoted, recovered })
     }
 
     /// What killed processes left in the folder: to be marked, then removed, then [`Self::recover`] is to be called.
@@ -87,101 +114,126 @@ impl Journal {
         let _ = self.recovered.subscribe().wait_for(|recovered| *recovered).await;
     }
 
-    /// A provider took a delivery. Where that stands, if it could be written.
-    pub fn note(&self, delivery: &MarkQuery) -> Option<Noted> {
-        let mut parts = self.parts();
-        let noted = parts.note(self, delivery);
-        match &noted {
-            Ok(_) if parts.failing => info!(folder = %self.folder.display(), "what providers take is noted again"),
+    /// A provider is about to get a delivery. Where that stands, if it could be written.
+    pub fn handed_over(&self, delivery: &MarkQuery) -> Option<Noted> {
+        self.note(Kind::HandedOver, delivery)
+    }
+
+    /// A provider took a delivery; where it is noted that it was handed over, if it is. Where that stands, if it could be written.
+    pub fn taken(&self, delivery: &MarkQuery, handed_over: Option<Noted>) -> Option<Noted> {
+        match handed_over {
+            Some(noted) => {
+                let mut places = self.places();
+                let written = places.rewrite(noted, Kind::Taken);
+                self.tell(&mut places, written);
+                // If it could not be written, it says that it may have been sent.
+                Some(noted)
+            }
+            None => self.note(Kind::Taken, delivery),
+        }
+    }
+
+    /// What was handed over there was not sent, and may be sent again.
+    pub fn given_back(&self, noted: Noted) {
+        let mut places = self.places();
+        let written = places.rewrite(noted, Kind::GivenBack);
+        self.tell(&mut places, written);
+        places.free.push(noted.0);
+    }
+
+    /// The mark of a delivery that was noted there is durable.
+    pub fn marked(&self, noted: Noted) {
+        self.places().free.push(noted.0);
+    }
+
+    /// Removes the file if all that was noted is marked.
+    pub fn close(&self) {
+        let mut places = self.places();
+        if places.free.len() < places.used as usize || places.file.take().is_none() {
+            return;
+        }
+        places.used = 0;
+        places.free.clear();
+        let path = self.path();
+        if let Err(error) = fs::remove_file(&path) {
+            warn!(file = %path.display(), %error, "cannot remove a journal of what providers took");
+        }
+    }
+
+    fn note(&self, kind: Kind, delivery: &MarkQuery) -> Option<Noted> {
+        let mut places = self.places();
+        let noted = places.note(self, kind, delivery);
+        self.tell(&mut places, noted)
+    }
+
+    /// Counts, and tells once, that something could not be written.
+    fn tell<T>(&self, places: &mut Places, written: io::Result<T>) -> Option<T> {
+        let folder = self.folder.display();
+        match &written {
+            Ok(_) if places.failing => info!(%folder, "what providers take is noted again"),
             Err(error) => {
                 self.unnoted.inc();
-                if !parts.failing {
-                    let folder = self.folder.display();
+                if !places.failing {
                     warn!(%folder, %error, "cannot note what providers take: what they took last comes again if this process is killed");
                 }
             }
             Ok(_) => {}
         }
-        parts.failing = noted.is_err();
-        noted.ok()
+        places.failing = written.is_err();
+        written.ok()
     }
 
-    /// The mark of a delivery that was noted there is durable.
-    pub fn marked(&self, noted: Noted) {
-        if let Some(Some(part)) = self.parts().both.get_mut(usize::from(noted.0)) {
-            part.open = part.open.saturating_sub(1);
-        }
-    }
-
-    /// Removes the files if all that was noted is marked.
-    pub fn close(&self) {
-        let mut parts = self.parts();
-        for part in &mut parts.both {
-            if let Some(done) = part.take_if(|part| part.open == 0)
-                && let Err(error) = fs::remove_file(&done.path)
-            {
-                warn!(file = %done.path.display(), %error, "cannot remove a journal of what providers took");
-            }
-        }
-    }
-
-    fn open(&self, number: usize) -> io::Result<Part> {
+    fn open(&self) -> io::Result<File> {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
-        let path = self.folder.join(format!("{:016x}-{number}.{ENDING}", self.name));
+        let path = self.path();
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path)?;
         file.try_lock()?;
         if file.metadata()?.nlink() == 0 {
             return Err(io::Error::other(format!("{} was removed as it was made", path.display())));
         }
-        Ok(Part { path, file, bytes: 0, open: 0 })
+        file.write_all_at(record::HEAD, 0)?;
+        Ok(file)
     }
 
-    fn parts(&self) -> MutexGuard<'_, Parts> {
-        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
+    fn path(&self) -> PathBuf {
+        self.folder.join(format!("{:016x}.{ENDING}", self.name))
+    }
+
+    fn places(&self) -> MutexGuard<'_, Places> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Parts {
-    fn note(&mut self, journal: &Journal, delivery: &MarkQuery) -> io::Result<Noted> {
-        let is_full = self.both[self.now].as_ref().is_some_and(|part| part.bytes >= limits::JOURNAL_PART_BYTES);
-        let other = &mut self.both[1 - self.now];
-        if is_full && other.as_mut().is_none_or(|part| part.open == 0 && part.empty().is_ok()) {
-            self.now = 1 - self.now;
-        }
-        let part = match &mut self.both[self.now] {
-            Some(part) => part,
-            none => none.insert(journal.open(self.now)?),
+impl Places {
+    fn note(&mut self, journal: &Journal, kind: Kind, delivery: &MarkQuery) -> io::Result<Noted> {
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => none.insert(journal.open()?),
+        };
+        let place = match self.free.last() {
+            Some(place) => *place,
+            None if self.used < journal.places_max => self.used,
+            None => {
+                let path = journal.path();
+                return Err(io::Error::other(format!(
+                    "{} has its largest size, for marks are not written",
+                    path.display()
+                )));
+            }
         };
         self.record.clear();
-        record::write(delivery, &mut self.record);
-        part.append(&self.record)?;
-        Ok(Noted(self.now as u8))
-    }
-}
-
-impl Part {
-    fn empty(&mut self) -> io::Result<()> {
-        self.file.set_len(0)?;
-        self.bytes = 0;
-        Ok(())
+        record::write(kind, delivery, &mut self.record);
+        // What is written in part is written over by the next.
+        file.write_all_at(&self.record, record::offset(place))?;
+        if self.free.pop().is_none() {
+            self.used += 1;
+        }
+        Ok(Noted(place))
     }
 
-    /// What is written in part is written over by the next.
-    fn append(&mut self, record: &[u8]) -> io::Result<()> {
-        if self.bytes + record.len() as u64 > limits::JOURNAL_PART_BYTES_MAX {
-            return Err(io::Error::other(format!(
-                "{} has its largest size, for marks are not written",
-                self.path.display()
-            )));
-        }
-        if self.bytes == 0 {
-            self.file.write_all_at(record::HEAD, 0)?;
-            self.bytes = record::HEAD.len() as u64;
-        }
-        self.file.write_all_at(record, self.bytes)?;
-        self.bytes += record.len() as u64;
-        self.open += 1;
-        Ok(())
+    fn rewrite(&self, Noted(place): Noted, kind: Kind) -> io::Result<()> {
+        let file = self.file.as_ref().ok_or(io::ErrorKind::NotFound)?;
+        file.write_all_at(&[kind as u8], record::offset(place))
     }
 }
 

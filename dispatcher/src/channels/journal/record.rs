@@ -1,8 +1,11 @@
 //! What a journal says of a delivery, and how it is read after a crash.
 //!
-//! A file is [`HEAD`] and records: the length of what follows the checksum (2 bytes, little-endian), a checksum of length and content (4), the
-//! delivery's key (16), the app's name and the recipient's, each behind its length (1). One that was being written is cut short; one that is
+//! A file is [`HEAD`] and places of 512 bytes, the first of which is that of the head. In a place stands nothing yet (0), or a record: its kind
+//! (1 byte), the length of what follows the checksum (2, little-endian), a checksum of length and content (4), the delivery's key (16), the
+//! app's name and the recipient's, each behind its length (1). The kind alone is written anew when more is known of the delivery. What is
 //! damaged is passed over.
+//!
+//! Files of before ([`FIRST`]) have records of what was taken, one behind the other and without a kind.
 
 use pushgate_protocol::{
     ids::{AppId, UserId},
@@ -11,24 +14,39 @@ use pushgate_protocol::{
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::{
-    limits::JOURNAL_RECORD_BYTES_MAX,
-    seams::{DeliveryKey, MarkQuery, UserKey},
+    limits::{JOURNAL_PLACE_BYTES, JOURNAL_RECORD_BYTES_MAX},
+    seams::{DeliveryKey, Mark, MarkQuery, UserKey},
 };
 
 /// The first bytes of a file.
-pub const HEAD: &[u8; 16] = b"pushgate taken 1";
+pub const HEAD: &[u8; 16] = b"pushgate taken 2";
+/// Those of a file of before.
+pub const FIRST: &[u8; 16] = b"pushgate taken 1";
 /// Length and checksum.
 const FRONT: usize = 6;
 /// A key and the lengths of two names of a byte each.
 const CONTENT_MIN: usize = 16 + 2 + 2;
+const CONTENT_MAX: usize = JOURNAL_RECORD_BYTES_MAX - 1 - FRONT;
 
 const _: () = assert!(APP_ID_BYTES_MAX <= 255 && USER_ID_BYTES_MAX <= 255, "a length fits a byte");
+
+/// What is known of a delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kind {
+    /// A provider is given it, and may send it from here on.
+    HandedOver = b'h',
+    /// A provider took it.
+    Taken = b't',
+    /// It did not, and does not send it.
+    GivenBack = b'g',
+}
 
 /// What a file holds.
 #[derive(Debug, Clone, Default)]
 pub struct Page {
-    /// Deliveries that providers took.
-    pub taken: Vec<MarkQuery>,
+    /// Deliveries that providers took, or may have taken, and how they are to be marked.
+    pub noted: Vec<(MarkQuery, Mark)>,
     /// Records that are damaged, or bytes that are none.
     pub damaged: usize,
     /// Bytes at the end that belong to a record that was being written.
@@ -37,8 +55,33 @@ pub struct Page {
     pub foreign: bool,
 }
 
+impl Kind {
+    fn of(byte: u8) -> Option<Self> {
+        [Self::HandedOver, Self::Taken, Self::GivenBack].into_iter().find(|kind| *kind as u8 == byte)
+    }
+
+    /// How a delivery is to be marked of which this is known; `None` if it may be sent.
+    fn mark(self) -> Option<Mark> {
+        match self {
+            Self::HandedOver => Some(Mark::Unknown),
+            Self::Taken => Some(Mark::Delivered),
+            Self::GivenBack => None,
+        }
+    }
+}
+
+/// Where a place begins in the file.
+pub fn offset(place: u32) -> u64 {
+    (u64::from(place) + 1) * JOURNAL_PLACE_BYTES as u64
+}
+
 /// Appends the record of a delivery.
-pub fn write(delivery: &MarkQuery, out: &mut Vec<u8>) {
+pub fn write(kind: Kind, delivery: &MarkQuery, out: &mut Vec<u8>) {
+    out.push(kind as u8);
+    write_behind(delivery, out);
+}
+
+fn write_behind(delivery: &MarkQuery, out: &mut Vec<u8>) {
     let UserKey { app, user } = &delivery.user;
     let at = out.len();
     out.extend_from_slice(&[0; FRONT]);
@@ -56,28 +99,74 @@ pub fn write(delivery: &MarkQuery, out: &mut Vec<u8>) {
 /// Reads what is left of a file, whatever it holds.
 pub fn read(bytes: &[u8]) -> Page {
     let mut page = Page::default();
-    let Some(mut rest) = bytes.strip_prefix(HEAD) else {
+    if let Some(records) = bytes.strip_prefix(FIRST) {
+        page.read_first(records);
+    } else if bytes.starts_with(HEAD) {
+        bytes.chunks(JOURNAL_PLACE_BYTES).skip(1).for_each(|place| page.read_place(place));
+    } else {
         // Killed before its first bytes were written.
-        page.foreign = !HEAD.starts_with(bytes);
-        return page;
-    };
-    while let Some((front, behind)) = rest.split_first_chunk::<FRONT>() {
-        let length = u16::from_le_bytes([front[0], front[1]]);
-        let sum = u32::from_le_bytes([front[2], front[3], front[4], front[5]]);
-        if !(CONTENT_MIN..=JOURNAL_RECORD_BYTES_MAX - FRONT).contains(&usize::from(length)) {
-            // Where the next begins is not known.
-            page.damaged += 1;
-            return page;
-        }
-        let Some((content, after)) = behind.split_at_checked(usize::from(length)) else { break };
-        match delivery(content).filter(|_| checksum(length, content) == sum) {
-            Some(delivery) => page.taken.push(delivery),
-            None => page.damaged += 1,
-        }
-        rest = after;
+        page.foreign = !HEAD.starts_with(bytes) && !FIRST.starts_with(bytes);
     }
-    page.torn = rest.len();
     page
+}
+
+impl Page {
+    fn read_place(&mut self, place: &[u8]) {
+        let Some((kind @ 1.., rest)) = place.split_first() else { return };
+        match Kind::of(*kind).zip(record(rest)) {
+            Some((kind, Record::Whole(delivery, _))) => self.noted.extend(kind.mark().map(|mark| (delivery, mark))),
+            // The last place ends with its record.
+            Some((_, Record::Torn)) if place.len() < JOURNAL_PLACE_BYTES => self.torn += place.len(),
+            _ => self.damaged += 1,
+        }
+    }
+
+    fn read_first(&mut self, mut rest: &[u8]) {
+        while !rest.is_empty() {
+            rest = match record(rest) {
+                Some(Record::Whole(delivery, after)) => {
+                    self.noted.push((delivery, Mark::Delivered));
+                    after
+                }
+                Some(Record::Damaged(after)) => {
+                    self.damaged += 1;
+                    after
+                }
+                Some(Record::Torn) => {
+                    self.torn = rest.len();
+                    return;
+                }
+                None => {
+                    // Where the next begins is not known.
+                    self.damaged += 1;
+                    return;
+                }
+            };
+        }
+    }
+}
+
+/// What stands at the beginning of some bytes, and what follows it.
+enum Record<'a> {
+    Whole(MarkQuery, &'a [u8]),
+    Damaged(&'a [u8]),
+    /// It is cut short.
+    Torn,
+}
+
+/// `None` if there is no record of a length that one has.
+fn record(bytes: &[u8]) -> Option<Record<'_>> {
+    let Some((front, behind)) = bytes.split_first_chunk::<FRONT>() else { return Some(Record::Torn) };
+    let length = u16::from_le_bytes([front[0], front[1]]);
+    let sum = u32::from_le_bytes([front[2], front[3], front[4], front[5]]);
+    if !(CONTENT_MIN..=CONTENT_MAX).contains(&usize::from(length)) {
+        return None;
+    }
+    let Some((content, after)) = behind.split_at_checked(usize::from(length)) else { return Some(Record::Torn) };
+    Some(match delivery(content).filter(|_| checksum(length, content) == sum) {
+        Some(delivery) => Record::Whole(delivery, after),
+        None => Record::Damaged(after),
+    })
 }
 
 fn delivery(content: &[u8]) -> Option<MarkQuery> {
@@ -99,79 +188,4 @@ fn checksum(length: u16, content: &[u8]) -> u32 {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn delivery(n: usize) -> MarkQuery {
-        let user =
-            UserKey { app: AppId::parse("shop").unwrap(), user: UserId::parse(&format!("u{n}@ü.example")).unwrap() };
-        MarkQuery { user, key: DeliveryKey::of_user(&format!("m{n}"), "email") }
-    }
-
-    fn names(page: &Page) -> Vec<String> {
-        page.taken.iter().map(|taken| taken.user.user.to_string()).collect()
-    }
-
-    /// A file of so many records, and where each begins.
-    fn file(records: usize) -> (Vec<u8>, Vec<usize>) {
-        let (mut bytes, mut begins) = (HEAD.to_vec(), Vec::new());
-        for n in 0..records {
-            begins.push(bytes.len());
-            write(&delivery(n), &mut bytes);
-        }
-        (bytes, begins)
-    }
-
-    #[test]
-    fn what_is_written_is_read_and_one_cut_short_is_left_out_wherever_it_is_cut() {
-        let (bytes, begins) = file(3);
-        let page = read(&bytes);
-        assert_eq!((page.damaged, page.torn, page.foreign), (0, 0, false));
-        assert_eq!(names(&page), ["u0@ü.example", "u1@ü.example", "u2@ü.example"]);
-        assert_eq!(page.taken[2].key, delivery(2).key);
-        for cut in 0..bytes.len() {
-            let page = read(&bytes[..cut]);
-            let whole = begins.iter().skip(1).chain([&bytes.len()]).filter(|end| **end <= cut).count();
-            assert_eq!((page.taken.len(), page.damaged, page.foreign), (whole, 0, false), "cut at {cut}");
-        }
-    }
-
-    #[test]
-    fn a_damaged_record_is_passed_over_and_the_longest_has_room() {
-        let (bytes, begins) = file(3);
-        for at in begins[1] + 2..begins[2] {
-            let mut bytes = bytes.clone();
-            bytes[at] ^= 0x20;
-            let page = read(&bytes);
-            assert_eq!((names(&page), page.damaged), (vec!["u0@ü.example".into(), "u2@ü.example".into()], 1), "{at}");
-        }
-        let mut lengthless = bytes.clone();
-        lengthless[begins[1]..].fill(0);
-        let page = read(&lengthless);
-        assert_eq!((page.taken.len(), page.damaged), (1, 1));
-        assert!(read(b"something else altogether").foreign && !read(b"").foreign);
-        let user =
-            UserKey { app: AppId::parse(&"a".repeat(64)).unwrap(), user: UserId::parse(&"u".repeat(255)).unwrap() };
-        let mut longest = Vec::new();
-        write(&MarkQuery { user, key: DeliveryKey([7; 16]) }, &mut longest);
-        assert_eq!(longest.len(), JOURNAL_RECORD_BYTES_MAX);
-    }
-
-    proptest! {
-        /// Whatever stands in a file: it is read to its end, and only what was written is found.
-        #[test]
-        fn bytes_of_any_kind_are_read_without_harm(noise in proptest::collection::vec(any::<u8>(), 0..300), at in 0usize..300) {
-            let (mut bytes, _) = file(4);
-            for (n, byte) in noise.iter().enumerate() {
-                if let Some(of_file) = bytes.get_mut(HEAD.len() + at + n) {
-                    *of_file = *byte;
-                }
-            }
-            let page = read(&bytes);
-            let written: Vec<_> = (0..4).map(|n| delivery(n).key).collect();
-            prop_assert!(page.taken.len() <= 4 && page.taken.iter().all(|taken| written.contains(&taken.key)));
-        }
-    }
-}
+mod tests;

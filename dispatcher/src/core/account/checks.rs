@@ -37,6 +37,9 @@ struct Asked {
 /// What higher lanes leave to each lower one in a question, so that it is not starved.
 const LEFT_TO_LOWER: usize = MARKS_BATCH_MAX / 16;
 
+/// What is told of a parcel that ended, or whose dispatcher did, before the provider had answered.
+const UNKNOWN: &str = "it was handed over and no answer is known; it may have been sent, and is not sent again";
+
 /// When a store that failed is asked again.
 #[derive(Debug, Default)]
 struct Pause {
@@ -176,6 +179,7 @@ impl Pool {
         let (state, reason) = match mark {
             Some(Mark::Delivered) => (State::Sent, None),
             Some(Mark::Ended) => (State::Skipped, Some("repeated")),
+            Some(Mark::Unknown) => (State::Unknown, Some(UNKNOWN)),
             _ if taken_back => (State::Recalled, None),
             _ if self.now_ms >= parcel.expires_ms => (State::Expired, None),
             _ if stops.is_some() => {

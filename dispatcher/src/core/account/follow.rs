@@ -15,6 +15,12 @@ use super::{
 };
 
 impl Pool {
+    /// Whether what a provider may have sent is never tried again: then it is to be known of each parcel that it is handed over, even if nobody
+    /// is left to hear the answer.
+    pub fn settles_unknown(&self) -> bool {
+        !self.settings.policy.retry_unknown
+    }
+
     pub(super) fn follow(&mut self, n: usize, parcel: &Parcel, answer: Answer) {
         let attempt = parcel.attempt();
         let provider_id = match &answer {

@@ -10,7 +10,7 @@ use hashbrown::HashMap;
 use pushgate_protocol::message::Retry;
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::{Ended, Parcel, parcel::Progress, pool::Pool, queue::Waiting};
+use super::{Ended, Parcel, pool::Pool, queue::Waiting, sending::Progress};
 
 /// Names below which it is not worth looking for those that are gone.
 const SWEEP_MIN: usize = 1_024;

@@ -13,6 +13,7 @@
 //! | [`allowance`] | what an account may send, in all and to each destination, in token buckets ([`bucket`]) |
 //! | [`aside`] | parcels whose destination may get nothing now |
 //! | [`parcel`] | a message for one recipient |
+//! | [`sending`] | how far an attempt is |
 //! | [`pace`] | how fast an account is
 //! | [`policy`] | what follows an answer |
 //!
@@ -37,6 +38,7 @@ mod policy;
 mod pool;
 mod queue;
 mod reconfigure;
+mod sending;
 
 #[cfg(test)]
 mod tests;
@@ -47,7 +49,8 @@ pub use self::{
     bucket::Rate,
     counts::{AccountState, AccountView, Counts},
     member::{AccountId, AccountSettings},
-    parcel::{Ended, Later, Noted, Over, Parcel, Sending, Turn, account_of},
+    parcel::{Ended, Later, Over, Parcel, account_of},
     policy::RetryPolicy,
     pool::{Attempt, AttemptId, Pool, PoolSettings},
+    sending::{Notebook, Noted, Sending, Turn},
 };

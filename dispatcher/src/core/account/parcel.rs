@@ -1,9 +1,6 @@
 //! A message for one recipient of one channel: what goes into an account, and what comes out.
 
-use std::sync::{
-    Arc, Weak,
-    atomic::{AtomicU8, AtomicU32, Ordering},
-};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use pushgate_protocol::{
@@ -14,6 +11,7 @@ use pushgate_protocol::{
 };
 use xxhash_rust::xxh3::xxh3_128;
 
+use super::sending::{Noted, Sending};
 use crate::{
     core::worker::{Finished, Token},
     limits::ANSWER_DETAIL_BYTES_MAX,
@@ -53,136 +51,6 @@ pub struct Parcel {
     pub message: Arc<Message>,
 }
 
-/// How far an attempt is: what it means if it is given up. A provider that says nothing may have sent what it was given.
-#[derive(Debug, Clone, Default)]
-pub struct Sending(Arc<Progress>);
-
-#[derive(Debug, Default)]
-pub(super) struct Progress {
-    /// The number of the attempt, and in the lowest [`Sending::BITS`] bits how far it is.
-    reached: AtomicU32,
-    /// Where it is noted that the provider took it, plus 1.
-    noted: AtomicU8,
-}
-
-/// An attempt, for whoever goes on with it where it cannot be held up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Turn(u32);
-
-/// In which part of a journal it is noted that a provider took a parcel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Noted(pub u8);
-
-impl Sending {
-    const BITS: u32 = 3;
-    const BEGUN: u32 = 1;
-    const CALLED: u32 = 2;
-    const REACHED: u32 = 3;
-    const HANDED_OVER: u32 = 4;
-    const REVOKED: u32 = 5;
-
-    /// It begins, and nothing is sent before [`Self::hand_over`].
-    pub fn begin(&self) {
-        self.go(|_| Some(Self::BEGUN));
-    }
-
-    /// From here on the provider is waited for, and nothing is sent before [`Self::hand_over`].
-    pub fn call(&self) {
-        self.go(|_| Some(Self::CALLED));
-    }
-
-    /// The provider was heard of in this attempt: it is there, however long it takes from here on. Says nothing of an attempt that did not
-    /// [`call`](Self::call), nor of one that was handed over.
-    pub fn reached(&self) {
-        self.go(|reached| (reached == Self::CALLED).then_some(Self::REACHED));
-    }
-
-    /// From here on the recipient may get it.
-    pub fn hand_over(&self) {
-        self.go(|_| Some(Self::HANDED_OVER));
-    }
-
-    /// This attempt.
-    pub fn turn(&self) -> Turn {
-        Turn(self.0.reached.load(Ordering::Relaxed) >> Self::BITS)
-    }
-
-    /// The same for whoever is not polled, and goes on though nobody waits: `false` if the attempt was given up, and nothing may be sent.
-    pub fn hand_over_in(&self, Turn(turn): Turn) -> bool {
-        let taken = self.0.reached.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |all| {
-            let held = all >> Self::BITS == turn && all & Self::mask() != Self::REVOKED;
-            held.then_some(turn << Self::BITS | Self::HANDED_OVER)
-        });
-        taken.is_ok()
-    }
-
-    /// Gives it up if nothing was handed over: then nothing is. Answers whether that is so.
-    pub fn revoke(&self) -> bool {
-        self.go(|reached| Self::is_unsent(reached).then_some(Self::REVOKED))
-    }
-
-    /// Goes on from how far it is. Answers whether it did.
-    fn go(&self, mut next: impl FnMut(u32) -> Option<u32>) -> bool {
-        let went = self.0.reached.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |all| {
-            next(all & Self::mask()).map(|reached| all & !Self::mask() | reached)
-        });
-        went.is_ok()
-    }
-
-    const fn mask() -> u32 {
-        (1 << Self::BITS) - 1
-    }
-
-    fn is_unsent(reached: u32) -> bool {
-        matches!(reached, Self::BEGUN | Self::CALLED | Self::REACHED | Self::REVOKED)
-    }
-
-    fn how_far(&self) -> u32 {
-        self.0.reached.load(Ordering::Relaxed) & Self::mask()
-    }
-
-    /// The provider took it, which is noted there.
-    pub fn note(&self, noted: Noted) {
-        self.0.noted.store(noted.0 + 1, Ordering::Relaxed);
-    }
-
-    /// Says for how long it is held by anybody.
-    pub(super) fn presence(&self) -> Weak<Progress> {
-        Arc::downgrade(&self.0)
-    }
-
-    /// Where that is noted.
-    pub(super) fn noted(&self) -> Option<Noted> {
-        self.0.noted.load(Ordering::Relaxed).checked_sub(1).map(Noted)
-    }
-
-    /// Whether the recipient may get it.
-    pub fn may_be_sent(&self) -> bool {
-        !Self::is_unsent(self.how_far())
-    }
-
-    /// An attempt is about to be made: nothing is known of it.
-    pub(super) fn clear(&self) {
-        let turn = self.turn().0.wrapping_add(1);
-        self.0.reached.store(turn << Self::BITS, Ordering::Relaxed);
-    }
-
-    /// Whether it began and did not call the provider yet.
-    pub(super) fn is_begun(&self) -> bool {
-        self.how_far() == Self::BEGUN
-    }
-
-    /// Whether the provider was called and not heard of since.
-    pub fn is_unheard(&self) -> bool {
-        self.how_far() == Self::CALLED
-    }
-
-    /// Whether it was handed over.
-    pub fn is_handed_over(&self) -> bool {
-        self.how_far() == Self::HANDED_OVER
-    }
-}
-
 /// What became of a parcel.
 #[derive(Debug, Clone)]
 pub enum Ended {
@@ -197,9 +65,10 @@ pub enum Ended {
 /// A parcel that is over.
 #[derive(Debug, Clone)]
 pub struct Over {
-    /// Remembers it, so that it is not sent again. That it was sent is durable before the state is; any other end after it. `None` once it is.
+    /// Remembers it, so that it is not sent again. That it was sent, or may have been, is durable before the state is; any other end after it.
+    /// `None` once it is.
     pub mark: Option<StreamOp>,
-    /// Where it is noted that the provider took it: of no use once the mark is durable.
+    /// Where it is noted that the provider took it, or may have: of no use once the mark is durable.
     pub noted: Option<Noted>,
     /// As long as this is held, copies of it wait: until its mark is durable.
     pub held: Sending,
@@ -270,10 +139,11 @@ impl Parcel {
     pub(super) fn over(&self, told: Told, now_ms: u64) -> Over {
         let mark = match told.state {
             State::Sent | State::Delivered => Mark::Delivered,
+            State::Unknown => Mark::Unknown,
             _ => Mark::Ended,
         };
         let mark = Some(StreamOp::Settle { user: self.user(), key: self.key(), mark });
-        let noted = self.sending.noted();
+        let noted = self.sending.take_noted();
         Over { mark, noted, held: self.sending.clone(), state: self.state(told, Some(self.token), now_ms), dead: None }
     }
 

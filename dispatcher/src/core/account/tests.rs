@@ -4,6 +4,7 @@ mod closing;
 mod copies;
 mod failover;
 mod late_greeter;
+mod noted;
 mod rates;
 mod reconfigured;
 mod withdrawn;
@@ -216,18 +217,18 @@ fn lane_high_has_workers_of_its_own_and_goes_first() {
 
 #[test]
 fn what_is_over_or_taken_back_or_expired_is_not_tried() {
-    let expired = Parcel { expires_ms: NOW, ..parcel("d", 4, Lane::Normal) };
-    let all = ["a", "b", "c"].map(|id| parcel(id, 1, Lane::Normal)).into_iter().chain([expired]);
+    let expired = Parcel { expires_ms: NOW, ..parcel("d", 5, Lane::Normal) };
+    let all = ["a", "b", "u", "c"].map(|id| parcel(id, 1, Lane::Normal)).into_iter().chain([expired]);
     let mut account = Pool::new(PoolSettings { queue_max: 10, ..settings() }, vec![relay()], 1);
     account.take(NOW, all.collect());
     let query = account.take_past().unwrap();
-    assert_eq!((query.marks.len(), query.messages.len()), (4, 4));
-    let marks = vec![Some(Mark::Delivered), Some(Mark::Ended), None, None];
+    assert_eq!((query.marks.len(), query.messages.len()), (5, 5));
+    let marks = vec![Some(Mark::Delivered), Some(Mark::Ended), Some(Mark::Unknown), None, None];
     let suppressed = vec![Reasons::default(); marks.len()];
-    account.past(NOW, Ok(Past { marks, recalled: vec![false, false, true, false], suppressed }));
+    account.past(NOW, Ok(Past { marks, recalled: vec![false, false, false, true, false], suppressed }));
     assert!(account.take_attempts(NOW).is_empty());
     let states: Vec<State> = over(&mut account).into_iter().map(|(state, ..)| state).collect();
-    assert_eq!(states, [State::Sent, State::Skipped, State::Recalled, State::Expired]);
+    assert_eq!(states, [State::Sent, State::Skipped, State::Unknown, State::Recalled, State::Expired]);
 }
 
 #[test]

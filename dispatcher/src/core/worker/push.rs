@@ -45,7 +45,8 @@ impl Worker {
         match mark {
             Mark::Stored => Outcome::of(State::Stored),
             Mark::Delivered => Outcome::of(State::Delivered),
-            Mark::Ended => Outcome::because(State::Skipped, "repeated"),
+            // Of a push the last is never set: no provider has it.
+            Mark::Ended | Mark::Unknown => Outcome::because(State::Skipped, "repeated"),
         }
     }
 

@@ -85,7 +85,8 @@ async fn marks(streams: &MemoryStreams, count: usize) -> Vec<Option<Mark>> {
 async fn what_a_killed_process_noted_is_marked_before_any_mark_is_read_and_is_gone_then() {
     let folder = tempfile::tempdir().unwrap();
     let killed = Journal::new(folder.path().to_owned(), 1, Counter::default());
-    (0..3).for_each(|n| assert!(killed.note(&delivery(n)).is_some()));
+    (0..2).for_each(|n| assert!(killed.taken(&delivery(n), None).is_some()));
+    assert!(killed.handed_over(&delivery(2)).is_some());
     drop(killed);
     let Fixture { ended, streams, journal, marker, .. } = Fixture::new(folder.path());
     let read = tokio::spawn(async move {
@@ -93,26 +94,43 @@ async fn what_a_killed_process_noted_is_marked_before_any_mark_is_read_and_is_go
         marks(&streams, 4).await
     });
     let marker = tokio::spawn(marker.run());
-    assert_eq!(read.await.unwrap(), [Some(Mark::Delivered), Some(Mark::Delivered), Some(Mark::Delivered), None]);
+    assert_eq!(read.await.unwrap(), [Some(Mark::Delivered), Some(Mark::Delivered), Some(Mark::Unknown), None]);
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     drop(ended);
     marker.await.unwrap();
 }
 
 #[tokio::test]
-async fn what_was_taken_is_marked_before_it_goes_on_and_any_other_end_is_not() {
+async fn what_another_process_noted_is_marked_once_that_is_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    let sibling = Journal::new(folder.path().to_owned(), 1, Counter::default());
+    assert!(sibling.handed_over(&delivery(0)).is_some());
+    let Fixture { streams, marker, .. } = Fixture::new(folder.path());
+    let files = || fs::read_dir(folder.path()).unwrap().count();
+    marker.take_over().await;
+    assert_eq!((marks(&streams, 1).await, files()), (vec![None], 1), "it lives");
+    drop(sibling);
+    marker.take_over().await;
+    assert_eq!((marks(&streams, 1).await, files()), (vec![Some(Mark::Unknown)], 0));
+}
+
+#[tokio::test]
+async fn what_was_taken_or_may_have_been_is_marked_before_it_goes_on_and_any_other_end_is_not() {
     let folder = tempfile::tempdir().unwrap();
     let Fixture { ended, mut marked, streams, journal, marker } = Fixture::new(folder.path());
-    let noted = journal.note(&delivery(0));
-    ended.send(over(0, Mark::Delivered, noted)).unwrap();
-    ended.send(over(1, Mark::Ended, None)).unwrap();
+    let (taken, handed_over) = (journal.taken(&delivery(0), None), journal.handed_over(&delivery(1)));
+    ended.send(over(0, Mark::Delivered, taken)).unwrap();
+    ended.send(over(1, Mark::Unknown, handed_over)).unwrap();
+    ended.send(over(2, Mark::Ended, None)).unwrap();
     drop(ended);
     let marker = tokio::spawn(marker.run());
-    let Some(Finished::Over(first)) = marked.recv().await else { panic!("it goes on") };
-    assert!(first.mark.is_none());
-    assert_eq!(marks(&streams, 2).await, [Some(Mark::Delivered), None]);
-    let Some(Finished::Over(second)) = marked.recv().await else { panic!("in order") };
-    assert!(matches!(second.mark, Some(StreamOp::Settle { mark: Mark::Ended, .. })));
+    for _ in 0..2 {
+        let Some(Finished::Over(over)) = marked.recv().await else { panic!("it goes on") };
+        assert!(over.mark.is_none());
+    }
+    assert_eq!(marks(&streams, 3).await, [Some(Mark::Delivered), Some(Mark::Unknown), None]);
+    let Some(Finished::Over(third)) = marked.recv().await else { panic!("in order") };
+    assert!(matches!(third.mark, Some(StreamOp::Settle { mark: Mark::Ended, .. })));
     marker.await.unwrap();
     journal.close();
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "all is marked");

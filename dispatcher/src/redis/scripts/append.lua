@@ -10,7 +10,7 @@ if KEYS[7] and not expiries then
   redis.call('PEXPIRE', KEYS[7], ARGV[9])
 end
 local mark = mark_of(key)
-if mark == '2' or mark == '3' then return {tonumber(mark), {}, {}} end
+if mark and mark ~= '1' then return {tonumber(mark), {}, {}} end
 local function place()
   if ARGV[11] ~= '1' then return {} end
   local position = string.format('%.0f', redis.call('ZSCORE', entries, key))

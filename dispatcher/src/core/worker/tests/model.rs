@@ -71,9 +71,8 @@ impl Model {
                     let count = self.deferred.entry((user.clone(), tag.episode)).or_default();
                     *count = (*count).max(tag.k + 1);
                 }
-                match self.marks.get(&(user.clone(), push.key)) {
-                    Some(&mark @ (Mark::Delivered | Mark::Ended)) => return StreamOutcome::AlreadyEnded(mark),
-                    Some(Mark::Stored) | None => {}
+                if let Some(&mark) = self.marks.get(&(user.clone(), push.key)).filter(|mark| mark.is_end()) {
+                    return StreamOutcome::AlreadyEnded(mark);
                 }
                 self.marks.insert((user.clone(), push.key), Mark::Stored);
                 let stream = self.streams.entry(user).or_default();
@@ -104,7 +103,7 @@ impl Model {
             }
             StreamOp::Publish { user, push } => {
                 let (key, mark) = (push.key, self.mark(&user, push.key));
-                if let Some(mark @ (Mark::Delivered | Mark::Ended)) = mark {
+                if let Some(mark) = mark.filter(|mark| mark.is_end()) {
                     return StreamOutcome::AlreadyEnded(mark);
                 }
                 self.marks.insert((user.clone(), key), Mark::Stored);
