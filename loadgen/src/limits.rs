@@ -33,6 +33,8 @@ pub const SENDER_TIMEOUT: Duration = Duration::from_secs(30);
 pub const INQUIRY_WORKERS: usize = 8;
 /// Before a message is asked about again.
 pub const INQUIRY_PAUSE: Duration = Duration::from_millis(100);
+/// How long the answer may take.
+pub const INQUIRY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Messages of a run that are asked about, at most; of more each so-manieth is.
 pub const INQUIRIES_MAX: u64 = 100_000;
 /// Mail addresses or telephone numbers of a run, at most.

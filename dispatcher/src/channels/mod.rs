@@ -147,6 +147,9 @@ macro_rules! providers {
 
 use providers;
 
+/// What happened to an attempt that was given up before it was handed over.
+pub(crate) const UNWANTED: &str = "nobody waits for it any more";
+
 /// Whether nothing may be handed over any more of what expires then, Unix milliseconds.
 pub(crate) fn is_late(expires_ms: u64) -> bool {
     crate::clock::unix_ms() >= expires_ms

@@ -310,7 +310,10 @@ impl RunningPool {
     }
 
     fn begin(&mut self, now_ms: u64) {
-        for attempt in self.parts.pool.take_attempts(now_ms) {
+        let begun = self.parts.pool.take_attempts(now_ms);
+        // Time went on there: what was given up by that is not polled any more before another attempt of it is.
+        self.drop_given_up();
+        for attempt in begun {
             let (account, id) = (attempt.account, attempt.id);
             let Some((Served { provider, .. }, _)) = self.served.get(&account) else { continue };
             let provider = Arc::clone(provider);

@@ -98,7 +98,7 @@ impl Marker {
                     unknown, "what providers took, or may have, before a process was killed is marked"
                 );
             }
-            left.remove();
+            self.parts.journal.done_with(left);
         }
     }
 

@@ -195,11 +195,11 @@ impl Dispatcher {
             if noted_first || shared.random.one_in(2) {
                 parcel.sending.call();
                 match &answer {
-                    _ if taken => parcel.sending.hand_over(),
-                    Some((_, Answer::Unknown { .. })) => parcel.sending.hand_over(),
+                    _ if taken => drop(parcel.sending.hand_over()),
+                    Some((_, Answer::Unknown { .. })) => drop(parcel.sending.hand_over()),
                     // Some do not take what they are given.
                     Some((_, Answer::RetryAfter { .. } | Answer::Rejected { .. })) if noted_first => {
-                        parcel.sending.hand_over();
+                        let _ = parcel.sending.hand_over();
                     }
                     _ if shared.random.one_in(2) => parcel.sending.reached(),
                     _ => {}

@@ -14,12 +14,12 @@ use std::{
 };
 
 use serde::Deserialize;
-use tokio::runtime::Builder;
+use tokio::{runtime::Builder, time::timeout};
 
 use crate::{
     histogram::Histogram,
     lanes::ByLane,
-    limits::{INQUIRY_PAUSE, INQUIRY_WORKERS},
+    limits::{INQUIRY_PAUSE, INQUIRY_TIMEOUT, INQUIRY_WORKERS},
     rest::RestConnection,
     sender::RestDoor,
     stamp::Stamp,
@@ -56,9 +56,9 @@ struct Shared {
 
 #[derive(Default)]
 struct Book {
-    /// The next to be asked about stands first.
-    waiting: VecDeque<Stamp>,
-    /// Those that are asked about now, or again after a pause.
+    /// The next to be asked about stands first, with when it may be.
+    waiting: VecDeque<(Instant, Stamp)>,
+    /// Those that are asked about now.
     under_way: usize,
     found: ByLane<Found>,
     /// Why the server did not answer, the first time.
@@ -89,7 +89,8 @@ impl Inquiry {
     pub(super) fn start(door: RestDoor, stamps: Vec<Stamp>, measured_from_us: u64, until: Instant) -> io::Result<Self> {
         let mut book = Book::default();
         stamps.iter().for_each(|stamp| book.found[stamp.lane].asked += 1);
-        book.waiting.extend(stamps);
+        let now = Instant::now();
+        book.waiting.extend(stamps.into_iter().map(|stamp| (now, stamp)));
         let shared =
             Arc::new(Shared { door, measured_from_us, stop: AtomicBool::new(false), until, book: Mutex::new(book) });
         let asks = Arc::clone(&shared);
@@ -129,33 +130,38 @@ impl Shared {
         while !self.stop.load(Ordering::Relaxed) && Instant::now() < self.until {
             let next = {
                 let mut book = self.book();
-                let next = book.waiting.pop_front();
-                book.under_way += usize::from(next.is_some());
-                if next.is_none() && book.under_way == 0 {
+                if book.waiting.is_empty() && book.under_way == 0 {
                     return;
                 }
-                next
+                // In the order in which they may be asked about.
+                let due = book.waiting.front().is_some_and(|(not_before, _)| *not_before <= Instant::now());
+                book.under_way += usize::from(due);
+                if due { book.waiting.pop_front() } else { None }
             };
-            let Some(stamp) = next else {
-                tokio::time::sleep(INQUIRY_PAUSE).await;
+            let Some((_, stamp)) = next else {
+                tokio::time::sleep(INQUIRY_PAUSE / 10).await;
                 continue;
             };
-            let seen = self.ask(&mut connection, &stamp).await;
-            let again = match seen {
-                Ok(Some(recipient)) => !self.note(&stamp, &recipient),
+            let seen = match timeout(INQUIRY_TIMEOUT, self.ask(&mut connection, &stamp)).await {
+                Ok(seen) => seen,
+                Err(_) => Err(io::Error::other("the state of a message was not told in time")),
+            };
+            let again = match &seen {
+                Ok(Some(recipient)) => !self.note(&stamp, recipient),
                 Ok(None) => true,
                 Err(error) => {
                     self.book().failure.get_or_insert_with(|| error.to_string());
                     true
                 }
             };
-            if again {
+            if seen.is_err() {
+                // A server that refuses connections is not asked in a tight loop.
                 tokio::time::sleep(INQUIRY_PAUSE).await;
             }
             let mut book = self.book();
             book.under_way -= 1;
             if again {
-                book.waiting.push_back(stamp);
+                book.waiting.push_back((Instant::now() + INQUIRY_PAUSE, stamp));
             }
         }
     }

@@ -286,10 +286,10 @@ impl<'a> Running<'a> {
                 }
             }
         }
-        self.inquire(last, until, observe)?;
-        self.second(last, false, observe)?;
         // What was not sent until now is told as unsent.
         self.senders.clear();
+        self.inquire(last, until, observe)?;
+        self.second(last, false, observe)?;
         self.outcome.lost = self.lost()? + self.outcome.found.iter().map(|(_, found)| found.open).sum::<u64>();
         let tally = self.crowd.fleet.tally();
         let failures = self.crowd.fleet.failures();

@@ -13,7 +13,7 @@ use crate::limits;
 /// The checks of a directory that holds, or will hold, what the dispatcher keeps.
 pub(super) fn checks(folder: &Path) -> Vec<Check> {
     // What is not there yet is made where its nearest parent is.
-    let Some(there) = folder.ancestors().find(|ancestor| ancestor.is_dir()) else { return Vec::new() };
+    let there = folder.ancestors().find(|ancestor| ancestor.is_dir()).unwrap_or(Path::new("."));
     vec![room(folder, there), sync(folder, syncs(there))]
 }
 
@@ -55,7 +55,7 @@ fn sync(folder: &Path, times: io::Result<Vec<Duration>>) -> Check {
 
 /// How long some bytes take to be on the disk, several times.
 fn syncs(folder: &Path) -> io::Result<Vec<Duration>> {
-    let path = folder.join(format!(".pushgate-doctor-{}", std::process::id()));
+    let path = folder.join(format!(".pushgate-doctor-{}", uuid::Uuid::now_v7()));
     let mut file = File::options().write(true).create_new(true).open(&path)?;
     let mut times = Vec::with_capacity(limits::SYNCS_TRIED);
     let mut tried = Ok(());

@@ -4,6 +4,7 @@
 //! meddle with each other, and one that starts takes over what another left.
 
 use std::{
+    collections::HashSet,
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, Read},
     path::{Path, PathBuf},
@@ -27,8 +28,8 @@ pub struct Left {
 }
 
 impl Left {
-    /// Those in a folder. What cannot be looked at is told and left alone.
-    pub(super) fn find(folder: &Path) -> Vec<Self> {
+    /// Those in a folder but these. What cannot be looked at is told once, and is one of these from then on.
+    pub(super) fn find(folder: &Path, passed_over: &mut HashSet<PathBuf>) -> Vec<Self> {
         let entries = match fs::read_dir(folder) {
             Ok(entries) => entries,
             // Nothing was ever noted here.
@@ -40,11 +41,12 @@ impl Left {
         };
         let mut paths: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
         paths.retain(|path| path.extension().is_some_and(|ending| ending == ENDING));
+        paths.retain(|path| !passed_over.contains(path));
         paths.sort();
-        paths.into_iter().filter_map(Self::open).collect()
+        paths.into_iter().filter_map(|path| Self::open(path, passed_over)).collect()
     }
 
-    fn open(path: PathBuf) -> Option<Self> {
+    fn open(path: PathBuf, passed_over: &mut HashSet<PathBuf>) -> Option<Self> {
         let locked = OpenOptions::new().read(true).write(true).open(&path).and_then(|file| match file.try_lock() {
             Ok(()) => Ok(Some(file)),
             Err(TryLockError::WouldBlock) => Ok(None),
@@ -55,6 +57,7 @@ impl Left {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => {
                 told(&path, &error);
+                passed_over.insert(path);
                 None
             }
         }
@@ -81,22 +84,23 @@ impl Left {
         page.noted
     }
 
-    /// All that it holds is marked: it goes, unless it is of another form, or was not read to its end: then the next process tries again.
-    pub fn remove(self) {
+    /// All that it holds is marked: it goes, unless it is of another form, or was not read to its end: then the next process tries again. Its path
+    /// if it stays.
+    pub(super) fn remove(self) -> Option<PathBuf> {
         if self.unread {
-            return;
+            return Some(self.path);
         }
         let mut head = [0; record::HEAD.len()];
         let length = self.file.metadata().map_or(0, |metadata| metadata.len());
         let ours = std::os::unix::fs::FileExt::read_exact_at(&self.file, &mut head, 0).is_ok()
             && (head == *record::HEAD || head == *record::FIRST);
         if !ours && length >= head.len() as u64 {
-            return;
+            return Some(self.path);
         }
         // The lock goes with the file, after its name.
-        if let Err(error) = fs::remove_file(&self.path) {
-            told(&self.path, &error);
-        }
+        let error = fs::remove_file(&self.path).err()?;
+        told(&self.path, &error);
+        Some(self.path)
     }
 }
 

@@ -23,6 +23,7 @@ pub mod left;
 pub mod record;
 
 use std::{
+    collections::HashSet,
     fs::{self, DirBuilder, File, OpenOptions},
     io,
     os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt},
@@ -54,6 +55,8 @@ pub struct Journal {
     places: Mutex<Places>,
     unnoted: Counter,
     recovered: watch::Sender<bool>,
+    /// Files of others that are of no use.
+    passed_over: Mutex<HashSet<PathBuf>>,
 }
 
 #[derive(Debug, Default)]
@@ -94,13 +97,19 @@ impl Journal {
     }
 
     fn with_places(places_max: u32, folder: PathBuf, name: u64, unnoted: Counter) -> Arc<Self> {
-        let (places, recovered) = (Mutex::default(), watch::Sender::new(false));
-        Arc::new(Self { folder, name, places_max, places, unnoted, recovered })
+        let (places, passed_over, recovered) = (Mutex::default(), Mutex::default(), watch::Sender::new(false));
+        Arc::new(Self { folder, name, places_max, places, unnoted, recovered, passed_over })
     }
 
     /// What killed processes left in the folder: to be marked, then removed, then [`Self::recover`] is to be called.
     pub fn left(&self) -> Vec<Left> {
-        Left::find(&self.folder)
+        Left::find(&self.folder, &mut self.passed_over.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// All that a file holds is marked. One that stays nevertheless is not looked at again.
+    pub fn done_with(&self, left: Left) {
+        let stays = left.remove();
+        self.passed_over.lock().unwrap_or_else(PoisonError::into_inner).extend(stays);
     }
 
     /// All that was left is marked.

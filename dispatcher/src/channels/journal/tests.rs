@@ -46,7 +46,7 @@ fn what_a_process_noted_is_found_when_it_is_gone_and_not_before() {
     assert!(second.left().is_empty(), "it lives");
     drop(first);
     assert_eq!(left(&second), [[taken(0), taken(1), taken(2)]]);
-    second.left().into_iter().for_each(Left::remove);
+    second.left().into_iter().for_each(|left| drop(left.remove()));
     assert_eq!(files(folder.path()), 0);
 }
 
@@ -146,7 +146,7 @@ fn what_is_damaged_is_passed_over_and_what_is_of_another_form_stays() {
     put("f.taken", record::FIRST);
     let journal = journal(folder.path(), 1);
     assert_eq!(left(&journal), [vec![taken(0), taken(2)], vec![taken(0)], vec![], vec![], vec![]]);
-    journal.left().into_iter().for_each(Left::remove);
+    journal.left().into_iter().for_each(|left| drop(left.remove()));
     let mut names: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
     names.sort();
     assert_eq!(names, ["c.taken", "e.other"]);
@@ -160,9 +160,9 @@ fn a_file_that_cannot_be_read_stays() {
     fs::write(&path, record::HEAD).unwrap();
     let mut unread = Left::of(path.clone(), OpenOptions::new().write(true).open(&path).unwrap());
     assert!(unread.read().is_empty());
-    unread.remove();
+    drop(unread.remove());
     assert_eq!(files(folder.path()), 1);
-    journal(folder.path(), 1).left().into_iter().for_each(Left::remove);
+    journal(folder.path(), 1).left().into_iter().for_each(|left| drop(left.remove()));
     assert_eq!(files(folder.path()), 0);
 }
 

@@ -17,6 +17,7 @@ use ureq::{
 use super::gate::{Gate, Got, HandOver, through};
 use crate::{
     channels::{
+        UNWANTED,
         config::AccountConfig,
         given_up::{GivenUp, Wait},
     },
@@ -180,7 +181,7 @@ impl NoReply {
     fn got(self, got: Got) -> Self {
         match (got, self) {
             (Got::Late, _) => Self::Late,
-            (Got::Unwanted, _) => Self::NotMade("nobody waits for it any more".into()),
+            (Got::Unwanted, _) => Self::NotMade(UNWANTED.into()),
             (Got::Nowhere, Self::Unanswered(detail)) => Self::NotMade(detail),
             (_, known) => known,
         }

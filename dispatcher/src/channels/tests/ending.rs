@@ -26,7 +26,7 @@ impl Provider for Slow {
         self.asked.fetch_add(1, Ordering::Relaxed);
         Box::pin(async move {
             parcel.sending.begin();
-            parcel.sending.hand_over();
+            let _ = parcel.sending.hand_over();
             let _let = self.lets.acquire().await;
             Answer::Sent { provider_id: None }
         })

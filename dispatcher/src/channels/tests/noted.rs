@@ -18,7 +18,7 @@ impl Provider for Asked {
         let answer = self.0[self.1.fetch_add(1, Ordering::Relaxed)].clone();
         Box::pin(async move {
             parcel.sending.begin();
-            parcel.sending.hand_over();
+            let _ = parcel.sending.hand_over();
             match answer {
                 Some(answer) => answer,
                 None => std::future::pending().await,

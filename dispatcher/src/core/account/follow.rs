@@ -59,6 +59,15 @@ impl Pool {
         self.ended.push(if comes_again && parcel.hold.is_lost() { Ended::Withdrawn(parcel.token) } else { ended });
     }
 
+    /// Attempts of records that are another's by now, and that handed nothing over, are given up.
+    pub(super) fn withdraw_lost(&mut self) {
+        for (id, attempt) in self.take_attempts_if(|parcel| parcel.hold.is_lost() && parcel.sending.revoke()) {
+            self.leave_worker(&attempt);
+            self.given_up(id);
+            self.ended.push(Ended::Withdrawn(attempt.waiting.parcel.token));
+        }
+    }
+
     /// There is no room for it in the account that it would go to.
     pub(super) fn send_away(&mut self, waiting: Waiting) {
         match self.choose(&waiting) {
@@ -69,6 +78,9 @@ impl Pool {
 
     /// There is no room for it: it waits in the schedule. One that expires meanwhile is found expired when it comes.
     pub(super) fn park(&mut self, n: usize, parcel: &Parcel) {
+        if parcel.hold.is_lost() {
+            return self.ended.push(Ended::Withdrawn(parcel.token));
+        }
         let member = &mut self.members[n];
         member.counts.parked += 1;
         let due_ms = member.comes_again_ms(self.now_ms, parcel, &mut self.random);

@@ -164,11 +164,6 @@ impl Pool {
             && let Some(waiting) = self.members[n].next(self.now_ms)
         {
             let (member, parcel) = (&mut self.members[n], Arc::clone(&waiting.parcel));
-            if parcel.hold.is_lost() {
-                member.queue.ended(parcel.lane);
-                self.ended.push(Ended::Withdrawn(parcel.token));
-                continue;
-            }
             if self.now_ms >= parcel.expires_ms {
                 member.queue.ended(parcel.lane);
                 let told = Told::of(Some(member), State::Expired, None, parcel.retry.attempts.max(1));
@@ -249,6 +244,7 @@ impl Pool {
         for attempt in self.attempts.values_mut().filter(|attempt| attempt.called_ms.is_none()) {
             attempt.called_ms = attempt.waiting.parcel.sending.is_unheard().then_some(self.now_ms);
         }
+        self.withdraw_lost();
         self.give_up();
         let deadline_ms = self.settings.deadline_ms;
         let mut due = Vec::with_capacity(8);

@@ -20,7 +20,7 @@ pub(super) struct Waiting {
 pub(super) struct Queue {
     lanes: [VecDeque<Waiting>; 3],
     aside: Aside,
-    /// What would stand aside and has no room there, until it is taken.
+    /// What would stand aside and has no room there, and what is of records that are another's by now, until it is taken.
     beyond: Vec<Waiting>,
     max: usize,
     workers: usize,
@@ -102,6 +102,10 @@ impl Queue {
                 continue;
             }
             let waiting = self.aside.pop(&destination, lane)?;
+            if waiting.parcel.hold.is_lost() {
+                self.beyond.push(waiting);
+                continue;
+            }
             // One that had all it may have is not counted meanwhile, and is from now on, if only with others.
             let counted = allowance.destination(now_ms, &waiting.parcel).unwrap_or_else(|| Arc::clone(&destination));
             allowance.take(Some(&counted));
@@ -114,6 +118,10 @@ impl Queue {
     fn next_in(&mut self, now_ms: u64, lane: Lane, allowance: &mut Allowance) -> Option<Waiting> {
         loop {
             let waiting = self.lanes[lane as usize].pop_front()?;
+            if waiting.parcel.hold.is_lost() {
+                self.beyond.push(waiting);
+                continue;
+            }
             let destination = allowance.destination(now_ms, &waiting.parcel);
             if let Some(destination) = &destination {
                 let ready_ms = allowance.ready_to_ms(now_ms, destination);
@@ -135,7 +143,7 @@ impl Queue {
         }
     }
 
-    /// What found no room aside.
+    /// What found no room aside, or is another's by now.
     pub(super) fn take_no_room(&mut self) -> Vec<Waiting> {
         std::mem::take(&mut self.beyond)
     }

@@ -95,9 +95,10 @@ impl Sending {
         self.reach(Self::REACHED, |at| at.reached == Self::CALLED);
     }
 
-    /// From here on the recipient may get it.
-    pub fn hand_over(&self) {
-        self.hand_over_if(|_| true);
+    /// From here on the recipient may get it. `false` if the attempt was given up, and nothing may be sent.
+    #[must_use]
+    pub fn hand_over(&self) -> bool {
+        self.hand_over_if(|at| at.reached != Self::REVOKED)
     }
 
     /// This attempt.

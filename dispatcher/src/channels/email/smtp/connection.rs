@@ -20,7 +20,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::{settings::Settings, trouble::Trouble};
 use crate::{
-    channels::is_late,
+    channels::{UNWANTED, is_late},
     core::{
         account::{Answer, Parcel},
         smtp::{
@@ -166,7 +166,9 @@ impl Connection {
         if is_late(parcel.expires_ms) {
             return Err(SendError::Late);
         }
-        parcel.sending.hand_over();
+        if !parcel.sending.hand_over() {
+            return Err(SendError::Broken(UNWANTED.into()));
+        }
         write(&mut self.stream, end).await.map_err(|error| SendError::Unanswered(said(&error)))
     }
 

@@ -14,7 +14,7 @@ use tokio::{
 
 use super::{receipts::Receipts, session::Ended, settings::Settings};
 use crate::{
-    channels::reports::Whom,
+    channels::{UNWANTED, reports::Whom},
     core::{
         account::Sending,
         random::Random,
@@ -129,7 +129,9 @@ impl Link {
         match &mut shared.window {
             Some(window) if window.is_bound() => {
                 // From here on it is written, whether somebody waits or not.
-                waiter.sending.hand_over();
+                if !waiter.sending.hand_over() {
+                    return waiter.tell(Outcome::NotSent(UNWANTED.into()));
+                }
                 window.submit(submit, waiter, now_ms);
             }
             _ => return waiter.tell(Outcome::NotSent("the connection broke".into())),

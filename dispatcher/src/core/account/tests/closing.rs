@@ -10,7 +10,7 @@ fn closed(retry_unknown: bool) -> (Pool, Vec<Attempt>) {
     let attempts = begun(&mut pool, NOW);
     assert_eq!(attempts.len(), 2);
     attempts.iter().for_each(|attempt| attempt.parcel.sending.begin());
-    attempts[0].parcel.sending.hand_over();
+    let _ = attempts[0].parcel.sending.hand_over();
     pool.take(NOW, vec![parcel("unasked", 9, Lane::Normal)]);
     pool.close(NOW);
     (pool, attempts)

@@ -103,7 +103,7 @@ fn what_may_have_been_sent_goes_nowhere_else() {
         attempts[0].parcel.sending.call();
         attempts[0].parcel.sending.reached();
         if handed_over {
-            attempts[0].parcel.sending.hand_over();
+            let _ = attempts[0].parcel.sending.hand_over();
         }
         let late_ms = NOW + settings().deadline_ms;
         pool.tick(late_ms - 1);
@@ -124,7 +124,7 @@ fn an_answer_that_it_may_have_been_sent_goes_nowhere_else() {
         pool.take(NOW, parcels(0..1));
         let attempts = begun(&mut pool, NOW);
         attempts[0].parcel.sending.begin();
-        attempts[0].parcel.sending.hand_over();
+        let _ = attempts[0].parcel.sending.hand_over();
         let unknown = || Answer::Unknown { detail: "closed".into() };
         pool.answered(NOW, attempts[0].id, if handed_over { refused() } else { unknown() });
         assert!(begun(&mut pool, NOW).is_empty());

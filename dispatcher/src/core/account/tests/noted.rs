@@ -48,13 +48,13 @@ fn it_is_noted_before_it_is_handed_over_and_once() {
     sending.begin();
     assert!((sending.noted(), places.now()) == (None, vec![]));
     assert!(sending.hand_over_in(sending.turn()));
-    sending.hand_over();
+    let _ = sending.hand_over();
     assert_eq!((sending.noted(), places.now()), (Some(Noted(0)), vec![true]));
     assert_eq!((sending.take_noted(), sending.take_noted()), (Some(Noted(0)), None));
     // Another attempt is noted anew.
     sending.clear();
     sending.begin();
-    sending.hand_over();
+    let _ = sending.hand_over();
     assert_eq!(sending.noted(), Some(Noted(1)));
 }
 
@@ -80,7 +80,7 @@ fn what_nobody_answered_is_marked_so_and_stays_noted_until_then() {
     let (places, sending) = (Places::default(), &attempts[0].parcel.sending);
     noted_in(&places, sending);
     sending.begin();
-    sending.hand_over();
+    let _ = sending.hand_over();
     pool.tick(NOW + 10_000);
     let [Ended::Over(over)] = &pool.take_ended()[..] else { panic!() };
     assert_eq!((over.state.record.state, over.noted), (State::Unknown, Some(Noted(0))));

@@ -50,3 +50,33 @@ fn what_finds_no_worker_in_time_is_scheduled_only_while_its_record_is_ours() {
     });
     assert_eq!(names.collect::<Vec<_>>(), [(2, false), (3, true)]);
 }
+
+#[test]
+fn an_attempt_that_handed_nothing_over_ends_with_its_partition_and_hands_nothing_over_afterwards() {
+    let relay = AccountSettings { concurrency: 3, reserved_high: 0, ..relay() };
+    let mut pool = Pool::new(PoolSettings { queue_max: 100, ..settings() }, vec![relay], 1);
+    let hold = Hold::default();
+    pool.take(NOW, (1..=3).map(|n| lost(&hold, parcel(&format!("m{n}"), n, Lane::Normal))).collect());
+    let begun = begun(&mut pool, NOW);
+    begun.iter().for_each(|attempt| attempt.parcel.sending.begin());
+    assert!(begun[0].parcel.sending.hand_over());
+    hold.lose();
+    pool.tick(NOW + 1);
+    assert_eq!(withdrawn(&mut pool), [2, 3]);
+    assert_eq!(pool.take_given_up(), [begun[1].id, begun[2].id]);
+    assert!(!begun[1].parcel.sending.hand_over(), "nobody sends what another sends");
+    assert_eq!(pool.attempts(), 1, "what was handed over is waited for");
+}
+
+#[test]
+fn what_is_of_a_lost_partition_takes_no_token_of_a_rate() {
+    let rate = Rates { all: Some(Rate { per_min: 60, burst: 1 }), ..Rates::default() };
+    let relay = AccountSettings { concurrency: 3, reserved_high: 0, rates: rate, ..relay() };
+    let mut pool = Pool::new(PoolSettings { queue_max: 100, ..settings() }, vec![relay], 1);
+    let hold = Hold::default();
+    hold.lose();
+    let all = (1..=5).map(|n| parcel(&format!("m{n}"), n, Lane::Normal));
+    pool.take(NOW, all.map(|parcel| if parcel.token.0 < 5 { lost(&hold, parcel) } else { parcel }).collect());
+    assert_eq!(begun(&mut pool, NOW).iter().map(|a| a.parcel.token.0).collect::<Vec<_>>(), [5]);
+    assert_eq!(withdrawn(&mut pool), [1, 2, 3, 4]);
+}
