@@ -7,8 +7,8 @@ use crate::span::of_micros;
 
 /// Wake-ups this late are no one's concern, whatever is measured.
 const LAG_US: u64 = 5_000;
-/// A part of the measured latency that the generator may have added unnoticed.
-const LAG_SHARE: f64 = 0.1;
+/// A part of the measured latency that one thread of the generator may have added unnoticed: a message passes two of them, and waits for both.
+const LAG_SHARE: f64 = 0.05;
 /// A thread that uses this much of a core has no room for bursts.
 const THREAD_CORES: f64 = 0.95;
 /// A machine whose processors are this busy makes everybody wait.
