@@ -35,7 +35,7 @@ pub const INQUIRY_WORKERS: usize = 8;
 pub const INQUIRY_PAUSE: Duration = Duration::from_millis(100);
 /// How long the answer may take.
 pub const INQUIRY_TIMEOUT: Duration = Duration::from_secs(5);
-/// Messages of a run that are asked about, at most; of more each so-manieth is.
+/// Messages of a run that are asked about, at most; of more, some that are spread evenly.
 pub const INQUIRIES_MAX: u64 = 100_000;
 /// Mail addresses or telephone numbers of a run, at most.
 pub const RECIPIENTS_MAX: u32 = 1_000_000;

@@ -64,6 +64,9 @@ pub struct Report {
     pub received_per_s: f64,
     /// Accepted messages that never came to a client that was to get them.
     pub lost: u64,
+    /// Why the server did not always tell the states of mails and text messages, the first time; then some are lost only to the run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub states_untold: Option<String>,
     /// The generator.
     pub generator: Generator,
     /// Each second.
@@ -234,6 +237,7 @@ impl Report {
             received_per_s: received_per_s + taken_per_s,
             latency: Latency::of(&latency),
             lost: outcome.lost,
+            states_untold: outcome.inquiry_failure.clone(),
             generator: Generator {
                 lag: Quantiles::of(&outcome.lag),
                 pacing: Quantiles::of(&pacing),

@@ -58,6 +58,9 @@ pub fn print(report: &Report, options: &ReportArgs) -> Result<(), Failure> {
         let verb = if report.scenario.connections > 0 { "received" } else { "taken" };
         writeln!(out, "in all       {} lost, {:.0} {verb} a second", report.lost, report.received_per_s)?;
     }
+    if let Some(why) = &report.states_untold {
+        writeln!(out, "states       not always told, so some may be lost only to this run: {why}")?;
+    }
     let lanes = report.lanes.values().flat_map(|lane| &lane.reasons);
     for (why, times) in connections.reasons.iter().chain(lanes) {
         writeln!(out, "failed       {times} times: {why}")?;
