@@ -198,6 +198,9 @@ pub const LINK_LANE_BYTES_MAX: usize = 8 << 20;
 pub const LINK_STALL_MS: u64 = 10_000;
 /// A link that stood at least this long is opened again without a longer pause, milliseconds.
 pub const LINK_STEADY_MS: u64 = 5_000;
+/// Marks of what providers took are written at most so often, milliseconds: what is taken meanwhile stands in the journal, and Redis syncs once
+/// for all of it.
+pub const MARK_EVERY_MS: u64 = 5;
 /// Ended deliveries recorded and published together.
 pub const FINISH_BATCH: usize = 2_000;
 
@@ -314,8 +317,9 @@ pub const REDIS_CONNECTIONS: usize = 8;
 /// Connections beside them for what the schedule writes in bulk, one for each of its loops and one for what is added: nobody else's
 /// commands wait behind that.
 pub const REDIS_BULK_CONNECTIONS: usize = SCHEDULE_LOOPS + 1;
-/// Commands of a batch that still go over one connection.
-pub const REDIS_SPREAD_MIN: usize = 16;
+/// What goes over one of them before a batch takes another, bytes: each costs both sides its calls to the system, and Redis a sync if it comes
+/// in a later turn.
+pub const REDIS_PART_BYTES: usize = 12 << 10;
 /// Batches waiting to be written to one connection; past it whoever asks waits.
 pub const REDIS_REQUESTS: usize = 64;
 /// Room for answers that a read of a connection finds at least, bytes.

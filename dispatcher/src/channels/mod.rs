@@ -26,6 +26,7 @@ mod checked;
 pub mod config;
 pub mod email;
 mod given_up;
+mod hex;
 pub mod hooks;
 pub mod journal;
 mod metrics;

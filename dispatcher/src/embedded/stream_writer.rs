@@ -44,6 +44,10 @@ impl Tables {
             }
             StreamOp::Seen { place, expires_ms, .. } => change.see(place, expires_ms, now_ms)?,
             StreamOp::Settle { key, mark, .. } => change.settle(key, mark)?,
+            StreamOp::Mark { key, mark, .. } => {
+                change.settle(key, mark)?;
+                StreamOutcome::Marked
+            }
             StreamOp::Tag { key, returned, .. } => change.tag(key, returned)?,
         };
         turn.write(change.writes)?;

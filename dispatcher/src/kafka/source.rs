@@ -47,6 +47,11 @@ const PAUSE_AFTER: Duration = Duration::from_secs(1);
 /// How long one poll of a full lane waits at most.
 const FULL_WAIT: Duration = Duration::from_millis(5);
 
+/// Rounds up to milliseconds: the client waits for whole ones, and asks without pause for what is left of the last.
+fn whole_ms(wait: Duration) -> Duration {
+    Duration::from_millis(wait.as_micros().div_ceil(1_000) as u64)
+}
+
 /// A lane's consumer. Dropping it commits what is settled and leaves the group.
 pub struct KafkaSource {
     consumer: BaseConsumer<LaneContext>,
@@ -203,7 +208,8 @@ impl TaskSource for KafkaSource {
         out.extend(self.stash.drain(..stashed));
         while out.len() - start < room {
             let empty = out.len() == start;
-            let timeout = if empty { deadline.saturating_duration_since(Instant::now()) } else { Duration::ZERO };
+            let timeout =
+                if empty { whole_ms(deadline.saturating_duration_since(Instant::now())) } else { Duration::ZERO };
             match self.consumer.poll(timeout) {
                 Some(Ok(message)) => {
                     if empty {

@@ -95,6 +95,12 @@ impl Streams for MemoryStreams {
                 let entry = user.position(key).and_then(|p| user.entries.remove(&p)).map(Box::new);
                 StreamOutcome::Settled { entry, was }
             }),
+            StreamOp::Mark { user, key, mark } => self.with(&user, |user| {
+                let window = now_ms / self.bounds.mark_window_ms;
+                let stays = user.mark(window, key) == Some(Mark::Delivered);
+                user.set_mark(window, key, if stays { Mark::Delivered } else { mark });
+                StreamOutcome::Marked
+            }),
             StreamOp::Tag { user, key, returned } => self.with(&user, |user| {
                 if let Some(entry) = user.position(key).and_then(|p| user.entries.get_mut(&p)) {
                     entry.returned = Some(returned);

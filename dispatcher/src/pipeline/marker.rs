@@ -58,7 +58,7 @@ impl Marker {
         self.take_over().await;
         self.parts.journal.recover();
         let (look_every, mut batch) = (Duration::from_millis(limits::JOURNAL_LOOK_MS), Vec::new());
-        let mut looks = Instant::now() + look_every;
+        let (mut looks, mut rested) = (Instant::now() + look_every, Instant::now());
         loop {
             tokio::select! {
                 ended = self.parts.ended.recv_many(&mut batch, limits::FINISH_BATCH) => if ended == 0 { return },
@@ -66,6 +66,15 @@ impl Marker {
                     self.take_over().await;
                     looks = Instant::now() + look_every;
                 }
+            }
+            if !batch.is_empty() {
+                sleep_until(rested).await;
+                while batch.len() < limits::FINISH_BATCH
+                    && let Ok(next) = self.parts.ended.try_recv()
+                {
+                    batch.push(next);
+                }
+                rested = Instant::now() + Duration::from_millis(limits::MARK_EVERY_MS);
             }
             let (mut marks, mut noted) = (Vec::new(), Vec::new());
             for ended in &mut batch {
@@ -110,11 +119,11 @@ impl Marker {
 }
 
 fn settle((MarkQuery { user, key }, mark): (MarkQuery, Mark)) -> StreamOp {
-    StreamOp::Settle { user, key, mark }
+    StreamOp::Mark { user, key, mark }
 }
 
 fn may_be_sent(mark: &StreamOp) -> bool {
-    matches!(mark, StreamOp::Settle { mark: Mark::Delivered | Mark::Unknown, .. })
+    matches!(mark, StreamOp::Mark { mark: Mark::Delivered | Mark::Unknown, .. })
 }
 
 #[cfg(test)]

@@ -32,9 +32,10 @@ pub(super) struct Answers {
 const _: () = assert!(limits::REDIS_CONNECTIONS <= u8::MAX as usize, "parts are counted in u8");
 
 impl Batch {
-    /// For so many commands, mostly of so many bytes: a few of them go over one connection.
+    /// For so many commands, mostly of so many bytes: over as many connections as Redis reads them from in one turn.
     pub(super) fn of(commands: usize, bytes_usual: usize) -> Self {
-        let parts = if commands < limits::REDIS_SPREAD_MIN { 1 } else { limits::REDIS_CONNECTIONS };
+        let turns = (commands * bytes_usual).div_ceil(limits::REDIS_PART_BYTES).next_power_of_two();
+        let parts = turns.min(limits::REDIS_CONNECTIONS);
         // One part gets more than another.
         let bytes = commands * bytes_usual / parts * 5 / 4;
         let parts = Parts { first: 0, commands: (0..parts).map(|_| Commands::with_capacity(bytes)).collect() };
@@ -53,7 +54,7 @@ impl Batch {
 
     fn part(&mut self, hash: u64) -> &mut Commands {
         let parts = self.parts.commands.len();
-        if parts == 1 && self.places.is_empty() {
+        if parts < limits::REDIS_CONNECTIONS && self.places.is_empty() {
             self.parts.first = (hash % limits::REDIS_CONNECTIONS as u64) as usize;
         }
         let part = (hash % parts as u64) as usize;

@@ -26,6 +26,9 @@ use crate::{clock::unix_ms, limits, seams::StoreError};
 
 pub(super) const WHAT: &str = "redis";
 
+/// What most commands take that are made one by one.
+const WRITE_BYTES_USUAL: usize = 256;
+
 /// A Redis server. Clone the `Arc`; all stores share it.
 pub struct RedisLink {
     info: ConnectionInfo,
@@ -103,7 +106,7 @@ impl RedisLink {
     /// Runs commands that change something, each with the hash of its user or message: those of one hash run in order.
     /// One value per command, or the first error.
     pub(super) async fn write(&self, commands: Vec<(u64, Cmd)>) -> Result<Vec<Value>, StoreError> {
-        let mut batch = Batch::of(commands.len(), 0);
+        let mut batch = Batch::of(commands.len(), WRITE_BYTES_USUAL);
         for (hash, command) in &commands {
             batch.add(*hash, command);
         }

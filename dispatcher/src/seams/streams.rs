@@ -171,6 +171,15 @@ pub enum StreamOp {
         /// An [end](Mark::is_end).
         mark: Mark,
     },
+    /// Sets the mark of a delivery that no stream ever holds, for it goes to an address; `Delivered` is never replaced.
+    Mark {
+        /// Whose.
+        user: UserKey,
+        /// Which delivery.
+        key: DeliveryKey,
+        /// An [end](Mark::is_end).
+        mark: Mark,
+    },
     /// Sets `returned` of the entry, if it is there.
     Tag {
         /// Whose.
@@ -203,6 +212,7 @@ impl StreamOp {
     pub fn user(&self) -> &UserKey {
         let (Self::Append { user, .. }
         | Self::Settle { user, .. }
+        | Self::Mark { user, .. }
         | Self::Tag { user, .. }
         | Self::Publish { user, .. }
         | Self::Seen { user, .. }) = self;
@@ -227,6 +237,8 @@ pub enum StreamOutcome {
         /// The mark before.
         was: Option<Mark>,
     },
+    /// Marked.
+    Marked,
     /// Tagged, or there was nothing to tag.
     Tagged,
     /// In the stream of messages to everyone.

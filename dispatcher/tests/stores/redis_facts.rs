@@ -17,7 +17,7 @@ use pushgate_protocol::{
 use crate::{
     everyone_facts::{everyone, publish},
     redis_server::Server,
-    stream_facts::{NOW, append, mark, numbers, push, settle, user},
+    stream_facts::{NOW, append, key, mark, numbers, push, settle, user},
 };
 
 fn block_on<F: Future>(future: F) -> F::Output {
@@ -94,7 +94,11 @@ fn every_key_expires() {
         endless.expires_ms = u64::MAX;
         let deferred = Some(DeferredTag { episode: u64::MAX, k: u64::MAX });
         let endless = StreamOp::Append { user: user("bob"), push: Box::new(endless), deferred };
-        streams.apply(vec![append(&alice, brief), endless, settle(&alice, 3, Mark::Ended)], NOW).await.unwrap();
+        let address = StreamOp::Mark { user: user("ann@example.org"), key: key(4), mark: Mark::Delivered };
+        streams
+            .apply(vec![append(&alice, brief), endless, settle(&alice, 3, Mark::Ended), address], NOW)
+            .await
+            .unwrap();
         messages.reserve(app.clone(), vec![(id.clone(), [1; 16], Lane::High)], NOW).await.unwrap();
         messages.confirm(app.clone(), vec![id.clone(), MessageId::parse("gone").unwrap()]).await.unwrap();
         let recipient = Recipient { user: UserId::parse("u").unwrap(), device: None };

@@ -55,6 +55,7 @@ impl<T: Streams> Streams for Scoped<T> {
         let scope = |mut op| {
             let (StreamOp::Append { user, .. }
             | StreamOp::Settle { user, .. }
+            | StreamOp::Mark { user, .. }
             | StreamOp::Tag { user, .. }
             | StreamOp::Publish { user, .. }
             | StreamOp::Seen { user, .. }) = &mut op;

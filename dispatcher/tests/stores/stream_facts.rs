@@ -21,6 +21,7 @@ facts!(
     an_entry_is_unique_by_its_key_and_takes_the_new_tag,
     settling_returns_the_entry_and_marks,
     a_delivered_mark_stays,
+    what_goes_to_addresses_is_marked_without_a_stream,
     what_may_have_been_sent_is_marked_until_it_is_known,
     an_ended_delivery_is_not_appended_again,
     marks_are_forgotten_after_two_windows,
@@ -167,6 +168,30 @@ async fn what_may_have_been_sent_is_marked_until_it_is_known(backend: Backend) {
     assert_eq!(outcomes[0], StreamOutcome::AlreadyEnded(Mark::Unknown));
     assert_eq!(outcomes[1], StreamOutcome::Settled { entry: None, was: Some(Mark::Unknown) });
     assert_eq!(streams.marks(queries(), NOW).await.unwrap(), [Some(Mark::Delivered); 2]);
+}
+
+async fn what_goes_to_addresses_is_marked_without_a_stream(backend: Backend) {
+    let (streams, alice) = (streams(&backend), user("alice"));
+    let mark = |n, mark| StreamOp::Mark { user: alice.clone(), key: key(n), mark };
+    let ops = vec![
+        mark(1, Mark::Delivered),
+        mark(1, Mark::Ended),
+        mark(2, Mark::Unknown),
+        mark(3, Mark::Ended),
+        settle(&alice, 4, Mark::Delivered),
+        mark(3, Mark::Delivered),
+    ];
+    let outcomes = streams.apply(ops, NOW).await.unwrap();
+    let settled = StreamOutcome::Settled { entry: None, was: None };
+    use StreamOutcome::Marked;
+    assert_eq!(outcomes, [Marked, Marked, Marked, Marked, settled, Marked]);
+    let queries = (1..=5).map(|n| MarkQuery { user: alice.clone(), key: key(n) }).collect();
+    let wanted = [Some(Mark::Delivered), Some(Mark::Unknown), Some(Mark::Delivered), Some(Mark::Delivered), None];
+    assert_eq!(streams.marks(queries, NOW).await.unwrap(), wanted);
+    let next = NOW + StreamBounds::default().mark_window_ms;
+    streams.apply(vec![mark(1, Mark::Ended), mark(2, Mark::Delivered)], next).await.unwrap();
+    let queries = (1..=2).map(|n| MarkQuery { user: alice.clone(), key: key(n) }).collect();
+    assert_eq!(streams.marks(queries, next).await.unwrap(), [Some(Mark::Delivered); 2]);
 }
 
 async fn an_ended_delivery_is_not_appended_again(backend: Backend) {

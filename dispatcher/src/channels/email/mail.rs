@@ -235,12 +235,24 @@ fn subject(text: &str) -> HeaderValue {
 
 /// What stands in a header: on one line, without control characters.
 fn one_line(text: &str) -> String {
+    if all_bytes(text, |byte| (b' '..=b'~').contains(&byte)) {
+        return text.to_owned();
+    }
     text.chars().map(|c| if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') { ' ' } else { c }).collect()
 }
 
 /// What stands in a body: without control characters but the ends of lines.
 fn plain(text: &str) -> String {
+    // Of a character that takes several bytes none is below 0x80.
+    if all_bytes(text, |byte| matches!(byte, b' '..=b'~' | b'\n' | b'\r' | b'\t')) {
+        return text.to_owned();
+    }
     text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\r' | '\t')).collect()
+}
+
+/// Looks at all of them even if one is not so, for then it looks at many at a time.
+fn all_bytes(text: &str, so: impl Fn(u8) -> bool) -> bool {
+    text.bytes().fold(true, |all, byte| all & so(byte))
 }
 
 fn not_an_address(field: &str) -> Answer {

@@ -15,7 +15,10 @@ use ring::{
 };
 
 use super::mail::Sender;
-use crate::{channels::config::AccountConfig, suppressed::normalized};
+use crate::{
+    channels::{config::AccountConfig, hex::hex},
+    suppressed::normalized,
+};
 
 /// Bytes of a signature that stand in a Message-ID.
 const TAG: usize = 16;
@@ -80,7 +83,7 @@ impl MessageIds {
     fn tag(&self, app: &AppId, message: &MessageId, address: &str) -> String {
         let address = normalized(Channel::Email, address);
         let tag = hmac::sign(&self.key, format!("{app}\0{message}\0{address}").as_bytes());
-        tag.as_ref()[..TAG].iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(&tag.as_ref()[..TAG])
     }
 }
 

@@ -326,11 +326,6 @@ pub(super) fn form<'a>(fields: impl IntoIterator<Item = (&'a str, &'a str)>) -> 
     fields.collect::<Vec<_>>().join("&")
 }
 
-/// Bytes in hexadecimal.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// A provider's name for a message, a text or a number; one that is too long is none: half of it would name nothing.
 pub(super) fn provider_id(value: &serde_json::Value) -> Option<String> {
     let id = value.as_str().map(str::to_owned).or_else(|| value.as_number().map(ToString::to_string));

@@ -14,13 +14,14 @@ use serde_json::{Value, json};
 
 use super::{
     callback,
-    http::{Call, Client, Endpoint, Reply, hex, provider_id, said},
+    http::{Call, Client, Endpoint, Reply, provider_id, said},
     look, words,
 };
 use crate::{
     channels::{
         Checked, Provider,
         config::AccountConfig,
+        hex::hex,
         hooks::{Hook, HookHead, HookRefusal},
         password::Password,
         reports::{Report, Whom},

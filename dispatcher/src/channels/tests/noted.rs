@@ -44,7 +44,7 @@ async fn ends(answer: Option<Answer>, retry_unknown: bool) -> (Option<Mark>, boo
     }
     let (mark, noted) = match fixture.finished.recv().await {
         Some(Finished::Over(over)) => match over.mark {
-            Some(StreamOp::Settle { mark, .. }) => (Some(mark), over.noted.is_some()),
+            Some(StreamOp::Mark { mark, .. }) => (Some(mark), over.noted.is_some()),
             other => panic!("{other:?}"),
         },
         Some(Finished::Later(_)) => (None, false),

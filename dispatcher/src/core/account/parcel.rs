@@ -142,7 +142,7 @@ impl Parcel {
             State::Unknown => Mark::Unknown,
             _ => Mark::Ended,
         };
-        let mark = Some(StreamOp::Settle { user: self.user(), key: self.key(), mark });
+        let mark = Some(StreamOp::Mark { user: self.user(), key: self.key(), mark });
         let noted = self.sending.take_noted();
         Over { mark, noted, held: self.sending.clone(), state: self.state(told, Some(self.token), now_ms), dead: None }
     }
@@ -250,5 +250,9 @@ pub(super) fn shortened(text: &str) -> String {
     while !text.is_char_boundary(end) {
         end -= 1;
     }
-    text[..end].chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    let text = &text[..end];
+    if text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+        return text.to_owned();
+    }
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

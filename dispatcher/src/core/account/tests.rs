@@ -129,7 +129,7 @@ fn what_was_sent_is_told_with_the_providers_name_for_it_and_marked() {
     assert_eq!((record.state, record.provider_id.as_deref(), record.attempt), (State::Sent, Some("p9"), 1));
     assert_eq!((record.account.as_deref(), record.channel), (Some("relay"), "email"));
     assert_eq!(over.state.token, Some(Token(5)));
-    assert!(matches!(over.mark, Some(crate::seams::StreamOp::Settle { mark: Mark::Delivered, .. })));
+    assert!(matches!(over.mark, Some(crate::seams::StreamOp::Mark { mark: Mark::Delivered, .. })));
     assert!(account.is_empty());
 }
 

@@ -1,5 +1,7 @@
 //! A mail as it goes over the line: lines end with CRLF, a dot that begins a line is doubled, a dot alone ends it (RFC 5321, 4.5.2).
 
+use memchr::memchr2;
+
 /// The lines of a text, without their ends. A lone CR or LF ends one, too: servers differ in what they take for an end, and a text that
 /// ends a mail for one of them could begin a command there.
 #[derive(Debug, Clone)]
@@ -19,7 +21,7 @@ impl<'a> Iterator for Lines<'a> {
         if self.0.is_empty() {
             return None;
         }
-        let end = self.0.iter().position(|byte| matches!(byte, b'\r' | b'\n')).unwrap_or(self.0.len());
+        let end = memchr2(b'\r', b'\n', self.0).unwrap_or(self.0.len());
         let (line, rest) = self.0.split_at(end);
         self.0 = rest
             .strip_prefix(b"\r\n")

@@ -132,7 +132,8 @@ impl Worker {
             StreamOutcome::Settled { .. }
             | StreamOutcome::Tagged
             | StreamOutcome::Published { .. }
-            | StreamOutcome::Seen(_) => (true, Outcome::of(State::Stored)),
+            | StreamOutcome::Seen(_)
+            | StreamOutcome::Marked => (true, Outcome::of(State::Stored)),
         };
         let (token, attempt) = held;
         let finished = Subject::of_stored(push, user, attempt).finish(Some(token), state, self.now_ms);

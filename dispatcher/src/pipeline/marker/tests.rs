@@ -42,7 +42,7 @@ fn over(n: usize, mark: Mark, noted: Option<Noted>) -> Finished {
     };
     let state = worker::Finished { record, recipient, token: None };
     Finished::Over(Box::new(Over {
-        mark: Some(StreamOp::Settle { user, key, mark }),
+        mark: Some(StreamOp::Mark { user, key, mark }),
         noted,
         held: Sending::default(),
         state,
@@ -130,7 +130,7 @@ async fn what_was_taken_or_may_have_been_is_marked_before_it_goes_on_and_any_oth
     }
     assert_eq!(marks(&streams, 3).await, [Some(Mark::Delivered), Some(Mark::Unknown), None]);
     let Some(Finished::Over(third)) = marked.recv().await else { panic!("in order") };
-    assert!(matches!(third.mark, Some(StreamOp::Settle { mark: Mark::Ended, .. })));
+    assert!(matches!(third.mark, Some(StreamOp::Mark { mark: Mark::Ended, .. })));
     marker.await.unwrap();
     journal.close();
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "all is marked");

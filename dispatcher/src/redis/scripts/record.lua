@@ -16,9 +16,11 @@ local function enters(history, to)
   return follows:sub(at, at) == '1'
 end
 
+local taken_back
 for at = 3, #ARGV, 4 do
   local recipient, to, step, reason = ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2], ARGV[at + 3]
-  local known = redis.call('HMGET', message, 'n', 'i' .. recipient)
+  local known = redis.call('HMGET', message, 'n', 'i' .. recipient, 'r')
+  taken_back = known[3]
   local row = known[2]
   if row then
     local history = redis.call('HGET', message, row .. 's')
@@ -46,4 +48,4 @@ for at = 3, #ARGV, 4 do
   end
 end
 redis.call('PEXPIRE', message, ARGV[1])
-return redis.call('HEXISTS', message, 'r')
+return taken_back and 1 or 0

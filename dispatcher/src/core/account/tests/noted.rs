@@ -84,6 +84,6 @@ fn what_nobody_answered_is_marked_so_and_stays_noted_until_then() {
     pool.tick(NOW + 10_000);
     let [Ended::Over(over)] = &pool.take_ended()[..] else { panic!() };
     assert_eq!((over.state.record.state, over.noted), (State::Unknown, Some(Noted(0))));
-    assert!(matches!(over.mark, Some(StreamOp::Settle { mark: Mark::Unknown, .. })));
+    assert!(matches!(over.mark, Some(StreamOp::Mark { mark: Mark::Unknown, .. })));
     assert_eq!(places.now(), [true]);
 }

@@ -96,6 +96,10 @@ impl Model {
                 let at = stream.iter().find(|(_, e)| e.key == key).map(|(at, _)| *at);
                 StreamOutcome::Settled { entry: at.and_then(|at| stream.remove(&at)).map(Box::new), was }
             }
+            StreamOp::Mark { user, key, mark } => {
+                self.marks.insert((user, key), mark);
+                StreamOutcome::Marked
+            }
             StreamOp::Tag { user, key, returned } => {
                 let stream = self.streams.entry(user).or_default();
                 stream.values_mut().filter(|e| e.key == key).for_each(|e| e.returned = Some(returned));
