@@ -6,6 +6,7 @@
 //! | [`installation`] | the Pushgate processes under test |
 //! | [`peer`] | the other end of node links |
 //! | [`messages`] | numbered pushes |
+//! | [`micro`] | the steps of a push, each alone |
 //! | [`services`] | Kafka and Redis |
 //! | [`distribution`] | percentiles and buckets |
 //! | [`usage`] | processor time |
@@ -13,6 +14,7 @@
 pub mod distribution;
 pub mod installation;
 pub mod messages;
+pub mod micro;
 pub mod peer;
 pub mod record;
 pub mod services;
