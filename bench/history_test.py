@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What bench/history.py makes of a history: points, bytes, and what it says of a shallow clone."""
+"""What bench/history.py makes of a history: points, bytes, and what it says of a shallow clone. And the summary of bench/canonical.py."""
 
 import json
 import os
@@ -9,6 +9,7 @@ import tempfile
 import unittest
 import xml.dom.minidom
 
+import canonical
 import history
 
 COMMITTER = {f"GIT_{who}_{what}": "x" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
@@ -86,6 +87,19 @@ class History(unittest.TestCase):
         places = history.spread([10, 11, 11, 90], 15, 0, 100)
         self.assertEqual(sorted(places), places)
         self.assertTrue(all(b - a >= 15 for a, b in zip(places, places[1:])))
+
+    def test_the_summary_tells_only_what_was_measured_since(self):
+        folder = pathlib.Path(self.root)
+        for name in ("e2e-cluster-1000", "e2e-embedded-1000"):
+            (folder / f"{name}.json").write_text(json.dumps(e2e("d", 5.0)))
+        os.utime(folder / "e2e-embedded-1000.json", (1, 1))
+        told = canonical.summary(folder, since=2)
+        self.assertRegex(told, r"cluster, 1,000/s, to accepted +2\.5 ")
+        self.assertNotIn("embedded", told)
+
+    def test_the_parts_have_time_to_spare_in_a_quarter_of_an_hour(self):
+        self.assertLessEqual(canonical.TOTAL_S, 15 * 60)
+        self.assertLessEqual(sum(expected for _, _, expected in canonical.PARTS), canonical.TOTAL_S * 0.9)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,12 @@
 //! Records of runs: what was measured, with what, on what.
 
-use std::{error::Error, fs, path::Path, process::Command, thread};
+use std::{
+    error::Error,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    thread,
+};
 
 use serde_json::{Value, json};
 
@@ -28,12 +34,14 @@ pub fn circumstances(what: &str, command: &str, program: &Path) -> Value {
     })
 }
 
-/// Writes `bench/results/NAME.json`: the circumstances, then what was measured.
+/// Writes `NAME.json`: the circumstances, then what was measured. It goes to `bench/results`, or to the folder that the environment names in
+/// `BENCH_RESULTS`.
 pub fn write(name: &str, circumstances: Value, measured: &Value) -> Result<(), Box<dyn Error>> {
     let mut record = circumstances;
     let members = record.as_object_mut().expect("circumstances are an object");
     members.extend(measured.as_object().cloned().unwrap_or_default());
-    let path = root().join("bench/results").join(format!("{name}.json"));
+    let folder = std::env::var_os("BENCH_RESULTS").map_or_else(|| root().join("bench/results"), PathBuf::from);
+    let path = folder.join(format!("{name}.json"));
     // Whose machine it was is nobody's business.
     let text = with_short_arrays(&record)?.replace(&root().display().to_string(), ".");
     Ok(fs::write(path, text + "\n")?)
