@@ -77,6 +77,13 @@ impl Store {
                 let at = stream.iter().find(|(_, e)| e.key == key).map(|(at, _)| *at);
                 StreamOutcome::Settled { entry: at.and_then(|at| stream.remove(&at)).map(Box::new), was }
             }
+            StreamOp::Mark { user, key, mark } => {
+                let slot = (user, key);
+                if self.marks.get(&slot) != Some(&Mark::Delivered) {
+                    self.marks.insert(slot, mark);
+                }
+                StreamOutcome::Marked
+            }
             StreamOp::Tag { user, key, returned } => {
                 let stream = self.streams.entry(user).or_default();
                 stream.values_mut().filter(|e| e.key == key).for_each(|e| e.returned = Some(returned));
