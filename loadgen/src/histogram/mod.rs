@@ -1,4 +1,9 @@
-//! Latencies in buckets of constant relative width, without allocation while counting.
+//! Latencies in buckets of constant relative width, without allocation while counting: the buckets of an HDR histogram of two
+//! significant digits, so that `hdr` writes them as others read them.
+
+mod hdr;
+
+pub use self::hdr::HdrError;
 
 /// Significant bits kept: a bucket is at most 1/128 of its lower bound wide.
 const BITS: u32 = 7;
