@@ -3,9 +3,10 @@
 use std::ops::{Index, IndexMut};
 
 use pushgate_protocol::link::Lane;
+use serde::{Deserialize, Serialize};
 
 /// A value for each lane, high first.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ByLane<T>([T; 3]);
 
 impl<T> ByLane<T> {

@@ -54,6 +54,9 @@ pub const CONNECTIONS_MAX: u32 = 10_000_000;
 /// Longest body of a message, bytes; a server may allow less.
 pub const BODY_BYTES_MAX: u32 = 500 * 1024;
 
+/// Processes of a run, at most.
+pub const PROCESSES_MAX: u32 = 250;
+
 /// How often a run looks what is due.
 pub const RUN_TICK: Duration = Duration::from_millis(20);
 /// What is told together.

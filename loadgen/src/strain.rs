@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     histogram::Histogram,
@@ -35,7 +35,7 @@ pub struct Strain {
 }
 
 /// What was seen of the generator.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Seen {
     /// How late its threads were woken: the median, microseconds.
     pub lag_p50_us: u64,

@@ -2,6 +2,7 @@
 //! for each lane the newest number, how many came, and which of the last 64 did.
 
 use pushgate_protocol::link::Lane;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     lanes::ByLane,
@@ -43,7 +44,7 @@ struct Track {
 }
 
 /// What was wrong, and how much was judged.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdicts {
     /// Messages received for the first time.
     pub received: u64,
@@ -105,6 +106,8 @@ pub struct Receiver {
 pub struct Judge {
     /// The run whose messages count.
     pub run: u32,
+    /// The run whose messages to everybody count: of several processes one sends them.
+    pub run_of_all: u32,
     /// A message this long after its planned time is late, microseconds.
     pub late_us: u64,
     /// How long messages of a lane live from their planned time on, microseconds; 0: for ever.
@@ -125,7 +128,11 @@ pub struct Judged {
 impl Judge {
     /// For messages that never expire, and are late after a second.
     pub fn of(run: u32) -> Self {
-        Self { run, late_us: 1_000_000, ttl_us: ByLane::default() }
+        Self { run, run_of_all: run, late_us: 1_000_000, ttl_us: ByLane::default() }
+    }
+
+    fn run_of(&self, to: Addressee) -> u32 {
+        if to == Addressee::All { self.run_of_all } else { self.run }
     }
 
     /// Judges the message `id` that was read at `now_us`. Answers if it came for the first time.
@@ -137,7 +144,7 @@ impl Judge {
         now_us: u64,
         verdicts: &mut ByLane<Verdicts>,
     ) -> Option<Judged> {
-        let Some(stamp) = Stamp::parse(id).filter(|stamp| stamp.run == self.run) else {
+        let Some(stamp) = Stamp::parse(id).filter(|stamp| stamp.run == self.run_of(stamp.to)) else {
             // Of no lane; counted where most messages are.
             verdicts[Lane::Normal].foreign += 1;
             return None;
@@ -287,6 +294,18 @@ mod tests {
         assert_eq!(lost(&inbox, 1, 0), 1);
         assert_eq!(take(&mut inbox, &mut verdicts, Addressee::Device(6), 0, 5), Some(500));
         assert_eq!(lost(&inbox, 1, 0), 0);
+    }
+
+    #[test]
+    fn what_another_process_sent_to_everybody_counts_and_what_it_sent_to_its_own_does_not() {
+        let judge = Judge { run_of_all: 4, ..judge() };
+        let (mut inbox, mut verdicts) = <(Inbox, ByLane<Verdicts>)>::default();
+        for (run, to) in [(4, Addressee::All), (5, Addressee::All), (4, Addressee::User(3)), (5, Addressee::User(3))] {
+            let id = Stamp { run, to, lane: Lane::Normal, n: 0, planned_us: 100 }.write();
+            judge.take(&mut inbox, HERE, std::str::from_utf8(&id).unwrap(), 600, &mut verdicts);
+        }
+        assert_eq!(verdicts.sum(), Verdicts { received: 2, foreign: 2, ..Verdicts::default() });
+        assert_eq!(lost(&inbox, 1, 1), 0);
     }
 
     #[test]

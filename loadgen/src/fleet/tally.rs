@@ -1,9 +1,11 @@
 //! What became of a fleet: counts since the start, and windows of time.
 
+use serde::{Deserialize, Serialize};
+
 use crate::{histogram::Histogram, lanes::ByLane, verify::Verdicts};
 
 /// Counts since the start.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
     /// Greeted connections that stand.
     pub open: u64,
@@ -77,7 +79,7 @@ impl Tally {
 }
 
 /// What clients saw from one moment to another. Clients that do not read are left out.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Window {
     /// From planned to read, of numbered messages that were planned since the moment [`begin`](super::Fleet::begin) was told.
     pub latency: ByLane<Histogram>,

@@ -256,9 +256,8 @@ mod tests {
     #[test]
     fn others_write_the_same_bytes() {
         let hex = |bytes: Vec<u8>| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        let head = |payload| {
-            format!("1c849313{payload:08x}0000000000000002000000000000000100000000ffffffff3ff0000000000000")
-        };
+        let head =
+            |payload| format!("1c849313{payload:08x}0000000000000002000000000000000100000000ffffffff3ff0000000000000");
         let some = of(&[0, 1, 1, 300, 1_000, 70_000, 70_000, 4_000_000_000]);
         assert_eq!(hex(some.to_hdr()), head(14) + "0204a70402c50302990c04c91f02");
         assert_eq!(hex(Histogram::default().to_hdr()), head(1) + "00");

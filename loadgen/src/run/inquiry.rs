@@ -13,7 +13,7 @@ use std::{
     time::Instant,
 };
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use tokio::{runtime::Builder, time::timeout};
 
 use crate::{
@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// What was found out of a lane's messages.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Found {
     /// Messages that were asked about.
     pub asked: u64,

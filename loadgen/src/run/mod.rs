@@ -33,7 +33,7 @@ use crate::{
     fleet::{Acknowledge, Fleet, FleetError, FleetOptions},
     lanes::ByLane,
     limits::{INQUIRIES_MAX, RUN_TICK, SECOND},
-    plan::Plan,
+    plan::{Plan, Stripe},
     scenario::{Audience, Phase, Scenario, Stream},
     sender::{Ledger, Mailing, Numbers, Order, Sender},
     site::Site,
@@ -233,7 +233,7 @@ impl<'a> Running<'a> {
             let of = |phase: &Phase| phase.streams.iter().map(|stream| stream.messages(phase)).sum::<u64>();
             self.ledger.keep(stream.lane, phases.iter().map(of).sum::<u64>().div_ceil(INQUIRIES_MAX));
         }
-        let plan = Plan { start, rate_per_s: stream.rate_per_s, count: stream.messages(phase) };
+        let plan = Plan { start, rate_per_s: stream.rate_per_s, count: stream.messages(phase), stripe: Stripe::WHOLE };
         let numbers = Arc::clone(&self.numbers[stream.lane]);
         let order = Order { mailing, numbers, plan, door: self.site.door.clone(), clock: self.clock };
         self.senders.push(Sender::start(order, Arc::clone(&self.ledger))?);

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     inquiry::Found,
     second::{Second, Watch},
@@ -18,7 +20,7 @@ use crate::{
 const SECONDS_MIN: f64 = 0.5;
 
 /// A phase as it was.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct PhaseTimes {
     /// Which.
     pub name: String,

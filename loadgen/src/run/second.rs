@@ -2,7 +2,7 @@
 
 use std::{io, time::Instant};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     fleet::{Tally, Window},
@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// A part of a distribution of times, microseconds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Quantiles {
     /// How many values there are.
     pub samples: u64,
@@ -47,7 +47,7 @@ impl Quantiles {
 }
 
 /// What a process of the server used.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ServerUse {
     /// Which.
     pub name: String,
@@ -60,7 +60,7 @@ pub struct ServerUse {
 }
 
 /// A second of a run. Counts are of this second alone.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Second {
     /// Its end, seconds since the run began.
     pub at_s: f64,

@@ -4,11 +4,13 @@
 
 pub mod file;
 pub mod presets;
+mod share;
+mod times;
 
 use std::time::Duration;
 
 use pushgate_protocol::link::Lane;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::limits::{
     BODY_BYTES_MAX, CONNECTIONS_MAX, DELAY_MAX, MESSAGES_MAX, PHASES_MAX, PHONES_MAX, RATE_PER_S_MAX, RECIPIENTS_MAX,
@@ -20,7 +22,7 @@ pub const RECIPIENTS: u32 = PHONES_MAX;
 pub const DOMAIN: &str = "example.com";
 
 /// A run.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Scenario {
     /// What it is called in its report.
     pub name: String,
@@ -33,28 +35,28 @@ pub struct Scenario {
     /// The domain of mail addresses.
     pub domain: String,
     /// How long a client waits before it acknowledges; zero: not at all. `None`: it never acknowledges.
-    #[serde(serialize_with = "as_ms_or_never")]
+    #[serde(with = "times::or_never")]
     pub ack_delay: Option<Duration>,
     /// How often each client pings the server; `None`: never.
-    #[serde(serialize_with = "as_ms_or_never")]
+    #[serde(with = "times::or_never")]
     pub ping_every: Option<Duration>,
     /// After this time from its planned moment a message is late.
-    #[serde(serialize_with = "as_ms")]
+    #[serde(with = "times")]
     pub late: Duration,
     /// How long what is still under way is waited for at the end.
-    #[serde(serialize_with = "as_ms")]
+    #[serde(with = "times")]
     pub drain: Duration,
     /// What is done, one after another.
     pub phases: Vec<Phase>,
 }
 
 /// A part of a run.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Phase {
     /// What it is called.
     pub name: String,
     /// How long it lasts, once as many are connected as it asks for.
-    #[serde(serialize_with = "as_ms")]
+    #[serde(with = "times")]
     pub duration: Duration,
     /// Not measured: its messages count for what is lost or doubled, and not for latencies and rates.
     pub warm_up: bool,
@@ -73,7 +75,7 @@ pub struct Phase {
 }
 
 /// Messages at a constant rate through one lane.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Stream {
     /// The lane.
     pub lane: Lane,
@@ -86,15 +88,15 @@ pub struct Stream {
     /// Whether they are to be acknowledged.
     pub ack: bool,
     /// Not delivered after this time.
-    #[serde(serialize_with = "as_ms")]
+    #[serde(with = "times")]
     pub ttl: Duration,
     /// Each is scheduled for this long after its planned time; zero: it is sent at once.
-    #[serde(serialize_with = "as_ms", skip_serializing_if = "Duration::is_zero")]
+    #[serde(with = "times", default, skip_serializing_if = "Duration::is_zero")]
     pub delay: Duration,
 }
 
 /// Whom a stream is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Audience {
     /// Users, with all their devices.
@@ -255,17 +257,6 @@ impl Scenario {
             }
         }
         Ok(())
-    }
-}
-
-fn as_ms<S: serde::Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
-    to.serialize_u64(time.as_millis() as u64)
-}
-
-fn as_ms_or_never<S: serde::Serializer>(time: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
-    match time {
-        Some(time) => as_ms(time, to),
-        None => to.serialize_none(),
     }
 }
 

@@ -7,6 +7,7 @@ use std::{
 };
 
 use pushgate_protocol::link::Lane;
+use serde::{Deserialize, Serialize};
 
 use super::Mailing;
 use crate::{
@@ -48,7 +49,7 @@ impl Outcomes {
 }
 
 /// Counts of a lane.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Totals {
     /// Messages whose planned time came.
     pub planned: u64,

@@ -17,7 +17,10 @@ use pushgate_bench::{
     usage::Usage,
 };
 use pushgate_dispatcher::kafka::{KafkaConfig, KafkaHealth, KafkaIntake, KafkaProducer};
-use pushgate_loadgen::{crowd::Crowd, plan::Plan};
+use pushgate_loadgen::{
+    crowd::Crowd,
+    plan::{Plan, Stripe},
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -67,7 +70,7 @@ pub fn run(
     let count = warm_up + rate_per_s * options.seconds;
     // The crowd connects before the plan starts; how long it takes is only known afterwards.
     let start = Instant::now() + LEAD + Duration::from_millis(2 * options.users);
-    let plan = Plan { start, rate_per_s, count };
+    let plan = Plan { start, rate_per_s, count, stripe: Stripe::WHOLE };
     let run = SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros() as u64;
     let received = Arc::new(AtomicU64::new(0));
     let receiver = Receiver::new(run, plan, warm_up, Arc::clone(&received));

@@ -6,7 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pushgate_loadgen::{fleet::Window, plan::Plan};
+use pushgate_loadgen::{
+    fleet::Window,
+    plan::{Plan, Stripe},
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -78,7 +81,12 @@ struct Traffic {
 
 impl Traffic {
     fn send(&self, stage: &mut Stage) -> Result<Window, Box<dyn Error>> {
-        let plan = Plan { start: Instant::now(), rate_per_s: self.rate_per_s.into(), count: self.count.into() };
+        let plan = Plan {
+            start: Instant::now(),
+            rate_per_s: self.rate_per_s.into(),
+            count: self.count.into(),
+            stripe: Stripe::WHOLE,
+        };
         stage.fleet.begin()?;
         let mut result = Ok(());
         plan.run(PACE, |due| {
