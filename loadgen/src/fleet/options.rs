@@ -23,6 +23,8 @@ pub struct FleetOptions {
     pub tokens: Option<Tokens>,
     /// How many clients there may be.
     pub clients: u32,
+    /// The number of its first among those of all fleets of this machine, so that over loopback each has source addresses of its own.
+    pub first_source: u32,
     /// Consecutive clients that share one user: client `c` is a device of user `c / devices_per_user`. At least 1.
     pub devices_per_user: u32,
     /// Clients that start to connect in a second; `None`: as fast as handshakes finish.
@@ -81,6 +83,7 @@ impl FleetOptions {
             deflate: false,
             tokens: Some(tokens),
             clients,
+            first_source: 0,
             devices_per_user: 1,
             connects_per_s: None,
             acknowledge: Acknowledge::AT_ONCE,

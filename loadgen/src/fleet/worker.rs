@@ -169,7 +169,7 @@ impl Worker {
                 continue;
             }
             self.connects -= 1.0;
-            match socket::open(self.options.server, self.first + slot) {
+            match socket::open(self.options.server, self.options.first_source.wrapping_add(self.first + slot)) {
                 Ok(socket) => self.ring.adopt(slot, &socket)?,
                 Err(error) => {
                     self.clients.unconnected(&error.to_string());

@@ -40,6 +40,19 @@ pub struct Found {
     pub latency: Histogram,
 }
 
+impl Found {
+    /// Adds another process's.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.asked += other.asked;
+        for (state, count) in &other.states {
+            *self.states.entry(state.clone()).or_default() += count;
+        }
+        self.taken += other.taken;
+        self.open += other.open;
+        self.latency.merge(&other.latency);
+    }
+}
+
 /// An inquiry under way, on a thread of its own.
 pub(super) struct Inquiry {
     thread: thread::JoinHandle<()>,

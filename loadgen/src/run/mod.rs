@@ -3,14 +3,20 @@
 //! | module | owns |
 //! |---|---|
 //! | `crowd` | clients that come, go, churn and do not read, as a phase wants it |
+//! | `company` | the processes that make a run together |
+//! | `sending` | what a phase sends |
+//! | `finish` | its end |
 //! | `second` | what is told of a second |
 //! | `inquiry` | what became of messages that nobody receives here |
 //! | `outcome` | everything that was seen |
 
+mod company;
 mod crowd;
+mod finish;
 mod inquiry;
 mod outcome;
 mod second;
+mod sending;
 
 use std::{
     io,
@@ -19,23 +25,23 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
-use self::{crowd::Crowd, inquiry::Inquiry, second::Watch};
 pub use self::{
+    company::{Alone, Company, Seat},
     inquiry::Found,
     outcome::{Outcome, PhaseTimes},
-    second::{Quantiles, Second, ServerUse},
+    second::{Part, Quantiles, Second, ServerUse},
 };
+use self::{crowd::Crowd, second::Watch};
 use crate::{
     clock::Clock,
-    fleet::{Acknowledge, Fleet, FleetError, FleetOptions},
+    fleet::{Acknowledge, Fleet, FleetError, FleetOptions, Window},
     lanes::ByLane,
-    limits::{INQUIRIES_MAX, RUN_TICK, SECOND},
-    plan::{Plan, Stripe},
-    scenario::{Audience, Phase, Scenario, Stream},
-    sender::{Ledger, Mailing, Numbers, Order, Sender},
+    limits::RUN_TICK,
+    scenario::{Phase, Scenario},
+    sender::{Ledger, Numbers, Sender},
     site::Site,
     stamp::ADDRESSEES_MAX,
     verify::Judge,
@@ -58,12 +64,13 @@ pub enum RunError {
         /// What the first one met.
         failure: String,
     },
+    /// The process that leads the run is gone, or does not speak as it must.
+    #[error("{0}")]
+    Company(String),
 }
 
-/// Between two looks whether everything has arrived.
-const DRAIN_LOOK: Duration = Duration::from_millis(200);
-/// Between the start of a phase and its first message.
-const LEAD: Duration = Duration::from_millis(20);
+/// Who is told each second.
+type Observe<'a> = &'a mut dyn FnMut(&Second);
 
 /// Runs a scenario; tells each second to `observe`. Ends early, with what there is, once `stop` is set.
 pub fn run(
@@ -72,14 +79,21 @@ pub fn run(
     stop: &AtomicBool,
     observe: &mut dyn FnMut(&Second),
 ) -> Result<Outcome, RunError> {
-    let mut running = Running::open(scenario, site)?;
+    run_in(&mut Alone::start(), scenario, site, stop, observe)
+}
+
+/// Runs this process's part of a run; answers what became of this part.
+pub fn run_in(
+    company: &mut dyn Company,
+    scenario: &Scenario,
+    site: &Site,
+    stop: &AtomicBool,
+    observe: &mut dyn FnMut(&Second),
+) -> Result<Outcome, RunError> {
+    let mut running = Running::open(company, scenario, site)?;
     for (at, phase) in scenario.phases.iter().enumerate() {
-        running.gather(at, phase, stop, observe)?;
-        if at == 0 && phase.connections > 0 && running.crowd.fleet.tally().greeted == 0 {
-            let failure = running.crowd.fleet.first_failure().unwrap_or_else(|| "none answered".into());
-            return Err(RunError::NobodyConnected { server: site.clients, failure });
-        }
-        running.go_through(at, phase, stop, observe)?;
+        let start = running.gather(at, phase, stop, observe)?;
+        running.go_through(at, phase, start, stop, observe)?;
         if stop.load(Ordering::Relaxed) {
             break;
         }
@@ -88,6 +102,7 @@ pub fn run(
 }
 
 struct Running<'a> {
+    company: &'a mut dyn Company,
     scenario: &'a Scenario,
     site: &'a Site,
     run: u32,
@@ -99,43 +114,31 @@ struct Running<'a> {
     watch: Watch,
     outcome: Outcome,
     next_second: Instant,
+    /// What clients saw since the last second ended, until measuring began.
+    spare: Window,
 }
 
 impl<'a> Running<'a> {
-    fn open(scenario: &'a Scenario, site: &'a Site) -> Result<Self, RunError> {
-        let clock = Clock::start();
+    fn open(company: &'a mut dyn Company, scenario: &'a Scenario, site: &'a Site) -> Result<Self, RunError> {
+        let (clock, seat) = (company.clock(), company.seat());
         // Distinct for runs of most of a day; users' names hold it, so what another run left behind for its users is not met.
-        let run = (clock.now_us() >> 4) as u32;
-        let prefix = prefix(run);
-        let (mint, devices) = (Arc::clone(&site.mint), scenario.devices_per_user);
-        let token = move |client: u32| mint(&format!("{prefix}{}", client / devices), &crate::sender::device(client));
-        let judge = Judge {
-            late_us: scenario.late.as_micros() as u64,
-            ttl_us: ByLane::from_fn(|lane| {
-                let ttl = scenario.streams().find(|stream| stream.lane == lane).map(|stream| stream.ttl);
-                ttl.map_or(0, |ttl| ttl.as_micros() as u64)
-            }),
-            ..Judge::of(run)
-        };
+        let run_of_all = seat.run.unwrap_or_else(|| number(clock.now_us()));
+        let run = run_of_all.wrapping_add(seat.stripe.index);
         let options = FleetOptions {
-            tls: site.tls.clone(),
-            devices_per_user: devices,
-            acknowledge: match scenario.ack_delay {
-                None => Acknowledge::Never,
-                Some(delay) => Acknowledge::After { pushes: if delay.is_zero() { 1 } else { u32::MAX }, delay },
-            },
-            ping_every: scenario.ping_every,
-            reconnect: true,
-            judge,
-            ..FleetOptions::new(site.clients, scenario.connections, Arc::new(token))
+            first_source: seat.first_client,
+            judge: judge(scenario, run, run_of_all),
+            ..options(scenario, site, run)
         };
         let fleet = Fleet::start(options, clock)?;
         // Until something is to be measured.
         fleet.begin_from(u64::MAX)?;
         let ledger = Arc::new(Ledger::new(scenario.connections.min(ADDRESSEES_MAX)));
         ledger.measure_from(u64::MAX);
+        let began_us = company.begin(clock.now_us())?;
         let watch = Watch::start(&site.processes)?;
         Ok(Self {
+            next_second: company.second_ends(Instant::now()),
+            company,
             scenario,
             site,
             run,
@@ -145,103 +148,90 @@ impl<'a> Running<'a> {
             senders: Vec::new(),
             numbers: ByLane::default(),
             watch,
-            outcome: Outcome::begin(run, clock.now_us()),
-            next_second: Instant::now() + SECOND,
+            outcome: Outcome::begin(run, began_us),
+            spare: Window::default(),
         })
     }
 
-    /// Brings the crowd to the phase's size.
+    /// Brings the crowd to the phase's size; answers when the phase begins.
     fn gather(
         &mut self,
         at: usize,
         phase: &Phase,
         stop: &AtomicBool,
-        observe: &mut dyn FnMut(&Second),
-    ) -> Result<(), RunError> {
+        observe: Observe<'_>,
+    ) -> Result<Instant, RunError> {
         self.crowd.aim(phase.connections, phase.connect_rate);
         let begun = Instant::now();
         while !self.crowd.is_gathered() && !stop.load(Ordering::Relaxed) {
-            self.tick(at, None, observe)?;
+            self.tick(at, None, stop, observe)?;
         }
+        let gathered_in = begun.elapsed();
+        if at == 0 && phase.connections > 0 && self.crowd.fleet.tally().greeted == 0 {
+            let failure = self.crowd.fleet.first_failure().unwrap_or_else(|| "none answered".into());
+            return Err(RunError::NobodyConnected { server: self.site.clients, failure });
+        }
+        let start = loop {
+            if let Some(start) = self.company.start(at) {
+                break start;
+            }
+            if stop.load(Ordering::Relaxed) {
+                break Instant::now();
+            }
+            self.tick(at, None, stop, observe)?;
+        };
         self.outcome.phases.push(PhaseTimes {
             name: phase.name.clone(),
-            gathered_in: begun.elapsed(),
+            gathered_in,
             began_us: self.clock.now_us(),
             open: self.crowd.fleet.tally().open,
         });
-        Ok(())
+        Ok(start)
     }
 
     fn go_through(
         &mut self,
         at: usize,
         phase: &Phase,
+        start: Instant,
         stop: &AtomicBool,
-        observe: &mut dyn FnMut(&Second),
+        observe: Observe<'_>,
     ) -> Result<(), RunError> {
         if !phase.warm_up && self.outcome.measured_from_us.is_none() {
-            self.measure(at, observe)?;
+            self.measure(at, start, observe)?;
         }
         self.crowd.begin(phase);
-        let start = Instant::now() + LEAD;
         for stream in &phase.streams {
             self.send(phase, stream, start)?;
         }
         let end = start + phase.duration;
         while Instant::now() < end && !stop.load(Ordering::Relaxed) {
-            self.tick(at, Some(phase), observe)?;
+            self.tick(at, Some(phase), stop, observe)?;
         }
         self.crowd.end(phase);
         Ok(())
     }
 
     /// From now on latencies count.
-    fn measure(&mut self, at: usize, observe: &mut dyn FnMut(&Second)) -> Result<(), RunError> {
+    fn measure(&mut self, at: usize, start: Instant, observe: Observe<'_>) -> Result<(), RunError> {
         self.second(at, false, observe)?;
-        let now_us = self.clock.now_us();
-        self.outcome.measured_from_us = Some(now_us);
-        // Where nothing is sent, connecting is what is measured.
-        if self.scenario.sends() {
-            self.outcome.forget_strain();
-        }
-        self.ledger.measure_from(now_us);
-        let window = self.crowd.fleet.turn_from(now_us)?;
-        self.outcome.add_window(&window);
+        // What is planned for the start is measured, however late that was told.
+        let from_us = self.clock.now_us().min(self.clock.at_us(start));
+        self.outcome.measured_from_us = Some(from_us);
+        self.ledger.measure_from(from_us);
+        self.spare = self.crowd.fleet.turn_from(from_us)?;
         Ok(())
     }
 
-    fn send(&mut self, phase: &Phase, stream: &Stream, start: Instant) -> Result<(), RunError> {
-        let each = self.scenario.devices_per_user;
-        let mailing = Mailing {
-            run: self.run,
-            lane: stream.lane,
-            to: stream.to,
-            // Those that this phase connects.
-            addressees: match stream.to {
-                Audience::Devices => phase.connections,
-                Audience::Users | Audience::All => phase.connections.div_ceil(each),
-                Audience::Emails | Audience::Phones => self.scenario.recipients,
-            },
-            devices_per_user: each,
-            rest: Mailing::rest(&self.site.app, stream.ttl.as_secs(), stream.ack, stream.body_bytes),
-            prefix: prefix(self.run).into(),
-            domain: self.scenario.domain.as_str().into(),
-            delay: stream.delay,
-        };
-        if stream.to.is_addresses() {
-            let phases = &self.scenario.phases;
-            let of = |phase: &Phase| phase.streams.iter().map(|stream| stream.messages(phase)).sum::<u64>();
-            self.ledger.keep(stream.lane, phases.iter().map(of).sum::<u64>().div_ceil(INQUIRIES_MAX));
-        }
-        let plan = Plan { start, rate_per_s: stream.rate_per_s, count: stream.messages(phase), stripe: Stripe::WHOLE };
-        let numbers = Arc::clone(&self.numbers[stream.lane]);
-        let order = Order { mailing, numbers, plan, door: self.site.door.clone(), clock: self.clock };
-        self.senders.push(Sender::start(order, Arc::clone(&self.ledger))?);
-        Ok(())
-    }
-
-    fn tick(&mut self, at: usize, phase: Option<&Phase>, observe: &mut dyn FnMut(&Second)) -> Result<(), RunError> {
+    fn tick(
+        &mut self,
+        at: usize,
+        phase: Option<&Phase>,
+        stop: &AtomicBool,
+        observe: Observe<'_>,
+    ) -> Result<(), RunError> {
         thread::sleep(RUN_TICK);
+        self.company.attend(stop)?;
         self.crowd.tick(phase);
         if Instant::now() >= self.next_second {
             self.second(at, phase.is_some(), observe)?;
@@ -250,86 +240,57 @@ impl<'a> Running<'a> {
     }
 
     /// Closes a second and tells it; `steady`: it lies within a phase.
-    fn second(&mut self, at: usize, steady: bool, observe: &mut dyn FnMut(&Second)) -> Result<(), RunError> {
-        self.next_second = Instant::now() + SECOND;
-        let window = self.crowd.fleet.turn()?;
-        let (tally, totals) = (self.crowd.fleet.tally(), self.ledger.totals());
-        let at_us = self.clock.now_us() - self.outcome.began_us;
-        let second = Second { steady, ..self.watch.second(at, at_us, &tally, &totals, &window) };
-        self.outcome.add_window(&window);
-        self.outcome.add_strain(&self.watch, second.seconds);
-        observe(&second);
-        self.outcome.seconds.push(second);
+    fn second(&mut self, at: usize, steady: bool, observe: Observe<'_>) -> Result<(), RunError> {
+        self.next_second = self.company.second_ends(Instant::now());
+        let mut window = self.crowd.fleet.turn()?;
+        window.merge(&std::mem::take(&mut self.spare));
+        let (tally, sent) = (self.crowd.fleet.tally(), self.ledger.totals());
+        let at_us = self.clock.now_us().saturating_sub(self.outcome.began_us);
+        let second = Second { steady, ..self.watch.second(at, at_us, &tally, &sent, &window) };
+        let part = Part {
+            second,
+            measured: self.outcome.measured_from_us.is_some(),
+            // Where nothing is sent, connecting is what is measured.
+            sends: self.scenario.sends(),
+            window,
+            lag: std::mem::take(&mut self.watch.lag),
+            tally,
+            sent,
+            failures: self.crowd.fleet.failures(),
+        };
+        self.outcome.add_part(&part);
+        self.company.second(&part).iter().for_each(observe);
         Ok(())
     }
+}
 
-    /// Waits for what is under way, and counts what is missing.
-    fn finish(mut self, stop: &AtomicBool, observe: &mut dyn FnMut(&Second)) -> Result<Outcome, RunError> {
-        self.outcome.interrupted = stop.load(Ordering::Relaxed);
-        self.senders.iter().for_each(Sender::stop);
-        let last = self.scenario.phases.len() - 1;
-        let until = Instant::now() + self.scenario.patience();
-        let mut looked = Instant::now();
-        if self.scenario.sends() {
-            loop {
-                self.tick(last, None, observe)?;
-                let sent = self.senders.iter().all(Sender::is_done);
-                if Instant::now() > until {
-                    break;
-                }
-                if sent && looked.elapsed() > DRAIN_LOOK {
-                    looked = Instant::now();
-                    self.outcome.lost = self.lost()?;
-                    if self.outcome.lost == 0 {
-                        break;
-                    }
-                }
-            }
-        }
-        // What was not sent until now is told as unsent.
-        self.senders.clear();
-        self.inquire(last, until, observe)?;
-        self.second(last, false, observe)?;
-        self.outcome.lost = self.lost()? + self.outcome.found.iter().map(|(_, found)| found.open).sum::<u64>();
-        let tally = self.crowd.fleet.tally();
-        let failures = self.crowd.fleet.failures();
-        self.outcome.end(self.clock.now_us(), tally, failures, self.ledger.totals());
-        Ok(self.outcome)
-    }
+/// The number of a run that begins at this time.
+pub(crate) fn number(now_us: u64) -> u32 {
+    (now_us >> 4) as u32
+}
 
-    /// Asks what became of what nobody receives here.
-    fn inquire(&mut self, at: usize, until: Instant, observe: &mut dyn FnMut(&Second)) -> Result<(), RunError> {
-        let stamps = self.ledger.take_kept();
-        if stamps.is_empty() {
-            return Ok(());
-        }
-        let from_us = self.outcome.measured_from_us.unwrap_or(u64::MAX);
-        // However long sending took: what is asked once is answered.
-        let until = until.max(Instant::now() + self.scenario.drain);
-        let inquiry = Inquiry::start(self.site.states.clone(), stamps, from_us, until)?;
-        while !inquiry.is_done() {
-            self.tick(at, None, observe)?;
-        }
-        let (found, failure) = inquiry.end();
-        for (lane, found) in found.iter() {
-            self.outcome.latency[lane].merge(&found.latency);
-            self.outcome.verdicts[lane].received += found.taken;
-        }
-        (self.outcome.found, self.outcome.inquiry_failure) = (found, failure);
-        Ok(())
-    }
+fn judge(scenario: &Scenario, run: u32, run_of_all: u32) -> Judge {
+    let ttl_us = ByLane::from_fn(|lane| {
+        let ttl = scenario.streams().find(|stream| stream.lane == lane).map(|stream| stream.ttl);
+        ttl.map_or(0, |ttl| ttl.as_micros() as u64)
+    });
+    Judge { late_us: scenario.late.as_micros() as u64, ttl_us, run_of_all, ..Judge::of(run) }
+}
 
-    fn lost(&self) -> Result<u64, RunError> {
-        if !self.scenario.sends() {
-            return Ok(0);
-        }
-        let mut devices = ByLane::default();
-        for stream in self.scenario.streams().filter(|stream| stream.to == Audience::Devices) {
-            devices[stream.lane] = true;
-        }
-        let due = self.ledger.book(devices);
-        let each = self.scenario.devices_per_user;
-        Ok(self.crowd.fleet.lost(move |client| due(client / each, client))?)
+fn options(scenario: &Scenario, site: &Site, run: u32) -> FleetOptions {
+    let prefix = prefix(run);
+    let (mint, devices) = (Arc::clone(&site.mint), scenario.devices_per_user);
+    let token = move |client: u32| mint(&format!("{prefix}{}", client / devices), &crate::sender::device(client));
+    FleetOptions {
+        tls: site.tls.clone(),
+        devices_per_user: devices,
+        acknowledge: match scenario.ack_delay {
+            None => Acknowledge::Never,
+            Some(delay) => Acknowledge::After { pushes: if delay.is_zero() { 1 } else { u32::MAX }, delay },
+        },
+        ping_every: scenario.ping_every,
+        reconnect: true,
+        ..FleetOptions::new(site.clients, scenario.connections, Arc::new(token))
     }
 }
 

@@ -6,15 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     inquiry::Found,
-    second::{Second, Watch},
+    second::{Part, Second},
 };
-use crate::{
-    fleet::{Tally, Window},
-    histogram::Histogram,
-    lanes::ByLane,
-    sender::Totals,
-    verify::Verdicts,
-};
+use crate::{fleet::Tally, histogram::Histogram, lanes::ByLane, sender::Totals, verify::Verdicts};
 
 /// The shortest time of which processor time is told, seconds.
 const SECONDS_MIN: f64 = 0.5;
@@ -69,39 +63,78 @@ pub struct Outcome {
     pub failures: BTreeMap<String, u64>,
     /// How late the generator's threads were woken while it measured.
     pub lag: Histogram,
+    /// A second of it was measured.
+    pub(crate) measures: bool,
     /// The most that one of its threads used in a second, cores, and its name.
     pub busiest_thread: (f64, String),
 }
 
 impl Outcome {
-    pub(super) fn begin(run: u32, began_us: u64) -> Self {
+    /// Of a run that begins.
+    pub(crate) fn begin(run: u32, began_us: u64) -> Self {
         Self { run, began_us, ..Self::default() }
     }
 
-    pub(super) fn add_window(&mut self, window: &Window) {
+    /// Adds a second of the process that it is of.
+    pub fn add_part(&mut self, part: &Part) {
+        let Part { second, measured, sends, window, lag, tally, sent, failures } = part;
+        // What the generator lacked before it measured is none of the figures.
+        if *measured && !self.measures {
+            self.measures = true;
+            if *sends {
+                self.lag.clear();
+                self.busiest_thread = Default::default();
+            }
+        }
         for (lane, latency) in window.latency.iter() {
             self.latency[lane].merge(latency);
             self.verdicts[lane].add(&window.verdicts[lane]);
         }
         self.greeting.merge(&window.greeting);
-    }
-
-    pub(super) fn add_strain(&mut self, watch: &Watch, seconds: f64) {
-        self.lag.merge(&watch.lag);
+        self.lag.merge(lag);
+        let busy = &second.generator;
         // Processor time comes in ticks: of a short second they say nothing.
-        if seconds >= SECONDS_MIN && watch.seen.busiest_thread_cores > self.busiest_thread.0 {
-            self.busiest_thread = (watch.seen.busiest_thread_cores, watch.seen.busiest_thread.clone());
+        if second.seconds >= SECONDS_MIN && busy.busiest_thread_cores > self.busiest_thread.0 {
+            self.busiest_thread = (busy.busiest_thread_cores, busy.busiest_thread.clone());
         }
+        (self.clients, self.failures, self.sent) = (*tally, failures.clone(), sent.clone());
+        self.ended_us = self.began_us + (second.at_s * 1e6) as u64;
+        self.seconds.push(second.clone());
     }
 
-    /// Forgets what the generator lacked before it measured.
-    pub(super) fn forget_strain(&mut self) {
-        self.lag.clear();
-        self.busiest_thread = Default::default();
+    /// Adds what was found out of messages that nobody receives.
+    pub fn add_found(&mut self, found: ByLane<Found>, failure: Option<String>) {
+        for (lane, found) in found.iter() {
+            self.latency[lane].merge(&found.latency);
+            self.verdicts[lane].received += found.taken;
+        }
+        (self.found, self.inquiry_failure) = (found, failure);
     }
 
-    pub(super) fn end(&mut self, now_us: u64, clients: Tally, failures: BTreeMap<String, u64>, sent: ByLane<Totals>) {
-        (self.ended_us, self.clients, self.failures, self.sent) = (now_us, clients, failures, sent);
+    /// Adds another process's, but for its seconds: these are merged as they come.
+    pub fn merge(&mut self, other: &Self) {
+        for (lane, latency) in other.latency.iter() {
+            self.latency[lane].merge(latency);
+            self.verdicts[lane].add(&other.verdicts[lane]);
+            self.sent[lane].add(&other.sent[lane]);
+            self.found[lane].add(&other.found[lane]);
+        }
+        self.greeting.merge(&other.greeting);
+        self.lag.merge(&other.lag);
+        self.lost += other.lost;
+        self.clients.add(&other.clients);
+        for (why, count) in &other.failures {
+            *self.failures.entry(why.clone()).or_default() += count;
+        }
+        self.inquiry_failure = self.inquiry_failure.take().or_else(|| other.inquiry_failure.clone());
+        if other.busiest_thread.0 > self.busiest_thread.0 {
+            self.busiest_thread = other.busiest_thread.clone();
+        }
+        for (phase, theirs) in self.phases.iter_mut().zip(&other.phases) {
+            phase.open += theirs.open;
+            phase.gathered_in = phase.gathered_in.max(theirs.gathered_in);
+        }
+        self.ended_us = self.ended_us.max(other.ended_us);
     }
 
     /// Latencies of all lanes.

@@ -1,6 +1,6 @@
 //! What is told of a second: the clients, the senders, the generator and the server.
 
-use std::{io, time::Instant};
+use std::{collections::BTreeMap, io, time::Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -94,6 +94,27 @@ pub struct Second {
     pub reference_ns: Option<f64>,
     /// The server's processes that run on this machine.
     pub server: Vec<ServerUse>,
+}
+
+/// A second of a process, and all that it takes to put it together with those of others.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Part {
+    /// The second.
+    pub second: Second,
+    /// Measuring had begun.
+    pub measured: bool,
+    /// The run sends: then what the generator lacked before it measured is forgotten.
+    pub sends: bool,
+    /// What its clients saw.
+    pub window: Window,
+    /// How late its threads were woken.
+    pub lag: Histogram,
+    /// Its clients, since the start.
+    pub tally: Tally,
+    /// What it sent, since the start.
+    pub sent: ByLane<Totals>,
+    /// Why its connections failed, since the start.
+    pub failures: BTreeMap<String, u64>,
 }
 
 /// Keeps what the last second ended with.

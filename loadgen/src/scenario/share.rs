@@ -1,10 +1,10 @@
 //! A scenario that several processes run together: what each does of it.
 //!
 //! Users are dealt out with all their clients, so who sends to a user is the process that receives for it. The rates stay those of
-//! the whole: each process sends every so many-th message (a [`Stripe`](crate::plan::Stripe)). Messages to everybody are sent by
-//! the first process alone.
+//! the whole: each process sends every so many-th message (a [`Stripe`]); of messages to everybody
+//! the first process sends all.
 
-use super::{Audience, Phase, Scenario, ScenarioError};
+use super::{Phase, Scenario, ScenarioError};
 use crate::{limits::PROCESSES_MAX, plan::Stripe};
 
 impl Scenario {
@@ -32,9 +32,9 @@ impl Scenario {
 
     fn share_of_phase(&self, phase: &Phase, stripe: Stripe) -> Result<Phase, ScenarioError> {
         let connections = self.clients_of(phase.connections, stripe);
-        let to_own = phase.streams.iter().any(|stream| matches!(stream.to, Audience::Users | Audience::Devices));
+        let to_clients = phase.streams.iter().any(|stream| !stream.to.is_addresses());
         let users = phase.connections.div_ceil(self.devices_per_user);
-        if to_own && users < stripe.of {
+        if to_clients && users < stripe.of {
             let enough =
                 format!("at least {} to be sent to by {} processes", stripe.of * self.devices_per_user, stripe.of);
             return Err(bounds(&format!("phase {}: connections", phase.name), phase.connections, enough));
@@ -50,9 +50,7 @@ impl Scenario {
         }
         let share = f64::from(connections) / f64::from(phase.connections.max(1));
         let churn_per_s = phase.churn_per_s * share;
-        let mut mine = Phase { connections, connect_rate, churn_per_s, ..phase.clone() };
-        mine.streams.retain(|stream| stripe.index == 0 || stream.to != Audience::All);
-        Ok(mine)
+        Ok(Phase { connections, connect_rate, churn_per_s, ..phase.clone() })
     }
 
     /// Clients of one process, of the so many first.
@@ -110,8 +108,6 @@ mod tests {
         assert_eq!(shares.iter().map(|share| share.phases[0].connections).collect::<Vec<_>>(), [5, 4, 4]);
         assert_eq!(shares.iter().map(|share| share.phases[0].connect_rate.unwrap()).sum::<u32>(), 10);
         assert!((shares.iter().map(|share| share.phases[0].churn_per_s).sum::<f64>() - 3.0).abs() < 1e-9);
-        let to_all = |share: &Scenario| share.streams().filter(|stream| stream.to == Audience::All).count();
-        assert_eq!(shares.iter().map(to_all).collect::<Vec<_>>(), [1, 0, 0], "one sends to everybody");
     }
 
     #[test]

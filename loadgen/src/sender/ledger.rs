@@ -123,10 +123,21 @@ impl Ledger {
         ByLane::from_fn(|lane| lanes.lanes[lane].totals.clone())
     }
 
-    /// What client `.1` of user `.0` was to receive, as of now; `devices` tells the lanes whose messages are to devices.
-    pub fn book(&self, devices: ByLane<bool>) -> impl Fn(u32, u32) -> ByLane<Due> + Send + Sync + 'static {
+    /// Messages to everybody that were accepted.
+    pub fn to_all(&self) -> ByLane<u32> {
         let lanes = self.lock();
-        let books = ByLane::from_fn(|lane| (lanes.lanes[lane].own.clone(), lanes.lanes[lane].all));
+        ByLane::from_fn(|lane| lanes.lanes[lane].all)
+    }
+
+    /// What client `.1` of user `.0` was to receive, as of now; `devices` tells the lanes whose messages are to devices, `to_all`
+    /// how many went to everybody, whoever sent them.
+    pub fn book(
+        &self,
+        devices: ByLane<bool>,
+        to_all: ByLane<u32>,
+    ) -> impl Fn(u32, u32) -> ByLane<Due> + Send + Sync + 'static {
+        let lanes = self.lock();
+        let books = ByLane::from_fn(|lane| (lanes.lanes[lane].own.clone(), to_all[lane]));
         move |user, client| {
             ByLane::from_fn(|lane| {
                 let (own, all) = &books[lane];
@@ -192,6 +203,19 @@ impl Ledger {
 }
 
 impl Totals {
+    /// Adds another process's.
+    pub fn add(&mut self, other: &Self) {
+        self.planned += other.planned;
+        self.accepted += other.accepted;
+        self.refused += other.refused;
+        self.unanswered += other.unanswered;
+        for (why, count) in &other.reasons {
+            *self.reasons.entry(why.clone()).or_default() += count;
+        }
+        self.accepted_latency.merge(&other.accepted_latency);
+        self.pacing.merge(&other.pacing);
+    }
+
     /// Messages that were planned and never sent, or whose answer was no longer waited for.
     pub fn unsent(&self) -> u64 {
         self.planned.saturating_sub(self.accepted + self.refused + self.unanswered)

@@ -36,6 +36,8 @@ pub struct Mailing {
     pub rest: Arc<str>,
     /// The users' names, and those of mail addresses, are this and their number.
     pub prefix: Arc<str>,
+    /// The first of the telephone numbers.
+    pub first_phone: u32,
     /// The domain of mail addresses.
     pub domain: Arc<str>,
     /// How long after its planned time each is scheduled for; zero: it is sent at once.
@@ -135,7 +137,7 @@ impl Mailing {
                 (address, recipients)
             }
             (Addressee::User(n), Audience::Phones) => {
-                let number = phone(n);
+                let number = phone(self.first_phone.wrapping_add(n));
                 let recipients = format!(r#"{{"phones":["{number}"]}}"#);
                 (number, recipients)
             }
@@ -202,7 +204,18 @@ mod tests {
     fn mailing(to: Audience, addressees: u32) -> Mailing {
         let rest = Mailing::rest("shop \"1\"", 60, true, 300);
         let (prefix, domain, delay) = ("load-9-".into(), "b.example".into(), Duration::ZERO);
-        Mailing { run: 9, lane: Lane::High, to, addressees, devices_per_user: 2, rest, prefix, domain, delay }
+        Mailing {
+            run: 9,
+            lane: Lane::High,
+            to,
+            addressees,
+            devices_per_user: 2,
+            rest,
+            prefix,
+            first_phone: 0,
+            domain,
+            delay,
+        }
     }
 
     #[test]
