@@ -10,6 +10,7 @@
 //! | [`crowd`] | many such clients on one thread |
 //! | [`fleet`] | 100,000 clients and more over io_uring |
 //! | [`histogram`] | latencies in buckets |
+//! | [`join`] | several processes that make one run |
 //! | [`lanes`] | one of something for each lane |
 //! | [`limits`] | bounds |
 //! | [`process`] | what processes use |
@@ -34,6 +35,7 @@ pub mod compare;
 pub mod crowd;
 pub mod fleet;
 pub mod histogram;
+pub mod join;
 pub mod lanes;
 pub mod limits;
 pub mod plan;

@@ -56,6 +56,28 @@ pub const BODY_BYTES_MAX: u32 = 500 * 1024;
 
 /// Processes of a run, at most.
 pub const PROCESSES_MAX: u32 = 250;
+/// Longest frame between two of them, bytes: a second with all its histograms is a hundredth of it.
+pub const JOIN_FRAME_BYTES_MAX: usize = 16 << 20;
+/// Shortest key that they share, bytes.
+pub const JOIN_KEY_BYTES_MIN: usize = 16;
+/// Characters of a text that another process told, at most.
+pub const JOIN_TEXT_CHARS_MAX: usize = 256;
+/// How long to connect, and to prove the key, may take.
+pub const JOIN_GREETING_TIMEOUT: Duration = Duration::from_secs(5);
+/// Connections that are proving it, at most; further ones are closed.
+pub const JOIN_GREETINGS_MAX: usize = 16;
+/// A process that says nothing for this long is gone. Each says something every second.
+pub const JOIN_SILENCE: Duration = Duration::from_secs(10);
+/// How often the leader says that it is there.
+pub const JOIN_BEAT: Duration = Duration::from_secs(1);
+/// Round trips by which clocks are compared.
+pub const JOIN_ROUND_TRIPS: usize = 32;
+/// Between when the clients of all are there and when the phase begins: all have to hear of it.
+pub const JOIN_LEAD: Duration = Duration::from_millis(250);
+/// How long a second of one process waits for those of the others.
+pub const JOIN_SECOND_PATIENCE: Duration = Duration::from_secs(3);
+/// How much longer than their share of the drain the leader waits for the others' ends.
+pub const JOIN_END_SPARE: Duration = Duration::from_secs(20);
 
 /// How often a run looks what is due.
 pub const RUN_TICK: Duration = Duration::from_millis(20);

@@ -8,6 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde::{Deserialize, Serialize};
+
 /// How often a plan that waits looks whether it is to stop.
 const STOP_LOOK: Duration = Duration::from_millis(50);
 
@@ -25,7 +27,7 @@ pub struct Plan {
 }
 
 /// Every so many-th message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stripe {
     /// The first of them, below `of`.
     pub index: u32,

@@ -17,6 +17,11 @@ pub fn used_ns(pid: u32) -> Option<u64> {
     Some(threads.filter_map(used).sum())
 }
 
+/// The name of this machine.
+pub fn host() -> String {
+    fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned()
+}
+
 /// Resident memory of a process, bytes; `None` if it is gone.
 pub fn resident_bytes(pid: u32) -> Option<u64> {
     let statm = fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;

@@ -5,6 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     RunError,
     outcome::Outcome,
@@ -16,7 +18,7 @@ use crate::{clock::Clock, lanes::ByLane, plan::Stripe};
 const LEAD: Duration = Duration::from_millis(20);
 
 /// A process's place among those of a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seat {
     /// Which messages of a plan it sends.
     pub stripe: Stripe,

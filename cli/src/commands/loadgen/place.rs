@@ -154,6 +154,7 @@ impl Place {
                 "is {} where clients connect, and does it know app {}? `pushgate doctor` looks",
                 self.circumstances.clients, self.site.app
             )),
+            RunError::Company(_) => failure,
             RunError::Fleet(_) | RunError::Thread(_) => {
                 failure.hint("`pushgate doctor` looks at what this machine allows")
             }

@@ -1,0 +1,156 @@
+//! Seconds of several processes as one: counts add, histograms merge, and of what the generators lack the worst is told. All close their seconds
+//! at the same times of the leader's clock, so a second is told once each process has told its own, or after a bounded time without.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    histogram::Histogram,
+    limits::JOIN_SECOND_PATIENCE,
+    run::{Part, Quantiles, Second},
+    strain::Seen,
+};
+
+/// A second by its number since the run began; those of one number before measuring began come first.
+type Key = (u64, bool);
+
+/// Seconds that are not told yet.
+#[derive(Debug)]
+pub(super) struct Seconds {
+    /// The last that each process told; `None`: nobody waits for it.
+    latest: Vec<Option<Key>>,
+    waiting: BTreeMap<Key, (Instant, BTreeMap<usize, Part>)>,
+    /// What is told is told: what comes after it counts with the next.
+    told: Option<Key>,
+}
+
+impl Seconds {
+    pub(super) fn new(processes: usize) -> Self {
+        Self { latest: vec![Some((0, false)); processes], waiting: BTreeMap::new(), told: None }
+    }
+
+    /// Takes a process's second.
+    pub(super) fn add(&mut self, process: usize, part: Part, now: Instant) {
+        let middle_s = (part.second.at_s - part.second.seconds / 2.0).max(0.0);
+        let mut key = (middle_s as u64, part.measured);
+        if let Some(latest) = self.latest.get_mut(process).and_then(Option::as_mut) {
+            *latest = key.max(*latest);
+        }
+        if self.told.is_some_and(|told| key <= told) {
+            key = self
+                .waiting
+                .keys()
+                .next()
+                .copied()
+                .unwrap_or_else(|| self.told.map_or(key, |told| (told.0 + 1, told.1)));
+        }
+        let (_, parts) = self.waiting.entry(key).or_insert_with(|| (now, BTreeMap::new()));
+        match parts.get_mut(&process) {
+            Some(before) => continued(before, part),
+            None => drop(parts.insert(process, part)),
+        }
+    }
+
+    /// Waits for this process no more.
+    pub(super) fn leave(&mut self, process: usize) {
+        self.latest[process] = None;
+    }
+
+    /// What can be told, in order.
+    pub(super) fn turn(&mut self, now: Instant) -> Vec<Second> {
+        let mut told = Vec::new();
+        while let Some((key, (since, _))) = self.waiting.first_key_value() {
+            let all = self.latest.iter().flatten().all(|latest| latest >= key);
+            if !all && now.saturating_duration_since(*since) < JOIN_SECOND_PATIENCE {
+                break;
+            }
+            told.extend(self.tell());
+        }
+        told
+    }
+
+    /// All that is left.
+    pub(super) fn end(&mut self) -> Vec<Second> {
+        std::iter::from_fn(|| self.tell()).collect()
+    }
+
+    fn tell(&mut self) -> Option<Second> {
+        let (key, (_, parts)) = self.waiting.pop_first()?;
+        self.told = Some(key);
+        joint(parts.into_values())
+    }
+}
+
+/// How long a second may be told after it ended.
+const _: () = assert!(JOIN_SECOND_PATIENCE.as_millis() >= Duration::from_secs(1).as_millis());
+
+/// A process's second that goes on.
+fn continued(before: &mut Part, after: Part) {
+    before.window.merge(&after.window);
+    before.lag.merge(&after.lag);
+    let (first, next) = (&before.second, &after.second);
+    before.second = Second {
+        seconds: first.seconds + next.seconds,
+        greeted: first.greeted + next.greeted,
+        failed: first.failed + next.failed,
+        planned: first.planned + next.planned,
+        accepted: first.accepted + next.accepted,
+        unaccepted: first.unaccepted + next.unaccepted,
+        pushes: first.pushes + next.pushes,
+        ..after.second
+    };
+}
+
+/// Seconds of several processes, the leader's first; `None` of none.
+fn joint(parts: impl Iterator<Item = Part>) -> Option<Second> {
+    let parts: Vec<Part> = parts.collect();
+    let first = parts.first()?;
+    let seconds = || parts.iter().map(|part| &part.second);
+    let sum = |of: fn(&Second) -> u64| seconds().map(of).sum();
+    let longest = |of: fn(&Second) -> f64| seconds().map(of).fold(0.0, f64::max);
+    let (mut window, mut lag) = (first.window.clone(), first.lag.clone());
+    for part in &parts[1..] {
+        window.merge(&part.window);
+        lag.merge(&part.lag);
+    }
+    Some(Second {
+        at_s: longest(|second| second.at_s),
+        seconds: longest(|second| second.seconds),
+        phase: first.second.phase,
+        steady: seconds().all(|second| second.steady),
+        open: sum(|second| second.open),
+        greeted: sum(|second| second.greeted),
+        failed: sum(|second| second.failed),
+        planned: sum(|second| second.planned),
+        accepted: sum(|second| second.accepted),
+        unaccepted: sum(|second| second.unaccepted),
+        pushes: sum(|second| second.pushes),
+        latency: Quantiles::of(&window.latencies()),
+        greeting: Quantiles::of(&window.greeting),
+        generator: worst(seconds().map(|second| &second.generator), &lag),
+        // Of the leader's machine.
+        reference_ns: first.second.reference_ns,
+        server: first.second.server.clone(),
+    })
+}
+
+/// Several generators as one: what they used together, and the fullest machine and thread of any.
+fn worst<'a>(seen: impl Iterator<Item = &'a Seen>, lag: &Histogram) -> Seen {
+    let full = |seen: &Seen| seen.machine_cores / seen.machine_cores_max.max(1e-3);
+    let mut worst = Seen::default();
+    for seen in seen {
+        let cores = worst.cores + seen.cores;
+        if seen.busiest_thread_cores >= worst.busiest_thread_cores {
+            worst.busiest_thread_cores = seen.busiest_thread_cores;
+            worst.busiest_thread.clone_from(&seen.busiest_thread);
+        }
+        if full(seen) >= full(&worst) {
+            (worst.machine_cores, worst.machine_cores_max) = (seen.machine_cores, seen.machine_cores_max);
+        }
+        worst.stolen_cores = worst.stolen_cores.max(seen.stolen_cores);
+        worst.cores = cores;
+    }
+    Seen { lag_p50_us: lag.percentile(500), lag_p99_us: lag.percentile(990), lag_max_us: lag.max(), ..worst }
+}
