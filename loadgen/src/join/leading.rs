@@ -130,7 +130,9 @@ impl Leading {
             gone: None,
         };
         let mut processes = vec![own];
-        for member in self.members.drain(..) {
+        for mut member in self.members.drain(..) {
+            // One that is gone did not tell when it began to measure: all do at once.
+            member.outcome.measured_from_us = member.outcome.measured_from_us.or(outcome.measured_from_us);
             outcome.merge(&member.outcome);
             let gone = match member.end {
                 Some(End::Whole) if member.outcome.interrupted && !self.stop => {

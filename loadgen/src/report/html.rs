@@ -26,6 +26,7 @@ pub fn page(report: &Report) -> String {
     cards(report, &mut out);
     charts(report, &mut out);
     tables(report, &mut out);
+    processes(report, &mut out);
     let text = |value: &dyn erased::Json| escape(&value.pretty());
     let _ = write!(out, "<h2>What was run</h2><pre>{}</pre>", text(&report.scenario));
     let _ = write!(out, "<h2>Where</h2><pre>{}</pre>", text(&report.circumstances));
@@ -72,7 +73,8 @@ fn taints(report: &Report, out: &mut String) {
     }
     *out += "<div class=\"taint\"><p><b>These figures are not the server's alone.</b></p>";
     for taint in &report.taints {
-        let _ = write!(out, "<p>{}: {}. {}.</p>", taint.what, escape(&taint.seen), escape(&taint.remedy));
+        let whose = taint.process.as_ref().map(|process| format!("{}: ", escape(process))).unwrap_or_default();
+        let _ = write!(out, "<p>{whose}{}: {}. {}.</p>", taint.what, escape(&taint.seen), escape(&taint.remedy));
     }
     *out += "</div>";
 }
@@ -244,4 +246,36 @@ fn tables(report: &Report, out: &mut String) {
         }
         *out += "</table>";
     }
+}
+
+fn processes(report: &Report, out: &mut String) {
+    if report.processes.is_empty() {
+        return;
+    }
+    *out += "<h2>Processes</h2><div class=\"wide\"><table><tr><th></th><th>where</th><th>connected</th><th>failed</th><th>planned</th><th>accepted</th>\
+             <th>received</th><th>a second</th><th>p50</th><th>p99</th><th>lost</th><th>woken late, p99</th><th>clock</th><th></th></tr>";
+    for p in &report.processes {
+        let time = |us: u64| of_micros(us as f64);
+        let clock = p.clock.map_or("the run's".to_owned(), |clock| format!("within {}", time(clock.error_us())));
+        let _ = write!(
+            out,
+            "<tr><td>{}</td><td>{}, pid {}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{:.0}</td><td>{}</td><td>{}</td>\
+             <td>{}</td><td>{}</td><td>{clock}</td><td class=\"bad\">{}</td></tr>",
+            p.process,
+            escape(&p.host),
+            p.pid,
+            p.open,
+            p.failed,
+            p.planned,
+            p.accepted,
+            p.received,
+            p.received_per_s,
+            time(p.latency.p50_us),
+            time(p.latency.p99_us),
+            p.lost,
+            time(p.lag.p99_us),
+            escape(p.gone.as_deref().unwrap_or_default()),
+        );
+    }
+    *out += "</table></div>";
 }

@@ -3,11 +3,13 @@
 //! | module | owns |
 //! |---|---|
 //! | `slo` | objectives, and whether they hold |
+//! | `processes` | what each process of a run did |
 //! | `taint` | why figures may be the generator's own |
 //! | `html`, `chart` | the page |
 
 mod chart;
 pub mod html;
+mod processes;
 pub mod slo;
 pub mod taint;
 
@@ -16,6 +18,7 @@ use std::collections::BTreeMap;
 use pushgate_protocol::link::Lane;
 use serde::Serialize;
 
+pub use self::processes::ProcessReport;
 use self::{slo::Judged, taint::Taint};
 use crate::{
     histogram::Histogram,
@@ -67,6 +70,9 @@ pub struct Report {
     /// Why the server did not always tell the states of mails and text messages, the first time; then some are lost only to the run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub states_untold: Option<String>,
+    /// Each process of a run of several; the other figures are of all of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub processes: Vec<ProcessReport>,
     /// The generator.
     pub generator: Generator,
     /// Each second.
@@ -237,6 +243,7 @@ impl Report {
             received_per_s: received_per_s + taken_per_s,
             latency: Latency::of(&latency),
             lost: outcome.lost,
+            processes: Vec::new(),
             states_untold: outcome.inquiry_failure.clone(),
             generator: Generator {
                 lag: Quantiles::of(&outcome.lag),

@@ -23,6 +23,9 @@ pub struct Taint {
     pub seen: String,
     /// What to do.
     pub remedy: String,
+    /// The process that it is of, where a run has several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub process: Option<String>,
 }
 
 /// The taints of a report whose other figures are in place; the heaviest first.
@@ -41,14 +44,18 @@ pub fn of(report: &Report) -> Vec<Taint> {
     .collect()
 }
 
+/// Whether so much of what is told may be the generator's.
+pub(super) fn is_much(us: u64, of_told_us: u64) -> bool {
+    us as f64 > of_told_us as f64 * LAG_SHARE
+}
+
 fn processor(report: &Report) -> Option<Taint> {
     let lag = &report.generator.lag;
     let told = match &report.latency.quantiles {
         latency if latency.samples > 0 => latency.p99_us,
         _ => report.connections.greeting.quantiles.p99_us,
     };
-    let much = lag.p99_us > LAG_US && lag.p99_us as f64 > told as f64 * LAG_SHARE;
-    if !much {
+    if lag.p99_us <= LAG_US || !is_much(lag.p99_us, told) {
         return None;
     }
     let measured: Vec<_> = report.seconds.iter().filter(|second| second.at_s > report.measured_from_s).collect();
@@ -67,12 +74,12 @@ fn processor(report: &Report) -> Option<Taint> {
         seen += &format!("; its host gave {stolen:.2} cores to others");
     }
     let remedy = "give the generator processors of its own: another machine, `taskset`, or a lower rate".into();
-    Some(Taint { what: "processor time", seen, remedy })
+    Some(Taint { what: "processor time", seen, remedy, process: None })
 }
 
 fn pacing(report: &Report) -> Option<Taint> {
     let pacing = &report.generator.pacing;
-    let much = pacing.p99_us > LAG_US && pacing.p99_us as f64 > report.latency.quantiles.p99_us as f64 * LAG_SHARE;
+    let much = pacing.p99_us > LAG_US && is_much(pacing.p99_us, report.latency.quantiles.p99_us);
     much.then(|| Taint {
         what: "pacing",
         seen: format!(
@@ -81,6 +88,7 @@ fn pacing(report: &Report) -> Option<Taint> {
             of_micros(pacing.p99_us as f64)
         ),
         remedy: "lower --rate, or share the load between several machines".into(),
+        process: None,
     })
 }
 
@@ -91,6 +99,7 @@ fn behind(report: &Report) -> Option<Taint> {
         what: "requests",
         seen: format!("{unsent} messages were never sent, for requests before them were not answered: latencies are of those that were"),
         remedy: "lower --rate: the server does not take so much".into(),
+        process: None,
     })
 }
 
@@ -103,6 +112,7 @@ fn thread(report: &Report) -> Option<Taint> {
             generator.busiest_thread, generator.busiest_thread_cores
         ),
         remedy: "share the load between several processes".into(),
+        process: None,
     })
 }
 
@@ -112,6 +122,7 @@ fn ring(report: &Report) -> Option<Taint> {
         what: "rings",
         seen: format!("its rings overflowed {overflows} times: it took what clients received later than it came"),
         remedy: "lower --rate or --connections for a process".into(),
+        process: None,
     })
 }
 
@@ -121,6 +132,7 @@ fn ports(report: &Report) -> Option<Taint> {
         what: "ports",
         seen: format!("{failed} connects found no free port"),
         remedy: "sysctl -w net.ipv4.ip_local_port_range='1024 65535', or more source addresses".into(),
+        process: None,
     })
 }
 
@@ -130,6 +142,7 @@ fn descriptors(report: &Report) -> Option<Taint> {
         what: "descriptors",
         seen: format!("{failed} connects found no free descriptor"),
         remedy: "ulimit -n 1048576, or fs.file-max".into(),
+        process: None,
     })
 }
 
