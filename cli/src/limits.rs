@@ -12,6 +12,8 @@ pub const IN_FLIGHT_MAX: u64 = 1_000_000;
 pub const FINDINGS_MAX: usize = 100;
 /// How long `listen` tries for its first connection, milliseconds.
 pub const FIRST_CONNECT_MS: u64 = 5_000;
+/// Bytes of a file that are read of a key that processes of `loadgen` share.
+pub const JOIN_KEY_FILE_BYTES_MAX: u64 = 4_096;
 /// A day, milliseconds.
 pub const DAY_MS: u64 = 86_400_000;
 /// Longest life of a token that `token` mints, seconds.

@@ -1,6 +1,7 @@
 //! The server that a client command talks to, and the app it acts for.
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     sync::Arc,
@@ -15,6 +16,7 @@ use pushgate_protocol::{
     ids::{AppId, DeviceId, UserId},
     timestamp,
 };
+use serde::{Deserialize, Serialize};
 
 use crate::{commands::values, config, failure::Failure, runtime_file::RuntimeFile};
 
@@ -46,6 +48,16 @@ pub struct Server {
     pub tls: bool,
     /// The app's configuration, with its secrets.
     app: AppConfig,
+}
+
+/// What it takes to sign tokens of an app's clients.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Signer {
+    /// Its configuration, with its keys in it.
+    app: serde_json::Value,
+    /// The files that it names.
+    files: BTreeMap<String, String>,
 }
 
 impl ServerArgs {
@@ -130,15 +142,29 @@ impl Server {
         let apps = Apps::new(vec![app]).map_err(|e| Failure::usage(e.to_string()))?;
         apps.mint_client(&self.app.id, identity, ttl_s, now_s()).map_err(|e| Failure::new(e.to_string()))
     }
+
+    /// What it takes to sign its clients' tokens, on this machine or another: the app's keys, and nothing else of it.
+    pub fn signer(&self) -> Result<Signer, Failure> {
+        let keys = AppConfig { secrets: Vec::new(), rest_rate: None, webhook: None, ..self.app.clone() };
+        let mut files = BTreeMap::new();
+        let mut read = |path: &str| {
+            let text = fs::read_to_string(path).map_err(|e| format!("cannot read {path}: {e}"))?;
+            files.insert(path.to_owned(), text.clone());
+            Ok(text)
+        };
+        keys.resolve(&mut read).map_err(|e| Failure::usage(e.to_string()))?;
+        Ok(Signer { app: keys.to_json_with_secrets(), files })
+    }
 }
 
-impl Server {
+impl Signer {
     /// Signs tokens of many clients, valid for `ttl` from when they are signed.
     pub fn mint(&self, ttl: Duration) -> Result<Mint, Failure> {
-        let mut read = |path: &str| fs::read_to_string(path).map_err(|e| format!("cannot read {path}: {e}"));
-        let app = self.app.resolve(&mut read).map_err(|e| Failure::usage(e.to_string()))?;
+        let app: AppConfig = serde_json::from_value(self.app.clone()).map_err(|e| Failure::usage(e.to_string()))?;
+        let mut read = |path: &str| self.files.get(path).cloned().ok_or_else(|| format!("{path} did not come along"));
+        let (id, ttl_s) = (app.id.clone(), ttl.as_secs().max(1));
+        let app = app.resolve(&mut read).map_err(|e| Failure::usage(e.to_string()))?;
         let apps = Apps::new(vec![app]).map_err(|e| Failure::usage(e.to_string()))?;
-        let (id, ttl_s) = (self.app.id.clone(), ttl.as_secs().max(1));
         let sign = move |user: &str, device: &str| {
             let identity = ClientIdentity {
                 user: UserId::parse(user).map_err(|e| e.to_string())?,

@@ -186,13 +186,14 @@ impl Leading {
     /// A process is waited for no more.
     fn leave(&mut self, at: usize, end: End) {
         let member = &mut self.members[at - 1];
-        if matches!(end, End::Gone(_)) {
+        let gone = matches!(end, End::Gone(_));
+        if gone {
             // Its connections went with it.
             member.outcome.clients.open = 0;
         }
         member.out.end();
         member.end = Some(end);
-        self.seconds.leave(at);
+        self.seconds.leave(at, gone);
     }
 }
 

@@ -19,25 +19,36 @@ type Key = (u64, bool);
 /// Seconds that are not told yet.
 #[derive(Debug)]
 pub(super) struct Seconds {
-    /// The last that each process told; `None`: nobody waits for it.
-    latest: Vec<Option<Key>>,
+    processes: Vec<Told>,
     waiting: BTreeMap<Key, (Instant, BTreeMap<usize, Part>)>,
     /// What is told is told: what comes after it counts with the next.
     told: Option<Key>,
 }
 
+/// What a process told so far.
+#[derive(Debug, Clone, Default)]
+struct Told {
+    /// Its last second.
+    latest: Option<Key>,
+    /// Nobody waits for it.
+    left: bool,
+    /// Its clients are gone with it.
+    gone: bool,
+    /// Its clients in the last of its seconds that is told.
+    open: u64,
+}
+
 impl Seconds {
     pub(super) fn new(processes: usize) -> Self {
-        Self { latest: vec![Some((0, false)); processes], waiting: BTreeMap::new(), told: None }
+        Self { processes: vec![Told::default(); processes], waiting: BTreeMap::new(), told: None }
     }
 
     /// Takes a process's second.
     pub(super) fn add(&mut self, process: usize, part: Part, now: Instant) {
         let middle_s = (part.second.at_s - part.second.seconds / 2.0).max(0.0);
         let mut key = (middle_s as u64, part.measured);
-        if let Some(latest) = self.latest.get_mut(process).and_then(Option::as_mut) {
-            *latest = key.max(*latest);
-        }
+        let latest = &mut self.processes[process].latest;
+        *latest = Some(key).max(*latest);
         if self.told.is_some_and(|told| key <= told) {
             key = self
                 .waiting
@@ -53,16 +64,18 @@ impl Seconds {
         }
     }
 
-    /// Waits for this process no more.
-    pub(super) fn leave(&mut self, process: usize) {
-        self.latest[process] = None;
+    /// Waits for this process no more; if it is `gone`, its clients are, too.
+    pub(super) fn leave(&mut self, process: usize, gone: bool) {
+        let told = &mut self.processes[process];
+        (told.left, told.gone) = (true, gone);
+        told.open = if gone { 0 } else { told.open };
     }
 
     /// What can be told, in order.
     pub(super) fn turn(&mut self, now: Instant) -> Vec<Second> {
         let mut told = Vec::new();
         while let Some((key, (since, _))) = self.waiting.first_key_value() {
-            let all = self.latest.iter().flatten().all(|latest| latest >= key);
+            let all = self.processes.iter().all(|process| process.left || process.latest >= Some(*key));
             if !all && now.saturating_duration_since(*since) < JOIN_SECOND_PATIENCE {
                 break;
             }
@@ -79,7 +92,13 @@ impl Seconds {
     fn tell(&mut self) -> Option<Second> {
         let (key, (_, parts)) = self.waiting.pop_first()?;
         self.told = Some(key);
-        joint(parts.into_values())
+        for (process, part) in &parts {
+            let told = &mut self.processes[*process];
+            told.open = if told.gone { 0 } else { part.second.open };
+        }
+        // Of those who told nothing of it, what they told last.
+        let open = self.processes.iter().map(|process| process.open).sum();
+        joint(parts.into_values()).map(|second| Second { open, ..second })
     }
 }
 
@@ -120,7 +139,7 @@ fn joint(parts: impl Iterator<Item = Part>) -> Option<Second> {
         seconds: longest(|second| second.seconds),
         phase: first.second.phase,
         steady: seconds().all(|second| second.steady),
-        open: sum(|second| second.open),
+        open: first.second.open,
         greeted: sum(|second| second.greeted),
         failed: sum(|second| second.failed),
         planned: sum(|second| second.planned),

@@ -25,7 +25,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 pub use self::{
@@ -68,6 +68,9 @@ pub enum RunError {
     #[error("{0}")]
     Company(String),
 }
+
+/// How long before a phase begins everything is made ready for it: two ticks, for one may just have begun.
+const EARLY: Duration = Duration::from_millis(2 * RUN_TICK.as_millis() as u64);
 
 /// Who is told each second.
 type Observe<'a> = &'a mut dyn FnMut(&Second);
@@ -197,6 +200,10 @@ impl<'a> Running<'a> {
         stop: &AtomicBool,
         observe: Observe<'_>,
     ) -> Result<(), RunError> {
+        // Before it nothing is sent, so it is no part of what is measured.
+        while start.saturating_duration_since(Instant::now()) > EARLY && !stop.load(Ordering::Relaxed) {
+            self.tick(at, None, stop, observe)?;
+        }
         if !phase.warm_up && self.outcome.measured_from_us.is_none() {
             self.measure(at, start, observe)?;
         }

@@ -44,14 +44,15 @@ pub enum Stream {
 }
 
 impl TlsArgs {
-    /// For a crowd of clients at `address`.
-    pub fn for_fleet(&self, address: &str) -> Result<TlsOptions, Failure> {
+    /// For a crowd of clients at `address`: the certificates that they trust, PEM, and the name that they ask for.
+    pub fn for_fleet(&self, address: &str) -> Result<(String, String), Failure> {
         let Some(path) = &self.ca else { return Err(untrusted()) };
         let unusable = |error: &dyn std::fmt::Display| Failure::usage(format!("--ca {}: {error}", path.display()));
-        let pem = fs::read(path).map_err(|error| unusable(&error))?;
+        let pem = fs::read_to_string(path).map_err(|error| unusable(&error))?;
         let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
-        let name = self.tls_name.as_deref().unwrap_or(host.trim_matches(['[', ']']));
-        TlsOptions::new(&pem, name).map_err(|error| unusable(&error))
+        let name = self.tls_name.as_deref().unwrap_or(host.trim_matches(['[', ']'])).to_owned();
+        TlsOptions::new(pem.as_bytes(), &name).map_err(|error| unusable(&error))?;
+        Ok((pem, name))
     }
 
     /// Reads the authorities.

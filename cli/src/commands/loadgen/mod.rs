@@ -5,11 +5,13 @@
 //! | `options` | what all workloads have in common |
 //! | `place` | where the load goes |
 //! | `preflight` | what this machine lacks for it |
+//! | `company` | several processes that make one run |
 //! | `compare`, `capacity` | what is asked of several runs |
 //! | `live` | what is told while it runs |
 //! | `summary` | what is told at the end |
 
 mod capacity;
+mod company;
 mod compare;
 mod live;
 mod options;
@@ -30,9 +32,10 @@ use pushgate_loadgen::{
 };
 
 use self::{
+    company::CompanyArgs,
     live::Live,
     options::{AddressArgs, CrowdArgs, ReportArgs, SendingArgs},
-    place::PlaceArgs,
+    place::{Place, PlaceArgs},
 };
 use crate::failure::Failure;
 
@@ -42,7 +45,7 @@ const SCHEDULED_FOR: Duration = Duration::from_secs(10);
 /// Arguments of `loadgen`.
 #[derive(Debug, Args)]
 #[command(
-    subcommand_required = true,
+    args_conflicts_with_subcommands = true,
     arg_required_else_help = true,
     after_help = "Start with `pushgate dev` in one terminal, and in another:\n  \
         pushgate loadgen push\n  \
@@ -52,6 +55,7 @@ const SCHEDULED_FOR: Duration = Duration::from_secs(10);
         pushgate loadgen schedule --delay 30s\n  \
         pushgate loadgen email --rate 200\n  \
         pushgate loadgen mixed day.toml --report day.json\n  \
+        pushgate loadgen push --processes 3           and twice: pushgate loadgen --join 127.0.0.1:7460\n  \
         pushgate loadgen capacity --slo p99=50ms\n  \
         pushgate loadgen compare before.json after.json\n\n\
         Every message has its planned time, and latency counts from there: a server that stalls cannot hide it. Every message is \
@@ -60,7 +64,9 @@ const SCHEDULED_FOR: Duration = Duration::from_secs(10);
 )]
 pub struct LoadgenCommand {
     #[command(subcommand)]
-    workload: Workload,
+    workload: Option<Workload>,
+    #[command(flatten)]
+    join: company::JoinArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -99,6 +105,8 @@ struct ConnectCommand {
     #[command(flatten)]
     place: PlaceArgs,
     #[command(flatten)]
+    company: CompanyArgs,
+    #[command(flatten)]
     report: ReportArgs,
 }
 
@@ -111,6 +119,8 @@ struct PushCommand {
     sending: SendingArgs,
     #[command(flatten)]
     place: PlaceArgs,
+    #[command(flatten)]
+    company: CompanyArgs,
     #[command(flatten)]
     report: ReportArgs,
 }
@@ -127,6 +137,8 @@ struct AddressCommand {
     #[command(flatten)]
     place: PlaceArgs,
     #[command(flatten)]
+    company: CompanyArgs,
+    #[command(flatten)]
     report: ReportArgs,
 }
 
@@ -138,77 +150,93 @@ struct MixedCommand {
     #[command(flatten)]
     place: PlaceArgs,
     #[command(flatten)]
+    company: CompanyArgs,
+    #[command(flatten)]
     report: ReportArgs,
 }
 
 impl LoadgenCommand {
     /// Runs it and reports.
     pub fn run(self) -> Result<(), Failure> {
-        let (scenario, place, report) = match self.workload {
+        let Some(workload) = self.workload else { return self.join.run() };
+        let (scenario, place, company, report) = match workload {
             Workload::Capacity(command) => return command.run(),
             Workload::Compare(command) => return command.run(),
-            Workload::Connect(ConnectCommand { crowd, churn, storm, place, report }) => {
+            Workload::Connect(ConnectCommand { crowd, churn, storm, place, company, report }) => {
                 let stay = match (churn, storm) {
                     (Some(per_s), _) => Stay::Churn(per_s),
                     (None, true) => Stay::Storm,
                     (None, false) => Stay::Hold,
                 };
-                (presets::connect(&crowd.common(Duration::ZERO), stay), place, report)
+                (presets::connect(&crowd.common(Duration::ZERO), stay), place, company, report)
             }
-            Workload::Push(PushCommand { crowd, sending, place, report }) => {
+            Workload::Push(PushCommand { crowd, sending, place, company, report }) => {
                 let sending = sending.sending(sending.to(), 1_000);
-                (presets::push("push", &crowd.common(crowd.warm_up()), &sending), place, report)
+                (presets::push("push", &crowd.common(crowd.warm_up()), &sending), place, company, report)
             }
-            Workload::Fanout(PushCommand { crowd, sending, place, report }) => {
+            Workload::Fanout(PushCommand { crowd, sending, place, company, report }) => {
                 if sending.names_audience() {
                     return Err(Failure::usage("--to is for `loadgen push`: a fanout goes to everybody"));
                 }
                 let sending = sending.sending(Audience::All, 5);
-                (presets::push("fanout", &crowd.common(crowd.warm_up()), &sending), place, report)
+                (presets::push("fanout", &crowd.common(crowd.warm_up()), &sending), place, company, report)
             }
-            Workload::Schedule(PushCommand { crowd, sending, place, report }) => {
+            Workload::Schedule(PushCommand { crowd, sending, place, company, report }) => {
                 let sending =
                     Sending { delay: sending.delay().unwrap_or(SCHEDULED_FOR), ..sending.sending(sending.to(), 1_000) };
-                (presets::push("schedule", &crowd.common(crowd.warm_up()), &sending), place, report)
+                (presets::push("schedule", &crowd.common(crowd.warm_up()), &sending), place, company, report)
             }
-            Workload::Email(AddressCommand { what, place, report }) => {
-                (what.scenario("email", Audience::Emails), place, report)
+            Workload::Email(AddressCommand { what, place, company, report }) => {
+                (what.scenario("email", Audience::Emails), place, company, report)
             }
-            Workload::Sms(AddressCommand { what, place, report }) => {
-                (what.scenario("sms", Audience::Phones), place, report)
+            Workload::Sms(AddressCommand { what, place, company, report }) => {
+                (what.scenario("sms", Audience::Phones), place, company, report)
             }
-            Workload::Mixed(MixedCommand { file: path, place, report }) => {
+            Workload::Mixed(MixedCommand { file: path, place, company, report }) => {
                 let text = fs::read_to_string(&path)
                     .map_err(|error| Failure::usage(format!("cannot read {}: {error}", path.display())))?;
                 let scenario =
                     file::read(&text).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
-                (scenario, place, report)
+                (scenario, place, company, report)
             }
         };
         scenario.check().map_err(|error| Failure::usage(error.to_string()))?;
-        go(&scenario, &place, &report)
+        match company.is_joint() {
+            true => company.lead(&scenario, &place, &report),
+            false => go(&scenario, &place, &report),
+        }
     }
 }
 
 fn go(scenario: &Scenario, place: &PlaceArgs, options: &ReportArgs) -> Result<(), Failure> {
     let place = place.find(scenario)?;
     options.check_files()?;
+    check_machine(scenario, &place)?;
+    let mut live = Live::start(scenario, &place, options.json)?;
+    let stop = live.stop();
+    let outcome = run::run(scenario, &place.site, &stop, &mut |second| live.tell(second));
+    live.end();
+    let outcome = outcome.map_err(|error| place.explain(&error))?;
+    tell(&Report::new(scenario, outcome, place.circumstances, &options.slo), options)
+}
+
+/// Says what this machine lacks for a scenario; fails if it cannot be run.
+fn check_machine(scenario: &Scenario, place: &Place) -> Result<(), Failure> {
     for check in preflight::checks(scenario, place.site.clients) {
         if check.is_failed() {
             return Err(Failure::new(format!("{}: {}; {}", check.name, check.detail, check.effect)).hint(check.remedy));
         }
         eprintln!("PREFLIGHT  {}: {}: {}\n           remedy: {}", check.name, check.detail, check.effect, check.remedy);
     }
-    let mut live = Live::start(scenario, &place, options.json)?;
-    let stop = live.stop();
-    let outcome = run::run(scenario, &place.site, &stop, &mut |second| live.tell(second));
-    live.end();
-    let outcome = outcome.map_err(|error| place.explain(&error))?;
-    let report = Report::new(scenario, outcome, place.circumstances, &options.slo);
-    summary::print(&report, options)?;
-    options.write(&report, || html::page(&report))?;
+    Ok(())
+}
+
+/// Prints and writes a report; fails if an objective does not hold.
+fn tell(report: &Report, options: &ReportArgs) -> Result<(), Failure> {
+    summary::print(report, options)?;
+    options.write(report, || html::page(report))?;
     match report.holds() {
         true => Ok(()),
-        false => Err(Failure::new(summary::unmet(&report))),
+        false => Err(Failure::new(summary::unmet(report))),
     }
 }

@@ -8,6 +8,7 @@ use std::{
     net::{SocketAddr, ToSocketAddrs},
     pin::Pin,
     sync::Arc,
+    time::Duration,
 };
 
 use clap::{Args, ValueEnum};
@@ -16,6 +17,7 @@ use pushgate_dispatcher::{
     seams::{Intake, NewRecord},
 };
 use pushgate_loadgen::{
+    fleet::TlsOptions,
     process,
     report::Circumstances,
     run::RunError,
@@ -23,14 +25,15 @@ use pushgate_loadgen::{
     sender::{Door, Records, RestDoor},
     site::Site,
 };
-use pushgate_protocol::{apps::Scope, link::Lane};
+use pushgate_protocol::{apps::Scope, ids::AppId, link::Lane};
+use serde::{Deserialize, Serialize};
 
 use crate::{
     commands::listen::TlsArgs,
     config,
     failure::Failure,
     rest::Rest,
-    server::{Server, ServerArgs},
+    server::{Server, ServerArgs, Signer},
 };
 
 /// How the user names the place.
@@ -68,9 +71,32 @@ pub struct Place {
     pub circumstances: Circumstances,
 }
 
+/// What a process needs to put load on the place, with the secrets that it takes.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Directions {
+    /// Where clients connect, `host:port`.
+    clients: String,
+    /// Under TLS: the certificates that they trust, and the name that they ask for.
+    tls: Option<(String, String)>,
+    /// Where REST is.
+    rest: String,
+    app: AppId,
+    /// For REST, where it is called.
+    secret: Option<String>,
+    signer: Signer,
+    /// How long tokens live, seconds.
+    ttl_s: u64,
+}
+
 impl PlaceArgs {
     /// Finds it.
     pub fn find(&self, scenario: &Scenario) -> Result<Place, Failure> {
+        self.find_for_all(scenario).map(|(place, _)| place)
+    }
+
+    /// The same, with what other processes need to find it.
+    pub fn find_for_all(&self, scenario: &Scenario) -> Result<(Place, Directions), Failure> {
         let server = self.server.find()?;
         let (clients, tls) = match &self.url {
             None => (server.clients.clone(), server.tls),
@@ -93,57 +119,85 @@ impl PlaceArgs {
         if let [(name, _)] = processes.as_mut_slice() {
             *name = "server".into();
         }
-        let door = if scenario.sends() { self.door(&server, &rest)? } else { Door::Rest(RestDoor::nowhere()) };
+        let by_rest = matches!(self.via, Via::Rest);
+        let asks = scenario.streams().any(|stream| stream.to.is_addresses());
+        let secret = if asks || by_rest && scenario.sends() { Some(server.secret(Scope::Send)?) } else { None };
+        let directions = Directions {
+            tls: tls.then(|| self.tls.for_fleet(&clients)).transpose()?,
+            clients,
+            rest,
+            app: server.app().clone(),
+            secret,
+            signer: server.signer()?,
+            ttl_s: (scenario.duration() + TOKEN_SPARE).as_secs(),
+        };
+        let mut place = directions.place()?;
+        place.site.processes = processes;
+        place.circumstances.server = version(&server);
+        if !by_rest {
+            place.circumstances.door = "Kafka".into();
+            if scenario.sends() {
+                place.site.door = self.topics()?;
+            }
+        }
+        Ok((place, directions))
+    }
+
+    /// Whether messages go in elsewhere than by REST.
+    pub fn is_by_topics(&self) -> bool {
+        matches!(self.via, Via::Kafka)
+    }
+
+    fn topics(&self) -> Result<Door, Failure> {
+        let file = self.server.config_file().ok_or_else(|| {
+            Failure::usage("--via kafka needs --config: the brokers are in the server's configuration")
+        })?;
+        let kafka = config::load(Some(file), std::env::vars())?.config.kafka;
+        let failed = |error: &dyn std::fmt::Display| Failure::new(format!("cannot produce to Kafka: {error}"));
+        let producer = KafkaProducer::new(&kafka, KafkaHealth::new()).map_err(|error| failed(&error))?;
+        Ok(Door::Records(Arc::new(Topics(KafkaIntake::new(&kafka, producer)))))
+    }
+}
+
+impl Directions {
+    /// The place, as one process of this machine sees it.
+    pub fn place(&self) -> Result<Place, Failure> {
+        let Self { clients, tls, rest, app, secret, signer, ttl_s } = self;
+        let rest_door = match secret {
+            Some(secret) => RestDoor { address: rest.clone(), app: app.as_str().to_owned(), secret: secret.clone() },
+            None => RestDoor::nowhere(),
+        };
+        let trusted = |(pem, name): &(String, String)| TlsOptions::new(pem.as_bytes(), name);
+        let site = Site {
+            clients: resolve(clients)?,
+            tls: tls.as_ref().map(trusted).transpose().map_err(|error| Failure::usage(error.to_string()))?,
+            door: Door::Rest(rest_door.clone()),
+            states: rest_door,
+            app: app.as_str().to_owned(),
+            mint: signer.mint(Duration::from_secs(*ttl_s))?,
+            processes: Vec::new(),
+        };
         let circumstances = Circumstances {
             version: concat!("pushgate ", env!("CARGO_PKG_VERSION")).into(),
-            server: version(&server),
-            clients: format!("{}{clients}", if tls { "wss://" } else { "ws://" }),
-            door: match self.via {
-                Via::Rest => format!("REST at {rest}"),
-                Via::Kafka => "Kafka".into(),
-            },
+            server: String::new(),
+            clients: format!("{}{clients}", if tls.is_some() { "wss://" } else { "ws://" }),
+            door: format!("REST at {rest}"),
             command: std::env::args().collect::<Vec<_>>().join(" "),
             host: host(),
-        };
-        let site = Site {
-            clients: resolved,
-            tls: tls.then(|| self.tls.for_fleet(&clients)).transpose()?,
-            door,
-            states: if scenario.streams().any(|stream| stream.to.is_addresses()) {
-                rest_door(&server, &rest)?
-            } else {
-                RestDoor::nowhere()
-            },
-            app: server.app().as_str().to_owned(),
-            mint: server.mint(scenario.duration() + TOKEN_SPARE)?,
-            processes,
         };
         Ok(Place { site, circumstances })
     }
 
-    fn door(&self, server: &Server, rest: &str) -> Result<Door, Failure> {
-        match self.via {
-            Via::Rest => Ok(Door::Rest(rest_door(server, rest)?)),
-            Via::Kafka => {
-                let file = self.server.config_file().ok_or_else(|| {
-                    Failure::usage("--via kafka needs --config: the brokers are in the server's configuration")
-                })?;
-                let kafka = config::load(Some(file), std::env::vars())?.config.kafka;
-                let failed = |error: &dyn std::fmt::Display| Failure::new(format!("cannot produce to Kafka: {error}"));
-                let producer = KafkaProducer::new(&kafka, KafkaHealth::new()).map_err(|error| failed(&error))?;
-                Ok(Door::Records(Arc::new(Topics(KafkaIntake::new(&kafka, producer)))))
-            }
-        }
+    /// The addresses that mean another machine's own on another machine.
+    pub fn near(&self) -> Vec<&str> {
+        let near = |address: &&str| resolve(address).is_ok_and(|found| found.ip().is_loopback());
+        let by_rest = self.secret.as_ref().map(|_| self.rest.as_str());
+        [Some(self.clients.as_str()), by_rest].into_iter().flatten().filter(near).collect()
     }
 }
 
-fn rest_door(server: &Server, address: &str) -> Result<RestDoor, Failure> {
-    let (app, secret) = (server.app().as_str().to_owned(), server.secret(Scope::Send)?);
-    Ok(RestDoor { address: address.to_owned(), app, secret })
-}
-
 /// Longer than a run may take beyond its plan: tokens outlive it.
-const TOKEN_SPARE: std::time::Duration = std::time::Duration::from_secs(3_600);
+const TOKEN_SPARE: Duration = Duration::from_secs(3_600);
 
 impl Place {
     /// What to do about a run that did not come about.
@@ -217,7 +271,7 @@ fn host() -> BTreeMap<&'static str, String> {
     };
     let whole = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
     BTreeMap::from([
-        ("name", whole("/proc/sys/kernel/hostname")),
+        ("name", process::host()),
         ("kernel", whole("/proc/sys/kernel/osrelease")),
         ("processor", first("/proc/cpuinfo", "model name")),
         ("processors", std::thread::available_parallelism().map_or(0, usize::from).to_string()),

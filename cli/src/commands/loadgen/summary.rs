@@ -2,7 +2,11 @@
 
 use std::io::{self, Write};
 
-use pushgate_loadgen::{report::Report, run::Quantiles, span::of_micros};
+use pushgate_loadgen::{
+    report::{ProcessReport, Report},
+    run::Quantiles,
+    span::of_micros,
+};
 
 use super::options::ReportArgs;
 use crate::failure::Failure;
@@ -16,7 +20,8 @@ pub fn print(report: &Report, options: &ReportArgs) -> Result<(), Failure> {
     }
     writeln!(out)?;
     for taint in &report.taints {
-        writeln!(out, "TAINTED  {}: {}\n         remedy: {}", taint.what, taint.seen, taint.remedy)?;
+        let whose = taint.process.as_ref().map(|process| format!("{process}: ")).unwrap_or_default();
+        writeln!(out, "TAINTED  {whose}{}: {}\n         remedy: {}", taint.what, taint.seen, taint.remedy)?;
     }
     let connections = &report.connections;
     if report.scenario.connections > 0 {
@@ -65,11 +70,43 @@ pub fn print(report: &Report, options: &ReportArgs) -> Result<(), Failure> {
     for (why, times) in connections.reasons.iter().chain(lanes) {
         writeln!(out, "failed       {times} times: {why}")?;
     }
+    for process in &report.processes {
+        own(&mut out, process)?;
+    }
     for judged in &report.objectives {
         let word = if judged.holds { "holds" } else { "DOES NOT HOLD" };
         writeln!(out, "objective    {} {word}: {}", judged.objective, judged.measured)?;
     }
     Ok(())
+}
+
+/// What one process of several did.
+fn own(out: &mut impl Write, process: &ProcessReport) -> io::Result<()> {
+    let ProcessReport { process: n, host, pid, open, connections, failed, accepted, received, lost, .. } = process;
+    let leads = if *n == 1 { ", leads" } else { "" };
+    writeln!(
+        out,
+        "process {n:<4} {host}, pid {pid}{leads}: {open} of {connections} open at the end, {failed} failed; {accepted} accepted, {received} received, {lost} lost"
+    )?;
+    let us = |us: u64| of_micros(us as f64);
+    if process.latency.samples > 0 {
+        times(out, "received", &process.latency)?;
+    }
+    let mut lag = format!("woken late: p99 {}, at most {}", us(process.lag.p99_us), us(process.lag.max_us));
+    if let Some(clock) = &process.clock {
+        lag += &format!("; clock {} beside the leader's, to {}", signed(clock.ahead_us), us(clock.error_us()));
+    }
+    writeln!(out, "             {lag}")?;
+    match &process.gone {
+        Some(why) => writeln!(out, "             GONE: {why}"),
+        None => Ok(()),
+    }
+}
+
+/// How far the leader's clock was ahead, as seen from the process's.
+fn signed(ahead_us: i64) -> String {
+    let sign = if ahead_us > 0 { "-" } else { "+" };
+    format!("{sign}{}", of_micros(ahead_us.unsigned_abs() as f64))
 }
 
 /// What became of connections.
