@@ -118,5 +118,7 @@ pub const CLIENTS_PER_SOURCE: u32 = 2_000;
 /// Source addresses: 127.0.1.1 to 127.0.250.250.
 pub const SOURCES_MAX: u32 = 250 * 250;
 
+const _: () = assert!(JOIN_BEAT.as_millis() * 4 < JOIN_SILENCE.as_millis(), "a beat that is late is no silence");
+const _: () = assert!(JOIN_LEAD.as_millis() > 4 * RUN_TICK.as_millis(), "a phase is made ready for in time");
 const _: () = assert!(RING_BUFFERS.is_power_of_two(), "the kernel wants a power of two");
 const _: () = assert!(RING_COMPLETIONS >= RING_BUFFERS as u32, "every buffer's completion fits");

@@ -164,6 +164,26 @@ def killed(dev, folder):
     verdict.fact(run.leader.code == 1 and "did not come to its end" in "".join(run.leader.err) and other == 0, "and the leader ends with 1", run.told())
 
 
+def left(dev, folder):
+    run = Together(dev, folder, "left", "push", "--connections", "60", "--rate", "120", "--duration", "7s", "--warm-up", "0s", "--slo", "lost=0").join()
+    verdict.fact(run.joiners[0].says("planned", times=3), "a joiner is at work", run.joiners[0].told())
+    run.joiners[0].child.send_signal(signal.SIGINT)
+    run.end()
+    codes = [process.code for process in (run.leader, *run.joiners)]
+    if verdict.fact(codes == [1, 0, 0] and run.report, "Ctrl-C at a joiner ends its part alone", run.told()):
+        gone = [p["gone"] for p in run.report["processes"] if p.get("gone")]
+        verdict.fact(gone == ["it was ended there before its time"] and run.report["lost"] == 0 and not run.report["interrupted"],
+                     "which is told, with all that it received", run.report["processes"])
+
+
+def addresses(dev, folder):
+    run = Together(dev, folder, "sms", "sms", "--recipients", "20", "--rate", "50", "--duration", "3s", "--warm-up", "1s", "--slo", "lost=0", processes=2).join(1).end()
+    if verdict.fact(run.leader.code == 0 and run.report, "text messages are dealt out, too", run.told()):
+        lane = run.report["lanes"]["normal"]
+        verdict.fact((lane["accepted"], lane["asked"], lane["received"], lane["latency"]["samples"]) == (200, 200, 200, 150), "each process asks for its own", lane)
+        verdict.fact([p["received"] for p in run.report["processes"]] == [100, 100], "half of them each", counts(run.report))
+
+
 def orphaned(dev, folder):
     run = Together(dev, folder, "orphaned", "push", "--connections", "30", "--rate", "30", "--duration", "10m", "--warm-up", "0s").join()
     verdict.fact(run.leader.says("planned", times=2), "the leader tells the seconds of all", run.leader.told())
@@ -229,7 +249,7 @@ def main():
         stack.callback(lambda: server.keep_logs(folder, "loadgen_joined"))
         stack.callback(dev.process.stop)
         dev.start()
-        for part in (summed, everybody, killed, orphaned, interrupted, keys, wrong):
+        for part in (summed, everybody, killed, left, addresses, orphaned, interrupted, keys, wrong):
             print(f"- {part.__name__}", flush=True)
             part(dev, folder)
 

@@ -113,11 +113,6 @@ impl Leading {
         }
     }
 
-    /// The leader's own share.
-    pub fn scenario(&self) -> Scenario {
-        self.plan.scenario.clone()
-    }
-
     /// What became of the whole run, after the leader's own part.
     pub fn conclude(mut self, own: Outcome) -> Joint {
         self.told.extend(self.seconds.end());

@@ -26,6 +26,8 @@ mod message;
 mod offset;
 mod sealed;
 mod seconds;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 

@@ -1,10 +1,7 @@
 //! Seconds of several processes as one: counts add, histograms merge, and of what the generators lack the worst is told. All close their seconds
 //! at the same times of the leader's clock, so a second is told once each process has told its own, or after a bounded time without.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, time::Instant};
 
 use crate::{
     histogram::Histogram,
@@ -102,9 +99,6 @@ impl Seconds {
     }
 }
 
-/// How long a second may be told after it ended.
-const _: () = assert!(JOIN_SECOND_PATIENCE.as_millis() >= Duration::from_secs(1).as_millis());
-
 /// A process's second that goes on.
 fn continued(before: &mut Part, after: Part) {
     before.window.merge(&after.window);
@@ -172,4 +166,56 @@ fn worst<'a>(seen: impl Iterator<Item = &'a Seen>, lag: &Histogram) -> Seen {
         worst.cores = cores;
     }
     Seen { lag_p50_us: lag.percentile(500), lag_p99_us: lag.percentile(990), lag_max_us: lag.max(), ..worst }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::tests::part, *};
+
+    fn told(seconds: &[Second]) -> Vec<(f64, u64, u64)> {
+        seconds.iter().map(|second| (second.at_s, second.planned, second.open)).collect()
+    }
+
+    #[test]
+    fn a_second_is_told_once_each_process_has_told_its_own() {
+        let (mut seconds, now) = (Seconds::new(2), Instant::now());
+        seconds.add(0, part(1.0, 3, &[1; 5]), now);
+        seconds.add(0, part(2.0, 3, &[1; 5]), now);
+        assert!(seconds.turn(now).is_empty());
+        seconds.add(1, part(1.01, 4, &[9; 7]), now);
+        let first = seconds.turn(now);
+        assert_eq!(told(&first), [(1.01, 12, 7)]);
+        assert_eq!((first[0].latency.samples, first[0].latency.p50_us, first[0].latency.max_us), (12, 9, 9));
+        seconds.add(1, part(2.0, 4, &[]), now);
+        assert_eq!(told(&seconds.turn(now)), [(2.0, 5, 7)]);
+        assert!(seconds.end().is_empty());
+    }
+
+    #[test]
+    fn whoever_is_late_is_waited_for_no_longer_than_allowed_and_counts_with_the_next() {
+        let (mut seconds, now) = (Seconds::new(2), Instant::now());
+        let later = now + JOIN_SECOND_PATIENCE;
+        seconds.add(1, part(1.0, 4, &[1; 2]), now);
+        seconds.add(0, part(1.0, 3, &[1; 5]), now);
+        seconds.add(0, part(2.0, 3, &[1; 5]), now);
+        assert_eq!(told(&seconds.turn(later)), [(1.0, 7, 7), (2.0, 5, 7)], "its clients are taken to be there");
+        seconds.add(1, part(2.0, 4, &[1; 2]), later);
+        seconds.add(0, part(3.0, 3, &[1; 5]), later);
+        seconds.add(1, part(3.0, 4, &[1; 2]), later);
+        let told: u64 = seconds.turn(later).iter().map(|second| second.planned).sum();
+        assert_eq!(told, 9, "nothing is left out");
+    }
+
+    #[test]
+    fn whoever_is_gone_is_not_waited_for_and_its_clients_are_gone() {
+        let (mut seconds, now) = (Seconds::new(3), Instant::now());
+        for process in 0..3 {
+            seconds.add(process, part(1.0, 3, &[1]), now);
+        }
+        assert_eq!(told(&seconds.turn(now)), [(1.0, 3, 9)]);
+        seconds.leave(1, true);
+        seconds.leave(2, false);
+        seconds.add(0, part(2.0, 3, &[1]), now);
+        assert_eq!(told(&seconds.turn(now)), [(2.0, 1, 6)]);
+    }
 }

@@ -105,10 +105,10 @@ fn received(outcome: &Outcome) -> u64 {
 }
 
 fn taint_of_gone(name: &str, why: &str, greeted: u64) -> Taint {
-    let clients = if greeted > 0 { ", and what its clients should have received is not judged" } else { "" };
+    let clients = if greeted > 0 { ", and what its clients should have received then is not judged" } else { "" };
     Taint {
         what: "a process",
-        seen: format!("{why}: its figures end with the last second it told{clients}"),
+        seen: format!("{why}: its figures end there{clients}"),
         remedy: "see what it said where it ran, and run again".into(),
         process: Some(name.to_owned()),
     }

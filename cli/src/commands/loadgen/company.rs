@@ -16,6 +16,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use clap::Args;
 use pushgate_loadgen::{
     join::{JoinError, Joining, Lobby, SharedKey},
+    plan::Stripe,
     report::Report,
     run::{self, RunError},
     scenario::Scenario,
@@ -84,6 +85,9 @@ impl CompanyArgs {
             return Err(Failure::usage(format!("for processes of other machines {near} is their own machine"))
                 .hint("say where the server is for all of them: --url ws://HOST:PORT --rest http://HOST:PORT"));
         }
+        let share = scenario.share(Stripe { index: 0, of: self.processes });
+        let share = share.map_err(|error| Failure::usage(error.to_string()))?;
+        check_machine(&share, &place)?;
         let site = serde_json::to_value(&directions).map_err(|error| Failure::new(error.to_string()))?;
         // Removed when this ends.
         let (key, _left) = self.key()?;
@@ -100,8 +104,6 @@ impl CompanyArgs {
         eprintln!("waiting up to {:?} for {others} more: pushgate loadgen --join {}", self.join_wait, self.join_listen);
         let leading = lobby.wait(self.join_wait, &stop, |what| eprintln!("{what}"));
         let mut leading = leading.map_err(|error| Failure::new(error.to_string()))?;
-        let share = leading.scenario();
-        check_machine(&share, &place)?;
         let outcome = run::run_in(&mut leading, &share, &place.site, &stop, &mut |second| live.tell(second));
         live.end();
         let outcome = outcome.map_err(|error| place.explain(&error))?;
