@@ -200,7 +200,7 @@ pub const LINK_STALL_MS: u64 = 10_000;
 pub const LINK_STEADY_MS: u64 = 5_000;
 /// Marks of what providers took are written at most so often, milliseconds: what is taken meanwhile stands in the journal, and Redis syncs once
 /// for all of it.
-pub const MARK_EVERY_MS: u64 = 5;
+pub const MARK_EVERY_MS: u64 = 20;
 /// Ended deliveries recorded and published together.
 pub const FINISH_BATCH: usize = 2_000;
 
