@@ -156,7 +156,7 @@ impl RedisLink {
 
     async fn run_batch(&self, batch: Batch, changes: bool) -> Result<Answers, StoreError> {
         let (parts, places) = batch.into_parts();
-        // What changes one user's data takes the same way each time; what is read may take any.
+        // What changes data takes the way of its first command: whoever needs an order between batches waits for the answers. What is read takes any.
         let first = if changes { parts.first } else { self.turn.fetch_add(1, Ordering::Relaxed) };
         let run = |(at, commands): (usize, Commands)| async move {
             let at = (first + at) % limits::REDIS_CONNECTIONS;

@@ -65,8 +65,8 @@ impl RedisStreams {
         Calls { batch: Batch::of(count, bytes_usual), mark_parts: self.mark_parts(now_ms), prefix: Vec::new() }
     }
 
-    /// Adds the call for an operation.
-    fn add(&self, calls: &mut Calls, op: &StreamOp, now_ms: u64) {
+    /// Adds the call for an operation. Answers whether it is two commands: for the mark, and for how long that is kept.
+    fn add(&self, calls: &mut Calls, op: &StreamOp, now_ms: u64) -> bool {
         let user = op.user();
         let window_ms = self.bounds.mark_window_ms;
         let full_ms = window_ms.saturating_mul(2).saturating_add(limits::STREAM_EPISODE_KEEP_MS);
@@ -89,8 +89,12 @@ impl RedisStreams {
                 call.number(limits::STREAM_EPISODE_KEEP_MS).number(deferred.map_or(0, |tag| tag.k));
                 call.number(to_everyone.into()).number(limits::EXPIRED_PER_PUBLISH as u64);
             }
-            // Nothing replaces it, so nothing is asked first, and two plain commands cost the server a third of a script.
-            StreamOp::Mark { key, mark: mark @ Mark::Delivered, .. } => calls.mark(user, *key, *mark, mark_keep_ms),
+            // Nothing replaces it, so nothing is asked first, and two plain commands cost the server a third of a script. Where marks are
+            // kept for less than they are asked for, the script leaves older ones of the user their time.
+            StreamOp::Mark { key, mark: mark @ Mark::Delivered, .. } if mark_keep_ms >= window_ms.saturating_mul(2) => {
+                calls.mark(user, *key, *mark, mark_keep_ms);
+                return true;
+            }
             StreamOp::Mark { key, mark, .. } | StreamOp::Settle { key, mark, .. } => {
                 let last = user.user.is_everyone().then_some(EXPIRIES);
                 calls
@@ -110,6 +114,7 @@ impl RedisStreams {
                 calls.begin(&scripts::TAG, user, None, 2).arg(key.0).arg(returned);
             }
         }
+        false
     }
 
     async fn read_marks(&self, queries: &[MarkQuery], now_ms: u64) -> Result<Vec<Option<Mark>>, StoreError> {
@@ -175,15 +180,15 @@ impl Streams for RedisStreams {
         Box::pin(async move {
             let mut outcomes = Vec::with_capacity(ops.len());
             for ops in ops.chunks(limits::REDIS_PIPELINE_MAX) {
-                let marks = ops.iter().all(is_two_commands);
+                let marks = ops.iter().all(|op| matches!(op, StreamOp::Mark { .. }));
                 let bytes_usual = if marks { MARK_BYTES_USUAL } else { CALL_BYTES_USUAL };
                 let mut calls = self.calls(ops.len(), bytes_usual, now_ms);
-                ops.iter().for_each(|op| self.add(&mut calls, op, now_ms));
+                let twice: Vec<bool> = ops.iter().map(|op| self.add(&mut calls, op, now_ms)).collect();
                 let answers = self.link.change(calls.batch).await?;
                 let mut answers = answers.iter();
-                for op in ops {
+                for (op, twice) in ops.iter().zip(twice) {
                     let answer = answers.next().ok_or_else(|| strange(&None))?;
-                    let whole = !is_two_commands(op) || matches!(answers.next(), Some(Reply::Int(_)));
+                    let whole = !twice || matches!(answers.next(), Some(Reply::Int(_)));
                     outcomes.push(if whole { outcome(op, answer)? } else { return Err(strange(&None)) });
                 }
             }
@@ -256,11 +261,6 @@ impl Calls {
         self.batch.command(hash, 4).arg("HSET").parts(&window).arg(key.0).number(u64::from(mark as u8));
         self.batch.command(hash, 3).arg("PEXPIRE").parts(&window).number(keep_ms);
     }
-}
-
-/// Whether it is a command for the mark, and one for how long that is kept.
-fn is_two_commands(op: &StreamOp) -> bool {
-    matches!(op, StreamOp::Mark { mark: Mark::Delivered, .. })
 }
 
 fn outcome(op: &StreamOp, answer: Reply<'_>) -> Result<StreamOutcome, StoreError> {

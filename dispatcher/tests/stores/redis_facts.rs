@@ -118,6 +118,31 @@ fn every_key_expires() {
 }
 
 #[test]
+fn a_mark_keeps_its_time_where_later_ones_are_given_less() {
+    let server = Server::private();
+    let link = RedisLink::new(server.url(), 0).unwrap();
+    let small = RedisStreams::new(link, StreamBounds { mark_bytes: 200_000, ..StreamBounds::default() });
+    let delivered = |user, n| StreamOp::Mark { user, key: key(n), mark: Mark::Delivered };
+    let ann = || user("ann@example.org");
+    let mut connection = server.connection();
+    let mut ttl_ms = |name: &str| -> i64 {
+        let keys: Vec<String> = redis::cmd("KEYS").arg(format!("*{name}*:m*")).query(&mut connection).unwrap();
+        assert_eq!(keys.len(), 1, "{keys:?}");
+        redis::cmd("PTTL").arg(&keys[0]).query(&mut connection).unwrap()
+    };
+    block_on(async {
+        let window_ms = StreamBounds::default().mark_window_ms as i64;
+        small.apply(vec![delivered(ann(), 1)], NOW).await.unwrap();
+        assert!(ttl_ms("ann@") > 2 * window_ms);
+        let flood = (0..5_000).map(|n| delivered(user(&format!("bob-{n}@example.org")), n)).collect();
+        small.apply(flood, NOW).await.unwrap();
+        assert!(ttl_ms("bob-4999@") < window_ms / 10);
+        small.apply(vec![delivered(ann(), 2)], NOW).await.unwrap();
+        assert!(ttl_ms("ann@") > 2 * window_ms);
+    });
+}
+
+#[test]
 fn what_leaves_the_messages_to_everyone_leaves_no_row_of_its_expiry() {
     let server = Server::private();
     let link = RedisLink::new(server.url(), 0).unwrap();

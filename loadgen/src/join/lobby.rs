@@ -1,7 +1,7 @@
 //! The leader, until all processes are there: it listens, lets in who has the key, tells each its part, and waits for a bounded time.
 
 use std::{
-    io,
+    io::{self, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc, Mutex, PoisonError,
@@ -60,9 +60,9 @@ struct Door {
 }
 
 impl Lobby {
-    /// Listens for the other processes of a run of this scenario; `site` says where the load goes.
+    /// Waits at a listener for the other processes of a run of this scenario; `site` says where the load goes.
     pub fn open(
-        address: SocketAddr,
+        listener: TcpListener,
         key: SharedKey,
         scenario: &Scenario,
         processes: u32,
@@ -70,7 +70,6 @@ impl Lobby {
     ) -> Result<Self, JoinError> {
         let clock = Clock::start();
         let plans = plans(scenario, processes, number(clock.now_us()), site)?;
-        let listener = TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
         let (sender, events) = channel();
         let mut taken = vec![false; plans.len()];
@@ -169,14 +168,42 @@ impl Lobby {
     }
 }
 
+/// A connection all of whose reads together end in time, however few bytes each brings.
+struct Hurried<'a> {
+    stream: &'a TcpStream,
+    until: Instant,
+}
+
+impl Read for Hurried<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        self.stream.set_read_timeout(Some(left))?;
+        self.stream.read(buffer)
+    }
+}
+
+impl Write for Hurried<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stream.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
+    }
+}
+
 impl Door {
     /// Meets one who came, and then hears it until it is gone. An error: it was not let in.
-    fn meet(&self, mut stream: TcpStream) -> Result<(), JoinError> {
+    fn meet(&self, stream: TcpStream) -> Result<(), JoinError> {
         stream.set_nonblocking(false)?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(JOIN_GREETING_TIMEOUT))?;
         stream.set_write_timeout(Some(JOIN_GREETING_TIMEOUT))?;
-        let (outward, inward) = welcome(&mut stream, &self.key)?;
+        let mut greeted = Hurried { stream: &stream, until: Instant::now() + JOIN_GREETING_TIMEOUT };
+        let (outward, inward) = welcome(&mut greeted, &self.key)?;
+        stream.set_read_timeout(Some(JOIN_GREETING_TIMEOUT))?;
         let out = Outward::new(stream.try_clone()?, outward);
         let mut inward = Inward::new(stream.try_clone()?, inward);
         let FromJoiner::Hello(who) = inward.next()? else { return Err(JoinError::Stranger) };

@@ -126,7 +126,9 @@ impl Ending {
         outcome.measured_from_us = self.measured_from_us;
         outcome.phases = self.phases;
         outcome.lost = self.lost;
-        outcome.add_found(self.found, self.inquiry_failure);
+        let mut found = self.found;
+        found.values_mut().for_each(|found| found.states = cleaned_reasons(&found.states));
+        outcome.add_found(found, self.inquiry_failure.as_deref().map(cleaned));
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    net::TcpListener,
     sync::{Arc, atomic::AtomicBool},
     thread,
     time::Duration,
@@ -32,7 +33,7 @@ fn key() -> SharedKey {
 
 fn lobby(processes: u32) -> (Lobby, String) {
     let site = serde_json::json!({ "secret": "of the app" });
-    let lobby = Lobby::open(([127, 0, 0, 1], 0).into(), key(), &scenario(), processes, &site).unwrap();
+    let lobby = Lobby::open(TcpListener::bind("127.0.0.1:0").unwrap(), key(), &scenario(), processes, &site).unwrap();
     let address = lobby.address().unwrap().to_string();
     (lobby, address)
 }

@@ -28,7 +28,7 @@ impl Running<'_> {
                 looked = Instant::now();
                 let sent = self.senders.iter().all(Sender::is_done);
                 let (_, all_sent) = self.company.to_all(self.ledger.to_all(), sent);
-                if sent && (all_sent || stop.load(Ordering::Relaxed)) {
+                if sent && all_sent {
                     self.outcome.lost = self.lost()?;
                     if self.outcome.lost == 0 {
                         break;

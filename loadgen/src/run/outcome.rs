@@ -72,7 +72,7 @@ pub struct Outcome {
 impl Outcome {
     /// Of a run that begins.
     pub(crate) fn begin(run: u32, began_us: u64) -> Self {
-        Self { run, began_us, ..Self::default() }
+        Self { run, began_us, ended_us: began_us, ..Self::default() }
     }
 
     /// Adds a second of the process that it is of.

@@ -5,7 +5,7 @@
 use std::{
     env, fs,
     io::{self, Read},
-    net::{SocketAddr, ToSocketAddrs},
+    net::{SocketAddr, TcpListener, ToSocketAddrs},
     os::unix::fs::{DirBuilderExt, MetadataExt},
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicBool},
@@ -89,19 +89,20 @@ impl CompanyArgs {
         let share = share.map_err(|error| Failure::usage(error.to_string()))?;
         check_machine(&share, &place)?;
         let site = serde_json::to_value(&directions).map_err(|error| Failure::new(error.to_string()))?;
-        // Removed when this ends.
-        let (key, _left) = self.key()?;
-        let lobby = Lobby::open(self.join_listen, key, scenario, self.processes, &site);
-        let lobby = lobby.map_err(|error| match error {
-            JoinError::Io(error) => Failure::new(format!("cannot listen at {}: {error}", self.join_listen))
-                .hint("another run may lead there: name another address with --join-listen"),
-            error => Failure::usage(error.to_string()),
+        let bound = TcpListener::bind(self.join_listen).and_then(|listener| Ok((listener.local_addr()?, listener)));
+        let (address, listener) = bound.map_err(|error| {
+            Failure::new(format!("cannot listen at {}: {error}", self.join_listen))
+                .hint("another run may lead there: name another address with --join-listen")
         })?;
+        // Removed when this ends. Whoever has the port has its file.
+        let (key, _left) = self.key(address)?;
+        let lobby = Lobby::open(listener, key, scenario, self.processes, &site);
+        let lobby = lobby.map_err(|error| Failure::usage(error.to_string()))?;
         options.check_files()?;
         let mut live = Live::start(scenario, &place, options.json)?;
         let stop = live.stop();
         let others = self.processes - 1;
-        eprintln!("waiting up to {:?} for {others} more: pushgate loadgen --join {}", self.join_wait, self.join_listen);
+        eprintln!("waiting up to {:?} for {others} more: pushgate loadgen --join {address}", self.join_wait);
         let leading = lobby.wait(self.join_wait, &stop, |what| eprintln!("{what}"));
         let mut leading = leading.map_err(|error| Failure::new(error.to_string()))?;
         let outcome = run::run_in(&mut leading, &share, &place.site, &stop, &mut |second| live.tell(second));
@@ -116,15 +117,15 @@ impl CompanyArgs {
     }
 
     /// The shared key; on one machine a new one, which lies in a file as long as what is answered with it lives.
-    fn key(&self) -> Result<(SharedKey, Option<LeftKey>), Failure> {
+    fn key(&self, address: SocketAddr) -> Result<(SharedKey, Option<LeftKey>), Failure> {
         if let Some(key) = given(self.join_key_file.as_deref())? {
             return Ok((key, None));
         }
-        if !self.join_listen.ip().is_loopback() {
+        if !address.ip().is_loopback() {
             return Err(Failure::usage(format!("--join-listen {} takes a shared key", self.join_listen))
                 .hint(format!("give all processes the same: --join-key-file FILE, or the variable {KEY_VARIABLE}")));
         }
-        let left = LeftKey::leave(self.join_listen.port())?;
+        let left = LeftKey::leave(address)?;
         Ok((parse(&left.text, &left.path.display().to_string())?, Some(left)))
     }
 }
@@ -194,10 +195,10 @@ struct LeftKey {
 }
 
 impl LeftKey {
-    fn leave(port: u16) -> Result<Self, Failure> {
+    fn leave(address: SocketAddr) -> Result<Self, Failure> {
         let mut bytes = [0; 32];
         SystemRandom::new().fill(&mut bytes).map_err(|_| Failure::new("the system gives no random numbers"))?;
-        let (path, text) = (left_at(port)?, URL_SAFE_NO_PAD.encode(bytes));
+        let (path, text) = (left_at(address)?, URL_SAFE_NO_PAD.encode(bytes));
         let unwritable = |error: io::Error| Failure::new(format!("cannot write {}: {error}", path.display()));
         write_private(&path, &text).map_err(unwritable)?;
         Ok(Self { path, text })
@@ -211,8 +212,8 @@ impl Drop for LeftKey {
     }
 }
 
-/// Where the leader that listens on this port leaves its key: a directory of this user's alone.
-fn left_at(port: u16) -> Result<PathBuf, Failure> {
+/// Where the leader that listens there leaves its key: a directory of this user's alone.
+fn left_at(address: SocketAddr) -> Result<PathBuf, Failure> {
     let user = rustix::process::getuid().as_raw();
     let directory = match env::var_os("XDG_RUNTIME_DIR") {
         Some(directory) if Path::new(&directory).is_absolute() => Path::new(&directory).join("pushgate"),
@@ -229,7 +230,7 @@ fn left_at(port: u16) -> Result<PathBuf, Failure> {
     // Whoever made it first in a place that is open to all could read what is put there.
     let found = fs::symlink_metadata(&directory).map_err(|error| unusable(&error))?;
     match found.is_dir() && found.uid() == user && found.mode() & 0o077 == 0 {
-        true => Ok(directory.join(format!("join-{port}.key"))),
+        true => Ok(directory.join(format!("join-{}-{}.key", address.ip(), address.port()))),
         false => Err(unusable(&"it must be this user's alone (mode 0700)")),
     }
 }
@@ -239,7 +240,7 @@ fn left_by_leader(address: &str) -> Result<SharedKey, Failure> {
     let mut found = address.to_socket_addrs().map_err(|error| Failure::usage(format!("--join {address}: {error}")))?;
     match found.next() {
         Some(found) if found.ip().is_loopback() => {
-            let path = left_at(found.port())?;
+            let path = left_at(found)?;
             let none = |error: Failure| error.hint(format!("no run of this user waits at {address} on this machine"));
             read(&path).map_err(none)
         }

@@ -97,7 +97,8 @@ impl Model {
                 StreamOutcome::Settled { entry: at.and_then(|at| stream.remove(&at)).map(Box::new), was }
             }
             StreamOp::Mark { user, key, mark } => {
-                self.marks.insert((user, key), mark);
+                let delivered = self.mark(&user, key) == Some(Mark::Delivered);
+                self.marks.insert((user, key), if delivered { Mark::Delivered } else { mark });
                 StreamOutcome::Marked
             }
             StreamOp::Tag { user, key, returned } => {
