@@ -1,6 +1,6 @@
 //! Frames of node links: what is read can be written and read again; a cut stream asks for more.
 
-use pushgate_protocol::link::{ToDispatcher, ToGateway, handshake::Handshake, is_push, take_frame};
+use pushgate_protocol::link::{ToDispatcher, ToGateway, ToOwner, handshake::Handshake, is_push, take_frame};
 
 use super::Target;
 
@@ -21,6 +21,7 @@ pub(super) const TARGET: Target = Target {
         "protocol/src/link/push.rs",
         "protocol/src/link/to_gateway.rs",
         "protocol/src/link/to_dispatcher.rs",
+        "protocol/src/link/guest.rs",
         "protocol/src/link/handshake.rs",
     ],
     input_bytes_max: 1024,
@@ -54,6 +55,11 @@ fn body_is_read_and_written(body: &[u8]) {
     if let Ok(frame) = ToDispatcher::decode(body) {
         frame.encode(&mut out);
         assert_eq!(ToDispatcher::decode(&out[4..]), Ok(frame));
+    }
+    out.clear();
+    if let Ok(frame) = ToOwner::decode(body) {
+        frame.encode(&mut out);
+        assert_eq!(ToOwner::decode(&out[4..]), Ok(frame));
     }
     out.clear();
     if let Ok(frame) = Handshake::decode(body) {

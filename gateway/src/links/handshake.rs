@@ -199,7 +199,7 @@ mod tests {
     #[test]
     fn each_refusal_says_why() {
         let refused = |body: &[u8]| host().challenge(body, [4; 32]).unwrap_err().to_string();
-        assert_eq!(refused(&hello(9, 0)), "you speak link versions 9 to 9, this gateway 1 to 1");
+        assert_eq!(refused(&hello(9, 0)), "you speak link versions 9 to 9, this gateway 1 to 2");
         assert_eq!(refused(&hello(1, 2)), "shard 2 does not exist, this gateway has 2");
         assert_eq!(refused(b"GET / HTTP/1.1"), "not a link handshake: unknown frame kind 71");
         assert_eq!(refused(&ready()[4..]), "expected a hello");

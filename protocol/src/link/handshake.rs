@@ -1,6 +1,6 @@
 //! The link handshake: versions are agreed and both sides prove the shared key, before anything else is said.
 //!
-//! `Hello` (peer) → `Challenge` (gateway, with its proof) → `Proof` (peer) → `Ready`, or `Refused` at any point.
+//! `Hello` or `Guest` (peer) → `Challenge` (gateway, with its proof) → `Proof` (peer) → `Ready`, or `Refused` at any point.
 //! A proof is HMAC-SHA-256 under the shared key over a label, both nonces, both boots and the shard; the labels
 //! differ, so a proof cannot be reflected.
 
@@ -55,11 +55,22 @@ pub struct Challenge<'a> {
     pub node: &'a str,
 }
 
+/// The first frame of a gateway that has guests for a shard of another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Guest<'a> {
+    /// Who it is and the shard it wants.
+    pub hello: Hello<'a>,
+    /// Bytes of each lane (high, normal, low) that the owner may send at once.
+    pub credits: [u32; 3],
+}
+
 /// A handshake frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Handshake<'a> {
     /// Peer → gateway.
     Hello(Hello<'a>),
+    /// Gateway with guests → the gateway that owns their users. From [`super::VERSION_GUESTS`] on.
+    Guest(Guest<'a>),
     /// Gateway → peer.
     Challenge(Challenge<'a>),
     /// Peer → gateway: its proof.
@@ -77,6 +88,8 @@ pub enum Side {
     Gateway,
     /// The one that opened it.
     Peer,
+    /// The one that opened it for its guests.
+    Guest,
 }
 
 /// The HMAC input of `side`.
@@ -84,6 +97,7 @@ fn transcript(side: Side, hello: (&Block, BootId, ShardId), challenge: (&Block, 
     let label: &[u8] = match side {
         Side::Gateway => b"pushgate link gateway",
         Side::Peer => b"pushgate link peer",
+        Side::Guest => b"pushgate link guest",
     };
     let mut text = label.to_vec();
     text.extend_from_slice(hello.0);
@@ -127,23 +141,47 @@ mod kind {
     pub(super) const PROOF: u8 = b'P';
     pub(super) const READY: u8 = b'R';
     pub(super) const REFUSED: u8 = b'X';
+    pub(super) const GUEST: u8 = b'G';
+}
+
+impl<'a> Hello<'a> {
+    fn write<'w>(&self, w: Writer<'w>) -> Writer<'w> {
+        w.bytes(&MAGIC)
+            .u16(self.version_min)
+            .u16(self.version_max)
+            .u64(self.boot.0)
+            .u16(self.shard.0)
+            .u64(self.epoch.number)
+            .u64(self.epoch.digest)
+            .bytes(&self.nonce)
+            .text(self.node)
+    }
+
+    fn read(r: &mut Reader<'a>) -> Result<Self, FrameError> {
+        if r.array::<4>()? != MAGIC {
+            return Err(r.bad("magic"));
+        }
+        Ok(Self {
+            version_min: r.u16()?,
+            version_max: r.u16()?,
+            boot: BootId(r.u64()?),
+            shard: ShardId(r.u16()?),
+            epoch: Epoch { number: r.u64()?, digest: r.u64()? },
+            nonce: r.array()?,
+            node: r.text("node")?,
+        })
+    }
 }
 
 impl<'a> Handshake<'a> {
     /// Appends the frame, length word first.
     pub fn encode(&self, out: &mut Vec<u8>) {
         match self {
-            Self::Hello(h) => Writer::begin(out, kind::HELLO)
-                .bytes(&MAGIC)
-                .u16(h.version_min)
-                .u16(h.version_max)
-                .u64(h.boot.0)
-                .u16(h.shard.0)
-                .u64(h.epoch.number)
-                .u64(h.epoch.digest)
-                .bytes(&h.nonce)
-                .text(h.node)
-                .finish(),
+            Self::Hello(hello) => hello.write(Writer::begin(out, kind::HELLO)).finish(),
+            Self::Guest(Guest { hello, credits }) => {
+                let w = hello.write(Writer::begin(out, kind::GUEST));
+                credits.iter().fold(w, |w, c| w.u32(*c)).finish();
+            }
             Self::Challenge(c) => Writer::begin(out, kind::CHALLENGE)
                 .u16(c.version)
                 .u64(c.boot.0)
@@ -168,20 +206,8 @@ impl<'a> Handshake<'a> {
     pub fn decode(body: &'a [u8]) -> Result<Self, FrameError> {
         let mut r = Reader::new(body)?;
         let frame = match r.kind() {
-            kind::HELLO => {
-                if r.array::<4>()? != MAGIC {
-                    return Err(r.bad("magic"));
-                }
-                Self::Hello(Hello {
-                    version_min: r.u16()?,
-                    version_max: r.u16()?,
-                    boot: BootId(r.u64()?),
-                    shard: ShardId(r.u16()?),
-                    epoch: Epoch { number: r.u64()?, digest: r.u64()? },
-                    nonce: r.array()?,
-                    node: r.text("node")?,
-                })
-            }
+            kind::HELLO => Self::Hello(Hello::read(&mut r)?),
+            kind::GUEST => Self::Guest(Guest { hello: Hello::read(&mut r)?, credits: [r.u32()?, r.u32()?, r.u32()?] }),
             kind::CHALLENGE => Self::Challenge(Challenge {
                 version: r.u16()?,
                 boot: BootId(r.u64()?),
@@ -209,16 +235,18 @@ mod tests {
     #[test]
     fn handshake_frames_survive_the_wire() {
         let epoch = Epoch { number: 3, digest: 4 };
+        let hello = Hello {
+            version_min: 1,
+            version_max: 2,
+            boot: BootId(1),
+            shard: ShardId(2),
+            epoch,
+            nonce: [7; 32],
+            node: "d1",
+        };
         let frames = [
-            Handshake::Hello(Hello {
-                version_min: 1,
-                version_max: 2,
-                boot: BootId(1),
-                shard: ShardId(2),
-                epoch,
-                nonce: [7; 32],
-                node: "d1",
-            }),
+            Handshake::Hello(hello.clone()),
+            Handshake::Guest(Guest { hello, credits: [4, 5, 6] }),
             Handshake::Challenge(Challenge {
                 version: 1,
                 boot: BootId(1),
@@ -248,6 +276,7 @@ mod tests {
         assert!(proves(b"key", Side::Peer, hello, challenge, &proof));
         assert!(!proves(b"other", Side::Peer, hello, challenge, &proof));
         assert!(!proves(b"key", Side::Gateway, hello, challenge, &proof));
+        assert!(!proves(b"key", Side::Guest, hello, challenge, &proof));
         assert!(!proves(b"key", Side::Peer, (&[3; 32], BootId(1), ShardId(0)), challenge, &proof));
         assert!(!proves(b"key", Side::Peer, (&[1; 32], BootId(1), ShardId(1)), challenge, &proof));
     }

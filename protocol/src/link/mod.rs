@@ -1,13 +1,14 @@
-//! The node link: frames between a dispatcher and one shard of a gateway, over TCP.
+//! The node link: frames between a dispatcher and one shard of a gateway, or between shards of two gateways, over TCP.
 //!
 //! A frame is `length: u32 LE` (of what follows) · `kind: u8` · fields. Integers are little-endian; a text is
 //! `length: u16` · UTF-8; an optional text of length 0 is absent; the tail of a push runs to the end of its frame.
 //! A peer that sends a frame it should not is disconnected: links run between trusted nodes, a bad frame is a bug.
 //!
 //! A connection starts with the [`handshake`]; after `Ready` it belongs to one shard and carries [`ToGateway`] one
-//! way and [`ToDispatcher`] the other. The sequences are in `docs/architecture/delivery.md`.
+//! way and [`ToDispatcher`] the other; between gateways, for guests, [`ToGateway`] and [`ToOwner`]. The sequences are in `docs/architecture/delivery.md`.
 
 mod bytes;
+mod guest;
 pub mod handshake;
 mod lane;
 mod push;
@@ -16,6 +17,7 @@ mod to_gateway;
 
 pub use self::{
     bytes::{FrameError, take_frame},
+    guest::ToOwner,
     lane::{Lane, OutboxPolicy},
     push::{All, Place, Push, Target},
     to_dispatcher::ToDispatcher,
@@ -25,7 +27,9 @@ pub use self::{
 /// Oldest link protocol version this build speaks.
 pub const VERSION_MIN: u16 = 1;
 /// Newest link protocol version this build speaks.
-pub const VERSION_MAX: u16 = 1;
+pub const VERSION_MAX: u16 = 2;
+/// Oldest version that has links for guests.
+pub const VERSION_GUESTS: u16 = 2;
 
 /// The kind byte of each frame.
 mod kind {
@@ -54,6 +58,8 @@ mod kind {
     pub(super) const RECALLED: u8 = 48;
     pub(super) const RECEIPT: u8 = 49;
     pub(super) const COLLAPSED: u8 = 50;
+    pub(super) const LIVE: u8 = 65;
+    pub(super) const LEFT: u8 = 66;
 }
 
 #[cfg(test)]

@@ -93,6 +93,11 @@ fn to_dispatcher() -> Vec<ToDispatcher<'static>> {
     ]
 }
 
+fn to_owner() -> Vec<ToOwner<'static>> {
+    let more = [ToOwner::Live { app: "a", user: "u", episode: 7 }, ToOwner::Left { app: "a", user: "ü" }];
+    to_dispatcher().into_iter().map(ToOwner::Said).chain(more).collect()
+}
+
 #[test]
 fn every_frame_survives_the_wire() {
     for frame in to_gateway() {
@@ -108,11 +113,24 @@ fn every_frame_survives_the_wire() {
         let (body, _) = take_frame(&out).unwrap().unwrap();
         assert_eq!(ToDispatcher::decode(body), Ok(frame));
     }
+    for frame in to_owner() {
+        let mut out = Vec::new();
+        frame.encode(&mut out);
+        let (body, _) = take_frame(&out).unwrap().unwrap();
+        assert_eq!(ToOwner::decode(body), Ok(frame));
+    }
+}
+
+#[test]
+fn what_hosts_say_of_guests_alone_is_no_frame_to_a_dispatcher() {
+    let mut out = Vec::new();
+    ToOwner::Left { app: "a", user: "u" }.encode(&mut out);
+    assert!(matches!(ToDispatcher::decode(&out[4..]), Err(FrameError::Kind { .. })));
 }
 
 #[test]
 fn a_frame_cut_anywhere_is_incomplete_or_an_error() {
-    for frame in to_dispatcher() {
+    for frame in to_owner() {
         let mut out = Vec::new();
         frame.encode(&mut out);
         for cut in 0..out.len() {
@@ -120,10 +138,10 @@ fn a_frame_cut_anywhere_is_incomplete_or_an_error() {
         }
         let body = &out[4..];
         for cut in 0..body.len() {
-            assert!(ToDispatcher::decode(&body[..cut]).is_err());
+            assert!(ToOwner::decode(&body[..cut]).is_err());
         }
         let longer: Vec<u8> = body.iter().copied().chain([0]).collect();
-        assert!(ToDispatcher::decode(&longer).is_err());
+        assert!(ToOwner::decode(&longer).is_err());
     }
 }
 
@@ -131,7 +149,7 @@ proptest! {
     #[test]
     fn arbitrary_bytes_never_panic(body in proptest::collection::vec(any::<u8>(), 0..200)) {
         let _ = ToGateway::decode(&body);
-        let _ = ToDispatcher::decode(&body);
+        let _ = ToOwner::decode(&body);
         let _ = take_frame(&body);
     }
 }
