@@ -6,12 +6,12 @@
 use std::time::{Duration, Instant};
 
 use pushgate_gateway::{
-    core::{LinkId, Now, Renewal, SessionOpen, Shard, ShardSettings, TokenMark},
+    core::{Cluster, LinkId, Now, Renewal, SessionOpen, Shard, ShardSettings, TokenMark},
     crowd::{ConnId, Outgoing},
     limits::TICK_MS,
 };
 use pushgate_protocol::{
-    ids::{AppId, BootId, Epoch, ShardId, UserId},
+    ids::{AppId, BootId, Epoch, NodeId, ShardId, UserId},
     link::{Lane, OutboxPolicy, Place, Push, Target, ToGateway},
     wire::WireForm,
 };
@@ -76,7 +76,8 @@ fn main() {
 
 fn run(sessions: u32, clients: Clients) -> Vec<Duration> {
     let granted = |_: &_, _: &_, _: &_, _| Ok(Renewal { expires_ms: u64::MAX, token: TokenMark::default() });
-    let mut settings = ShardSettings::new(BootId(7), ShardId(0), 1, 5, EPOCH);
+    let mut settings =
+        ShardSettings::new(BootId(7), ShardId(0), 1, 5, Cluster::alone(NodeId::parse("g1").expect("a name"), EPOCH));
     settings.episodes_before = 0;
     let mut shard = Shard::new(settings, Box::new(granted));
     let mut out = Sockets::default();

@@ -14,6 +14,7 @@ use std::{
 use pushgate_protocol::{
     auth::SharedApps,
     ids::{BootId, Epoch, NodeId, ShardId},
+    ring::Routing,
 };
 use ring::rand::{SecureRandom, SystemRandom};
 use tracing::{error, info, warn};
@@ -23,6 +24,7 @@ use crate::{
     admin::AdminThread,
     admission::Admission,
     config::{ConfigError, EngineChoice, GatewayConfig, Settings},
+    core::{Cluster, Standing},
     crowd::probe::Unavailable,
     departure::Departure,
     descriptors, limits,
@@ -30,6 +32,7 @@ use crate::{
     mailbox::mailbox,
     metrics::ShardMetrics,
     revocation::Revocations,
+    roll::Roll,
     shard::{self, ListenError, Listeners, Start, listen},
     site::{Clock, Site},
     tls::{
@@ -77,8 +80,8 @@ pub enum BootError {
 pub struct StartOptions {
     /// What `GET /` answers, see [`crate::page`]. Without it there is nothing at `/`.
     pub page: Option<Vec<u8>>,
-    /// Generation of the member list.
-    pub epoch: Epoch,
+    /// The member list, unless the gateway owns everybody.
+    pub routing: Option<Arc<Routing>>,
     /// Gives memory that the program's allocator keeps for the calling thread, and does not need, back to the system; with `true`
     /// all of it, and at once. Each shard calls it every [`limits::GIVE_BACK_MS`], so it must be cheap when there is nothing
     /// to give; with `true` it does so once a crowd has left.
@@ -128,15 +131,17 @@ pub fn start(
     let (mail, mailboxes): (Vec<_>, Vec<_>) =
         threads.iter().map(|t| mailbox(limits::MAILBOX_ENTRIES_MAX, t.bell.clone())).unzip();
     let clock = Clock::start();
+    let roll = Roll::new(cluster(settings.node.clone(), options.routing));
     let departure = Departure::new(settings.limits.drain_grace_ms);
     let site = Arc::new(Site {
-        host: host(&settings, options.epoch)?,
+        host: host(&settings)?,
         // A seed of its own: that of the placement is told to dispatchers.
         admission: Admission::new(&settings.limits, random()?, clock, settings.shards),
         settings,
         apps: apps.into(),
         page: options.page,
         revocations: Revocations::default(),
+        roll,
         give_back: options.give_back,
         mail,
         metrics: (0..count).map(|_| Arc::new(ShardMetrics::default())).collect(),
@@ -206,6 +211,11 @@ impl RunningGateway {
     /// Whether clients come with TLS.
     pub fn tls(&self) -> bool {
         self.site.tls.is_some()
+    }
+
+    /// Every shard acts by this list from now on.
+    pub fn follow(&self, routing: Arc<Routing>, standing: Standing) {
+        self.site.follow(Cluster::new(self.site.host.node.clone(), routing, standing));
     }
 
     /// From now on `/readyz` tells what is so: whoever started the gateway has made known where it listens.
@@ -298,15 +308,21 @@ impl Drop for RunningGateway {
     }
 }
 
-fn host(settings: &Settings, epoch: Epoch) -> Result<Host, BootError> {
+fn host(settings: &Settings) -> Result<Host, BootError> {
     Ok(Host {
         key: settings.link_key.clone(),
         node: settings.node.clone(),
         boot: BootId(random()?),
         shards: settings.shards,
         hash_seed: random()?,
-        epoch,
     })
+}
+
+fn cluster(me: NodeId, routing: Option<Arc<Routing>>) -> Cluster {
+    match routing {
+        Some(routing) => Cluster::new(me, routing, Standing::Serving),
+        None => Cluster::alone(me, Epoch::default()),
+    }
 }
 
 /// A ring interrupts the system calls of the thread that made it until it is torn down, so the probe has its own.

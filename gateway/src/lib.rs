@@ -38,6 +38,7 @@ mod mailbox;
 mod metrics;
 mod pages;
 mod revocation;
+mod roll;
 mod shard;
 mod site;
 #[cfg(feature = "slow-push")]

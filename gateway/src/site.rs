@@ -8,8 +8,17 @@ use std::{
 use pushgate_protocol::auth::SharedApps;
 
 use crate::{
-    admission::Admission, config::Settings, core::Now, departure::Departure, links::handshake::Host,
-    mailbox::MailSender, metrics::ShardMetrics, revocation::Revocations, shard::Mail, tls::acceptor::Acceptor,
+    admission::Admission,
+    config::Settings,
+    core::{Cluster, Now},
+    departure::Departure,
+    links::handshake::Host,
+    mailbox::MailSender,
+    metrics::ShardMetrics,
+    revocation::Revocations,
+    roll::Roll,
+    shard::Mail,
+    tls::acceptor::Acceptor,
 };
 
 /// One gateway, as its threads see it.
@@ -33,6 +42,8 @@ pub(crate) struct Site {
     pub(crate) tls: Option<Arc<Acceptor>>,
     /// Tokens that are not good any more.
     pub(crate) revocations: Revocations,
+    /// Who owns whom.
+    pub(crate) roll: Roll,
     /// Who is counted at the door.
     pub(crate) admission: Arc<Admission>,
     /// The process' clock.
@@ -41,6 +52,17 @@ pub(crate) struct Site {
     pub(crate) departure: Departure,
     /// Whether whoever started the gateway has not made it known yet.
     pub(crate) held: AtomicBool,
+}
+
+impl Site {
+    /// Every shard acts by this from now on.
+    pub(crate) fn follow(&self, cluster: Cluster) {
+        self.roll.replace(cluster);
+        for shard in &self.mail {
+            // A shard whose mailbox is full looks at its next tick; one that ended follows nothing.
+            let _ = shard.send(Mail::Cluster);
+        }
+    }
 }
 
 /// Monotonic and Unix time.

@@ -4,12 +4,12 @@
 use std::hint::black_box;
 
 use pushgate_gateway::{
-    core::{LinkId, Now, Renewal, SessionOpen, Shard, ShardSettings, TokenMark},
+    core::{Cluster, LinkId, Now, Renewal, SessionOpen, Shard, ShardSettings, TokenMark},
     crowd::{ConnId, Outgoing},
     limits::UNACKED_MAX,
 };
 use pushgate_protocol::{
-    ids::{AppId, BootId, ShardId, UserId},
+    ids::{AppId, BootId, NodeId, ShardId, UserId},
     link::{OutboxPolicy, Push, ToDispatcher, ToGateway, take_frame},
     wire::WireForm,
     ws::Opcode,
@@ -87,7 +87,13 @@ struct World {
 
 impl World {
     fn new(sessions: u32, unacked_max: usize) -> Self {
-        let mut settings = ShardSettings::new(BootId(7), ShardId(0), 1, 5, EPOCH);
+        let mut settings = ShardSettings::new(
+            BootId(7),
+            ShardId(0),
+            1,
+            5,
+            Cluster::alone(NodeId::parse("g1").expect("a name"), EPOCH),
+        );
         // Time passes by a millisecond a push: no client sends too fast.
         (settings.client_messages_per_s, settings.unacked_max) = (10_000, unacked_max);
         let verifier =

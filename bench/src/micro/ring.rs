@@ -21,13 +21,8 @@ fn users() -> Vec<String> {
 }
 
 fn owner(members: usize) -> Step {
-    let member = |n: usize| Member {
-        node: NodeId::parse(&format!("gateway-{n}")).expect("a name"),
-        url: None,
-        links: format!("10.0.0.{n}:7401"),
-        shards: None,
-        weight: 1,
-    };
+    let member =
+        |n: usize| Member::new(NodeId::parse(&format!("gateway-{n}")).expect("a name"), format!("10.0.0.{n}:7401"));
     let routing = Routing::new(1, (0..members).map(member).collect());
     let users = users();
     let mut at = 0;

@@ -86,7 +86,7 @@ async fn run(
     let held = true;
     let options = gateway::StartOptions {
         page: Some(page),
-        epoch: node::epoch(config)?,
+        routing: node::routing(config)?,
         give_back: Some(allocator::give_back),
         held,
     };

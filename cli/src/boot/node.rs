@@ -1,13 +1,13 @@
 //! `pushgate gateway` and `pushgate dispatcher`: one half each, as a node of a cluster.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use pushgate_dispatcher::boot as dispatchers;
 use pushgate_gateway::{
     boot::{self as gateways, RunningGateway},
     config::GatewayConfig,
 };
-use pushgate_protocol::{auth::SharedApps, ids::Epoch};
+use pushgate_protocol::{auth::SharedApps, ring::Routing};
 use tokio::runtime::{Builder, Runtime};
 
 use super::{
@@ -27,8 +27,11 @@ pub fn gateway(loaded: Loaded) -> Result<(), Failure> {
     let config = loaded.config.clone();
     config.log.start().map_err(Failure::new)?;
     let keys = KeyWatch::spawn(config.key_files().map_err(Failure::usage)?, apps_again(loaded, Role::Gateway))?;
-    let options =
-        gateways::StartOptions { epoch: epoch(&config)?, give_back: Some(allocator::give_back), ..Default::default() };
+    let options = gateways::StartOptions {
+        routing: routing(&config)?,
+        give_back: Some(allocator::give_back),
+        ..Default::default()
+    };
     runtime()?.block_on(async {
         // A gateway that is ready hears them.
         let mut signals = Signals::listen()?;
@@ -132,12 +135,12 @@ pub(super) fn dispatcher_parts(
     })
 }
 
-/// Generation of the member list, if this node knows one.
-pub(super) fn epoch(config: &Config) -> Result<Epoch, Failure> {
+/// The member list, if this node knows one.
+pub(super) fn routing(config: &Config) -> Result<Option<Arc<Routing>>, Failure> {
     if config.members.is_empty() {
-        return Ok(Epoch::default());
+        return Ok(None);
     }
-    Ok(dispatchers::routing(&config.members).map_err(failed)?.epoch())
+    dispatchers::routing(&config.members).map_err(failed).map(|routing| Some(Arc::new(routing)))
 }
 
 /// A part that did not start.

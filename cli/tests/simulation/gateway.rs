@@ -1,11 +1,11 @@
 //! A gateway process: the product's shards over connections and links of the simulated network.
 
 use pushgate_gateway::{
-    core::{LinkId, Now, Renewal, SessionOpen, Shard, ShardSettings, TokenMark},
+    core::{Cluster, LinkId, Now, Renewal, SessionOpen, Shard, ShardSettings, TokenMark},
     crowd::{ConnId, Gone, Outgoing},
 };
 use pushgate_protocol::{
-    ids::{BootId, Epoch, NodeId, SessionId, ShardId},
+    ids::{BootId, NodeId, SessionId, ShardId},
     link::{Lane, ToGateway, take_frame},
     placement::{shard_of, user_hash},
     wire::WireForm,
@@ -123,10 +123,10 @@ impl World {
         let run = self.gateways[g].run + 1;
         self.gateways[g].run = run;
         self.gateways[g].alive = true;
-        let (boot, seed) = (self.gateways[g].boot(), self.gateways[g].seed);
+        let (boot, seed, me) = (self.gateways[g].boot(), self.gateways[g].seed, self.gateways[g].node.clone());
         let node = |s| {
-            let epoch: Epoch = self.routing.epoch();
-            let mut settings = ShardSettings::new(boot, ShardId(s), SHARDS, seed, epoch);
+            let cluster = Cluster::alone(me.clone(), self.routing.epoch());
+            let mut settings = ShardSettings::new(boot, ShardId(s), SHARDS, seed, cluster);
             settings.outbox_bytes_max = 150_000;
             settings.unacked_max = 80;
             settings.idle_timeout_ms = u64::MAX;

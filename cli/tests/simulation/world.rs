@@ -120,13 +120,7 @@ pub struct World {
 
 impl World {
     pub fn new(seed: u64, plan: Plan, traced: bool) -> Self {
-        let member = |g: &Gateway| Member {
-            node: g.node.clone(),
-            url: None,
-            links: "127.0.0.1:7401".into(),
-            shards: Some(SHARDS),
-            weight: 1,
-        };
+        let member = |g: &Gateway| Member { shards: Some(SHARDS), ..Member::new(g.node.clone(), "127.0.0.1:7401") };
         let gateways: Vec<Gateway> = (0..GATEWAYS).map(Gateway::new).collect();
         let mut random = Random::new(seed);
         let mut clients = Vec::new();

@@ -8,11 +8,11 @@ mod script;
 use std::collections::HashMap;
 
 use pushgate_gateway::{
-    core::{EchoOpen, Now, Renewal, SessionOpen, Shard, ShardSettings, TokenMark},
+    core::{Cluster, EchoOpen, Now, Renewal, SessionOpen, Shard, ShardSettings, TokenMark},
     crowd::{ConnId, Outgoing},
 };
 use pushgate_protocol::{
-    ids::{AppId, BootId, Epoch, ShardId, UserId},
+    ids::{AppId, BootId, Epoch, NodeId, ShardId, UserId},
     link::{Lane, OutboxPolicy, Place, Push, Target as To, ToGateway},
     wire::WireForm,
     ws::{Decoder, Deflate, Event, Rules},
@@ -132,10 +132,14 @@ fn run(input: &[u8]) {
     check(&whole.0, whole.1, kind & 8 != 0);
 }
 
+fn node(name: &str) -> NodeId {
+    NodeId::parse(name).expect("a name")
+}
+
 /// What a client hears that says `pieces`, and whether it is closed. An even `kind` is a session with pushes waiting, an
 /// odd one an echo; with its bit 3 messages may be deflated.
 fn answers<'a>(kind: u8, pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<u8>, bool) {
-    let mut settings = ShardSettings::new(BootId(7), ShardId(0), 1, 5, EPOCH);
+    let mut settings = ShardSettings::new(BootId(7), ShardId(0), 1, 5, Cluster::alone(node("g1"), EPOCH));
     settings.episodes_before = 0;
     let mut shard = Shard::new(settings, Box::new(verifier));
     let mut out = Sockets::default();

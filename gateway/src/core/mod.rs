@@ -6,6 +6,7 @@
 //! | `shard` | [`Shard`]: how sessions begin and end |
 //! | `settings` | what it is told, the clock, what an administrator sees |
 //! | `client` | what clients say and hear |
+//! | `cluster` | who owns a user |
 //! | `frames` | what comes and goes on node links |
 //! | `push` | what becomes of a push |
 //! | `unheld` | pushes that nothing is kept of |
@@ -32,6 +33,7 @@
 
 mod beat;
 mod client;
+mod cluster;
 mod deflating;
 mod drain;
 mod echo;
@@ -62,14 +64,12 @@ mod warm;
 mod wheel;
 
 pub use self::{
+    cluster::{Cluster, Owner, Standing},
     drain::DrainOrder,
     links::LinkId,
     metrics::ShardMetrics,
     provenance::TokenMark,
-    settings::{
-        Bearer, EchoOpen, Left, Now, OwnerCheck, Renewal, RevokedCheck, SessionOpen, SessionView, ShardSettings,
-        Verifier,
-    },
+    settings::{Bearer, EchoOpen, Left, Now, Renewal, RevokedCheck, SessionOpen, SessionView, ShardSettings, Verifier},
     shard::Shard,
 };
 

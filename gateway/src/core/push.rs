@@ -43,11 +43,11 @@ impl Shard {
         // A session's id names its shard, and whoever sends to it need not know its user.
         let to_user = !matches!(push.target, Target::Session(_));
         let crossed = to_user && placement::shard_of(hash, self.settings.shards) != self.settings.shard;
-        let stale = to_user && push.epoch != self.settings.epoch && !(self.settings.owner)(push.app, push.user);
+        let stale = to_user && !self.takes(push);
         if crossed || stale {
             self.metrics.crossed += u64::from(crossed);
             self.metrics.moved += 1;
-            self.links.send(link, &ToDispatcher::Moved { reference, epoch: self.settings.epoch });
+            self.links.send(link, &ToDispatcher::Moved { reference, epoch: self.settings.cluster.epoch() });
             return;
         }
         if push.expires_ms <= now.unix_ms {
@@ -92,6 +92,17 @@ impl Shard {
             return;
         }
         self.push_to(now, link, push, targets, out);
+    }
+
+    /// Whether a push for a user is this gateway's to deliver.
+    fn takes(&mut self, push: &Push<'_>) -> bool {
+        let cluster = &mut self.settings.cluster;
+        if cluster.takes(push.epoch, push.app, push.user) {
+            return true;
+        }
+        cluster.is_shown(push.epoch);
+        self.shown_epoch = self.shown_epoch.max(push.epoch.number);
+        false
     }
 
     fn is_target(&self, session: &Session, push: &Push<'_>) -> bool {

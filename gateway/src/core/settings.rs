@@ -1,14 +1,14 @@
 //! What a shard is told at its start, and the clock it is handed.
 
 use pushgate_protocol::{
-    ids::{AppId, BootId, DeviceId, Epoch, SessionId, ShardId, UserId},
+    ids::{AppId, BootId, DeviceId, SessionId, ShardId, UserId},
     placement,
     platform::Platform,
     wire::{WIRES, Wire, WireForm},
     ws::Deflate,
 };
 
-use super::TokenMark;
+use super::{Cluster, TokenMark};
 use crate::limits;
 
 /// The time, handed to every call: nothing in the core reads a clock.
@@ -26,9 +26,6 @@ impl Now {
         (self.mono_ms / 100) as u32
     }
 }
-
-/// Whether this gateway owns a user (app, user) by its newest member list.
-pub type OwnerCheck = Box<dyn Fn(&str, &str) -> bool>;
 
 /// Checks a token that a session's client sent to go on longer: app and user of the session, the token, Unix seconds.
 /// Returns what the token grants, or why it is refused, in words for the client's author.
@@ -75,10 +72,8 @@ pub struct ShardSettings {
     /// Replay episodes are numbered from here. Streams count deferred pushes per episode and outlive gateways: were a
     /// number given again, a stream would count an earlier run's pushes for this one's and a replay would end too soon.
     pub episodes_before: u64,
-    /// The member list by which [`Self::owner`] judges.
-    pub epoch: Epoch,
-    /// Asked when a push's epoch differs from [`Self::epoch`].
-    pub owner: OwnerCheck,
+    /// Who owns whom at the start.
+    pub cluster: Cluster,
     /// The placement hash of (seed, app, user); replaced in tests alone.
     pub hasher: fn(u64, &str, &str) -> u64,
     /// The dialects, by wire form.
@@ -118,8 +113,8 @@ impl SessionOpen {
 }
 
 impl ShardSettings {
-    /// Settings with the default bounds, for a gateway that owns every user.
-    pub fn new(boot: BootId, shard: ShardId, shards: u16, hash_seed: u64, epoch: Epoch) -> Self {
+    /// Settings with the default bounds.
+    pub fn new(boot: BootId, shard: ShardId, shards: u16, hash_seed: u64, cluster: Cluster) -> Self {
         Self {
             boot,
             shard,
@@ -127,8 +122,7 @@ impl ShardSettings {
             hash_seed,
             // Halved: counting up never overflows.
             episodes_before: placement::user_hash(boot.0, "episodes", &shard.0.to_string()) / 2,
-            epoch,
-            owner: Box::new(|_, _| true),
+            cluster,
             hasher: placement::user_hash,
             wires: WIRES,
             heartbeat_s: limits::HEARTBEAT_S,

@@ -10,7 +10,7 @@ use pushgate_protocol::{
 };
 
 use super::{
-    Now, SessionOpen, SessionView, ShardMetrics, ShardSettings, Verifier,
+    Cluster, Now, SessionOpen, SessionView, ShardMetrics, ShardSettings, Verifier,
     beat::Beat,
     deflating::Deflating,
     drain::Drain,
@@ -53,6 +53,7 @@ pub struct Shard {
     pub(super) deflating: Deflating,
     pub(super) sessions_opened: u64,
     pub(super) episodes: u64,
+    pub(super) shown_epoch: u64,
     /// Where messages are encoded before their length is known.
     pub(super) scratch: Vec<u8>,
 }
@@ -82,6 +83,7 @@ impl Shard {
             waiting: AllWaiting::default(),
             deflating: Deflating::default(),
             sessions_opened: 0,
+            shown_epoch: 0,
             scratch: Vec::new(),
         }
     }
@@ -190,9 +192,21 @@ impl Shard {
         }
     }
 
-    /// The newest member list's epoch; the owner check given at the start must judge by the same list.
-    pub fn set_epoch(&mut self, epoch: Epoch) {
-        self.settings.epoch = epoch;
+    /// Who owns whom from now on.
+    pub fn set_cluster(&mut self, mut cluster: Cluster) {
+        // Sent before the control plane heard what was shown here.
+        cluster.is_shown(Epoch { number: self.shown_epoch, digest: 0 });
+        self.settings.cluster = cluster;
+    }
+
+    /// Number of the newest epoch of pushes that were not this gateway's to deliver.
+    pub fn shown_epoch(&self) -> u64 {
+        self.shown_epoch
+    }
+
+    /// Who owns whom, as the shard was last told.
+    pub fn cluster(&self) -> &Cluster {
+        &self.settings.cluster
     }
 
     /// The sessions of a user.

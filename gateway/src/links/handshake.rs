@@ -23,8 +23,6 @@ pub(crate) struct Host {
     pub(crate) shards: u16,
     /// Seed of the placement hash.
     pub(crate) hash_seed: u64,
-    /// Its epoch.
-    pub(crate) epoch: Epoch,
 }
 
 /// A peer that proved the key.
@@ -36,6 +34,8 @@ pub(crate) struct Peer {
     pub(crate) node: NodeId,
     /// The shard it wants.
     pub(crate) shard: ShardId,
+    /// The epoch by which it acts.
+    pub(crate) epoch: Epoch,
 }
 
 /// A handshake that waits for the proof.
@@ -85,8 +85,8 @@ impl Refusal {
 }
 
 impl Host {
-    /// Answers a hello: the challenge frame, and what to check the proof against.
-    pub(crate) fn challenge(&self, body: &[u8], nonce: Block) -> Result<(Vec<u8>, Challenged), Refusal> {
+    /// Answers a hello: the challenge frame, and what to check the proof against. `epoch` is the gateway's own.
+    pub(crate) fn challenge(&self, body: &[u8], nonce: Block, epoch: Epoch) -> Result<(Vec<u8>, Challenged), Refusal> {
         let Handshake::Hello(hello) = Handshake::decode(body)? else {
             return Err(Refusal::Turn("a hello"));
         };
@@ -95,7 +95,7 @@ impl Host {
         if hello.shard.0 >= self.shards {
             return Err(Refusal::Shard(hello.shard.0, self.shards));
         }
-        let peer = Peer { boot: hello.boot, node: NodeId::parse(hello.node)?, shard: hello.shard };
+        let peer = Peer { boot: hello.boot, node: NodeId::parse(hello.node)?, shard: hello.shard, epoch: hello.epoch };
         let challenged = Challenged { hello: transcript_of(&hello), challenge: (nonce, self.boot), peer };
         let mut out = Vec::new();
         Handshake::Challenge(Challenge {
@@ -103,7 +103,7 @@ impl Host {
             boot: self.boot,
             shards: self.shards,
             hash_seed: self.hash_seed,
-            epoch: self.epoch,
+            epoch,
             nonce,
             proof: prove(&self.key, Side::Gateway, challenged.hello(), challenged.challenge()),
             node: self.node.as_str(),
@@ -158,7 +158,6 @@ mod tests {
             boot: BootId(7),
             shards: 2,
             hash_seed: 9,
-            epoch: Epoch::default(),
         }
     }
 
@@ -189,16 +188,16 @@ mod tests {
 
     #[test]
     fn a_peer_with_the_key_is_let_in_and_one_without_is_not() {
-        let (frame, challenged) = host().challenge(&hello(1, 1), [4; 32]).unwrap();
+        let (frame, challenged) = host().challenge(&hello(1, 1), [4; 32], Epoch::default()).unwrap();
         let peer = challenged.prove(&host(), &proof(b"0123456789abcdef", &frame)).unwrap();
         assert_eq!((peer.boot, peer.shard, peer.node.as_str()), (BootId(1), ShardId(1), "d1"));
-        let (frame, challenged) = host().challenge(&hello(1, 1), [4; 32]).unwrap();
+        let (frame, challenged) = host().challenge(&hello(1, 1), [4; 32], Epoch::default()).unwrap();
         assert_eq!(challenged.prove(&host(), &proof(b"another key here", &frame)), Err(Refusal::Key));
     }
 
     #[test]
     fn each_refusal_says_why() {
-        let refused = |body: &[u8]| host().challenge(body, [4; 32]).unwrap_err().to_string();
+        let refused = |body: &[u8]| host().challenge(body, [4; 32], Epoch::default()).unwrap_err().to_string();
         assert_eq!(refused(&hello(9, 0)), "you speak link versions 9 to 9, this gateway 1 to 2");
         assert_eq!(refused(&hello(1, 2)), "shard 2 does not exist, this gateway has 2");
         assert_eq!(refused(b"GET / HTTP/1.1"), "not a link handshake: unknown frame kind 71");

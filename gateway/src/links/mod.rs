@@ -76,11 +76,12 @@ async fn greet(desk: &Desk, timed: &mut Timed) -> Result<(Peer, Vec<u8>), Failur
     if desk.site.departure.is_closed(desk.site.clock.now().mono_ms) {
         return Err(Refusal::Draining.into());
     }
-    let (challenge, challenged) = host.challenge(&bytes[4..used], nonce())?;
+    let (challenge, challenged) = host.challenge(&bytes[4..used], nonce(), desk.site.roll.current().epoch())?;
     bytes.drain(..used);
     timed.stream().write_all(challenge).await.0.map_err(|_| Failure::Gone)?;
     let used = read_frame(timed, &mut bytes).await?;
     let peer = challenged.prove(host, &bytes[4..used])?;
+    desk.site.roll.show(peer.epoch.number);
     bytes.drain(..used);
     Ok((peer, bytes))
 }

@@ -60,6 +60,8 @@ pub(crate) enum Mail {
         /// What it sent after its proof.
         early: Vec<u8>,
     },
+    /// `site.roll` holds another cluster.
+    Cluster,
     /// Which sessions does a user have?
     SessionsOf {
         /// The app.

@@ -50,6 +50,8 @@ pub(super) struct Loop {
     door_closed: bool,
     /// Up to which version of the revocations the sessions were asked about.
     revocations_seen: u64,
+    /// The version of the cluster that the core has.
+    roll_seen: u64,
 }
 
 /// Takes what clients send to the core.
@@ -70,6 +72,7 @@ impl Handler for ToCore<'_> {
 
 impl Loop {
     pub(super) fn new(desk: Rc<Desk>, crowd: Sockets, watch: Watch, mailbox: Mailbox<Mail>, signal: Signal) -> Self {
+        let roll_seen = desk.site.roll.version();
         let core = Shard::new(settings(&desk), verifier(&desk));
         let ports = Ports::new(desk.clone(), signal.clone());
         Self {
@@ -88,6 +91,7 @@ impl Loop {
             abandoned_ms: None,
             door_closed: false,
             revocations_seen: 0,
+            roll_seen,
         }
     }
 
@@ -129,6 +133,7 @@ impl Loop {
         self.leave(now);
         self.ports.tick(now, &mut self.core);
         self.desk.deadlines.advance(now.mono_ms);
+        self.follow_cluster();
         let version = self.desk.site.revocations.version();
         if std::mem::replace(&mut self.revocations_seen, version) != version {
             self.core.recheck_tokens();
@@ -147,6 +152,16 @@ impl Loop {
             self.next_give_back_ms = now.mono_ms + limits::GIVE_BACK_MS;
             self.rest();
         }
+    }
+
+    /// Takes the newest cluster, and tells what newer one was seen.
+    fn follow_cluster(&mut self) {
+        let roll = &self.desk.site.roll;
+        let version = roll.version();
+        if std::mem::replace(&mut self.roll_seen, version) != version {
+            self.core.set_cluster(roll.current());
+        }
+        roll.show(self.core.shown_epoch());
     }
 
     /// Gives back the memory that nothing needs any more.
@@ -230,6 +245,7 @@ impl Loop {
                     self.received_before(now, conn, unread);
                 }
             }
+            Mail::Cluster => self.follow_cluster(),
             Mail::Link { socket, peer, early } => {
                 self.ports.open(now, socket, peer, early, &mut self.core);
             }
@@ -308,7 +324,7 @@ fn settings(desk: &Desk) -> ShardSettings {
         client_messages_burst: limits.client_messages_burst,
         left: left(desk),
         revoked: revoked(desk),
-        ..ShardSettings::new(host.boot, desk.shard, host.shards, host.hash_seed, host.epoch)
+        ..ShardSettings::new(host.boot, desk.shard, host.shards, host.hash_seed, desk.site.roll.current())
     }
 }
 

@@ -35,8 +35,7 @@ impl Rig {
         let settings =
             WorkerSettings { index: 0, ack_deadline_ms: 60_000, in_flight_max: 100, in_flight_bytes_max: 1 << 20 };
         let mut worker = Worker::new(settings);
-        let links = String::new();
-        let member = Member { node: NodeId::parse("g1").unwrap(), url: None, links, shards: None, weight: 1 };
+        let member = Member::new(NodeId::parse("g1").unwrap(), "");
         worker.routing(Arc::new(Routing::new(1, vec![member])));
         let parts = DriverParts {
             worker,

@@ -6,10 +6,11 @@ use std::{
     cell::Cell,
     collections::{HashMap, HashSet},
     rc::Rc,
+    sync::Arc,
 };
 
 use pushgate_gateway::{
-    core::{DrainOrder, EchoOpen, LinkId, Now, SessionOpen, Shard, ShardSettings, TokenMark},
+    core::{Cluster, DrainOrder, EchoOpen, LinkId, Now, SessionOpen, Shard, ShardSettings, Standing, TokenMark},
     crowd::Gone,
 };
 use pushgate_protocol::{
@@ -17,11 +18,12 @@ use pushgate_protocol::{
     link::{All, Lane, OutboxPolicy, Place, Push, Target, ToDispatcher, ToGateway, take_frame},
     placement,
     platform::Platform,
+    ring::{Member, Routing},
     wire::WireForm,
     ws::Deflate,
 };
 
-use super::{EPOCH, NOW, client::Client, crowd::Crowd, verifier};
+use super::{NOW, client::Client, crowd::Crowd, node, verifier};
 
 const SLOTS: u8 = 4;
 const SEED: u64 = 5;
@@ -66,15 +68,23 @@ pub(super) fn run(script: &[u8]) {
     world.end();
 }
 
+/// Two gateways, of which the other owns the last user alone.
+fn cluster() -> Cluster {
+    let list = |n: u32| vec![Member::new(node("g1"), "a:1"), Member::new(node(&format!("h{n}")), "b:1")];
+    let mine = |routing: &Routing, user| routing.owner("shop", user).is_some_and(|m| m.node.as_str() == "g1");
+    let fits = |routing: &Routing| USERS.map(|user| mine(routing, user)) == [true, true, false];
+    let routing = (0..).map(|n| Routing::new(1, list(n))).find(fits).expect("one of eight does");
+    Cluster::new(node("g1"), Arc::new(routing), Standing::Serving)
+}
+
 impl World {
     fn new() -> Self {
-        let mut settings = ShardSettings::new(BootId(7), ShardId(0), 1, SEED, EPOCH);
+        let mut settings = ShardSettings::new(BootId(7), ShardId(0), 1, SEED, cluster());
         (settings.episodes_before, settings.unacked_max, settings.outbox_bytes_max) = (0, 4, 100_000);
         (settings.client_messages_burst, settings.client_messages_per_s) = (40, 10);
         let revoked = Rc::new(Cell::new(false));
         let now_revoked = revoked.clone();
         settings.revoked = Box::new(move |bearer, _| now_revoked.get() && bearer.user == USERS[1]);
-        settings.owner = Box::new(|_, user| user != USERS[2]);
         let mut world = Self {
             shard: Shard::new(settings, Box::new(verifier)),
             out: Crowd::default(),
@@ -237,7 +247,7 @@ impl World {
             collapse: (b & 16 != 0).then_some("key"),
             place: if b & 96 == 96 { Place { position: 1, before: 0 } } else { Place::NONE },
             platforms: if b & 32 != 0 { Platform::Ios.bit() } else { 0 },
-            epoch: if b & 64 != 0 { Default::default() } else { EPOCH },
+            epoch: if b & 64 != 0 { Default::default() } else { self.shard.cluster().epoch() },
             expires_ms: if a & 128 != 0 { self.now.unix_ms + 150 } else { u64::MAX },
             app: "shop",
             user: USERS[user],

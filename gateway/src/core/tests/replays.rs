@@ -6,8 +6,8 @@ use pushgate_protocol::{
     placement,
 };
 
-use super::super::ShardSettings;
-use super::world::{World, pushed, say, tail, to};
+use super::super::{Cluster, ShardSettings};
+use super::world::{World, node, pushed, say, tail, to};
 
 fn online(user: &'static str, episode: u64, round: u32) -> String {
     say(ToDispatcher::Online { app: "shop", user, episode, round, resume: None })
@@ -173,7 +173,10 @@ fn users_that_come_during_a_sweep_hide_none_from_it() {
 
 #[test]
 fn no_two_shards_or_runs_number_their_episodes_alike() {
-    let first = |boot, shard| ShardSettings::new(BootId(boot), ShardId(shard), 2, 5, Epoch::default()).episodes_before;
+    let first = |boot, shard| {
+        ShardSettings::new(BootId(boot), ShardId(shard), 2, 5, Cluster::alone(node("g1"), Epoch::default()))
+            .episodes_before
+    };
     let all: std::collections::HashSet<u64> = [(1, 0), (1, 1), (2, 0), (2, 1)].map(|(b, s)| first(b, s)).into();
     assert_eq!(all.len(), 4);
     let (mut numbers, gap): (Vec<u64>, u64) = (all.into_iter().collect(), 1 << 32);

@@ -1,12 +1,15 @@
 //! The sequences of `delivery.md` seen from the shard.
 
+use std::sync::Arc;
+
 use pushgate_protocol::{
     ids::Epoch,
     link::{Push, Target, ToDispatcher, ToGateway},
+    ring::{Member, Routing},
 };
 
-use super::world::{EPOCH, EXPIRES_MS, START_MS, World, frames, pushed, say, tail, to};
-use crate::core::SessionOpen;
+use super::world::{EPOCH, EXPIRES_MS, START_MS, World, frames, node, pushed, say, tail, to};
+use crate::core::{Cluster, SessionOpen, Standing};
 
 #[test]
 fn a_push_is_heard_and_its_acknowledgement_reported() {
@@ -260,16 +263,22 @@ fn what_a_failed_socket_lost_does_not_count_as_written() {
 
 #[test]
 fn a_shard_that_does_not_own_the_user_says_so() {
-    let mut w = World::with(|s| s.owner = Box::new(|_, user| user == "alice"));
+    let routing = Arc::new(Routing::new(3, ["g1", "g2"].map(|n| Member::new(node(n), "127.0.0.1:7401")).into()));
+    let of = |n: &str| (0..).map(|u| format!("u{u}")).find(|u| routing.owner("shop", u).unwrap().node.as_str() == n);
+    let (alice, bob, epoch) = (&*of("g1").unwrap(), &*of("g2").unwrap(), routing.epoch());
+    let mut w = World::with(|s| s.cluster = Cluster::new(node("g1"), routing.clone(), Standing::Serving));
     let link = w.link(1);
     let newer = Epoch { number: 4, digest: 1 };
-    w.push(link, Push { epoch: newer, ..to("alice", 1, "m", b"}") });
-    w.push(link, Push { epoch: newer, ..to("bob", 2, "m", b"}") });
-    w.push(link, to("bob", 3, "m", b"}"));
-    let moved = ToDispatcher::Moved { reference: 2, epoch: EPOCH };
+    w.push(link, Push { epoch: newer, ..to(alice, 1, "m", b"}") });
+    w.push(link, Push { epoch: newer, ..to(bob, 2, "m", b"}") });
+    w.push(link, Push { epoch, ..to(bob, 3, "m", b"}") });
+    let moved = |reference| say(ToDispatcher::Moved { reference, epoch });
     let offline = |reference| say(ToDispatcher::Offline { reference });
-    assert_eq!(w.told(link), [offline(1), say(moved), offline(3)]);
+    assert_eq!(w.told(link), [offline(1), moved(2), offline(3)]);
     assert_eq!(w.shard.metrics().crossed, 0);
+    w.shard.set_cluster(Cluster::new(node("g1"), routing.clone(), Standing::Frozen));
+    w.push(link, Push { epoch, ..to(alice, 4, "m", b"}") });
+    assert_eq!(w.told(link), [moved(4)], "the newer list was seen before");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use pushgate_protocol::{
-    ids::{AppId, BootId, DeviceId, Epoch, SessionId, ShardId, UserId},
+    ids::{AppId, BootId, DeviceId, Epoch, NodeId, SessionId, ShardId, UserId},
     link::{Lane, OutboxPolicy, Place, Push, Target, ToDispatcher, ToGateway, take_frame},
     platform::Platform,
     wire::{WireForm, v1},
@@ -11,7 +11,7 @@ use pushgate_protocol::{
 };
 
 use crate::{
-    core::{LinkId, Now, Renewal, SessionOpen, Shard, ShardSettings, TokenMark},
+    core::{Cluster, LinkId, Now, Renewal, SessionOpen, Shard, ShardSettings, TokenMark},
     crowd::{ConnId, Gone, Outgoing},
 };
 
@@ -22,6 +22,10 @@ pub(super) const START_MS: u64 = 1_000_000_000;
 /// When the tokens of [`World::connect`] end.
 pub(super) const EXPIRES_MS: u64 = START_MS + 3_600_000;
 const PREFACE: &[u8] = b"HTTP/1.1 101\r\n\r\n";
+
+pub(super) fn node(name: &str) -> NodeId {
+    NodeId::parse(name).unwrap()
+}
 
 /// One connection of the fake crowd.
 #[derive(Default)]
@@ -98,7 +102,7 @@ impl World {
     }
 
     pub(super) fn with(change: impl FnOnce(&mut ShardSettings)) -> Self {
-        let mut settings = ShardSettings::new(BOOT, ShardId(0), 1, 5, EPOCH);
+        let mut settings = ShardSettings::new(BOOT, ShardId(0), 1, 5, Cluster::alone(node("g1"), EPOCH));
         settings.episodes_before = 0;
         change(&mut settings);
         let verifier = |app: &AppId, user: &UserId, token: &str, now_s: u64| match token {

@@ -60,13 +60,7 @@ pub(super) fn settings() -> WorkerSettings {
 }
 
 pub(super) fn routing(number: u64, nodes: &[&str]) -> Arc<Routing> {
-    let member = |node: &&str| Member {
-        node: NodeId::parse(node).unwrap(),
-        url: None,
-        links: "127.0.0.1:7401".into(),
-        shards: None,
-        weight: 1,
-    };
+    let member = |node: &&str| Member::new(NodeId::parse(node).unwrap(), "127.0.0.1:7401");
     Arc::new(Routing::new(number, nodes.iter().map(member).collect()))
 }
 
