@@ -68,6 +68,10 @@ pub const SYNC_ADVISED: Duration = Duration::from_millis(10);
 pub const SYNCS_TRIED: usize = 15;
 /// How far clocks should be apart at most, milliseconds.
 pub const CLOCK_ADVISED_MS: u64 = 500;
+/// How often a server is asked for its time.
+pub const CLOCK_ASKED_EVERY: Duration = Duration::from_millis(20);
+/// How long at most: it tells whole seconds.
+pub const CLOCK_ASKED_FOR: Duration = Duration::from_secs(3);
 /// Gateways that a dispatcher should be linked to at most.
 pub const MEMBERS_ADVISED: usize = 200;
 /// What a socket takes of the kernel's memory, bytes: measured 4,700 with nothing under way.

@@ -111,6 +111,8 @@ pub const RECONNECT_MS: u64 = 250;
 pub const FAILURES_MAX: usize = 32;
 /// How long a client that said goodbye waits for the server's end, milliseconds.
 pub const GOODBYE_TIMEOUT_MS: u64 = 5_000;
+/// Shortest pause of a worker whose clients are to connect, unless something completes.
+pub const CONNECT_PAUSE: Duration = Duration::from_millis(1);
 /// The longest a worker sleeps before it looks for commands, milliseconds.
 pub const WORKER_SLEEP_MS: u64 = 10;
 /// Clients per source address: the ephemeral ports of one address are about 28,000, and recently closed ones rest.

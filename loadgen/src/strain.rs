@@ -1,7 +1,7 @@
 //! What the generator itself lacks: a process that is short of processor time delays what it measures, and takes it for the
 //! server's delay.
 //!
-//! A thread that does nothing but wake up every millisecond tells how late it was woken (as a hiccup meter does): the same
+//! A thread that does nothing but wake up every few milliseconds tells how late it was woken (as a hiccup meter does): the same
 //! happens to the threads that send and receive. Processor time is read of this process, of its busiest thread, and of the whole
 //! machine.
 
@@ -21,8 +21,8 @@ use crate::{
     process::{Processor, ThreadTimes},
 };
 
-/// Between two wake-ups.
-const BEAT: Duration = Duration::from_millis(1);
+/// Between two wake-ups: every millisecond costs a twentieth of a processor where waking is dear.
+const BEAT: Duration = Duration::from_millis(4);
 
 /// Watches the generator while it lives.
 pub struct Strain {

@@ -131,7 +131,7 @@ impl Watch {
         let rung = self.local_bell.0.rung.take() || rung;
         if rung || crowd.wants_turn() || timeout.is_zero() {
             self.bell.0.state.swap(AWAKE, Ordering::AcqRel);
-            yield_once().await;
+            let_others_run().await;
             return Ok(());
         }
         let mut sleep = pin!(monoio::time::sleep(timeout));
@@ -185,17 +185,10 @@ impl Eye {
     }
 }
 
-/// Lets the other tasks of the runtime run, and the runtime look at its own descriptors.
-async fn yield_once() {
-    let mut yielded = false;
-    poll_fn(|cx| {
-        if std::mem::replace(&mut yielded, true) {
-            return Poll::Ready(());
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
+/// Lets the other tasks of the runtime run, and the runtime look at its own descriptors. A future that wakes itself would not do:
+/// monoio polls it again before anything else. A task spawned now comes after all that can run.
+async fn let_others_run() {
+    monoio::spawn(async {}).await;
 }
 
 #[cfg(test)]

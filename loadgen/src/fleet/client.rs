@@ -13,7 +13,7 @@ pub(super) const BLOCKED: u16 = 1 << 2;
 pub(super) const DEAF: u16 = 1 << 3;
 /// Waits for the kernel to give everything back, then for the close.
 pub(super) const ENDING: u16 = 1 << 4;
-/// The cancellation of everything is with the kernel.
+/// A cancellation of what is under way is with the kernel.
 pub(super) const CANCELLING: u16 = 1 << 5;
 /// The close of the slot is with the kernel.
 pub(super) const LEAVING: u16 = 1 << 6;

@@ -182,7 +182,7 @@ impl Clients {
             Op::Hush if client.flags & (DEAF | RECEIVING | ENDING) == DEAF | RECEIVING => {
                 self.orders.push_back((Op::Hush, conn));
             }
-            Op::Cancel => client.flags &= !CANCELLING,
+            Op::CancelConnect | Op::CancelReceive | Op::CancelWritable => client.flags &= !CANCELLING,
             Op::Close => return self.closed(conn, now),
             Op::Hush | Op::Shutdown | Op::Send => {}
         }
@@ -352,9 +352,10 @@ impl Clients {
         if client.flags & ENDING == 0 || client.flags & (CANCELLING | LEAVING) != 0 {
             return;
         }
-        if client.flags & (CONNECTING | RECEIVING | BLOCKED) != 0 {
+        let standing = [(CONNECTING, Op::CancelConnect), (RECEIVING, Op::CancelReceive), (BLOCKED, Op::CancelWritable)];
+        if let Some((_, cancel)) = standing.into_iter().find(|(flag, _)| client.flags & flag != 0) {
             client.flags |= CANCELLING;
-            self.orders.push_back((Op::Cancel, conn));
+            self.orders.push_back((cancel, conn));
         } else {
             client.flags |= LEAVING;
             self.orders.push_back((Op::Close, conn));

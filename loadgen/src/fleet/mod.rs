@@ -1,6 +1,6 @@
 //! A fleet of clients over io_uring: 100,000 and more in one process, whatever its limit of open files, because a socket
 //! becomes a direct descriptor of a ring and its descriptor is closed. A ring's table has that limit too, so a fleet has
-//! as many workers as it takes, each a thread with its own ring.
+//! as many workers as it takes, each with its own ring, on at most as many threads as processors.
 //!
 //! Clients connect, are greeted, receive and judge numbered messages, acknowledge, answer pings, ping, stop reading, leave
 //! and come back. Memory per client is constant, but for bytes that its socket has not taken (bounded). Without TLS
@@ -9,7 +9,8 @@
 //! | module | owns |
 //! |---|---|
 //! | `options` | what a fleet does |
-//! | `worker` | one thread |
+//! | `crew`, `wait` | one thread and its workers |
+//! | `worker` | one ring |
 //! | `clients`, `talk`, `client` | the state of its clients, without sockets |
 //! | `ring`, `buffers`, `tag` | io_uring |
 //! | `socket` | sockets and their source addresses |
@@ -19,6 +20,7 @@
 mod buffers;
 mod client;
 mod clients;
+mod crew;
 mod options;
 mod ring;
 mod socket;
@@ -26,6 +28,7 @@ mod tag;
 mod talk;
 mod tally;
 mod tls;
+mod wait;
 mod worker;
 
 use std::{
@@ -34,7 +37,7 @@ use std::{
     ops::Range,
     sync::{
         Arc, Mutex, PoisonError,
-        mpsc::{Sender, channel},
+        mpsc::{Receiver, Sender, channel},
     },
     thread,
     time::{Duration, Instant},
@@ -51,6 +54,7 @@ use crate::{clock::Clock, lanes::ByLane, verify::Due};
 /// A running fleet. Dropping it ends all clients at once.
 pub struct Fleet {
     workers: Vec<Handle>,
+    threads: Vec<thread::JoinHandle<()>>,
     clients_each: u32,
     clients: u32,
 }
@@ -58,7 +62,14 @@ pub struct Fleet {
 struct Handle {
     commands: Sender<Command>,
     told: Arc<Mutex<Told>>,
-    thread: Option<thread::JoinHandle<()>>,
+}
+
+/// What a worker is opened with, by its thread.
+struct Berth {
+    clients: Range<u32>,
+    share: f64,
+    commands: Receiver<Command>,
+    told: Arc<Mutex<Told>>,
 }
 
 /// Why a fleet does not do what it was told.
@@ -99,14 +110,22 @@ impl Fleet {
         // Evenly, so that no worker is the last to finish.
         let workers = options.clients.div_ceil(per_ring).max(1);
         let clients_each = options.clients.div_ceil(workers).max(1);
-        let mut fleet = Self { workers: Vec::new(), clients_each, clients: options.clients };
-        for n in 0..workers {
-            let range = n * clients_each..((n + 1) * clients_each).min(options.clients);
-            if range.is_empty() {
+        let processors = thread::available_parallelism().map_or(1, usize::from);
+        let mut crews: Vec<Vec<Berth>> = (0..processors.min(workers as usize)).map(|_| Vec::new()).collect();
+        let mut fleet = Self { workers: Vec::new(), threads: Vec::new(), clients_each, clients: options.clients };
+        for (n, crew) in (0..workers).zip((0..crews.len()).cycle()) {
+            let clients = n * clients_each..((n + 1) * clients_each).min(options.clients);
+            if clients.is_empty() {
                 break;
             }
-            let share = f64::from(range.end - range.start) / f64::from(options.clients);
-            fleet.workers.push(spawn(options.clone(), range, share, clock)?);
+            let share = f64::from(clients.end - clients.start) / f64::from(options.clients);
+            let (sender, commands) = channel();
+            let told = Arc::new(Mutex::new(Told::default()));
+            fleet.workers.push(Handle { commands: sender, told: Arc::clone(&told) });
+            crews[crew].push(Berth { clients, share, commands, told });
+        }
+        for berths in crews {
+            fleet.threads.push(spawn(options.clone(), berths, clock)?);
         }
         Ok(fleet)
     }
@@ -242,7 +261,7 @@ impl Fleet {
 impl Drop for Fleet {
     fn drop(&mut self) {
         self.workers.iter().for_each(|worker| worker.send(Command::Stop));
-        for thread in self.workers.iter_mut().filter_map(|worker| worker.thread.take()) {
+        for thread in self.threads.drain(..) {
             // A worker that panicked has said so on stderr.
             let _ = thread.join();
         }
@@ -260,22 +279,23 @@ impl Handle {
     }
 }
 
-fn spawn(options: FleetOptions, clients: Range<u32>, share: f64, clock: Clock) -> Result<Handle, FleetError> {
-    let (commands, receiver) = channel();
-    let told = Arc::new(Mutex::new(Told::default()));
-    let theirs = Arc::clone(&told);
+/// Starts a thread with these workers; returns once their rings are open.
+fn spawn(options: FleetOptions, berths: Vec<Berth>, clock: Clock) -> Result<thread::JoinHandle<()>, FleetError> {
     let (opened, opening) = channel();
     // A ring is opened by the thread that uses it.
-    let run = move || match Worker::open(options, clients, share, clock, receiver, theirs) {
-        Ok(worker) => {
-            let _ = opened.send(Ok(()));
-            worker.run();
+    let run = move || {
+        let open = |b: Berth| Worker::open(options.clone(), b.clients, b.share, clock, b.commands, b.told);
+        match berths.into_iter().map(open).collect() {
+            Ok(workers) => {
+                let _ = opened.send(Ok(()));
+                crew::serve(workers);
+            }
+            Err(error) => drop(opened.send(Err(error))),
         }
-        Err(error) => drop(opened.send(Err(error))),
     };
     let thread = thread::Builder::new().name("fleet".into()).spawn(run).map_err(FleetError::Thread)?;
     match opening.recv() {
-        Ok(Ok(())) => Ok(Handle { commands, told, thread: Some(thread) }),
+        Ok(Ok(())) => Ok(thread),
         Ok(Err(error)) => Err(FleetError::Ring(error)),
         Err(_) => Err(FleetError::Broken("its thread panicked".into())),
     }

@@ -7,7 +7,7 @@ use std::{
     io,
     net::SocketAddr,
     ops::Range,
-    os::fd::{AsRawFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     time::Duration,
 };
 
@@ -92,7 +92,10 @@ impl Ring {
             Op::Writable => opcode::PollAdd::new(fixed, libc::POLLOUT as u32).build(),
             Op::Hush => opcode::AsyncCancel::new(pack(Op::Receive, conn)).build().flags(Flags::SKIP_SUCCESS),
             Op::Shutdown => opcode::Shutdown::new(fixed, libc::SHUT_WR).build(),
-            Op::Cancel => opcode::AsyncCancel2::new(CancelBuilder::fd(fixed).all()).build(),
+            // By its tag: by descriptor, the kernel looks through all that stands in the ring.
+            Op::CancelConnect => opcode::AsyncCancel::new(pack(Op::Connect, conn)).build(),
+            Op::CancelReceive => opcode::AsyncCancel::new(pack(Op::Receive, conn)).build(),
+            Op::CancelWritable => opcode::AsyncCancel::new(pack(Op::Writable, conn)).build(),
             Op::Close => opcode::Close::new(fixed).build(),
             Op::Send => unreachable!("sends go in batches"),
         };
@@ -138,7 +141,7 @@ impl Ring {
     /// Submits what was asked and sleeps until something completes, at most for `time`.
     pub(super) fn wait(&mut self, time: Duration) -> io::Result<()> {
         self.submit()?;
-        if self.pending.is_empty() && self.ring.completion().is_empty() {
+        if !self.has_news() {
             let time = Timespec::from(time);
             match self.ring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&time)) {
                 Err(error) if error.raw_os_error() != Some(libc::ETIME) && !passes(&error) => return Err(error),
@@ -170,7 +173,13 @@ impl Ring {
         }
     }
 
-    fn submit(&mut self) -> io::Result<()> {
+    /// Whether something has completed that was not taken.
+    pub(super) fn has_news(&mut self) -> bool {
+        !self.pending.is_empty() || !self.ring.completion().is_empty()
+    }
+
+    /// Submits what was asked.
+    pub(super) fn submit(&mut self) -> io::Result<()> {
         let mut refusals = 0;
         while !self.ring.submission().is_empty() {
             match self.ring.submit() {
@@ -185,7 +194,8 @@ impl Ring {
         Ok(())
     }
 
-    fn collect(&mut self) -> io::Result<()> {
+    /// Takes what has completed from the kernel.
+    pub(super) fn collect(&mut self) -> io::Result<()> {
         loop {
             self.pending.extend(self.ring.completion());
             if !self.ring.submission().cq_overflow() {
@@ -207,6 +217,13 @@ impl Ring {
         }
         // SAFETY: the caller's promise.
         unsafe { self.ring.submission().push(entry) }.map_err(io::Error::other)
+    }
+}
+
+impl AsFd for Ring {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: the ring owns its descriptor and lives as long as the borrow.
+        unsafe { BorrowedFd::borrow_raw(self.ring.as_raw_fd()) }
     }
 }
 

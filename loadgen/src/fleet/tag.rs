@@ -15,13 +15,28 @@ pub(super) enum Op {
     Hush,
     /// Send FIN.
     Shutdown,
-    /// Cancel whatever is under way.
-    Cancel,
+    /// Cancel the connect of a connection that ends.
+    CancelConnect,
+    /// Cancel its receive.
+    CancelReceive,
+    /// Cancel its wait.
+    CancelWritable,
     /// Close the direct descriptor.
     Close,
 }
 
-const OPS: [Op; 8] = [Op::Connect, Op::Receive, Op::Send, Op::Writable, Op::Hush, Op::Shutdown, Op::Cancel, Op::Close];
+const OPS: [Op; 10] = [
+    Op::Connect,
+    Op::Receive,
+    Op::Send,
+    Op::Writable,
+    Op::Hush,
+    Op::Shutdown,
+    Op::CancelConnect,
+    Op::CancelReceive,
+    Op::CancelWritable,
+    Op::Close,
+];
 
 /// One connection of a client: its slot, which is its direct descriptor, and which of its connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

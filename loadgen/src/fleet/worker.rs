@@ -1,9 +1,10 @@
-//! One thread of a fleet: its ring, its clients, and the orders it takes.
+//! One ring of a fleet with its clients, and the orders it takes.
 
 use std::{
     collections::BTreeMap,
     io,
     ops::Range,
+    os::fd::{AsFd, BorrowedFd},
     sync::{
         Arc, Mutex, PoisonError,
         mpsc::{Receiver, Sender, TryRecvError},
@@ -23,7 +24,7 @@ use super::{
 use crate::{
     clock::Clock,
     lanes::ByLane,
-    limits::{CONNECTS_PER_TURN_MAX, HANDSHAKES_MAX, WORKER_SLEEP_MS},
+    limits::{CONNECT_PAUSE, CONNECTS_PER_TURN_MAX, HANDSHAKES_MAX, WORKER_SLEEP_MS},
     verify::Due,
 };
 
@@ -51,11 +52,11 @@ pub(super) struct Told {
     pub(super) first_failure: Option<String>,
     /// By what they said; see [`FAILURES_MAX`](crate::limits::FAILURES_MAX).
     pub(super) failures: BTreeMap<String, u64>,
-    /// The thread ended because its ring broke.
+    /// The worker ended because its ring broke.
     pub(super) broken: Option<String>,
 }
 
-/// A worker on its thread.
+/// A worker; it stays on the thread that opened it.
 pub(super) struct Worker {
     ring: Ring,
     clients: Clients,
@@ -69,6 +70,8 @@ pub(super) struct Worker {
     rate_per_us: Option<f64>,
     /// Failures when their reasons were told last.
     failures_told: u64,
+    /// When its last turn began, Unix microseconds.
+    turned_us: u64,
 }
 
 impl Worker {
@@ -91,33 +94,47 @@ impl Worker {
             told,
             connects: 0.0,
             failures_told: 0,
+            turned_us: clock.now_us(),
             rate_per_us: options.connects_per_s.map(|rate| f64::from(rate) * share / 1e6),
             options,
         })
     }
 
-    /// Runs until it is told to stop or nobody can tell it any more.
-    pub(super) fn run(mut self) {
-        if let Err(error) = self.serve() {
-            self.tell(Some(error.to_string()));
+    /// Does what it is told and what is due, and hands it to the kernel. Returns how long it may rest then, or `None` if it
+    /// was told to stop or nobody can tell it any more.
+    pub(super) fn turn(&mut self) -> io::Result<Option<Duration>> {
+        let now = Now { us: self.clock.now_us() };
+        if !self.obey(now) {
+            return Ok(None);
         }
+        let elapsed_us = now.us - std::mem::replace(&mut self.turned_us, now.us);
+        self.connect(now, elapsed_us)?;
+        self.clients.tick(now, elapsed_us);
+        self.flush()?;
+        self.tell(None);
+        Ok(Some(self.pause(now)))
     }
 
-    fn serve(&mut self) -> io::Result<()> {
-        let mut before = self.clock.now_us();
-        loop {
-            let now = Now { us: self.clock.now_us() };
-            if !self.obey(now) {
-                return Ok(());
-            }
-            self.connect(now, now.us - before)?;
-            self.clients.tick(now, now.us - before);
-            before = now.us;
-            self.flush()?;
-            self.tell(None);
-            self.ring.wait(self.sleep(now))?;
-            self.handle();
-        }
+    /// Sleeps until something completes, at most for `pause`.
+    pub(super) fn wait(&mut self, pause: Duration) -> io::Result<()> {
+        self.ring.wait(pause)
+    }
+
+    /// Hands over what a wait for several rings does not.
+    pub(super) fn submit(&mut self) -> io::Result<()> {
+        self.ring.submit()
+    }
+
+    /// Handles what has completed.
+    pub(super) fn take(&mut self) -> io::Result<()> {
+        self.ring.collect()?;
+        self.handle();
+        Ok(())
+    }
+
+    /// Says why it ends.
+    pub(super) fn broke(&mut self, error: &io::Error) {
+        self.tell(Some(error.to_string()));
     }
 
     /// False to stop.
@@ -213,13 +230,20 @@ impl Worker {
         }
     }
 
-    fn sleep(&self, now: Now) -> Duration {
-        if !self.clients.wanted.is_empty() {
-            return Duration::from_millis(1);
-        }
+    fn pause(&self, now: Now) -> Duration {
         let longest = Duration::from_millis(WORKER_SLEEP_MS);
+        if !self.clients.wanted.is_empty() {
+            // Until the next may start; the end of a handshake wakes the worker anyway.
+            let next = self.rate_per_us.map(|rate| ((1.0 - self.connects).max(0.0) / rate) as u64);
+            return next.map_or(CONNECT_PAUSE, |us| Duration::from_micros(us).clamp(CONNECT_PAUSE, longest));
+        }
         let due = self.clients.due_ms().map(|due| Duration::from_millis(due.saturating_sub(now.ms())));
         due.map_or(longest, |due| due.min(longest))
+    }
+
+    /// Whether something has completed that is not handled.
+    pub(super) fn has_news(&mut self) -> bool {
+        self.ring.has_news()
     }
 
     fn tell(&mut self, broken: Option<String>) {
@@ -234,5 +258,11 @@ impl Worker {
         if told.first_failure.is_none() && self.clients.first_failure.is_some() {
             told.first_failure.clone_from(&self.clients.first_failure);
         }
+    }
+}
+
+impl AsFd for Worker {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.ring.as_fd()
     }
 }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `options` | what all workloads have in common |
 //! | `place` | where the load goes |
+//! | `clock` | how far the server's clock is from this machine's |
 //! | `preflight` | what this machine lacks for it |
 //! | `company` | several processes that make one run |
 //! | `compare`, `capacity` | what is asked of several runs |
@@ -11,6 +12,7 @@
 //! | `summary` | what is told at the end |
 
 mod capacity;
+mod clock;
 mod company;
 mod compare;
 mod live;
@@ -222,7 +224,7 @@ fn go(scenario: &Scenario, place: &PlaceArgs, options: &ReportArgs) -> Result<()
 
 /// Says what this machine lacks for a scenario; fails if it cannot be run.
 fn check_machine(scenario: &Scenario, place: &Place) -> Result<(), Failure> {
-    for check in preflight::checks(scenario, place.site.clients) {
+    for check in preflight::checks(scenario, place.site.clients, &place.rest) {
         if check.is_failed() {
             return Err(Failure::new(format!("{}: {}; {}", check.name, check.detail, check.effect)).hint(check.remedy));
         }

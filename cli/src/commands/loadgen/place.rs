@@ -69,6 +69,8 @@ pub struct Place {
     pub site: Site,
     /// For the report.
     pub circumstances: Circumstances,
+    /// Where REST is, `host:port`.
+    pub rest: String,
 }
 
 /// What a process needs to put load on the place, with the secrets that it takes.
@@ -185,7 +187,7 @@ impl Directions {
             command: std::env::args().collect::<Vec<_>>().join(" "),
             host: host(),
         };
-        Ok(Place { site, circumstances })
+        Ok(Place { site, circumstances, rest: rest.clone() })
     }
 
     /// The addresses that mean another machine's own on another machine.

@@ -5,11 +5,14 @@ use std::{fs, net::SocketAddr};
 use pushgate_gateway::crowd::probe;
 use pushgate_loadgen::scenario::Scenario;
 
-use super::super::doctor::{Check, machine};
+use super::{
+    super::doctor::{Check, machine},
+    clock,
+};
 use crate::limits::{PREFLIGHT_CLIENT_BYTES, PREFLIGHT_SOCKET_BYTES};
 
-/// What of a scenario this machine cannot carry; a check that failed keeps it from running.
-pub(super) fn checks(scenario: &Scenario, server: SocketAddr) -> Vec<Check> {
+/// What of a scenario this machine cannot carry to a server whose REST is at `rest`; a check that failed keeps it from running.
+pub(super) fn checks(scenario: &Scenario, server: SocketAddr, rest: &str) -> Vec<Check> {
     if scenario.connections == 0 {
         return Vec::new();
     }
@@ -22,6 +25,8 @@ pub(super) fn checks(scenario: &Scenario, server: SocketAddr) -> Vec<Check> {
         // Over loopback clients come from many addresses.
         machine::port_count(&range).filter(|_| !near).and_then(|ports| ports_for(scenario.connections, ports)),
         available.and_then(|bytes| memory_for(scenario.connections, if near { 2 } else { 1 }, bytes)),
+        // One machine has one clock.
+        if near { None } else { clock::compare(rest) },
     ];
     found.into_iter().flatten().collect()
 }

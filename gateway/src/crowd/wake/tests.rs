@@ -181,3 +181,40 @@ fn a_bell_and_a_timeout_end_a_wait_on_io_uring() {
 fn a_bell_and_a_timeout_end_a_wait_on_epoll() {
     a_bell_and_a_timeout_end_a_wait::<OnEpoll>();
 }
+
+/// A loop that always has more to do, and a task that waits for a descriptor.
+fn a_loop_that_rings_for_itself_lets_the_others_run<R: Runtime>() {
+    R::run(async {
+        let (near, mut far) = std::os::unix::net::UnixStream::pair().unwrap();
+        near.set_nonblocking(true).unwrap();
+        far.write_all(b"x").unwrap();
+        let heard = Rc::new(Cell::new(false));
+        let hears = heard.clone();
+        monoio::spawn(async move {
+            let near = monoio::net::UnixStream::from_std(near).unwrap();
+            near.readable(false).await.unwrap();
+            hears.set(true);
+        });
+        let mut watch = Watch::new().unwrap();
+        let crowd = epoll();
+        // Far more turns than another task needs to be heard.
+        for _ in 0..100_000 {
+            if heard.get() {
+                return;
+            }
+            watch.bell().ring();
+            watch.wait(&*crowd, NEVER).await.unwrap();
+        }
+        panic!("the other task was never heard");
+    });
+}
+
+#[test]
+fn a_busy_loop_lets_other_tasks_run_on_io_uring() {
+    a_loop_that_rings_for_itself_lets_the_others_run::<OnUring>();
+}
+
+#[test]
+fn a_busy_loop_lets_other_tasks_run_on_epoll() {
+    a_loop_that_rings_for_itself_lets_the_others_run::<OnEpoll>();
+}
