@@ -150,6 +150,22 @@ pub const INBOUND_TABLE_KEPT: usize = 4_096;
 pub const SWEEP_STARTS_PER_TICK: u32 = 500;
 /// Users that a sweep passes in one tick.
 pub const SWEEP_VISITS_PER_TICK: u32 = 16_384;
+/// Users with sessions on other gateways that one shard registers.
+pub const GUESTS_AWAY_MAX: u32 = 1 << 22;
+/// Pushes of one user that one host holds unanswered. With half of that its pushes wait in the stream.
+pub const GUEST_HELD_MAX: usize = 2_048;
+/// How often hosts are asked to show that they are there, milliseconds.
+pub const GUEST_PING_MS: u64 = 5_000;
+/// Links to and from other gateways that one shard holds.
+pub const GUEST_LINKS_MAX: usize = 4_096;
+/// Links to other gateways that one shard opens at a time.
+pub const GUEST_DIALS_MAX: usize = 4;
+/// Shortest time before a link for guests is tried again, milliseconds; it doubles.
+pub const GUEST_DIAL_AGAIN_MS_MIN: u64 = 100;
+/// Longest such time, milliseconds.
+pub const GUEST_DIAL_AGAIN_MS_MAX: u64 = 5_000;
+/// A link to the owner of guests is ended when there has been none for so long, milliseconds.
+pub const GUEST_LINK_IDLE_MS: u64 = 60_000;
 /// Frames kept for the next link while none is up, bytes.
 pub const PARKED_BYTES_MAX: usize = 1 << 20;
 /// A link whose peer leaves more than this unread is to be closed, bytes.
@@ -285,6 +301,8 @@ pub const CERTIFICATE_NOTICE_S: u64 = 14 * 86_400;
 /// How long the admin port waits for a shard's answer, milliseconds.
 pub const ADMIN_REPLY_MS: u64 = 2_000;
 
+const _: () = assert!(GUEST_HELD_MAX / 2 > REPLAY_WINDOW, "a host that is behind has room for what is replayed");
+const _: () = assert!(GUEST_PING_MS * 2 < LINK_SILENCE_MS, "a host is asked twice before it is silent");
 const _: () = assert!(MOVED_AFTER_MS_MAX < MOVED_CLOSE_MS, "a client is not closed before it should go");
 const _: () = assert!(CLIENT_MESSAGES_BURST_MAX * 10 + 10 <= u16::MAX as u32, "a burst is counted in 16 bits");
 const _: () = assert!(ADDRESS_CELLS == 1 << 16, "a cell has 16 bits of an address' hash");

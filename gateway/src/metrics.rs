@@ -86,6 +86,8 @@ pub(crate) struct ShardMetrics {
     pub(crate) insert_errors: Number,
     /// Links that are up.
     pub(crate) links: Number,
+    /// Links to and from other gateways that are up.
+    pub(crate) guest_links: Number,
     /// Unix time since when the shard has no link, milliseconds; 0 while it has one.
     pub(crate) no_link_since_ms: Number,
     /// Link handshakes refused.
@@ -201,6 +203,14 @@ const CORE: &[Series<core::ShardMetrics>] = &[
     series!(Counter, "pushgate_deflated_before_bytes", "Bytes of that before", |m| m.deflated_bytes_before),
     series!(Counter, "pushgate_deflated_after_bytes", "Bytes of that after", |m| m.deflated_bytes_after),
     series!(Counter, "pushgate_deflated_frames", "Compressed frames for clients", |m| m.deflated_frames_out),
+    series!(Gauge, "pushgate_guests", "Users with a session here whom another gateway owns", |m| m.guests),
+    series!(Gauge, "pushgate_guests_away", "Users of this gateway with a session on another", |m| m.guests_away),
+    series!(Counter, "pushgate_guests_registered", "Registrations of guests by other gateways", |m| m
+        .guests_registered),
+    series!(Counter, "pushgate_guests_refused", "Registrations of guests refused", |m| m.guests_refused),
+    series!(Counter, "pushgate_guests_invited", "Clients of guests told where their owner is", |m| m.guests_invited),
+    series!(Counter, "pushgate_pushes_forwarded", "Pushes sent to gateways with guests", |m| m.forwarded),
+    series!(Counter, "pushgate_pushes_forwarded_bytes", "Bytes of their frames", |m| m.forwarded_bytes),
     series!(Counter, "pushgate_pushes_offline", "Pushes for users without a session", |m| m.offline),
     series!(Counter, "pushgate_pushes_deferred", "Pushes put behind a replay", |m| m.deferred),
     series!(Counter, "pushgate_users_held_back", "Times that a user was replayed as its clients were behind", |m| m
@@ -240,7 +250,8 @@ const SHARD: &[Series<ShardMetrics>] = &[
     series!(Counter, "pushgate_mailbox_full", "Hand-offs refused by a full mailbox", |m| m.mailbox_full.read()),
     series!(Gauge, "pushgate_connections", "Client connections held", |m| m.connections.read()),
     series!(Counter, "pushgate_insert_errors", "Connections not taken", |m| m.insert_errors.read()),
-    series!(Gauge, "pushgate_links", "Links that are up", |m| m.links.read()),
+    series!(Gauge, "pushgate_links", "Links of dispatchers that are up", |m| m.links.read()),
+    series!(Gauge, "pushgate_guest_links", "Links to and from other gateways that are up", |m| m.guest_links.read()),
     series!(Counter, "pushgate_links_refused", "Link handshakes refused", |m| m.links_refused.read()),
     series!(Counter, "pushgate_links_failed", "Links ended for a fault of the peer", |m| m.links_failed.read()),
     series!(Counter, "pushgate_link_received_bytes", "Frame bytes received on links", |m| m.link_bytes_in.read()),

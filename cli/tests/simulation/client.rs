@@ -15,6 +15,8 @@ pub struct Client {
     pub conn: Option<usize>,
     /// It acknowledges late, past deadlines.
     pub lazy: bool,
+    /// It connects anywhere and ignores where it is sent.
+    pub anywhere: bool,
     /// The session it had last and the last push it got there.
     resume: Option<(SessionId, u64)>,
 }
@@ -32,7 +34,7 @@ pub struct Conn {
     /// The client gave it up or saw it end.
     pub left: bool,
     pub session: Option<SessionId>,
-    /// When the shard took it.
+    /// When the shard took it; of a guest, when its user's owner learned of it.
     pub attached_ms: u64,
     seq: u64,
     acking: bool,
@@ -51,8 +53,8 @@ pub struct Receipt {
 }
 
 impl Client {
-    pub fn new(user: usize, device: usize, lazy: bool) -> Self {
-        Self { user, device, conn: None, lazy, resume: None }
+    pub fn new(user: usize, device: usize, [lazy, anywhere]: [bool; 2]) -> Self {
+        Self { user, device, conn: None, lazy, anywhere, resume: None }
     }
 }
 
@@ -65,7 +67,10 @@ impl World {
         let user = self.clients[c].user;
         let key = crate::log::Message::key(user);
         let owner = self.routing.owner(key.app.as_str(), key.user.as_str()).map(|m| m.node.clone());
-        let g = self.gateways.iter().position(|g| Some(&g.node) == owner.as_ref()).expect("every user has an owner");
+        let owner =
+            self.gateways.iter().position(|g| Some(&g.node) == owner.as_ref()).expect("every user has an owner");
+        let any = self.random.below(self.gateways.len() as u64) as usize;
+        let g = if self.clients[c].anywhere { any } else { owner };
         if !self.gateways[g].alive {
             self.after_some(50, 400, Event::Connect { client: c });
             return;

@@ -7,7 +7,7 @@ use pushgate_dispatcher::{
         ledger::Ledger,
         worker::{
             Finished, Frames, LinkId, LinkInfo, Past, PastQuery, ReadId, ReadRequest, Token, Worker, WorkerSettings,
-            worker_of, worker_of_reference,
+            worker_of,
         },
     },
     seams::{AllPage, Position, StoreError, StreamOp, StreamOutcome, StreamPage},
@@ -19,6 +19,7 @@ use pushgate_protocol::{
 
 use crate::{
     Plant,
+    frames::worker_for,
     recall::may_be_late,
     world::{Event, World},
 };
@@ -33,6 +34,8 @@ pub struct Dispatcher {
     /// Grows with each start; an event of an earlier run is void.
     pub run: u64,
     pub alive: bool,
+    /// Number of the member list it knows.
+    pub list: u64,
     pub workers: Vec<Worker>,
     pub ledger: Ledger,
     /// Partitions read, and the next offset of each.
@@ -68,6 +71,7 @@ impl Dispatcher {
         Self {
             run: 0,
             alive: false,
+            list: 0,
             workers: Vec::new(),
             ledger: Ledger::new(),
             reading: BTreeMap::new(),
@@ -100,8 +104,9 @@ impl World {
             worker.routing(self.routing.clone());
             worker
         };
+        let list = self.routing.epoch().number;
         let workers = (0..WORKERS as u8).map(worker).collect();
-        self.dispatchers[d] = Dispatcher { run, alive: true, workers, ..Dispatcher::down() };
+        self.dispatchers[d] = Dispatcher { run, alive: true, workers, list, ..Dispatcher::down() };
         self.trace(|| format!("dispatcher {d} starts, run {run}"));
         for (g, s) in self.shards() {
             self.after(1, Event::Dial { d, run, g, s });
@@ -374,26 +379,4 @@ impl World {
         assert!(rest.is_empty(), "whole frames travel together");
         self.pump(d);
     }
-}
-
-fn worker_for(frame: &ToDispatcher<'_>) -> Option<usize> {
-    Some(match *frame {
-        ToDispatcher::Acked { reference, .. }
-        | ToDispatcher::Written { reference }
-        | ToDispatcher::Offline { reference }
-        | ToDispatcher::Deferred { reference, .. }
-        | ToDispatcher::Expired { reference }
-        | ToDispatcher::Dropped { reference }
-        | ToDispatcher::Recalled { reference }
-        | ToDispatcher::Collapsed { reference }
-        | ToDispatcher::Moved { reference, .. } => usize::from(worker_of_reference(reference)),
-        ToDispatcher::AckedFor { app, user, .. }
-        | ToDispatcher::AckedAll { app, user, .. }
-        | ToDispatcher::Receipt { app, user, .. }
-        | ToDispatcher::Returned { app, user, .. }
-        | ToDispatcher::Online { app, user, .. }
-        | ToDispatcher::ReplayMore { app, user, .. }
-        | ToDispatcher::Gone { app, user, .. } => worker_of(app, user, WORKERS),
-        ToDispatcher::Credit { .. } | ToDispatcher::Pong => return None,
-    })
 }

@@ -1,7 +1,7 @@
 //! A gateway process: the product's shards over connections and links of the simulated network.
 
 use pushgate_gateway::{
-    core::{Cluster, LinkId, Now, Renewal, SessionOpen, Shard, ShardSettings, TokenMark},
+    core::{Cluster, LinkId, Now, Renewal, SessionOpen, Shard, ShardSettings, Standing, TokenMark},
     crowd::{ConnId, Gone, Outgoing},
 };
 use pushgate_protocol::{
@@ -125,7 +125,7 @@ impl World {
         self.gateways[g].alive = true;
         let (boot, seed, me) = (self.gateways[g].boot(), self.gateways[g].seed, self.gateways[g].node.clone());
         let node = |s| {
-            let cluster = Cluster::alone(me.clone(), self.routing.epoch());
+            let cluster = Cluster::new(me.clone(), self.routing.clone(), Standing::Serving);
             let mut settings = ShardSettings::new(boot, ShardId(s), SHARDS, seed, cluster);
             settings.outbox_bytes_max = 150_000;
             settings.unacked_max = 80;
@@ -151,6 +151,11 @@ impl World {
                 self.cut(link, 1_000);
             }
         }
+        for peer in 0..self.peers.len() {
+            if [self.peers[peer].host, self.peers[peer].owner].iter().any(|end| (end.0, end.1) == (g, run)) {
+                self.cut_peer(peer, 1_000);
+            }
+        }
         for conn in 0..self.conns.len() {
             if self.conns[conn].g == g && self.conns[conn].g_run == run && !self.conns[conn].cut {
                 self.conns[conn].cut = true;
@@ -169,6 +174,7 @@ impl World {
         for s in 0..SHARDS {
             let Node { shard, pipes } = &mut self.gateways[g].shards[usize::from(s)];
             shard.tick(now, pipes);
+            self.tend_peers(g, s);
             self.flush(g, s);
         }
     }
@@ -278,7 +284,10 @@ impl World {
         for (id, bytes) in to_links {
             let run = self.gateways[g].run;
             let link = self.links.iter().position(|l| l.g == g && l.g_run == run && l.s == s && l.g_id == id);
-            self.send_to_dispatcher(link.expect("links are never forgotten"), bytes);
+            match link {
+                Some(link) => self.send_to_dispatcher(link, bytes),
+                None => self.send_to_peer((g, run, s), id, bytes),
+            }
         }
         for (conn, bytes, closing) in to_clients {
             if !bytes.is_empty() {

@@ -7,9 +7,12 @@
 
 mod client;
 mod dispatcher;
+mod faults;
+mod frames;
 mod gateway;
 mod judge;
 mod log;
+mod peers;
 mod recall;
 mod store;
 mod world;
@@ -36,6 +39,8 @@ pub enum Plant {
     TellNobodyOfRecalls,
     /// What is stored of a message after it was taken back stays.
     KeepRecalled,
+    /// Owners never learn of guests.
+    RegisterNobody,
 }
 
 /// What happens in a run.
@@ -125,7 +130,8 @@ fn a_seed_runs_the_same_every_time() {
 
 #[test]
 fn a_planted_bug_is_found() {
-    let plants = [Plant::SettleWhenPolled, Plant::TellNobody, Plant::ForgetReturned, Plant::KeepRecalled];
+    let plants =
+        [Plant::SettleWhenPolled, Plant::TellNobody, Plant::ForgetReturned, Plant::KeepRecalled, Plant::RegisterNobody];
     let all = plants.map(|plant| (plant, true)).into_iter().chain([(Plant::TellNobodyOfRecalls, false)]);
     for (plant, faults) in all {
         let plan = Plan { faults, plant: Some(plant) };

@@ -10,15 +10,17 @@ use pushgate_dispatcher::core::random::Random;
 use pushgate_gateway::{core::LinkId, crowd::Gone};
 use pushgate_protocol::{
     link::{Lane, OutboxPolicy},
-    ring::{Member, Routing},
+    ring::Routing,
 };
 
 use crate::{
     Plan, Plant,
     client::{Client, Conn, Receipt},
     dispatcher::{Answer, Dispatcher, Request},
+    faults::Fault,
     gateway::{Gateway, SHARDS},
     log::{Log, Message},
+    peers::{Peer, member},
     recall::{Caller, Done, Step, Taken},
     store::Store,
 };
@@ -26,7 +28,7 @@ use crate::{
 /// How long messages come, clients come and go and things fail, milliseconds.
 pub const STORM_MS: u64 = 15_000;
 const DISPATCHERS: usize = 2;
-const GATEWAYS: usize = 2;
+const GATEWAYS: usize = 3;
 pub const USERS: usize = 6;
 const PARTITIONS: u32 = 6;
 
@@ -51,6 +53,12 @@ pub enum Event {
     ToDispatcher { link: usize, bytes: Vec<u8> },
     LostAtGateway { link: usize },
     LostAtDispatcher { link: usize },
+    PeerReady { peer: usize },
+    ToHost { peer: usize, bytes: Vec<u8> },
+    ToOwner { peer: usize, bytes: Vec<u8> },
+    PeerLost { peer: usize, at_host: bool },
+    ListAtGateway { g: usize, routing: Arc<Routing> },
+    ListAtDispatcher { d: usize, routing: Arc<Routing> },
     GatewayTick { g: usize, run: u64 },
     Connect { client: usize },
     Leave { client: usize },
@@ -61,15 +69,6 @@ pub enum Event {
     Ack { conn: usize },
     ClientGone { conn: usize },
     ShardGone { conn: usize },
-}
-
-/// What goes wrong.
-#[derive(Debug, Clone, Copy)]
-pub enum Fault {
-    Dispatcher(usize),
-    Gateway(usize),
-    AnyLink,
-    StoreFails(bool),
 }
 
 /// A connection between a dispatcher's run and a shard of a gateway's run.
@@ -103,6 +102,7 @@ pub struct World {
     pub dispatchers: Vec<Dispatcher>,
     pub gateways: Vec<Gateway>,
     pub links: Vec<Link>,
+    pub peers: Vec<Peer>,
     pub clients: Vec<Client>,
     pub conns: Vec<Conn>,
     pub receipts: Vec<Receipt>,
@@ -120,13 +120,12 @@ pub struct World {
 
 impl World {
     pub fn new(seed: u64, plan: Plan, traced: bool) -> Self {
-        let member = |g: &Gateway| Member { shards: Some(SHARDS), ..Member::new(g.node.clone(), "127.0.0.1:7401") };
         let gateways: Vec<Gateway> = (0..GATEWAYS).map(Gateway::new).collect();
         let mut random = Random::new(seed);
         let mut clients = Vec::new();
         for user in 0..USERS {
             for device in 0..=random.below(2) as usize {
-                clients.push(Client::new(user, device, random.one_in(6)));
+                clients.push(Client::new(user, device, [random.one_in(6), random.one_in(2)]));
             }
         }
         let mut world = Self {
@@ -145,6 +144,7 @@ impl World {
             dispatchers: (0..DISPATCHERS).map(|_| Dispatcher::down()).collect(),
             gateways,
             links: Vec::new(),
+            peers: Vec::new(),
             clients,
             conns: Vec::new(),
             receipts: Vec::new(),
@@ -186,10 +186,11 @@ impl World {
         if plan.faults {
             for _ in 0..self.random.between(1, 8) {
                 let at = self.random.between(500, STORM_MS);
-                let fault = match self.random.below(6) {
+                let fault = match self.random.below(8) {
                     0 => Fault::Dispatcher(self.random.below(DISPATCHERS as u64) as usize),
                     1 => Fault::Gateway(self.random.below(GATEWAYS as u64) as usize),
                     2 | 3 => Fault::AnyLink,
+                    4 | 5 => Fault::Members { all: false },
                     _ => Fault::StoreFails(true),
                 };
                 self.at(at, Event::Fault(fault));
@@ -200,6 +201,9 @@ impl World {
             }
         }
         self.at(STORM_MS, Event::Fault(Fault::StoreFails(false)));
+        if plan.faults {
+            self.at(STORM_MS, Event::Fault(Fault::Members { all: true }));
+        }
     }
 
     fn message(&mut self, n: u64, at: u64) -> Message {
@@ -316,6 +320,12 @@ impl World {
             Event::ToDispatcher { link, bytes } => self.frames_at_dispatcher(link, &bytes),
             Event::LostAtGateway { link } => self.link_lost_at_gateway(link),
             Event::LostAtDispatcher { link } => self.link_lost_at_dispatcher(link),
+            Event::PeerReady { peer } => self.peer_ready(peer),
+            Event::ToHost { peer, bytes } => self.frames_at_host(peer, &bytes),
+            Event::ToOwner { peer, bytes } => self.frames_at_owner(peer, &bytes),
+            Event::PeerLost { peer, at_host } => self.peer_lost(peer, at_host),
+            Event::ListAtGateway { g, routing } => self.list_at_gateway(g, &routing),
+            Event::ListAtDispatcher { d, routing } => self.list_at_dispatcher(d, &routing),
             Event::GatewayTick { g, run } if self.stands(g, run) => {
                 self.after(20, Event::GatewayTick { g, run });
                 self.tick_gateway(g);
@@ -343,22 +353,6 @@ impl World {
             Event::Ack { conn } => self.acknowledge(conn),
             Event::ClientGone { conn } => self.client_gone(conn),
             Event::ShardGone { conn } => self.conn_gone_at_shard(conn, Gone::PeerClosed),
-        }
-    }
-
-    fn fail(&mut self, fault: Fault) {
-        self.trace(|| format!("fault: {fault:?}"));
-        match fault {
-            Fault::Dispatcher(d) => self.crash_dispatcher(d),
-            Fault::Gateway(g) => self.crash_gateway(g),
-            Fault::AnyLink => {
-                let up: Vec<usize> = (0..self.links.len()).filter(|&l| !self.links[l].cut).collect();
-                if !up.is_empty() {
-                    let link = up[self.random.below(up.len() as u64) as usize];
-                    self.cut(link, 3_000);
-                }
-            }
-            Fault::StoreFails(fails) => self.store_fails = fails,
         }
     }
 

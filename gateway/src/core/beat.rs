@@ -69,6 +69,7 @@ impl Shard {
             self.beat.last_ms = now.mono_ms;
             self.look_at_clocks(now, passed_ms, out);
             self.sweep();
+            self.go_on_with_guests(now, out);
             self.go_on_rechecking(now, out);
             self.go_on_draining(now, out);
             self.renew_inbound(out);

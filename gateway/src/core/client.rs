@@ -211,7 +211,12 @@ impl Shard {
     }
 
     fn tell_acked(&mut self, user: u32, pushed: &Rc<Pushed>, slot: u32) {
-        let device = self.slots.session(slot).and_then(|s| s.device.as_deref());
+        let device = self.slots.session(slot).and_then(|s| s.device.clone());
+        self.tell_acked_by(user, pushed, device.as_deref());
+    }
+
+    /// Answers for a push that was acknowledged by a session of this device.
+    pub(super) fn tell_acked_by(&mut self, user: u32, pushed: &Rc<Pushed>, device: Option<&str>) {
         let (link, reference) = Cell::get(&pushed.origin);
         let told = match pushed.ack {
             true => self.links.send(link, &ToDispatcher::Acked { reference, device }),
@@ -224,6 +229,7 @@ impl Shard {
         if told || pushed.to_session {
             return;
         }
+        let owner = self.guests.here.registered_at(user);
         let hash = self.users.hash_of(user);
         let Some(User { app, id, .. }) = self.users.user(user) else {
             return;
@@ -234,7 +240,7 @@ impl Shard {
             false => ToDispatcher::AckedFor { app, user, id, target_device, device },
             true => ToDispatcher::AckedAll { app, user, id, place, expires_ms: pushed.expires_ms },
         };
-        if !self.links.send_any(hash, &frame) {
+        if !self.links.send_any(owner, hash, &frame) {
             self.metrics.unparked += 1;
         }
     }
@@ -247,13 +253,14 @@ impl Shard {
         let Some(user) = self.slots.session(slot).map(|s| s.user) else {
             return;
         };
+        let owner = self.guests.here.registered_at(user);
         let hash = self.users.hash_of(user);
         let Some(User { app, id: name, .. }) = self.users.user(user) else {
             return;
         };
         let (app, user, id) = (app.as_str(), &**name, &*pushed.id);
         let frame = ToDispatcher::AckedAll { app, user, id, place: pushed.place, expires_ms: pushed.expires_ms };
-        if !self.links.send_any(hash, &frame) {
+        if !self.links.send_any(owner, hash, &frame) {
             self.metrics.unparked += 1;
         }
     }
@@ -264,6 +271,7 @@ impl Shard {
             return;
         };
         let (user, device) = (session.user, session.device.as_deref());
+        let owner = self.guests.here.registered_at(user);
         let hash = self.users.hash_of(user);
         let Some(User { app, id: name, .. }) = self.users.user(user) else {
             return;
@@ -271,7 +279,7 @@ impl Shard {
         for id in ids.iter().filter(|id| MessageId::parse(id).is_ok()) {
             self.metrics.receipts += 1;
             let frame = ToDispatcher::Receipt { app: app.as_str(), user: name, device, event, id };
-            if !self.links.send_any(hash, &frame) {
+            if !self.links.send_any(owner, hash, &frame) {
                 self.metrics.unparked += 1;
             }
         }

@@ -4,8 +4,11 @@ use std::sync::Arc;
 
 use pushgate_protocol::{
     ids::{Epoch, NodeId},
+    link::Push,
     ring::{Member, Routing},
 };
+
+use super::Shard;
 
 /// Whether a gateway may act as the owner of users. The rules are in `docs/src/architecture/delivery.md`, leases and epochs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -100,6 +103,19 @@ impl Cluster {
             self.standing = Standing::SteppedDown;
         }
         passed
+    }
+}
+
+impl Shard {
+    /// Whether a push for a user is this gateway's to deliver.
+    pub(super) fn takes(&mut self, push: &Push<'_>) -> bool {
+        let cluster = &mut self.settings.cluster;
+        if cluster.takes(push.epoch, push.app, push.user) {
+            return true;
+        }
+        cluster.is_shown(push.epoch);
+        self.shown_epoch = self.shown_epoch.max(push.epoch.number);
+        false
     }
 }
 

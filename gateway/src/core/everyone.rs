@@ -24,6 +24,7 @@ use super::{
     LinkId, Now, Shard,
     outbox::{Pushed, id_key},
     push::{Offer, Offered},
+    slots::NO_SLOT,
     tails::Tails,
     targets::Targets,
     users::User,
@@ -287,10 +288,11 @@ impl Shard {
 
     /// Brings one record to one user.
     fn visit(&mut self, now: Now, user: u32, record: &mut Record, budget: &mut Budget, out: &mut dyn Outgoing) {
-        let Some(User { app, id, all_at, .. }) = self.users.user(user) else {
+        let Some(User { app, id, first, all_at, .. }) = self.users.user(user) else {
             return;
         };
-        if app.as_str() != &*record.app {
+        // Whose sessions are all elsewhere gets it there.
+        if *first == NO_SLOT || app.as_str() != &*record.app {
             return;
         }
         let (post, position) = match &mut record.what {

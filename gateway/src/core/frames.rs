@@ -86,6 +86,8 @@ impl Shard {
     pub fn link_down(&mut self, _now: Now, link: LinkId) {
         if self.links.remove(link) {
             self.sweep_everyone();
+        } else if self.links.remove_gateway(link) && !self.owner_link_down(link) {
+            self.host_link_down(link);
         }
     }
 

@@ -1,4 +1,5 @@
-//! Links to dispatchers: what waits to be written to each, the credit owed, and which of them serves a user.
+//! Links to dispatchers: what waits to be written to each, the credit owed, and which of them serves a user. And links to other
+//! gateways, for guests, which serve the users that are registered over them alone.
 
 use pushgate_protocol::{
     ids::BootId,
@@ -36,6 +37,8 @@ struct Link {
 #[derive(Debug, Default)]
 pub(super) struct Links {
     up: Vec<Link>,
+    /// Those to other gateways.
+    gateways: Vec<Link>,
     next: u32,
     /// What any dispatcher should hear and none could: written first to the next link.
     parked: Vec<u8>,
@@ -55,8 +58,30 @@ impl Links {
         self.up.len() != before
     }
 
+    /// A link to or of another gateway.
+    pub(super) fn add_gateway(&mut self, peer: BootId) -> LinkId {
+        let id = LinkId(self.next);
+        self.next += 1;
+        self.gateways.push(Link { id, peer, out: Vec::new(), owed: [0; 3] });
+        id
+    }
+
+    pub(super) fn remove_gateway(&mut self, id: LinkId) -> bool {
+        let before = self.gateways.len();
+        self.gateways.retain(|l| l.id != id);
+        self.gateways.len() != before
+    }
+
     pub(super) fn is_up(&self, id: LinkId) -> bool {
-        self.up.iter().any(|l| l.id == id)
+        self.all().any(|l| l.id == id)
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Link> {
+        self.up.iter().chain(&self.gateways)
+    }
+
+    fn all_mut(&mut self) -> impl Iterator<Item = &mut Link> {
+        self.up.iter_mut().chain(&mut self.gateways)
     }
 
     pub(super) fn any(&self) -> bool {
@@ -68,7 +93,7 @@ impl Links {
     }
 
     pub(super) fn with_output(&self) -> impl Iterator<Item = LinkId> + '_ {
-        self.up.iter().filter(|l| !l.out.is_empty()).map(|l| l.id)
+        self.all().filter(|l| !l.out.is_empty()).map(|l| l.id)
     }
 
     /// Rendezvous over the user's hash and the peers' boots, so that a user stays with a dispatcher while it is up and
@@ -88,9 +113,13 @@ impl Links {
         }
     }
 
-    /// Sends a frame that any dispatcher can use on the link that serves the user, else keeps it for the next link.
+    /// Sends a frame that any dispatcher can use: on the link to the owner of a guest, which passes it on, else on the one that
+    /// serves the user, else keeps it for the next link.
     /// False: it was given up, because too much is kept already.
-    pub(super) fn send_any(&mut self, hash: u64, frame: &ToDispatcher<'_>) -> bool {
+    pub(super) fn send_any(&mut self, owner: Option<LinkId>, hash: u64, frame: &ToDispatcher<'_>) -> bool {
+        if owner.is_some_and(|owner| self.send(owner, frame)) {
+            return true;
+        }
         if let Some(id) = self.choose(hash) {
             return self.send(id, frame);
         }
@@ -119,7 +148,7 @@ impl Links {
 
     /// Gives back all credit owed.
     pub(super) fn give_credit(&mut self) {
-        for link in &mut self.up {
+        for link in self.all_mut() {
             for lane in Lane::ALL {
                 link.give_credit(lane);
             }
@@ -128,13 +157,17 @@ impl Links {
 
     /// Gives back the room that a burst of frames needed.
     pub(super) fn rest(&mut self) {
-        for link in self.up.iter_mut().filter(|link| link.out.is_empty() && link.out.capacity() > OUTPUT_KEPT_BYTES) {
+        for link in self.all_mut().filter(|link| link.out.is_empty() && link.out.capacity() > OUTPUT_KEPT_BYTES) {
             link.out = Vec::new();
         }
     }
 
     fn link_mut(&mut self, id: LinkId) -> Option<&mut Link> {
-        self.up.iter_mut().find(|l| l.id == id)
+        // Nearly always a dispatcher's.
+        match self.up.iter().position(|l| l.id == id) {
+            Some(at) => self.up.get_mut(at),
+            None => self.gateways.iter_mut().find(|l| l.id == id),
+        }
     }
 }
 
@@ -178,12 +211,12 @@ mod tests {
     #[test]
     fn what_no_link_could_carry_goes_first_on_the_next_one() {
         let mut links = Links::default();
-        assert!(links.send_any(1, &ToDispatcher::Pong));
+        assert!(links.send_any(None, 1, &ToDispatcher::Pong));
         let id = links.add(BootId(1));
         assert!(!links.output(id).unwrap().is_empty());
         let mut kept = 0;
         links.remove(id);
-        while links.send_any(1, &ToDispatcher::Pong) {
+        while links.send_any(None, 1, &ToDispatcher::Pong) {
             kept += 1;
         }
         assert!(kept > 0 && links.parked.len() <= PARKED_BYTES_MAX);

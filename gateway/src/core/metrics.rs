@@ -11,6 +11,10 @@ pub struct ShardMetrics {
     pub users: u64,
     /// Gauge: bytes of the tables of sessions, by count.
     pub table_bytes: u64,
+    /// Gauge: users here that another gateway owns.
+    pub guests: u64,
+    /// Gauge: registrations of users of ours with sessions on other gateways.
+    pub guests_away: u64,
     /// Gauge: users whose stream is being replayed.
     pub replaying: u64,
     /// Sessions opened.
@@ -39,6 +43,16 @@ pub struct ShardMetrics {
     pub deflated_bytes_after: u64,
     /// Deflated frames staged for clients.
     pub deflated_frames_out: u64,
+    /// Registrations of guests that hosts made or repeated.
+    pub guests_registered: u64,
+    /// Such that were refused, by a bound or since they were for another shard.
+    pub guests_refused: u64,
+    /// Clients of guests that were told where their owner is.
+    pub guests_invited: u64,
+    /// Pushes sent to hosts of guests.
+    pub forwarded: u64,
+    /// Bytes of their frames.
+    pub forwarded_bytes: u64,
     /// Pushes answered `Offline`.
     pub offline: u64,
     /// Pushes answered `Deferred`.

@@ -8,6 +8,7 @@
 //! | `client` | what clients say and hear |
 //! | `cluster` | who owns a user |
 //! | `frames` | what comes and goes on node links |
+//! | `guests` | users of other gateways here, and ours elsewhere |
 //! | `push` | what becomes of a push |
 //! | `unheld` | pushes that nothing is kept of |
 //! | `warm` | fetching what a batch of pushes needs |
@@ -22,6 +23,7 @@
 //! | `drain` | ending all sessions at a pace |
 //! | `deflating` | what is deflated once for all who get it |
 //! | `wheel` | when each slot is looked at next |
+//! | `written` | pushes that end by being written |
 //! | `echo` | connections that get their messages back |
 //! | `provenance` | what connections brought along |
 //! | `slots`, `users`, `index`, `links`, `outbox`, `waited`, `tails`, `targets` | the tables, and what stands in them |
@@ -39,6 +41,7 @@ mod drain;
 mod echo;
 mod everyone;
 mod frames;
+mod guests;
 mod holders;
 mod inbound;
 mod index;
@@ -62,10 +65,12 @@ mod users;
 mod waited;
 mod warm;
 mod wheel;
+mod written;
 
 pub use self::{
     cluster::{Cluster, Owner, Standing},
     drain::DrainOrder,
+    guests::{OwnerInfo, WantedLink},
     links::LinkId,
     metrics::ShardMetrics,
     provenance::TokenMark,

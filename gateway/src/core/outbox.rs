@@ -51,7 +51,7 @@ impl Pushed {
     }
 
     /// Whether this is the delivery of message `id` to `device`.
-    fn is(&self, id: &str, device: Option<&str>, to_session: bool) -> bool {
+    pub(super) fn is(&self, id: &str, device: Option<&str>, to_session: bool) -> bool {
         *self.id == *id && self.device.as_deref() == device && self.to_session == to_session
     }
 }

@@ -22,9 +22,9 @@ impl Shard {
         })
     }
 
-    /// Whether every session of the user is behind still.
+    /// Whether every session of the user is behind still, and every host of such.
     pub(super) fn is_behind(&self, user: u32, out: &dyn Outgoing) -> bool {
-        self.slots_of(user).all(|slot| !self.has_caught_up(slot, out))
+        self.slots_of(user).all(|slot| !self.has_caught_up(slot, out)) && self.guests.away.all_wait(user)
     }
 
     fn has_caught_up(&self, slot: u32, out: &dyn Outgoing) -> bool {

@@ -4,7 +4,6 @@ use std::{cell::Cell, rc::Rc};
 
 use pushgate_protocol::{
     link::{Lane, OutboxPolicy, Push, Target, ToDispatcher},
-    placement,
     platform::Platform,
     wire::ServerFrame,
 };
@@ -42,12 +41,8 @@ impl Shard {
         let reference = push.reference;
         // A session's id names its shard, and whoever sends to it need not know its user.
         let to_user = !matches!(push.target, Target::Session(_));
-        let crossed = to_user && placement::shard_of(hash, self.settings.shards) != self.settings.shard;
-        let stale = to_user && !self.takes(push);
-        if crossed || stale {
-            self.metrics.crossed += u64::from(crossed);
-            self.metrics.moved += 1;
-            self.links.send(link, &ToDispatcher::Moved { reference, epoch: self.settings.cluster.epoch() });
+        let by_owner = self.guests.here.is_owner(link);
+        if to_user && !by_owner && self.is_elsewhere(link, push, hash) {
             return;
         }
         if push.expires_ms <= now.unix_ms {
@@ -73,14 +68,20 @@ impl Shard {
             }
         };
         let targets = targets.as_slice();
-        let (Some(user), false) = (user, targets.is_empty()) else {
+        // What a guest's owner sends is for the sessions here.
+        let away = user.filter(|&user| to_user && !by_owner && self.guests.away.has(user));
+        let (Some(user), false) = (user, targets.is_empty() && away.is_none()) else {
             self.metrics.offline += 1;
             self.links.send(link, &ToDispatcher::Offline { reference });
             return;
         };
         // A push for one session is never stored, so it cannot wait for the stream.
         let storable = push.ack && !push.replay && to_user;
-        if storable && push.policy == OutboxPolicy::Close && self.must_hold_back(user, push.tail.len(), targets, out) {
+        let may_wait = storable && push.policy == OutboxPolicy::Close;
+        if may_wait
+            && self.must_hold_back(user, push.tail.len(), targets, out)
+            && away.is_none_or(|user| self.guests.away.all_behind(user, push.lane))
+        {
             self.metrics.held_back += 1;
             self.start_replay(user, None);
         }
@@ -91,18 +92,7 @@ impl Shard {
             self.links.send(link, &ToDispatcher::Deferred { reference, episode, k });
             return;
         }
-        self.push_to(now, link, push, targets, out);
-    }
-
-    /// Whether a push for a user is this gateway's to deliver.
-    fn takes(&mut self, push: &Push<'_>) -> bool {
-        let cluster = &mut self.settings.cluster;
-        if cluster.takes(push.epoch, push.app, push.user) {
-            return true;
-        }
-        cluster.is_shown(push.epoch);
-        self.shown_epoch = self.shown_epoch.max(push.epoch.number);
-        false
+        self.push_to(now, link, push, (targets, away), out);
     }
 
     fn is_target(&self, session: &Session, push: &Push<'_>) -> bool {
@@ -114,7 +104,15 @@ impl Shard {
         named && Platform::admits(push.platforms, session.platform)
     }
 
-    fn push_to(&mut self, now: Now, link: LinkId, push: &Push<'_>, targets: &[u32], out: &mut dyn Outgoing) {
+    /// Offers a push to sessions, and to the hosts of a user that has guests away.
+    fn push_to(
+        &mut self,
+        now: Now,
+        link: LinkId,
+        push: &Push<'_>,
+        (targets, away): (&[u32], Option<u32>),
+        out: &mut dyn Outgoing,
+    ) {
         let reference = push.reference;
         let (device, to_session) = match push.target {
             Target::User => (None, false),
@@ -122,13 +120,15 @@ impl Shard {
             Target::Session(_) => (None, true),
         };
         if let &[slot] = targets
+            && away.is_none()
             && self.stage_unheld(link, push, (slot, to_session), out)
         {
             return;
         }
         let key = id_key(push.id);
         let outboxes = targets.iter().filter_map(|&s| self.slots.session(s)?.outbox.as_deref());
-        let known = outboxes.filter_map(|o| o.find(push.id, key, device, to_session)).find(|p| !p.shared).cloned();
+        let known = outboxes.filter_map(|o| o.find(push.id, key, device, to_session)).find(|p| !p.shared);
+        let known = known.or_else(|| self.guests.away.find(away?, key, (push.id, device))).cloned();
         let repeated = known.is_some();
         let pushed = match known {
             Some(known) if known.settled.get() => {
@@ -173,6 +173,7 @@ impl Shard {
                 full.push(slot);
             }
         }
+        let crowded = away.is_some_and(|user| self.forward(user, &pushed, push));
         let taken = Rc::strong_count(&pushed) > 1;
         // A replayed push that nobody took is still in its stream and comes again, under another number.
         if taken || !push.replay {
@@ -184,7 +185,7 @@ impl Shard {
             {
                 self.note_no_room(slot, out);
             }
-            self.refuse(pushed, !full.is_empty());
+            self.refuse(pushed, crowded || !full.is_empty());
         }
     }
 
@@ -284,7 +285,11 @@ impl Shard {
     }
 
     /// Answers for a push that its last session let go of; false if another holds it, or it has ended, or nobody waits.
-    fn settle_last(&mut self, pushed: &Rc<Pushed>, answer: impl FnOnce(u64) -> ToDispatcher<'static>) -> bool {
+    pub(super) fn settle_last(
+        &mut self,
+        pushed: &Rc<Pushed>,
+        answer: impl FnOnce(u64) -> ToDispatcher<'static>,
+    ) -> bool {
         let last = !pushed.shared && Rc::strong_count(pushed) == 1 && !pushed.settled.replace(true);
         if last {
             let (link, reference) = pushed.origin.get();
@@ -360,33 +365,8 @@ impl Shard {
         self.settle_last(&pushed, |reference| ToDispatcher::Recalled { reference });
     }
 
-    /// Answers for what was written and needs no acknowledgement.
-    pub(super) fn note_written(&mut self, slot: u32, backlog: usize) {
-        let mut shared = Vec::new();
-        let Some(outbox) = self.slots.session_mut(slot).and_then(|s| s.outbox.as_deref_mut()) else {
-            return;
-        };
-        let bytes = outbox.staged.saturating_sub(backlog as u64);
-        let links = &mut self.links;
-        let mut tell = |pushed: Rc<Pushed>| {
-            if pushed.shared {
-                shared.extend(pushed.place.is_some().then_some(pushed));
-            } else if !pushed.settled.replace(true) {
-                let (link, reference) = pushed.origin.get();
-                links.send(link, &ToDispatcher::Written { reference });
-            }
-        };
-        while let Some(pushed) = outbox.first_written(bytes) {
-            tell(pushed);
-        }
-        outbox.written(bytes).into_iter().for_each(tell);
-        // In a dialect without acknowledgements what was written has arrived.
-        shared.iter().for_each(|pushed| self.tell_acked_all(slot, pushed));
-        self.tidy(slot);
-    }
-
     /// Gives back an outbox that holds nothing.
-    fn tidy(&mut self, slot: u32) {
+    pub(super) fn tidy(&mut self, slot: u32) {
         if let Some(session) = self.slots.session_mut(slot)
             && session.outbox.as_deref().is_some_and(Outbox::is_empty)
         {

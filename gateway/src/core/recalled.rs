@@ -85,6 +85,7 @@ impl Shard {
     pub(super) fn recall(&mut self, now: Now, (app, user): (&str, &str), id: &str, out: &mut dyn Outgoing) {
         if let Some(user) = self.users.find(self.users.hash(app, user), app, user) {
             self.recall_from(now, user, id, out);
+            self.recall_there(user, id);
         }
         if let Some(slot) = SessionId::parse(user).ok().and_then(|session| self.standing(session))
             && let Some(owner) = self.slots.session(slot).and_then(|s| self.users.user(s.user))

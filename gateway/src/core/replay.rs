@@ -27,7 +27,12 @@ pub(super) struct Sweep {
 impl Shard {
     /// Starts an episode of a live user, or the next round of a replaying one.
     pub(super) fn start_replay(&mut self, user: u32, resume: Option<(SessionId, u64)>) {
-        let link = self.links.choose(self.users.hash_of(user));
+        let is_guest = self.guests.here.has(user);
+        let link = match self.users.user(user) {
+            Some(entry) if is_guest => self.guests.here.owner_link(user, entry),
+            _ => self.links.choose(self.users.hash_of(user)),
+        };
+        let elsewhere = is_guest && (link.is_none() || self.guests.here.registered_at(user) != link);
         let Some(User { app, id, replaying, .. }) = self.users.user_mut(user) else {
             return;
         };
@@ -37,6 +42,12 @@ impl Shard {
                 self.metrics.replaying += 1;
                 let episode = self.episodes;
                 *replaying = Some(Box::new(Replaying { episode, link, resume, ..Replaying::default() }));
+            }
+            // Another owner, or another run of it, counts what is deferred from 0.
+            Some(r) if elsewhere => {
+                self.episodes += 1;
+                let (episode, resume, all_missed) = (self.episodes, resume.or(r.resume), r.all_missed);
+                **r = Replaying { episode, link, resume, all_missed, ..Replaying::default() };
             }
             Some(r) => {
                 r.round += 1;
@@ -50,10 +61,14 @@ impl Shard {
             let (app, user, resume) = (app.as_str(), &**id, r.resume);
             self.links.send(link, &ToDispatcher::Online { app, user, episode: r.episode, round: r.round, resume });
         }
+        if is_guest {
+            self.guests.here.register(user, link);
+        }
     }
 
     /// The user's last session ended.
     pub(super) fn stop_replay(&mut self, user: u32) {
+        debug_assert!(!self.guests.here.has(user), "a guest's owner is left instead");
         if let Some(User { app, id, replaying, .. }) = self.users.user_mut(user)
             && let Some(was) = replaying.take()
         {
@@ -92,6 +107,7 @@ impl Shard {
         if let Some(user) = self.users.user_mut(index) {
             user.all_at = user.all_at.max(all);
         }
+        self.tell_replayed(index, None, all);
         if !behind {
             self.resume_replay(index);
         }
@@ -106,9 +122,11 @@ impl Shard {
             Some(r) if r.again || r.waits_at != Some(r.k) || r.all_missed > entry.all_at => {
                 self.start_replay(user, None)
             }
-            Some(_) => {
+            Some(r) => {
+                let episode = r.episode;
                 entry.replaying = None;
                 self.metrics.replaying -= 1;
+                self.tell_live(user, episode);
             }
             None => {}
         }

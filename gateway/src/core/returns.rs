@@ -23,6 +23,7 @@ impl Shard {
             return;
         }
         self.metrics.returned += 1;
+        let owner = self.guests.here.registered_at(user);
         let Some(User { app, id, .. }) = self.users.user(user) else {
             return;
         };
@@ -40,7 +41,7 @@ impl Shard {
             self.links.send(link, &frame);
         } else if !pushed.to_session
             && !pushed.place.is_some()
-            && !self.links.send_any(self.users.hash_of(user), &frame)
+            && !self.links.send_any(owner, self.users.hash_of(user), &frame)
         {
             self.metrics.unparked += 1;
         }

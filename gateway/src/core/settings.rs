@@ -98,6 +98,8 @@ pub struct ShardSettings {
     pub client_messages_per_s: u32,
     /// How many of them at once, at most `limits::CLIENT_MESSAGES_BURST_MAX`.
     pub client_messages_burst: u32,
+    /// Clients of guests that are told in a second where their owner is, after a new member list.
+    pub moved_per_s: u32,
     /// Told of every connection's end.
     pub left: Left,
     /// Asked about every session after [`super::Shard::recheck_tokens`].
@@ -135,6 +137,7 @@ impl ShardSettings {
             sessions_per_user_max: limits::SESSIONS_PER_USER_MAX,
             client_messages_per_s: limits::CLIENT_MESSAGES_PER_S,
             client_messages_burst: limits::CLIENT_MESSAGES_BURST,
+            moved_per_s: limits::DRAIN_RATE_PER_S,
             left: Box::new(|_, _| ()),
             revoked: Box::new(|_, _| false),
         }

@@ -15,6 +15,7 @@ use super::{
     deflating::Deflating,
     drain::Drain,
     everyone::Everyone,
+    guests::Guests,
     holders::Holders,
     inbound::Inbound,
     links::Links,
@@ -46,6 +47,7 @@ pub struct Shard {
     /// What all echoes hold, bytes.
     pub(super) echo_bytes: usize,
     pub(super) everyone: Everyone,
+    pub(super) guests: Guests,
     pub(super) holders: Holders,
     pub(super) recalled: Recalled,
     pub(super) inbound: Inbound,
@@ -77,6 +79,7 @@ impl Shard {
             sweep: Sweep::default(),
             echo_bytes: 0,
             everyone: Everyone::default(),
+            guests: Guests::default(),
             holders: Holders::default(),
             recalled: Recalled::default(),
             inbound: Inbound::default(),
@@ -128,7 +131,9 @@ impl Shard {
         self.plan(now, conn.slot);
         self.stage(conn, out, |buffer| buffer.extend_from_slice(&open.preface));
         self.say_hello(now, conn, id, resumed, out);
+        self.place(user);
         self.start_replay(user, open.resume);
+        self.invite(conn.slot, 0, out);
         let mut early = open.early;
         if !early.is_empty() {
             self.received(now, conn, &mut early, out);
@@ -197,6 +202,7 @@ impl Shard {
         // Sent before the control plane heard what was shown here.
         cluster.is_shown(Epoch { number: self.shown_epoch, digest: 0 });
         self.settings.cluster = cluster;
+        self.sweep_ownership();
     }
 
     /// Number of the newest epoch of pushes that were not this gateway's to deliver.
@@ -239,7 +245,8 @@ impl Shard {
     pub fn metrics(&self) -> ShardMetrics {
         let table_bytes = self.slots.bytes() + self.beat.wheel.bytes() + self.provenances.bytes() + self.users.bytes();
         let waiting_bytes = self.waiting.bytes() as u64;
-        ShardMetrics { table_bytes: table_bytes as u64, waiting_bytes, ..self.metrics }
+        let (guests, guests_away) = (self.guests.here.len() as u64, self.guests.away.len() as u64);
+        ShardMetrics { table_bytes: table_bytes as u64, waiting_bytes, guests, guests_away, ..self.metrics }
     }
 
     /// Gives back the memory that nothing needs any more. To be called now and then.
@@ -313,9 +320,20 @@ impl Shard {
                 self.give_back(session.user, pushed, id, seq);
             }
         }
-        if self.users.user(session.user).is_some_and(|u| u.first == NO_SLOT) {
-            self.stop_replay(session.user);
-            self.users.remove(session.user);
+        self.part(session.user);
+    }
+
+    /// Forgets a user without sessions, here or elsewhere. A guest without sessions here leaves its owner.
+    pub(super) fn part(&mut self, user: u32) {
+        if self.users.user(user).is_none_or(|u| u.first != NO_SLOT) {
+            return;
+        }
+        if self.guests.here.has(user) {
+            self.leave_owner(user);
+        }
+        if !self.guests.away.has(user) {
+            self.stop_replay(user);
+            self.users.remove(user);
             self.metrics.users = self.users.len() as u64;
         }
     }

@@ -1,4 +1,4 @@
-//! Users with at least one session, found by placement hash and compared in full.
+//! Users with at least one session, here or as guests of another gateway, found by placement hash and compared in full.
 
 use std::{collections::HashSet, rc::Rc};
 
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     chunked::{self, Pool},
-    limits::CROWD_SOCKETS_MAX,
+    limits::{CROWD_SOCKETS_MAX, GUESTS_AWAY_MAX},
 };
 
 /// A user.
@@ -21,7 +21,7 @@ pub(super) struct User {
     pub(super) app: Rc<AppId>,
     /// A parsed user id, in a block of its own: shared it would cost two counts more.
     pub(super) id: Box<str>,
-    /// Slot of the first of its sessions.
+    /// Slot of the first of its sessions here.
     pub(super) first: u32,
     /// The next user whose hash has the same bucket.
     next: Link,
@@ -120,8 +120,8 @@ impl Chained for Table {
 
 impl Users {
     pub(super) fn new(seed: u64, hasher: fn(u64, &str, &str) -> u64) -> Self {
-        // A user has a session at least.
-        let places = Pool::with_capacity(CROWD_SOCKETS_MAX);
+        // A user has a session at least, here or elsewhere.
+        let places = Pool::with_capacity(CROWD_SOCKETS_MAX + GUESTS_AWAY_MAX);
         Self { index: Index::default(), table: Table { places, seed, hasher }, apps: HashSet::new() }
     }
 
@@ -195,7 +195,7 @@ impl Users {
         };
         let user = User { app, id: id.as_str().into(), first: NO_SLOT, next: Link::END, all_at: 0, replaying: None };
         let Ok(index) = self.table.places.put(Place::Full(user)) else {
-            unreachable!("there are no more users than connections of a crowd");
+            unreachable!("there are no more users than connections of a crowd and guests away");
         };
         self.index.insert(&mut self.table, hash, index);
         index

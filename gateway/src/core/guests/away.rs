@@ -1,0 +1,400 @@
+//! Guests away: users of this shard with sessions on other gateways. Each of these gateways, a *host*, is to its users what a
+//! session is: it gets their pushes and answers for them. A push that hosts hold is held as one that sessions do, and ends
+//! with the first acknowledgement, or with whoever lets go of it last.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    rc::Rc,
+};
+
+use pushgate_protocol::{
+    ids::{AppId, BootId, SessionId, UserId},
+    link::{Lane, Push, ToDispatcher, ToGateway, ToOwner},
+    placement::shard_of,
+};
+
+use super::{
+    super::{LinkId, Now, Owner, Shard, outbox::Pushed, users::User},
+    flow::Flow,
+};
+use crate::{
+    crowd::Outgoing,
+    limits::{GUEST_HELD_MAX, GUEST_PING_MS, GUESTS_AWAY_MAX, SWEEP_VISITS_PER_TICK},
+};
+
+/// The guests away, by user.
+#[derive(Debug, Default)]
+pub(in super::super) struct Away {
+    users: HashMap<u32, Vec<Stay>>,
+    hosts: BTreeMap<LinkId, Host>,
+    /// Users of hosts whose link is gone, to be looked at.
+    lost: Vec<(LinkId, BTreeSet<u32>)>,
+}
+
+/// A shard of a gateway that serves users of ours.
+#[derive(Debug)]
+struct Host {
+    flow: Flow,
+    users: BTreeSet<u32>,
+    /// Pushes sent to it.
+    sent: u32,
+    pinged_ms: u64,
+}
+
+/// A user on one host.
+#[derive(Debug)]
+struct Stay {
+    host: LinkId,
+    /// `None`: live there.
+    round: Option<Round>,
+    /// It was registered while this gateway did not own the user.
+    foreign: bool,
+    /// What was sent and not answered, by reference, in order.
+    held: VecDeque<(u64, Rc<Pushed>)>,
+}
+
+/// What a host waits for: a replay of its user's stream.
+#[derive(Debug, Clone, Copy)]
+struct Round {
+    episode: u64,
+    round: u32,
+    /// Pushes that it deferred in the episode.
+    k: u64,
+}
+
+impl Away {
+    /// Registrations.
+    pub(in super::super) fn len(&self) -> usize {
+        self.hosts.values().map(|host| host.users.len()).sum()
+    }
+
+    pub(in super::super) fn has(&self, user: u32) -> bool {
+        !self.users.is_empty() && self.users.contains_key(&user)
+    }
+
+    fn stays(&self, user: u32) -> &[Stay] {
+        if self.users.is_empty() { &[] } else { self.users.get(&user).map_or(&[], Vec::as_slice) }
+    }
+
+    fn stay_mut(&mut self, user: u32, host: LinkId) -> Option<&mut Stay> {
+        self.users.get_mut(&user)?.iter_mut().find(|stay| stay.host == host)
+    }
+
+    /// The delivery of message `id` that a host holds.
+    pub(in super::super) fn find(
+        &self,
+        user: u32,
+        key: u64,
+        (id, device): (&str, Option<&str>),
+    ) -> Option<&Rc<Pushed>> {
+        let held = self.stays(user).iter().flat_map(|stay| &stay.held);
+        held.map(|(_, pushed)| pushed).find(|p| p.key == key && p.is(id, device, false))
+    }
+
+    /// Whether no host of the user goes on by itself.
+    pub(in super::super) fn all_wait(&self, user: u32) -> bool {
+        self.stays(user).iter().all(|stay| stay.round.is_some())
+    }
+
+    /// Whether a push of a live user must wait in the stream, as far as its hosts are concerned.
+    pub(in super::super) fn all_behind(&self, user: u32, lane: Lane) -> bool {
+        let is_behind = |stay: &Stay| {
+            stay.round.is_some()
+                || 2 * stay.held.len() >= GUEST_HELD_MAX
+                || self.hosts.get(&stay.host).is_none_or(|host| host.flow.is_behind(lane))
+        };
+        self.stays(user).iter().all(is_behind)
+    }
+
+    /// Whether hosts registered this user while it was another's; from now on they did not.
+    pub(super) fn take_foreign(&mut self, user: u32) -> bool {
+        let stays = self.users.get_mut(&user);
+        stays.into_iter().flatten().fold(false, |any, stay| std::mem::take(&mut stay.foreign) || any)
+    }
+
+    /// Takes out what a host answers for.
+    fn take(&mut self, host: LinkId, reference: u64) -> Option<(u32, Rc<Pushed>)> {
+        let user = user_of(reference);
+        let held = &mut self.stay_mut(user, host)?.held;
+        let at = held.iter().position(|(r, _)| *r == reference)?;
+        held.remove(at).map(|(_, pushed)| (user, pushed))
+    }
+}
+
+/// The name of a host's push says whose it is.
+fn reference_of(sent: u32, user: u32) -> u64 {
+    u64::from(sent) << 32 | u64::from(user)
+}
+
+fn user_of(reference: u64) -> u32 {
+    reference as u32
+}
+
+impl Shard {
+    /// A link that a host opened is up. `credits`: bytes by lane that may be sent at once.
+    pub fn host_link_up(&mut self, now: Now, peer: BootId, credits: [u32; 3]) -> LinkId {
+        let link = self.links.add_gateway(peer);
+        let host = Host { flow: Flow::new(credits), users: BTreeSet::new(), sent: 0, pinged_ms: now.mono_ms };
+        self.guests.away.hosts.insert(link, host);
+        link
+    }
+
+    /// A host's link is gone, and with it what it held.
+    pub(in super::super) fn host_link_down(&mut self, link: LinkId) {
+        if let Some(host) = self.guests.away.hosts.remove(&link) {
+            self.guests.away.lost.push((link, host.users));
+        }
+    }
+
+    /// Goes on with what follows from links of hosts that are gone: what they held is answered for, some users at each tick.
+    pub(in super::super) fn answer_for_lost(&mut self, out: &dyn Outgoing) {
+        for _ in 0..SWEEP_VISITS_PER_TICK {
+            let Some((link, users)) = self.guests.away.lost.last_mut() else { return };
+            let link = *link;
+            match users.pop_first() {
+                Some(user) => self.end_stay(user, link, out),
+                None => drop(self.guests.away.lost.pop()),
+            }
+        }
+    }
+
+    /// A host says something.
+    pub fn host_frame(&mut self, link: LinkId, frame: ToOwner<'_>, out: &dyn Outgoing) {
+        match frame {
+            ToOwner::Said(said) => self.host_said(link, said),
+            ToOwner::Live { app, user, episode } => {
+                let Some(user) = self.users.find(self.users.hash(app, user), app, user) else { return };
+                let stay = self.guests.away.stay_mut(user, link);
+                if let Some(stay) = stay.filter(|stay| stay.round.is_some_and(|r| r.episode == episode)) {
+                    stay.round = None;
+                    self.go_on(user, out);
+                }
+            }
+            ToOwner::Left { app, user } => {
+                let Some(user) = self.users.find(self.users.hash(app, user), app, user) else { return };
+                if let Some(host) = self.guests.away.hosts.get_mut(&link) {
+                    host.users.remove(&user);
+                }
+                self.end_stay(user, link, out);
+            }
+        }
+    }
+
+    fn host_said(&mut self, link: LinkId, said: ToDispatcher<'_>) {
+        match said {
+            ToDispatcher::Online { app, user, episode, round, resume } => {
+                self.register(link, (app, user), (episode, round), resume);
+            }
+            ToDispatcher::ReplayMore { app, user, .. } => self.replay_more_there(link, (app, user)),
+            ToDispatcher::Acked { reference, device } => {
+                if let Some((user, pushed)) = self.guests.away.take(link, reference)
+                    && !pushed.settled.replace(true)
+                {
+                    self.metrics.acked += 1;
+                    self.tell_acked_by(user, &pushed, device);
+                }
+            }
+            ToDispatcher::Returned { reference: Some(reference), session, seq, .. } => {
+                if let Some((user, pushed)) = self.guests.away.take(link, reference) {
+                    self.give_back(user, pushed, session, seq);
+                }
+            }
+            ToDispatcher::Deferred { reference, episode, .. } => {
+                if let Some((user, pushed)) = self.guests.away.take(link, reference) {
+                    let stay = self.guests.away.stay_mut(user, link);
+                    if let Some(round) = stay.and_then(|s| s.round.as_mut()).filter(|r| r.episode == episode) {
+                        round.k += 1;
+                    }
+                    self.defer(user, pushed);
+                }
+            }
+            ToDispatcher::Written { reference } => {
+                self.end_there(link, reference, |reference| ToDispatcher::Written { reference });
+            }
+            ToDispatcher::Offline { reference } | ToDispatcher::Moved { reference, .. } => {
+                self.end_there(link, reference, |reference| ToDispatcher::Offline { reference });
+            }
+            ToDispatcher::Dropped { reference } => {
+                self.end_there(link, reference, |reference| ToDispatcher::Dropped { reference });
+            }
+            ToDispatcher::Expired { reference } => {
+                self.end_there(link, reference, |reference| ToDispatcher::Expired { reference });
+            }
+            ToDispatcher::Recalled { reference } => {
+                self.end_there(link, reference, |reference| ToDispatcher::Recalled { reference });
+            }
+            ToDispatcher::Collapsed { reference } => {
+                self.end_there(link, reference, |reference| ToDispatcher::Collapsed { reference });
+            }
+            ToDispatcher::AckedFor { app, user, .. }
+            | ToDispatcher::AckedAll { app, user, .. }
+            | ToDispatcher::Receipt { app, user, .. }
+            | ToDispatcher::Returned { reference: None, app, user, .. } => {
+                if !self.links.send_any(None, self.users.hash(app, user), &said) {
+                    self.metrics.unparked += 1;
+                }
+            }
+            ToDispatcher::Credit { lane, bytes } => {
+                if let Some(host) = self.guests.away.hosts.get_mut(&link)
+                    && let Some(output) = self.links.output(link)
+                {
+                    host.flow.credit(lane, bytes, output);
+                }
+            }
+            ToDispatcher::Gone { .. } | ToDispatcher::Pong => {}
+        }
+    }
+
+    /// A host has sessions of a user, and wants what its stream holds.
+    fn register(
+        &mut self,
+        link: LinkId,
+        (app, user): (&str, &str),
+        (episode, round): (u64, u32),
+        resume: Option<(SessionId, u64)>,
+    ) {
+        let hash = self.users.hash(app, user);
+        let (Ok(app), Ok(id)) = (AppId::parse(app), UserId::parse(user)) else { return };
+        let is_ours = shard_of(hash, self.settings.shards) == self.settings.shard;
+        let Some(host) = self.guests.away.hosts.get_mut(&link) else { return };
+        if !is_ours || self.guests.away.users.len() >= GUESTS_AWAY_MAX as usize {
+            self.metrics.guests_refused += 1;
+            return;
+        }
+        let foreign = self.settings.cluster.owner_of(app.as_str(), id.as_str()) != Owner::Me;
+        let user = self.users.find_or_add(hash, app, id);
+        host.users.insert(user);
+        let stays = self.guests.away.users.entry(user).or_default();
+        let at = stays.iter().position(|stay| stay.host == link).unwrap_or_else(|| {
+            stays.push(Stay { host: link, round: None, foreign, held: VecDeque::new() });
+            stays.len() - 1
+        });
+        let stay = &mut stays[at];
+        let k = stay.round.filter(|r| r.episode == episode).map_or(0, |r| r.k);
+        stay.round = Some(Round { episode, round, k });
+        self.metrics.users = self.users.len() as u64;
+        self.metrics.guests_registered += 1;
+        self.start_replay(user, resume);
+    }
+
+    /// A host has deferred more than its user's replay was for. That is in the stream, and another round comes; or the push stays
+    /// with another session of the user.
+    fn replay_more_there(&mut self, link: LinkId, (app, user): (&str, &str)) {
+        let Some(index) = self.users.find(self.users.hash(app, user), app, user) else { return };
+        let replaying = self.users.user(index).and_then(|u| u.replaying.as_deref());
+        if replaying.is_none_or(|r| r.waits_at == Some(r.k)) {
+            self.tell_replayed(index, Some(link), 0);
+        }
+    }
+
+    /// The round of a user is done, and with it those of its hosts, or of one of them.
+    pub(in super::super) fn tell_replayed(&mut self, index: u32, only: Option<LinkId>, all: u64) {
+        let Away { users, hosts, .. } = &mut self.guests.away;
+        let (Some(stays), Some(User { app, id, .. })) = (users.get(&index), self.users.user(index)) else { return };
+        for stay in stays.iter().filter(|stay| only.is_none_or(|only| only == stay.host)) {
+            let Some(Round { episode, round, k }) = stay.round else { continue };
+            let mut frame = Vec::new();
+            ToGateway::Replayed { app: app.as_str(), user: id, episode, round, k, all }.encode(&mut frame);
+            if let Some(host) = hosts.get_mut(&stay.host)
+                && let Some(output) = self.links.output(stay.host)
+            {
+                host.flow.behind_all(&frame, output);
+            }
+        }
+    }
+
+    /// Sends a push to the hosts of its user that do not hold it. Whether one had no room for it.
+    pub(in super::super) fn forward(&mut self, index: u32, pushed: &Rc<Pushed>, push: &Push<'_>) -> bool {
+        let Away { users, hosts, .. } = &mut self.guests.away;
+        let mut full = false;
+        for stay in users.get_mut(&index).into_iter().flatten() {
+            if stay.held.iter().any(|(_, held)| Rc::ptr_eq(held, pushed)) {
+                continue;
+            }
+            let (Some(host), Some(output)) = (hosts.get_mut(&stay.host), self.links.output(stay.host)) else {
+                continue;
+            };
+            let reference = reference_of(host.sent, index);
+            let forwarded = Push { reference, epoch: self.settings.cluster.epoch(), ..push.clone() };
+            let encode = |out: &mut Vec<u8>| ToGateway::Push(forwarded).encode(out);
+            let sent = (stay.held.len() < GUEST_HELD_MAX).then(|| host.flow.push(push.lane, output, encode)).flatten();
+            let Some(bytes) = sent else {
+                full = true;
+                continue;
+            };
+            host.sent = host.sent.wrapping_add(1);
+            stay.held.push_back((reference, pushed.clone()));
+            self.metrics.forwarded += 1;
+            self.metrics.forwarded_bytes += bytes as u64;
+        }
+        full
+    }
+
+    /// A message is taken back from a user: its hosts are told.
+    pub(in super::super) fn recall_there(&mut self, index: u32, id: &str) {
+        let Some(User { app, id: user, .. }) = self.users.user(index) else { return };
+        for stay in self.guests.away.stays(index) {
+            if let Some(output) = self.links.output(stay.host) {
+                ToGateway::Recall { app: app.as_str(), user: Some(user), tell: true, id }.encode(output);
+            }
+        }
+    }
+
+    /// A host let go of a push.
+    fn end_there(&mut self, link: LinkId, reference: u64, answer: impl FnOnce(u64) -> ToDispatcher<'static>) {
+        if let Some((_, pushed)) = self.guests.away.take(link, reference) {
+            self.settle_last(&pushed, answer);
+        }
+    }
+
+    /// Has a push wait in its user's stream that its last host sent back.
+    fn defer(&mut self, user: u32, pushed: Rc<Pushed>) {
+        if Rc::strong_count(&pushed) > 1 || pushed.settled.replace(true) {
+            return;
+        }
+        if self.users.user(user).is_some_and(|u| u.replaying.is_none()) {
+            self.start_replay(user, None);
+        }
+        let Some(replaying) = self.users.user_mut(user).and_then(|u| u.replaying.as_deref_mut()) else { return };
+        let (link, reference) = pushed.origin.get();
+        let (episode, k) = (replaying.episode, replaying.k);
+        // Who does not hear of it has stored it already.
+        replaying.k += u64::from(self.links.send(link, &ToDispatcher::Deferred { reference, episode, k }));
+        self.metrics.deferred += 1;
+    }
+
+    /// A host serves a user no more, and holds nothing of it.
+    fn end_stay(&mut self, user: u32, link: LinkId, out: &dyn Outgoing) {
+        let Some(stays) = self.guests.away.users.get_mut(&user) else { return };
+        let Some(at) = stays.iter().position(|stay| stay.host == link) else { return };
+        let stay = stays.swap_remove(at);
+        if stays.is_empty() {
+            self.guests.away.users.remove(&user);
+        }
+        for (_, pushed) in stay.held {
+            self.settle_last(&pushed, |reference| ToDispatcher::Offline { reference });
+        }
+        self.part(user);
+        self.go_on(user, out);
+    }
+
+    /// A replay of the user may have waited for a host that goes on, or went.
+    fn go_on(&mut self, user: u32, out: &dyn Outgoing) {
+        let replaying = self.users.user(user).and_then(|u| u.replaying.as_deref());
+        if replaying.is_some_and(|r| r.waits_at.is_some()) && !self.is_behind(user, out) {
+            self.resume_replay(user);
+        }
+    }
+
+    /// Has hosts show that they are there.
+    pub(in super::super) fn ping_hosts(&mut self, now: Now) {
+        for (&link, host) in &mut self.guests.away.hosts {
+            if now.mono_ms.saturating_sub(host.pinged_ms) >= GUEST_PING_MS
+                && let Some(output) = self.links.output(link)
+            {
+                host.pinged_ms = now.mono_ms;
+                ToGateway::Ping.encode(output);
+            }
+        }
+    }
+}
