@@ -150,6 +150,10 @@ pub struct MemberConfig {
     pub node: String,
     /// Its node-link address, `host:port`.
     pub links: String,
+    /// Where clients of its users reach it, `ws://…` or `wss://…`, also as a path of an address that gateways share. Clients that come to
+    /// another gateway are told; without it they stay there.
+    #[serde(default)]
+    pub url: Option<String>,
     /// Share of users relative to others. Default 1.
     #[serde(default = "one")]
     pub weight: u32,

@@ -37,7 +37,8 @@ pub fn dev(loaded: Loaded, data: &Path) -> Result<(), Failure> {
     for address in [&mut config.gateway.listen, &mut config.gateway.links, &mut config.dispatcher.listen] {
         fix_port(address)?;
     }
-    let member = MemberConfig { node: config.gateway.node.clone(), links: config.gateway.links.clone(), weight: 1 };
+    let (node, links) = (config.gateway.node.clone(), config.gateway.links.clone());
+    let member = MemberConfig { node, links, url: None, weight: 1 };
     config.members = vec![member];
     allow_own_page(&mut config);
     // Before the data directory is made.

@@ -155,7 +155,7 @@ struct Rest {
 pub fn routing(members: &[MemberConfig]) -> Result<Routing, BootError> {
     let member = |m: &MemberConfig| {
         let node = NodeId::parse(&m.node).map_err(|error| BootError::Name { key: "members.node", error })?;
-        Ok(Member { weight: m.weight, ..Member::new(node, &m.links) })
+        Ok(Member { url: m.url.clone(), weight: m.weight, ..Member::new(node, &m.links) })
     };
     Ok(Routing::new(1, members.iter().map(member).collect::<Result<_, BootError>>()?))
 }

@@ -6,7 +6,7 @@ use pushgate_protocol::{
     limits::LINK_CREDIT_BYTES,
     link::{
         FrameError, VERSION_MAX, VERSION_MIN,
-        handshake::{Block, Challenge, Handshake, Hello, Side, agree, prove, proves},
+        handshake::{Block, Challenge, Guest, Handshake, Hello, Side, agree, prove, proves},
     },
 };
 
@@ -36,6 +36,8 @@ pub(crate) struct Peer {
     pub(crate) shard: ShardId,
     /// The epoch by which it acts.
     pub(crate) epoch: Epoch,
+    /// Set if it is a gateway that has guests: bytes of each lane (high, normal, low) that it takes at once.
+    pub(crate) guests: Option<[u32; 3]>,
 }
 
 /// A handshake that waits for the proof.
@@ -87,15 +89,18 @@ impl Refusal {
 impl Host {
     /// Answers a hello: the challenge frame, and what to check the proof against. `epoch` is the gateway's own.
     pub(crate) fn challenge(&self, body: &[u8], nonce: Block, epoch: Epoch) -> Result<(Vec<u8>, Challenged), Refusal> {
-        let Handshake::Hello(hello) = Handshake::decode(body)? else {
-            return Err(Refusal::Turn("a hello"));
+        let (hello, guests) = match Handshake::decode(body)? {
+            Handshake::Hello(hello) => (hello, None),
+            Handshake::Guest(Guest { hello, credits }) => (hello, Some(credits)),
+            _ => return Err(Refusal::Turn("a hello")),
         };
         let version = agree((hello.version_min, hello.version_max), (VERSION_MIN, VERSION_MAX))
             .ok_or(Refusal::Version(hello.version_min, hello.version_max))?;
         if hello.shard.0 >= self.shards {
             return Err(Refusal::Shard(hello.shard.0, self.shards));
         }
-        let peer = Peer { boot: hello.boot, node: NodeId::parse(hello.node)?, shard: hello.shard, epoch: hello.epoch };
+        let (node, shard, epoch_there) = (NodeId::parse(hello.node)?, hello.shard, hello.epoch);
+        let peer = Peer { boot: hello.boot, node, shard, epoch: epoch_there, guests };
         let challenged = Challenged { hello: transcript_of(&hello), challenge: (nonce, self.boot), peer };
         let mut out = Vec::new();
         Handshake::Challenge(Challenge {
@@ -119,7 +124,8 @@ impl Challenged {
         let Handshake::Proof(proof) = Handshake::decode(body)? else {
             return Err(Refusal::Turn("a proof"));
         };
-        if !proves(&host.key, Side::Peer, self.hello(), self.challenge(), &proof) {
+        let side = if self.peer.guests.is_some() { Side::Guest } else { Side::Peer };
+        if !proves(&host.key, side, self.hello(), self.challenge(), &proof) {
             return Err(Refusal::Key);
         }
         Ok(self.peer)

@@ -1,6 +1,8 @@
-//! Node links, server side: the handshake on the shard that accepted the connection, then the port on the shard that
-//! the peer asked for.
+//! Node links: the handshake on the shard that accepted the connection, then the port on the shard that the peer asked for.
+//! And those that this gateway opens itself, to the owners of its guests.
 
+pub(crate) mod dial;
+mod dials;
 pub(crate) mod handshake;
 mod inflow;
 mod port;

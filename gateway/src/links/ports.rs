@@ -1,17 +1,22 @@
-//! The links of one shard: their ports, and what goes between them and the core.
+//! The links of one shard, to dispatchers and to other gateways: their ports, and what goes between them and the core.
 
 use std::{net::TcpStream as StdStream, os::fd::OwnedFd, rc::Rc};
+
+use pushgate_protocol::link::{FrameError, ToOwner, take_frame};
 
 use tracing::{info, warn};
 
 use super::{
+    dial::{DialError, Dialled},
+    dials::Dials,
     handshake::{Peer, Refusal, ready},
     inflow::Inflow,
+    nonce,
     port::Port,
     refuse,
 };
 use crate::{
-    core::{LinkId, Now, Shard},
+    core::{LinkId, Now, Shard, WantedLink},
     crowd::Outgoing,
     limits,
     shard::{Desk, signal::Signal},
@@ -22,11 +27,23 @@ pub(crate) struct Ports {
     desk: Rc<Desk>,
     signal: Signal,
     links: Vec<Link>,
+    dials: Dials,
+}
+
+/// What a link's peer is to this shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Dispatcher,
+    /// A gateway that owns users of guests here.
+    Owner,
+    /// A gateway that serves users of ours.
+    Host,
 }
 
 struct Link {
     id: LinkId,
     peer: Peer,
+    role: Role,
     port: Rc<Port>,
     heard_ms: u64,
     /// Input is left with the peer because it does not read our output.
@@ -39,26 +56,84 @@ impl Ports {
     /// No links yet. `signal` wakes the shard's loop.
     pub(crate) fn new(desk: Rc<Desk>, signal: Signal) -> Self {
         desk.metrics.no_link_since_ms.set(desk.site.clock.now().unix_ms.max(1));
-        Self { desk, signal, links: Vec::new() }
+        Self { dials: Dials::new(desk.clone()), desk, signal, links: Vec::new() }
     }
 
-    /// Brings a link up. An older one of the same peer is ended: a peer has one link to a shard, so it lost that one.
+    /// Brings a link up. An older one of the same dispatcher is ended: it has one link to a shard, so it lost that one.
     pub(crate) fn open(&mut self, now: Now, socket: OwnedFd, peer: Peer, early: Vec<u8>, core: &mut Shard) {
-        for link in self.links.iter_mut().filter(|l| l.peer.boot == peer.boot) {
-            link.failed = Some("the peer opened another".to_owned());
+        let (role, max) = match peer.guests {
+            Some(_) => (Role::Host, limits::GUEST_LINKS_MAX),
+            None => (Role::Dispatcher, limits::LINKS_MAX),
+        };
+        if role == Role::Dispatcher {
+            for link in self.links.iter_mut().filter(|l| l.role == role && l.peer.boot == peer.boot) {
+                link.failed = Some("the peer opened another".to_owned());
+            }
         }
         self.sweep(now, core);
-        if self.links.len() >= limits::LINKS_MAX {
+        if self.links.iter().filter(|l| l.role == role).count() >= max {
             return refuse(socket, &Refusal::Full(self.desk.shard.0, self.links.len()));
         }
         match Port::open(StdStream::from(socket), early, ready(), self.signal.clone()) {
             Ok(port) => {
                 info!(shard = self.desk.shard.0, peer = %peer.node, boot = peer.boot.0, "link up");
-                let id = core.link_up(now, peer.boot);
-                self.links.push(Link { id, peer, port, heard_ms: now.mono_ms, held: None, failed: None });
+                let id = match peer.guests {
+                    Some(credits) => core.host_link_up(now, peer.boot, credits),
+                    None => core.link_up(now, peer.boot),
+                };
+                self.links.push(Link { id, peer, role, port, heard_ms: now.mono_ms, held: None, failed: None });
                 self.count(now);
             }
             Err(error) => warn!(shard = self.desk.shard.0, peer = %peer.node, %error, "link not taken"),
+        }
+    }
+
+    /// A link that guests here need was opened, or not.
+    pub(crate) fn dialled(
+        &mut self,
+        now: Now,
+        wanted: &WantedLink,
+        result: Result<Dialled, DialError>,
+        core: &mut Shard,
+    ) {
+        let Some(Dialled { socket, info, epoch, early }) = self.dials.ended(now, wanted, result) else {
+            return core.owner_link_refused(&wanted.node);
+        };
+        self.desk.site.roll.show(epoch.number);
+        let stream = StdStream::from(socket);
+        // The io_uring driver waits on blocking sockets, the other on non-blocking ones.
+        let opened = stream
+            .set_nonblocking(monoio::utils::is_legacy())
+            .and_then(|()| Port::open(stream, early, Vec::new(), self.signal.clone()));
+        let port = match opened {
+            Ok(port) => port,
+            Err(error) => return warn!(shard = self.desk.shard.0, owner = %wanted.node, %error, "link not taken"),
+        };
+        let Some(id) = core.owner_link_up(now, &wanted.node, info, wanted.shard) else { return port.end() };
+        let peer = Peer { boot: info.boot, node: wanted.node.clone(), shard: wanted.shard, epoch, guests: None };
+        self.links.push(Link { id, peer, role: Role::Owner, port, heard_ms: now.mono_ms, held: None, failed: None });
+        self.count(now);
+    }
+
+    /// Opens the links that guests here need, and ends those that none has needed for a while.
+    fn tend_owners(&mut self, now: Now, core: &mut Shard) {
+        self.dials.tend(now, core.wanted_links(), nonce);
+        for id in core.idle_owner_links(now) {
+            self.links.iter().filter(|link| link.id == id).for_each(|link| link.port.end());
+        }
+    }
+
+    /// Gives the core what hosts said.
+    fn take_from_host(&mut self, index: usize, bytes: Vec<u8>, core: &mut Shard, out: &dyn Outgoing) {
+        let link = &mut self.links[index];
+        let (used, error) = hear_host(&bytes, |frame| core.host_frame(link.id, frame, out));
+        self.desk.metrics.link_bytes_in.add(used as u64);
+        match error {
+            None => link.port.give_back(bytes, used),
+            Some(error) => {
+                link.failed = Some(error.to_string());
+                self.signal.give();
+            }
         }
     }
 
@@ -76,6 +151,11 @@ impl Ports {
                     buffers.push((index, bytes));
                 }
             }
+        }
+        let (of_hosts, buffers): (Vec<_>, Vec<_>) =
+            buffers.into_iter().partition(|(index, _)| self.links[*index].role == Role::Host);
+        for (index, bytes) in of_hosts {
+            self.take_from_host(index, bytes, core, out);
         }
         if buffers.is_empty() {
             return;
@@ -125,6 +205,7 @@ impl Ports {
                 link.failed = Some(format!("nothing was heard for {} ms", limits::LINK_SILENCE_MS));
             }
         }
+        self.tend_owners(now, core);
         self.sweep(now, core);
     }
 
@@ -163,11 +244,48 @@ impl Ports {
 
     fn count(&self, now: Now) {
         let metrics = &self.desk.metrics;
-        metrics.links.set(self.links.len() as u64);
-        if !self.links.is_empty() {
+        let dispatchers = self.links.iter().filter(|link| link.role == Role::Dispatcher).count();
+        metrics.links.set(dispatchers as u64);
+        metrics.guest_links.set((self.links.len() - dispatchers) as u64);
+        if dispatchers > 0 {
             metrics.no_link_since_ms.set(0);
         } else if metrics.no_link_since_ms.read() == 0 {
             metrics.no_link_since_ms.set(now.unix_ms.max(1));
         }
+    }
+}
+
+/// Gives away what a host said, frame by frame. How many bytes that were, and what follows them if it is no frame.
+fn hear_host<'a>(bytes: &'a [u8], mut give: impl FnMut(ToOwner<'a>)) -> (usize, Option<FrameError>) {
+    let mut used = 0;
+    loop {
+        let frame = match take_frame(&bytes[used..]) {
+            Ok(Some((body, n))) => ToOwner::decode(body).map(|frame| (frame, n)),
+            Ok(None) => return (used, None),
+            Err(error) => Err(error),
+        };
+        match frame {
+            Ok((frame, n)) => {
+                give(frame);
+                used += n;
+            }
+            Err(error) => return (used, Some(error)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_host_said_before_garbage_is_kept() {
+        let mut bytes = Vec::new();
+        ToOwner::Left { app: "a", user: "u" }.encode(&mut bytes);
+        let (whole, mut heard) = (bytes.len(), 0);
+        assert_eq!(hear_host(&bytes[..whole - 1], |_| heard += 1), (0, None));
+        bytes.extend_from_slice(&[1, 0, 0, 0, 0xff]);
+        assert_eq!(hear_host(&bytes, |_| heard += 1), (whole, Some(FrameError::Kind { kind: 0xff })));
+        assert_eq!(heard, 1);
     }
 }

@@ -23,8 +23,11 @@ pub use self::listen::ListenError;
 pub(crate) use self::thread::{Listeners, Start, spawn};
 use crate::{
     admission::{Pace, Permit},
-    core::{EchoOpen, SessionOpen, SessionView},
-    links::handshake::Peer,
+    core::{EchoOpen, SessionOpen, SessionView, WantedLink},
+    links::{
+        dial::{DialError, Dialled},
+        handshake::Peer,
+    },
     metrics::ShardMetrics,
     site::Site,
     tls::{sockets::ClientSocket, turnstile::Turnstile},
@@ -59,6 +62,13 @@ pub(crate) enum Mail {
         peer: Peer,
         /// What it sent after its proof.
         early: Vec<u8>,
+    },
+    /// A link to the owner of guests was opened, or not.
+    Dialled {
+        /// What was wanted.
+        wanted: WantedLink,
+        /// The link.
+        result: Box<Result<Dialled, DialError>>,
     },
     /// `site.roll` holds another cluster.
     Cluster,

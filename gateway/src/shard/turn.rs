@@ -245,6 +245,7 @@ impl Loop {
                     self.received_before(now, conn, unread);
                 }
             }
+            Mail::Dialled { wanted, result } => self.ports.dialled(now, &wanted, *result, &mut self.core),
             Mail::Cluster => self.follow_cluster(),
             Mail::Link { socket, peer, early } => {
                 self.ports.open(now, socket, peer, early, &mut self.core);
@@ -320,6 +321,7 @@ fn settings(desk: &Desk) -> ShardSettings {
         unacked_max: limits.unacked_max as usize,
         write_timeout_ms: u64::from(limits.write_timeout_ms),
         sessions_per_user_max: limits.sessions_per_user_max,
+        moved_per_s: limits.drain_rate_per_s.div_ceil(host.shards.into()),
         client_messages_per_s: limits.client_messages_per_s,
         client_messages_burst: limits.client_messages_burst,
         left: left(desk),

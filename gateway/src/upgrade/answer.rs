@@ -122,6 +122,13 @@ impl Answer {
         Self { status: Status::Ok, reason: None, headers, kind: "text/html; charset=utf-8", body: html.to_vec() }
     }
 
+    /// What was asked for.
+    pub(crate) fn json(value: &impl Serialize) -> Self {
+        let headers = vec![("Cache-Control", "no-store".to_owned())];
+        let body = serde_json::to_vec(value).unwrap_or_default();
+        Self { status: Status::Ok, reason: None, headers, kind: "application/json", body }
+    }
+
     /// With one more header line; line ends in `value` are dropped.
     pub(crate) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
         let mut value = value.into();

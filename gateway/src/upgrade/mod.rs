@@ -3,6 +3,7 @@
 
 pub(crate) mod answer;
 mod channel;
+mod locate;
 mod page;
 pub(crate) mod reason;
 mod request;
@@ -25,6 +26,7 @@ pub(crate) use self::reason::Reason;
 use self::{
     answer::{Answer, Status},
     channel::Channel,
+    locate::Locator,
     request::{Request, RequestError},
     route::{Decision, Offer, decide},
 };
@@ -84,12 +86,14 @@ pub(crate) async fn serve(desk: Rc<Desk>, stream: TcpStream, from: SocketAddr) {
 fn admit(desk: &Desk, request: &Request, permit: &mut Permit) -> Decision {
     let now = desk.site.clock.now();
     let apps = desk.apps.current();
+    let cluster = desk.site.roll.current();
     let offer = Offer {
         apps: &apps,
         origins: &desk.site.settings.origins,
         echo: desk.site.settings.echo,
         compression: desk.site.settings.compression,
         page: desk.site.page.as_deref(),
+        locator: Some(Locator { cluster: &cluster, advertise: desk.site.settings.advertise.as_deref() }),
         draining: desk.site.departure.is_closed(now.mono_ms),
     };
     let decision = decide(request, offer, now.unix_ms / 1_000);

@@ -13,6 +13,7 @@ use pushgate_protocol::{
 use super::{
     Reason,
     answer::{Answer, Status},
+    locate::{Locator, locate},
     request::Request,
 };
 use crate::{
@@ -49,6 +50,8 @@ pub(crate) struct Offer<'a> {
     pub(crate) compression: bool,
     /// What `/` is, if it is there.
     pub(crate) page: Option<&'a [u8]>,
+    /// By what `/v1/locate` is answered, if it is there.
+    pub(crate) locator: Option<Locator<'a>>,
     /// Whether the gateway takes nothing new.
     pub(crate) draining: bool,
 }
@@ -66,6 +69,7 @@ fn answer_or_upgrade(request: &Request, offer: Offer<'_>, now_s: u64) -> Result<
     let known = match path {
         "/v1/ws" => true,
         "/v1/echo" => offer.echo,
+        "/v1/locate" => offer.locator.is_some(),
         "/" => offer.page.is_some(),
         _ => false,
     };
@@ -78,6 +82,9 @@ fn answer_or_upgrade(request: &Request, offer: Offer<'_>, now_s: u64) -> Result<
     }
     if let ("/", Some(page)) = (path, offer.page) {
         return Err(Answer::page(page));
+    }
+    if let ("/v1/locate", Some(locator)) = (path, offer.locator) {
+        return Err(locate(request, offer.apps, offer.origins, locator, now_s));
     }
     let headers: Vec<Header<'_>> = request.headers().map(|(name, value)| Header { name, value }).collect();
     let mut upgrade = handshake::check(request.method(), 1, &headers).map_err(not_upgrade)?;
@@ -100,7 +107,7 @@ fn answer_or_upgrade(request: &Request, offer: Offer<'_>, now_s: u64) -> Result<
 }
 
 fn session(request: &Request, upgrade: &Upgrade<'_>, apps: &Apps, now_s: u64) -> Result<SessionOpen, Answer> {
-    let text = token(request, upgrade).ok_or_else(Answer::no_token)?;
+    let text = token(request, &upgrade.protocols).ok_or_else(Answer::no_token)?;
     let claims = apps.client(&text, now_s).map_err(|e| Answer::bad_token(&e.reason()))?;
     let token = TokenMark::of(&claims);
     let resume = resume(request)?;
@@ -121,13 +128,13 @@ fn session(request: &Request, upgrade: &Upgrade<'_>, apps: &Apps, now_s: u64) ->
 }
 
 /// The token, from the first place that has one: the header, the query, the subprotocols.
-fn token<'a>(request: &'a Request, upgrade: &Upgrade<'a>) -> Option<Cow<'a, str>> {
+pub(super) fn token<'a>(request: &'a Request, protocols: &[&'a str]) -> Option<Cow<'a, str>> {
     let header = request.header_values("authorization").find_map(|value| {
         let (scheme, token) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| Cow::Borrowed(token.trim()))
     });
     let query = || request.query("token").map(Cow::Owned);
-    let protocol = || upgrade.protocols.iter().find_map(|p| p.strip_prefix(BEARER_PROTOCOL)).map(Cow::Borrowed);
+    let protocol = || protocols.iter().find_map(|p| p.strip_prefix(BEARER_PROTOCOL)).map(Cow::Borrowed);
     header.or_else(query).or_else(protocol).filter(|t| !t.is_empty())
 }
 

@@ -36,7 +36,15 @@ pub fn first_bytes(bytes: &[u8], head_bytes_max: usize, apps: &Apps, now_s: u64)
         Ok(Err(_)) => Outcome::More,
         Ok(Ok(request)) => match decide(
             &request,
-            Offer { apps, origins: &Origins::default(), echo: true, compression: true, page: None, draining: false },
+            Offer {
+                apps,
+                origins: &Origins::default(),
+                echo: true,
+                compression: true,
+                page: None,
+                locator: None,
+                draining: false,
+            },
             now_s,
         ) {
             Decision::Answer(refusal) => answer(refusal),

@@ -141,7 +141,8 @@ mod kind {
     pub(super) const PROOF: u8 = b'P';
     pub(super) const READY: u8 = b'R';
     pub(super) const REFUSED: u8 = b'X';
-    pub(super) const GUEST: u8 = b'G';
+    // Not a G, with which a stranger's request by HTTP begins.
+    pub(super) const GUEST: u8 = b'V';
 }
 
 impl<'a> Hello<'a> {

@@ -109,7 +109,7 @@ impl Away {
     /// Whether hosts registered this user while it was another's; from now on they did not.
     pub(super) fn take_foreign(&mut self, user: u32) -> bool {
         let stays = self.users.get_mut(&user);
-        stays.into_iter().flatten().fold(false, |any, stay| std::mem::take(&mut stay.foreign) || any)
+        stays.into_iter().flatten().filter_map(|stay| std::mem::take(&mut stay.foreign).then_some(())).count() > 0
     }
 
     /// Takes out what a host answers for.
