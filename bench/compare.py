@@ -23,6 +23,7 @@ sys.path.insert(0, str(ROOT / "cli/tests/e2e"))
 PROGRAM = ROOT / "target/slow/pushgate"
 os.environ["PUSHGATE_BIN"] = str(PROGRAM)
 
+import records  # noqa: E402
 from dev import Dev  # noqa: E402 — finds the program by the line above
 from server import Failed  # noqa: E402
 
@@ -62,23 +63,6 @@ def told(compared):
     return ", ".join(f"{c['measure']} {c['ratio']:.3f} ({c['low']:.3f} to {c['high']:.3f}) {c['verdict']}" for c in compared)
 
 
-def answer(*command):
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT).stdout.strip()
-
-
-def record(options, itself, slow, slow_ns, cost_ns):
-    changes = answer("git", "status", "--porcelain", "--untracked-files=no", ":!bench/results")
-    found = {
-        "what": "one build compared with itself, and with one whose push path is a tenth slower", "command": "scripts/bench compare", "arguments": sys.argv[1:],
-        "commit": answer("git", "rev-parse", "HEAD"), "uncommitted_changes": bool(changes), "kernel": answer("uname", "-sr"), "cpus": os.cpu_count(),
-        "cost_of_a_push_ns": round(cost_ns), "slowed_by_ns": slow_ns, "seconds": options.seconds, "rate": options.rate,
-        "with_itself": itself, "slower": slow,
-    }
-    path = ROOT / "bench/results/compare.json"
-    path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    print(f"written {path.relative_to(ROOT)}")
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--comparisons", type=int, default=10)
@@ -101,7 +85,8 @@ def main():
     found = any(c["verdict"] == "slower" for c in slow)
     print(f"{alarms} of {len(itself)} comparisons with itself found a difference; a tenth more was {'found' if found else 'NOT FOUND'}")
     if options.record:
-        record(options, itself, slow, slow_ns, cost_ns)
+        found = {"cost_of_a_push_ns": round(cost_ns), "slowed_by_ns": slow_ns, "seconds": options.seconds, "rate": options.rate, "with_itself": itself, "slower": slow}
+        records.write("compare", "one build compared with itself, and with one whose push path is a tenth slower", found)
     return 0 if alarms <= 1 and found else 1
 
 

@@ -10,14 +10,15 @@ bench/results/million.json. Fails unless all were greeted, none was lost and not
 
 import argparse
 import json
-import os
 import pathlib
 import subprocess
 import sys
 import tempfile
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+import records
+from records import ROOT
+
 PROGRAM = ROOT / "target/release/pushgate"
 SCENARIO = ROOT / "bench/scenarios/million.toml"
 SERVER = ROOT / "bench/scenarios/million.server.toml"
@@ -72,26 +73,10 @@ def run(folder):
         server.wait()
 
 
-def answer(*command):
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT).stdout.strip()
-
-
 def without_buckets(value):
     if isinstance(value, dict):
         return {name: without_buckets(inner) for name, inner in value.items() if name != "buckets"}
     return value
-
-
-def record(report, taken):
-    changes = answer("git", "status", "--porcelain", "--untracked-files=no", ":!bench/results")
-    found = {
-        "what": "a million connections, each with a token of its own, both ends on one machine", "command": "scripts/bench million",
-        "commit": answer("git", "rev-parse", "HEAD"), "uncommitted_changes": bool(changes), "kernel": answer("uname", "-sr"), "cpus": os.cpu_count(),
-        "memory": taken, **{name: without_buckets(report[name]) for name in ("took_s", "phases", "connections", "lanes", "lost", "wrong", "taints", "generator")},
-    }
-    path = ROOT / "bench/results/million.json"
-    path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    print(f"written {path.relative_to(ROOT)}")
 
 
 def main():
@@ -109,7 +94,9 @@ def main():
         print(f"{name}: {lane['latency']['samples']} received, p50 {lane['latency']['p50_us'] / 1e6:.2f} s, p99 {lane['latency']['p99_us'] / 1e6:.2f} s")
     print(f"{report['lost']} lost, {report['wrong']} wrong")
     if options.record:
-        record(report, taken)
+        names = ("took_s", "phases", "connections", "lanes", "lost", "wrong", "taints", "generator")
+        found = {"memory": taken, **{name: without_buckets(report[name]) for name in names}}
+        records.write("million", "a million connections, each with a token of its own, both ends on one machine", found)
     return 0 if all_there and not report["lost"] and not report["wrong"] else 1
 
 
