@@ -343,3 +343,12 @@ pub const REDIS_ADDED_MAX: usize = 32;
 const _: () = assert!(CLAIM_TASKS_MAX <= REDIS_TASKS_MAX, "what was claimed by one call is settled by one");
 /// State changes of one message in one script call.
 pub const REDIS_CHANGES_MAX: usize = 256;
+
+/// Shortest lease of a gateway in the member list, milliseconds.
+pub const MEMBER_LEASE_MS_MIN: u64 = 2_000;
+/// Longest lease of a gateway.
+pub const MEMBER_LEASE_MS_MAX: u64 = 60_000;
+/// How long a reader of the member list waits for an announced change before it reads the list all the same.
+pub const MEMBER_POLL_MS: u64 = 1_500;
+const _: () =
+    assert!(MEMBER_POLL_MS < REDIS_RESPONSE_TIMEOUT_MS, "who waits is answered before the connection is given up");

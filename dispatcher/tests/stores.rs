@@ -10,6 +10,8 @@ mod crash;
 mod embedded_facts;
 #[path = "stores/everyone_facts.rs"]
 mod everyone_facts;
+#[path = "stores/membership_facts.rs"]
+mod membership_facts;
 #[path = "stores/message_facts.rs"]
 mod message_facts;
 #[path = "stores/redis_facts.rs"]

@@ -10,6 +10,7 @@
 //! | [`ids`] | newtypes of every identifier, their bounds |
 //! | [`limits`] | bounds that both sides of a seam must know |
 //! | [`link`] | frames and handshake between a dispatcher and a gateway's shard |
+//! | [`membership`] | the seam of the member list |
 //! | [`message`] | what producers send: form, parser, JSON Schema |
 //! | [`placement`] | which shard owns a user |
 //! | [`platform`] | ios, android, web |
@@ -29,6 +30,7 @@ pub mod close;
 pub mod ids;
 pub mod limits;
 pub mod link;
+pub mod membership;
 pub mod message;
 pub mod placement;
 pub mod platform;

@@ -10,6 +10,8 @@ pub const DEVICE_ID_BYTES_MAX: usize = 128;
 pub const MESSAGE_ID_BYTES_MAX: usize = 128;
 /// Longest node id, bytes.
 pub const NODE_ID_BYTES_MAX: usize = 64;
+/// Gateways in a member list.
+pub const MEMBERS_MAX: usize = 4_096;
 
 /// Largest message accepted by REST or from a lane, bytes of JSON.
 pub const MESSAGE_BYTES_MAX: usize = 1 << 20;

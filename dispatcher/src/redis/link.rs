@@ -235,6 +235,14 @@ impl RedisLink {
         }
     }
 
+    /// A connection apart from those that are shared, for who waits on it.
+    pub(super) async fn open_apart(&self) -> Result<Connection, StoreError> {
+        let patience = Duration::from_millis(limits::REDIS_CONNECT_TIMEOUT_MS);
+        let late = ConnectionError::Late(limits::REDIS_CONNECT_TIMEOUT_MS);
+        let open = tokio::time::timeout(patience, self.open()).await;
+        open.unwrap_or(Err(Failure::Connection(late))).map_err(|failure| self.failed(&failure))
+    }
+
     async fn open(&self) -> Result<Connection, Failure> {
         let ConnectionAddr::Tcp(host, port) = self.info.addr() else { return Err(ConnectionError::Closed.into()) };
         let settings = self.info.redis_settings();

@@ -11,6 +11,7 @@
 //! | [`schedule`] | tasks |
 //! | `tasks` | what tasks are there, and how scripts are told of them |
 //! | [`messages`] | states of messages |
+//! | [`membership`] | the member list of gateways |
 //! | [`suppressions`] | addresses that are sent nothing |
 
 mod batch;
@@ -18,6 +19,7 @@ mod connection;
 pub mod durability;
 mod keys;
 pub mod link;
+pub mod membership;
 pub mod messages;
 pub mod schedule;
 mod scripts;
@@ -29,6 +31,7 @@ mod wire;
 pub use self::{
     durability::Finding,
     link::{Outage, RedisLink},
+    membership::RedisMembership,
     messages::RedisMessages,
     schedule::RedisSchedule,
     streams::RedisStreams,

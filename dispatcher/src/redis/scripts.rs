@@ -49,6 +49,8 @@ scripts! {
     CONFIRM = "confirm.lua";
     /// Adds addresses that are sent nothing.
     SUPPRESS = "suppress.lua";
+    /// Expires, changes and tells the member list of gateways.
+    MEMBERS = "members.lua";
     /// Sends to an address again.
     RELEASE = "release.lua";
 }

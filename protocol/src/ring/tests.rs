@@ -1,3 +1,5 @@
+//! The ring: the same everywhere, even, and still for those who are not concerned by a change.
+
 use std::{
     collections::BTreeMap,
     hash::{BuildHasher, Hash, Hasher},
