@@ -14,7 +14,8 @@ use std::{
 use pushgate_protocol::{
     auth::SharedApps,
     ids::{BootId, Epoch, NodeId, ShardId},
-    ring::Routing,
+    membership::Membership,
+    ring::{Member, Routing},
 };
 use ring::rand::{SecureRandom, SystemRandom};
 use tracing::{error, info, warn};
@@ -80,8 +81,10 @@ pub enum BootError {
 pub struct StartOptions {
     /// What `GET /` answers, see [`crate::page`]. Without it there is nothing at `/`.
     pub page: Option<Vec<u8>>,
-    /// The member list, unless the gateway owns everybody.
+    /// The member list, if it is fixed. Without it and `membership` the gateway owns everybody.
     pub routing: Option<Arc<Routing>>,
+    /// The member list, if it changes: the gateway attends it, and owns nobody before its first renewal.
+    pub membership: Option<Arc<dyn Membership>>,
     /// Gives memory that the program's allocator keeps for the calling thread, and does not need, back to the system; with `true`
     /// all of it, and at once. Each shard calls it every [`limits::GIVE_BACK_MS`], so it must be cheap when there is nothing
     /// to give; with `true` it does so once a crowd has left.
@@ -131,7 +134,8 @@ pub fn start(
     let (mail, mailboxes): (Vec<_>, Vec<_>) =
         threads.iter().map(|t| mailbox(limits::MAILBOX_ENTRIES_MAX, t.bell.clone())).unzip();
     let clock = Clock::start();
-    let roll = Roll::new(cluster(settings.node.clone(), options.routing));
+    let roll = Roll::new(cluster(settings.node.clone(), &options));
+    let list = options.membership.map(|list| Ok::<_, BootError>((list, record(&settings, links)?))).transpose()?;
     let departure = Departure::new(settings.limits.drain_grace_ms);
     let site = Arc::new(Site {
         host: host(&settings)?,
@@ -151,7 +155,7 @@ pub fn start(
         held: AtomicBool::new(options.held),
     });
     let admin = admin.pop().ok_or_else(|| BootError::Admin(io::ErrorKind::NotFound.into()))?;
-    let admin = AdminThread::spawn(admin, site.clone()).map_err(BootError::Admin)?;
+    let admin = AdminThread::spawn(admin, site.clone(), list).map_err(BootError::Admin)?;
     let mut shards = Vec::with_capacity(count);
     for (thread, mailbox) in threads.into_iter().zip(mailboxes) {
         // A shard that ended since it reported is seen by `failed`.
@@ -211,11 +215,6 @@ impl RunningGateway {
     /// Whether clients come with TLS.
     pub fn tls(&self) -> bool {
         self.site.tls.is_some()
-    }
-
-    /// Every shard acts by this list from now on.
-    pub fn follow(&self, routing: Arc<Routing>, standing: Standing) {
-        self.site.follow(Cluster::new(self.site.host.node.clone(), routing, standing));
     }
 
     /// From now on `/readyz` tells what is so: whoever started the gateway has made known where it listens.
@@ -318,11 +317,26 @@ fn host(settings: &Settings) -> Result<Host, BootError> {
     })
 }
 
-fn cluster(me: NodeId, routing: Option<Arc<Routing>>) -> Cluster {
-    match routing {
-        Some(routing) => Cluster::new(me, routing, Standing::Serving),
-        None => Cluster::alone(me, Epoch::default()),
+fn cluster(me: NodeId, options: &StartOptions) -> Cluster {
+    match (&options.membership, &options.routing) {
+        (Some(_), _) => Cluster::new(me, Arc::new(Routing::empty()), Standing::SteppedDown),
+        (None, Some(routing)) => Cluster::new(me, routing.clone(), Standing::Serving),
+        (None, None) => Cluster::alone(me, Epoch::default()),
     }
+}
+
+/// What the member list is told of this gateway, whose links are bound to `links`.
+fn record(settings: &Settings, links: SocketAddr) -> Result<Member, BootError> {
+    let reached = match &settings.advertise_links {
+        Some(address) => address.clone(),
+        None if links.ip().is_unspecified() => {
+            let problem = "is missing: gateway.links is bound to every address, and the member list needs one";
+            return Err(ConfigError::Missing { key: "gateway.advertise_links", problem }.into());
+        }
+        None => links.to_string(),
+    };
+    let (url, shards, weight) = (settings.advertise.clone(), Some(settings.shards), settings.weight);
+    Ok(Member { url, shards, weight, ..Member::new(settings.node.clone(), reached) })
 }
 
 /// A ring interrupts the system calls of the thread that made it until it is torn down, so the probe has its own.

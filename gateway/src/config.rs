@@ -2,7 +2,7 @@
 
 use std::net::{SocketAddr, ToSocketAddrs};
 
-use pushgate_protocol::ids::NodeId;
+use pushgate_protocol::{ids::NodeId, ring::WEIGHT_MAX};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +35,8 @@ pub struct GatewayConfig {
     pub advertise: Option<String>,
     /// `host:port` at which dispatchers reach the node links. Default: the address of `links`.
     pub advertise_links: Option<String>,
+    /// Share of the users relative to other gateways of the member list, 1 to 100. Default 1.
+    pub weight: u32,
     /// Shards: threads that hold sessions, 0 to 1024. Default 0: as many as cores are usable (affinity and cgroup quota).
     pub shards: u16,
     /// Whether each shard is bound to one core. Leave it off when the host runs anything else. Default `false`.
@@ -85,6 +87,7 @@ impl Default for GatewayConfig {
             node: "gateway".into(),
             advertise: None,
             advertise_links: None,
+            weight: 1,
             shards: 0,
             pin: false,
             engine: EngineChoice::Auto,
@@ -149,6 +152,10 @@ pub struct Settings {
     pub node: NodeId,
     /// Where clients reach this gateway.
     pub advertise: Option<String>,
+    /// Where links reach it.
+    pub advertise_links: Option<String>,
+    /// Its share of users, relative to others.
+    pub weight: u32,
     /// At least 1.
     pub shards: u16,
     /// Bind shards to cores.
@@ -189,6 +196,9 @@ impl GatewayConfig {
         {
             return Err(value("gateway.advertise_links", address, "host:port"));
         }
+        if !(1..=WEIGHT_MAX).contains(&self.weight) {
+            return Err(value("gateway.weight", self.weight, format!("1 to {WEIGHT_MAX}")));
+        }
         self.limits.check()?;
         Ok(Settings {
             listen: address("gateway.listen", &self.listen)?,
@@ -197,6 +207,8 @@ impl GatewayConfig {
             node: NodeId::parse(&self.node)
                 .map_err(|e| value("gateway.node", format!("{:?} ({e})", self.node), "a name of 1 to 64 bytes"))?,
             advertise: self.advertise.clone(),
+            advertise_links: self.advertise_links.clone(),
+            weight: self.weight,
             shards: if self.shards == 0 { usable_cores() } else { self.shards },
             pin: self.pin,
             engine: self.engine,

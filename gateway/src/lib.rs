@@ -35,6 +35,7 @@ mod descriptors;
 pub mod limits;
 mod links;
 mod mailbox;
+mod membership;
 mod metrics;
 mod pages;
 mod revocation;

@@ -230,6 +230,12 @@ pub const MAILBOX_ENTRIES_MAX: usize = 4096;
 pub const MAIL_PER_TURN_MAX: usize = 128;
 /// A shard that has not ticked for this long is reported by `/healthz`, milliseconds.
 pub const SHARD_STALL_MS: u64 = 5_000;
+/// How often a gateway looks at its lease, milliseconds: it freezes and steps down no later than that.
+pub const LEASE_LOOK_MS: u64 = 50;
+/// Pause before a renewal that failed is tried again, milliseconds.
+pub const LEASE_RETRY_MS: u64 = 250;
+/// How long a gateway that ends tries to take its record away, milliseconds.
+pub const LEAVE_MS: u64 = 1_000;
 
 /// Smallest outbox that a configuration may set, bytes: it holds the largest push.
 pub const OUTBOX_BYTES_MIN: u32 = (TAIL_BYTES_MAX + 16 * 1024) as u32;

@@ -1,6 +1,7 @@
 //! Counters of the gateway's threads. Each shard writes its own, with relaxed atomics; the admin thread reads them all
 //! and renders them as Prometheus text.
 
+mod cluster;
 mod tls;
 
 use std::{
@@ -299,6 +300,7 @@ impl Collector for Exposition {
         let revocations = ConstGauge::new(self.site.revocations.len() as i64);
         let kind = revocations.metric_type();
         revocations.encode(encoder.encode_descriptor("pushgate_revocations", help, None, kind)?)?;
+        cluster::encode(&mut encoder, &self.site.roll)?;
         if let Some(acceptor) = &self.site.tls {
             tls::encode(&mut encoder, &self.site.metrics, acceptor)?;
         }

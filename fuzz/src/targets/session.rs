@@ -2,6 +2,7 @@
 //! nothing after a close. A shard that follows a script: see [`script`].
 
 mod client;
+mod cluster;
 mod crowd;
 mod script;
 

@@ -1,6 +1,6 @@
 //! Whether the gateway lives, and whether it can do its work.
 
-use std::sync::atomic::Ordering;
+use std::{borrow::Cow, sync::atomic::Ordering};
 
 use axum::{
     Json,
@@ -11,7 +11,7 @@ use axum::{
 use serde::Serialize;
 
 use super::Admin;
-use crate::limits;
+use crate::{core::Standing, limits, roll::Trouble};
 
 #[derive(Serialize)]
 struct Health {
@@ -40,7 +40,7 @@ struct Warning {
     what: &'static str,
     /// Unix milliseconds.
     since_ms: u64,
-    detail: String,
+    detail: Cow<'static, str>,
 }
 
 /// One thing that is missing.
@@ -52,7 +52,7 @@ struct Failing {
     /// Unix milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     since_ms: Option<u64>,
-    detail: &'static str,
+    detail: Cow<'static, str>,
 }
 
 /// 200 while every shard turns.
@@ -76,24 +76,38 @@ fn stalled(now_ms: u64, ticked_ms: impl Iterator<Item = u64>) -> Vec<Stalled> {
 pub(super) async fn readyz(State(admin): State<Admin>) -> Response {
     let mut failing = Vec::new();
     if admin.site.departure.began() {
-        let detail = "the gateway is shutting down";
+        let detail = "the gateway is shutting down".into();
         failing.push(Failing { dependency: "gateway", shard: None, since_ms: None, detail });
     }
     if admin.site.held.load(Ordering::SeqCst) {
-        let detail = "the process is starting";
+        let detail = "the process is starting".into();
         failing.push(Failing { dependency: "gateway", shard: None, since_ms: None, detail });
     }
     for (shard, metrics) in admin.site.metrics.iter().enumerate() {
         let since_ms = metrics.no_link_since_ms.read();
         if since_ms > 0 {
-            let detail = "no dispatcher is linked to this shard";
+            let detail = "no dispatcher is linked to this shard".into();
             failing.push(Failing { dependency: "dispatcher", shard: Some(shard), since_ms: Some(since_ms), detail });
+        }
+    }
+    let mut warnings = Vec::new();
+    if let Some(Trouble { since_ms, detail }) = admin.site.roll.trouble() {
+        // Frozen, it does its work.
+        if admin.site.roll.current().standing() == Standing::SteppedDown {
+            failing.push(Failing {
+                dependency: "membership",
+                shard: None,
+                since_ms: Some(since_ms),
+                detail: detail.into(),
+            });
+        } else {
+            warnings.push(Warning { what: "membership", since_ms, detail: detail.into() });
         }
     }
     let code = if failing.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let stale = admin.site.apps.stale();
-    let stale = stale.map(|s| Warning { what: "keys", since_ms: s.since_ms, detail: s.problem });
-    let warnings: Vec<_> = stale.into_iter().collect();
+    let stale = stale.map(|s| Warning { what: "keys", since_ms: s.since_ms, detail: s.problem.into() });
+    warnings.extend(stale);
     (code, Json(Readiness { ready: failing.is_empty(), failing, warnings })).into_response()
 }
 

@@ -21,10 +21,11 @@ use axum::{
     routing::{delete, get, post},
 };
 use prometheus_client::{encoding::text, registry::Registry};
+use pushgate_protocol::{membership::Membership, ring::Member};
 use serde::Serialize;
 use tokio::sync::oneshot;
 
-use crate::{metrics::Exposition, site::Site};
+use crate::{membership::Attendance, metrics::Exposition, site::Site};
 
 /// The admin thread.
 #[derive(Debug)]
@@ -43,7 +44,12 @@ struct Admin {
 
 impl AdminThread {
     /// Starts serving on `listener`.
-    pub(crate) fn spawn(listener: StdListener, site: Arc<Site>) -> io::Result<Self> {
+    /// With a member list, attends it with the record `me`.
+    pub(crate) fn spawn(
+        listener: StdListener,
+        site: Arc<Site>,
+        list: Option<(Arc<dyn Membership>, Member)>,
+    ) -> io::Result<Self> {
         let address = listener.local_addr()?;
         listener.set_nonblocking(true)?;
         let (stop, stopped) = oneshot::channel();
@@ -51,12 +57,18 @@ impl AdminThread {
         let thread = Builder::new().name("gateway-admin".to_owned()).spawn(move || {
             runtime.block_on(async move {
                 let listener = tokio::net::TcpListener::from_std(listener)?;
+                let mut attendance = list.and_then(|(list, me)| Attendance::new(site.clone(), list, me));
                 let serve = axum::serve(listener, router(site));
                 // Requests under way are given up: nothing depends on their answers.
-                tokio::select! {
+                let result = tokio::select! {
                     result = async { serve.await } => result,
+                    () = attend(attendance.as_mut()) => Ok(()),
                     _ = stopped => Ok(()),
+                };
+                if let Some(attendance) = attendance {
+                    attendance.leave().await;
                 }
+                result
             })
         })?;
         Ok(Self { address, stop, thread })
@@ -67,6 +79,13 @@ impl AdminThread {
         // It may have ended on its own.
         let _ = self.stop.send(());
         let _ = self.thread.join();
+    }
+}
+
+async fn attend(attendance: Option<&mut Attendance>) {
+    match attendance {
+        Some(attendance) => attendance.run().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -10,7 +10,7 @@ use pushgate_protocol::{
 };
 
 use super::{
-    Cluster, Now, SessionOpen, SessionView, ShardMetrics, ShardSettings, Verifier,
+    Cluster, Now, SessionOpen, SessionView, ShardMetrics, ShardSettings, Standing, Verifier,
     beat::Beat,
     deflating::Deflating,
     drain::Drain,
@@ -201,8 +201,13 @@ impl Shard {
     pub fn set_cluster(&mut self, mut cluster: Cluster) {
         // Sent before the control plane heard what was shown here.
         cluster.is_shown(Epoch { number: self.shown_epoch, digest: 0 });
-        self.settings.cluster = cluster;
+        let before = std::mem::replace(&mut self.settings.cluster, cluster);
         self.sweep_ownership();
+        // What it answered `Moved` for while it owned nobody is in the streams.
+        let owned_nobody = before.standing() == Standing::SteppedDown;
+        if owned_nobody && self.settings.cluster.standing() != Standing::SteppedDown {
+            self.sweep_everyone();
+        }
     }
 
     /// Number of the newest epoch of pushes that were not this gateway's to deliver.

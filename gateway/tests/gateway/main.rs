@@ -6,6 +6,7 @@ mod bad_input;
 mod compression;
 mod keys;
 mod links;
+mod members;
 mod peer;
 mod protection;
 mod revocations;

@@ -6,11 +6,10 @@ use std::{
     cell::Cell,
     collections::{HashMap, HashSet},
     rc::Rc,
-    sync::Arc,
 };
 
 use pushgate_gateway::{
-    core::{Cluster, DrainOrder, EchoOpen, LinkId, Now, SessionOpen, Shard, ShardSettings, Standing, TokenMark},
+    core::{DrainOrder, EchoOpen, LinkId, Now, SessionOpen, Shard, ShardSettings, TokenMark},
     crowd::Gone,
 };
 use pushgate_protocol::{
@@ -18,16 +17,15 @@ use pushgate_protocol::{
     link::{All, Lane, OutboxPolicy, Place, Push, Target, ToDispatcher, ToGateway, take_frame},
     placement,
     platform::Platform,
-    ring::{Member, Routing},
     wire::WireForm,
     ws::Deflate,
 };
 
-use super::{NOW, client::Client, crowd::Crowd, node, verifier};
+use super::{NOW, client::Client, cluster::cluster, crowd::Crowd, verifier};
 
 const SLOTS: u8 = 4;
 const SEED: u64 = 5;
-const USERS: [&str; 3] = ["u1", "u2", "u3"];
+pub(super) const USERS: [&str; 3] = ["u1", "u2", "u3"];
 
 /// What is the same delivery: message, and to whom.
 type Delivery = (u8, To);
@@ -66,15 +64,6 @@ pub(super) fn run(script: &[u8]) {
         world.settle();
     }
     world.end();
-}
-
-/// Two gateways, of which the other owns the last user alone.
-fn cluster() -> Cluster {
-    let list = |n: u32| vec![Member::new(node("g1"), "a:1"), Member::new(node(&format!("h{n}")), "b:1")];
-    let mine = |routing: &Routing, user| routing.owner("shop", user).is_some_and(|m| m.node.as_str() == "g1");
-    let fits = |routing: &Routing| USERS.map(|user| mine(routing, user)) == [true, true, false];
-    let routing = (0..).map(|n| Routing::new(1, list(n))).find(fits).expect("one of eight does");
-    Cluster::new(node("g1"), Arc::new(routing), Standing::Serving)
 }
 
 impl World {

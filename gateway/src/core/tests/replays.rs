@@ -4,9 +4,10 @@ use pushgate_protocol::{
     ids::{BootId, Epoch, ShardId},
     link::{Push, Target, ToDispatcher, ToGateway},
     placement,
+    ring::{Member, Routing},
 };
 
-use super::super::{Cluster, ShardSettings};
+use super::super::{Cluster, ShardSettings, Standing};
 use super::world::{World, node, pushed, say, tail, to};
 
 fn online(user: &'static str, episode: u64, round: u32) -> String {
@@ -182,4 +183,22 @@ fn no_two_shards_or_runs_number_their_episodes_alike() {
     let (mut numbers, gap): (Vec<u64>, u64) = (all.into_iter().collect(), 1 << 32);
     numbers.sort_unstable();
     assert!(numbers.windows(2).all(|pair| pair[1] - pair[0] > gap), "they stay apart while they count up");
+}
+
+#[test]
+fn a_gateway_that_owned_nobody_asks_for_what_was_stored_meanwhile_once_it_does() {
+    let routing = std::sync::Arc::new(Routing::new(3, vec![Member::new(node("g1"), "127.0.0.1:7401")]));
+    let cluster = |standing| Cluster::new(node("g1"), routing.clone(), standing);
+    let mut w = World::with(|s| s.cluster = cluster(Standing::SteppedDown));
+    let link = w.link(1);
+    w.live(link, 0, "alice");
+    w.push(link, Push { epoch: routing.epoch(), ..to("alice", 1, "m1", b"}") });
+    assert_eq!(w.told(link), [say(ToDispatcher::Moved { reference: 1, epoch: routing.epoch() })]);
+    w.shard.set_cluster(cluster(Standing::Serving));
+    w.pass(1_000);
+    let told = w.told(link);
+    assert!(told.len() == 1 && told[0].starts_with("Online"), "{told:?}");
+    w.shard.set_cluster(cluster(Standing::Frozen));
+    w.pass(1_000);
+    assert!(w.told(link).is_empty(), "who was its own stays so");
 }
