@@ -82,6 +82,9 @@ pub struct StoreConfig {
     /// How long a dispatcher holds a task that is due, milliseconds, from 500 to 5000. If it dies meanwhile, another sends the task after
     /// that; if sending takes longer, another sends it too, with the same id. Default 5000.
     pub task_lease_ms: u64,
+    /// How long a gateway's record stands in the member list without being renewed, milliseconds, from 2000 to 60000: so long nobody takes over the users of one that died. Used
+    /// by gateways and dispatchers where Redis holds the list, the same on all. Default 6000.
+    pub member_lease_ms: u64,
     /// How long message states answer `GET /v1/messages/{id}`, milliseconds. Default 604800000 (7 days).
     pub message_ttl_ms: u64,
 }
@@ -93,6 +96,7 @@ impl Default for StoreConfig {
             dedupe_window_ms: 600_000,
             dedupe_bytes_max: 1 << 30,
             task_lease_ms: 5_000,
+            member_lease_ms: 6_000,
             message_ttl_ms: 7 * 24 * 3_600_000,
         }
     }
@@ -142,7 +146,7 @@ pub struct LinkConfig {
     pub key_file: Option<String>,
 }
 
-/// `[[members]]`: a gateway, while membership is a list.
+/// `[[members]]`: a gateway, where the list is fixed. Without it, and with `store.kind = "redis"`, gateways join the list in Redis by themselves.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MemberConfig {

@@ -7,6 +7,7 @@
 //! | [`channels`] | mail and text messages: accounts and their providers |
 //! | [`classes`] | what is laid down for each class of messages |
 //! | [`clock`] | the wall clock |
+//! | [`directory`] | the member list, followed |
 //! | [`config`] | the keys of `[dispatcher]`, `[store]`, `[redis]`, `[links]`, `[[members]]` |
 //! | [`core`] | decisions without I/O: ledger, pipeline worker |
 //! | [`decode`] | from a record to deliveries, or to a dead letter |
@@ -41,6 +42,7 @@ pub mod clock;
 pub mod config;
 pub mod core;
 pub mod decode;
+pub mod directory;
 pub mod embedded;
 pub mod health;
 pub mod kafka;

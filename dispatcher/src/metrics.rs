@@ -27,6 +27,10 @@ pub struct Metrics {
     pub links_up: Gauge,
     /// Links lost.
     pub links_lost: Counter,
+    /// Gateways in the member list.
+    pub members: Gauge,
+    /// Number of the member list's epoch.
+    pub epoch: Gauge,
     /// Writes of lower lanes that waited for a record of lane high.
     pub lower_held: Counter,
     /// Records of lane high that the lower lanes waited for in vain.
@@ -208,6 +212,8 @@ impl Metrics {
         registry.register("receipts_dropped", help, new.receipts_dropped.clone());
         registry.register("links_up", "Links to gateway shards that are up", new.links_up.clone());
         registry.register("links_lost", "Links lost", new.links_lost.clone());
+        registry.register("cluster_members", "Gateways in the member list", new.members.clone());
+        registry.register("cluster_epoch", "Number of the member list's epoch", new.epoch.clone());
         let help = "Writes of lower lanes that waited until a record of lane high was written";
         registry.register("lower_lanes_held", help, new.lower_held.clone());
         let help = "Times that lower lanes went on though a record of lane high was not written, for it waited for something else";

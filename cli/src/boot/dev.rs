@@ -90,6 +90,7 @@ async fn run(
         routing: node::routing(config)?,
         give_back: Some(allocator::give_back),
         held,
+        membership: None,
     };
     let gateway = gateway::start(&node::gateway_config(config)?, keys.apps(), options).map_err(node::failed)?;
     let parts = node::dispatcher_parts(config, keys.apps(), held)?;

@@ -2,12 +2,12 @@
 
 use std::{path::Path, sync::Arc};
 
-use pushgate_dispatcher::boot as dispatchers;
+use pushgate_dispatcher::{boot as dispatchers, config::StoreKind};
 use pushgate_gateway::{
     boot::{self as gateways, RunningGateway},
     config::GatewayConfig,
 };
-use pushgate_protocol::{auth::SharedApps, ring::Routing};
+use pushgate_protocol::{auth::SharedApps, membership::Membership, ring::Routing};
 use tokio::runtime::{Builder, Runtime};
 
 use super::{
@@ -29,6 +29,7 @@ pub fn gateway(loaded: Loaded) -> Result<(), Failure> {
     let keys = KeyWatch::spawn(config.key_files().map_err(Failure::usage)?, apps_again(loaded, Role::Gateway))?;
     let options = gateways::StartOptions {
         routing: routing(&config)?,
+        membership: membership(&config)?,
         give_back: Some(allocator::give_back),
         ..Default::default()
     };
@@ -141,6 +142,14 @@ pub(super) fn routing(config: &Config) -> Result<Option<Arc<Routing>>, Failure> 
         return Ok(None);
     }
     dispatchers::routing(&config.members).map_err(failed).map(|routing| Some(Arc::new(routing)))
+}
+
+/// The member list in Redis, where the configuration names no gateways and has one.
+fn membership(config: &Config) -> Result<Option<Arc<dyn Membership>>, Failure> {
+    if !config.members.is_empty() || config.store.kind != StoreKind::Redis {
+        return Ok(None);
+    }
+    dispatchers::membership(&config.redis, &config.store).map(Some).map_err(failed)
 }
 
 /// A part that did not start.

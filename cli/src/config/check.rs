@@ -215,8 +215,9 @@ impl Config {
     }
 
     fn check_members(&self, role: Role, texts: &mut Vec<String>) {
-        if self.members.is_empty() && role == Role::Dispatcher {
-            texts.push("members is empty: name every gateway in a [[members]] with its node and links".into());
+        if self.members.is_empty() && role == Role::Dispatcher && self.store.kind == StoreKind::Embedded {
+            let problem = "members is empty: name every gateway in a [[members]] with its node and links, or set store.kind to redis";
+            texts.push(problem.into());
         }
         let mut nodes = BTreeSet::new();
         for (n, member) in self.members.iter().enumerate() {

@@ -1,6 +1,7 @@
 //! Starting and stopping a dispatcher: config → backends → pipeline → links → REST.
 
 mod backends;
+mod members;
 mod pipeline;
 mod readiness;
 mod schedule;
@@ -20,19 +21,20 @@ use prometheus_client::registry::Registry;
 use pushgate_protocol::{
     auth::SharedApps,
     ids::{AppId, BootId, IdError, NodeId},
-    ring::{Member, Routing},
 };
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::{
     net::TcpListener,
-    sync::oneshot,
+    sync::{oneshot, watch},
     task::JoinHandle,
     time::{sleep, timeout},
 };
 use tracing::{error, info};
 
+pub use self::members::{membership, routing};
 use self::{
     backends::Backends,
+    members::{first_list, listed, membership_of},
     pipeline::{Pipeline, PipelineParts},
     schedule::Schedule,
     webhooks::Hooks,
@@ -51,6 +53,7 @@ use crate::{
     clock::{self, SteadyClock},
     config::{DispatcherConfig, MemberConfig, RedisConfig, StoreConfig},
     decode::Decoder,
+    directory::Directory,
     embedded::OpenError,
     health::Health,
     kafka::KafkaConfig,
@@ -140,7 +143,8 @@ pub struct RunningDispatcher {
     schedule: Schedule,
     rest: Rest,
     hooks: Hooks,
-    links: Links,
+    links: Arc<Links>,
+    directory: JoinHandle<()>,
     health: Arc<Health>,
     roster: Roster,
 }
@@ -151,15 +155,6 @@ struct Rest {
     stop: oneshot::Sender<()>,
 }
 
-/// The routing that a member list gives. Its epoch is 1 and the digest of the list.
-pub fn routing(members: &[MemberConfig]) -> Result<Routing, BootError> {
-    let member = |m: &MemberConfig| {
-        let node = NodeId::parse(&m.node).map_err(|error| BootError::Name { key: "members.node", error })?;
-        Ok(Member { url: m.url.clone(), weight: m.weight, ..Member::new(node, &m.links) })
-    };
-    Ok(Routing::new(1, members.iter().map(member).collect::<Result<_, BootError>>()?))
-}
-
 /// Starts a dispatcher on the current tokio runtime; returns once REST accepts connections.
 pub async fn start(parts: DispatcherParts) -> Result<RunningDispatcher, BootError> {
     // All that can be wrong with the configuration is found before anything runs.
@@ -167,7 +162,7 @@ pub async fn start(parts: DispatcherParts) -> Result<RunningDispatcher, BootErro
     let default_app = parts.config.default_app.as_deref().map(AppId::parse).transpose();
     let default_app = default_app.map_err(|error| BootError::Name { key: "dispatcher.default_app", error })?;
     let cors_origins = origins(&parts.config.cors_origins)?;
-    let routing = Arc::new(routing(&parts.members)?);
+    let members = listed(&parts.members)?;
     let me = Identity { node, boot: BootId(random()?), key: Arc::clone(&parts.link_key) };
     let listener = listen(&parts.config.listen).await?;
     let address = listener.local_addr()?;
@@ -179,6 +174,8 @@ pub async fn start(parts: DispatcherParts) -> Result<RunningDispatcher, BootErro
         health.hold(clock::unix_ms());
     }
     let metrics = Metrics::register(&mut registry);
+    let members = membership_of(&parts, members, backends.redis.as_ref())?;
+    let routing = watch::Sender::new(Arc::new(first_list(&*members).await));
     let hooks = Hooks::start(&parts.apps, WebhookMetrics::register(&mut registry), random()?);
     // What a class does not publish is not posted either.
     let classes = Classes::new(&parts.classes);
@@ -210,7 +207,7 @@ pub async fn start(parts: DispatcherParts) -> Result<RunningDispatcher, BootErro
     let pipeline = Pipeline::start(PipelineParts {
         config: &parts.config,
         workers,
-        routing: Arc::clone(&routing),
+        routing: Arc::clone(&routing.borrow()),
         sources: backends.sources,
         decoder: Decoder::new(default_app, backends.origins)
             .with_classes(classes.clone())
@@ -230,9 +227,18 @@ pub async fn start(parts: DispatcherParts) -> Result<RunningDispatcher, BootErro
         health: Arc::clone(&health),
         metrics: metrics.clone(),
     })?;
-    let members = routing.members().iter().map(|m| (m.node.clone(), m.links.clone())).collect();
-    let links = Links::start(me, routing.epoch(), members, pipeline.mailboxes.clone(), metrics);
-    readiness::watch(&health, &backends.kafka, backends.redis, &links, &routing);
+    let links = Arc::new(Links::start(me, &routing.borrow(), pipeline.mailboxes.clone(), metrics.clone()));
+    readiness::watch(&health, &backends.kafka, backends.redis, &links, routing.subscribe());
+    let linked = routing.borrow().members().len();
+    let directory = Directory {
+        list: members,
+        mailboxes: pipeline.mailboxes.clone(),
+        links: Arc::clone(&links),
+        routing,
+        health: Arc::clone(&health),
+        metrics,
+    };
+    let directory = tokio::spawn(directory.run());
     registry.register_collector(Box::new(KeyMetrics(parts.apps.clone())));
     let state = ApiState {
         apps: parts.apps.clone(),
@@ -260,8 +266,8 @@ pub async fn start(parts: DispatcherParts) -> Result<RunningDispatcher, BootErro
         wall: Arc::new(clock::unix_ms),
     };
     let rest = serve(listener, state);
-    info!(rest = %address, workers, members = routing.members().len(), "dispatcher up");
-    Ok(RunningDispatcher { address, pipeline, schedule, rest, hooks, links, health, roster })
+    info!(rest = %address, workers, members = linked, "dispatcher up");
+    Ok(RunningDispatcher { address, pipeline, schedule, rest, hooks, links, directory, health, roster })
 }
 
 impl RunningDispatcher {
@@ -283,12 +289,16 @@ impl RunningDispatcher {
     /// Whether a part of it ended by itself: then it does not do its work any more, and the process had better be
     /// started anew.
     pub fn failed(&self) -> bool {
-        self.rest.task.is_finished() || self.schedule.failed() || self.hooks.failed() || self.pipeline.failed()
+        self.rest.task.is_finished()
+            || self.schedule.failed()
+            || self.hooks.failed()
+            || self.pipeline.failed()
+            || self.directory.is_finished()
     }
 
     /// Ends REST, stops polling, waits a bounded time for what is in flight, makes settlements durable.
     pub async fn shut_down(self) {
-        let Self { pipeline, schedule, rest: Rest { mut task, stop }, hooks, links, .. } = self;
+        let Self { pipeline, schedule, rest: Rest { mut task, stop }, hooks, links, directory, .. } = self;
         let _ = stop.send(());
         if timeout(Duration::from_millis(limits::SHUTDOWN_REST_MS), &mut task).await.is_err() {
             task.abort();
@@ -296,6 +306,9 @@ impl RunningDispatcher {
         schedule.shut_down().await;
         pipeline.shut_down().await;
         hooks.shut_down().await;
+        directory.abort();
+        // It ends with what it holds.
+        let _ = directory.await;
         drop(links);
         info!("dispatcher down");
     }

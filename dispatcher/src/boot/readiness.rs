@@ -6,6 +6,7 @@ use std::{
 };
 
 use pushgate_protocol::ring::Routing;
+use tokio::sync::watch;
 use tracing::debug;
 
 use crate::{
@@ -23,7 +24,7 @@ pub(super) fn watch(
     kafka: &Option<Arc<KafkaHealth>>,
     redis: Option<Arc<RedisLink>>,
     links: &Links,
-    routing: &Routing,
+    routing: watch::Receiver<Arc<Routing>>,
 ) {
     if let Some(kafka) = kafka.clone() {
         health.watch(Box::new(move || {
@@ -46,10 +47,11 @@ pub(super) fn watch(
 }
 
 /// Not ready while no gateway is linked: pushes are stored, not delivered.
-fn watch_links(health: &Arc<Health>, links: &Links, routing: &Routing) {
-    let (up, members) = (links.up(), routing.members().len());
+fn watch_links(health: &Arc<Health>, links: &Links, routing: watch::Receiver<Arc<Routing>>) {
+    let up = links.up();
     let down_since = Mutex::new(Some(clock::unix_ms()));
     health.watch(Box::new(move || {
+        let members = routing.borrow().members().len();
         let mut since = down_since.lock().unwrap_or_else(PoisonError::into_inner);
         if *up.borrow() > 0 || members == 0 {
             *since = None;

@@ -3,7 +3,7 @@
 use std::{io, sync::Arc, time::Duration};
 
 use pushgate_protocol::{
-    ids::{Epoch, NodeId, ShardId},
+    ids::{BootId, Epoch, NodeId, ShardId},
     link::{FrameError, ToDispatcher, take_frame},
 };
 use tokio::{
@@ -33,10 +33,14 @@ pub(super) struct Peer {
     pub(super) shard: ShardId,
 }
 
+/// In place of a number of shards: the member is gone from the list.
+pub(super) const GONE: u16 = 0;
+
 /// What every link needs.
+#[derive(Debug)]
 pub(super) struct Context {
     pub(super) me: Identity,
-    pub(super) epoch: Epoch,
+    pub(super) epoch: watch::Sender<Epoch>,
     pub(super) mailboxes: Mailboxes,
     pub(super) next_link: std::sync::atomic::AtomicU32,
     /// Links that are up, for readiness.
@@ -52,7 +56,7 @@ pub(super) async fn keep(peer: Peer, context: Arc<Context>, shards: watch::Sende
         match connect(&peer, &context).await {
             Ok((stream, opened)) => {
                 said = String::new();
-                shards.send_if_modified(|n| std::mem::replace(n, opened.shards) != opened.shards);
+                shards.send_if_modified(|n| *n != GONE && std::mem::replace(n, opened.shards) != opened.shards);
                 let up_at = Instant::now();
                 let why = serve(&peer, &context, stream, opened, &shards).await;
                 if !matches!(why, Ended::ShutDown) {
@@ -75,7 +79,7 @@ pub(super) async fn keep(peer: Peer, context: Arc<Context>, shards: watch::Sende
         }
         let mut size = shards.subscribe();
         tokio::select! {
-            () = tokio::time::sleep(backoff(failures, peer.shard)) => {}
+            () = tokio::time::sleep(backoff(failures, &peer, context.me.boot)) => {}
             _ = size.wait_for(|n| past(&peer, *n)) => {}
         }
     }
@@ -83,21 +87,26 @@ pub(super) async fn keep(peer: Peer, context: Arc<Context>, shards: watch::Sende
 
 /// Whether a gateway of so many shards does not have this one.
 fn past(peer: &Peer, shards: u16) -> bool {
-    peer.shard.0 >= shards.clamp(1, limits::SHARDS_MAX)
+    peer.shard.0 >= shards.min(limits::SHARDS_MAX)
 }
 
-/// Doubles from 20 ms to 1 s, with up to a quarter more that differs per shard and attempt.
-fn backoff(failures: u32, shard: ShardId) -> Duration {
+/// Doubles from 20 ms to 1 s, with up to a quarter more that differs per dispatcher, shard and attempt.
+fn backoff(failures: u32, peer: &Peer, me: BootId) -> Duration {
     let base = (limits::LINK_RETRY_MS_MIN << failures.min(6)).min(limits::LINK_RETRY_MS_MAX);
-    let spread = pushgate_protocol::placement::user_hash(u64::from(failures), "retry", &shard.0.to_string());
+    let spread = pushgate_protocol::placement::user_hash(
+        me.0 ^ u64::from(failures),
+        peer.node.as_str(),
+        &peer.shard.0.to_string(),
+    );
     Duration::from_millis(base + spread % (base / 4 + 1))
 }
 
 async fn connect(peer: &Peer, context: &Context) -> Result<(TcpStream, Opened), OpenError> {
     let attempt = async {
+        let epoch = *context.epoch.borrow();
         let mut stream = TcpStream::connect(&peer.address).await?;
         stream.set_nodelay(true)?;
-        let opened = open(&mut stream, &context.me, &peer.node, peer.shard, context.epoch).await?;
+        let opened = open(&mut stream, &context.me, &peer.node, peer.shard, epoch).await?;
         Ok((stream, opened))
     };
     timeout(Duration::from_millis(limits::LINK_OPEN_MS), attempt)
@@ -118,7 +127,7 @@ pub(super) enum Ended {
     Frame(#[from] FrameError),
     #[error("the gateway takes nothing")]
     Stalled,
-    #[error("the gateway has fewer shards now")]
+    #[error("the gateway, or its shard, is not in the list any more")]
     Removed,
     #[error("this process shuts down")]
     ShutDown,

@@ -5,41 +5,78 @@ mod handshake;
 mod outflow;
 mod writer;
 
-use std::sync::{Arc, atomic::AtomicU32};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicU32},
+};
 
-use pushgate_protocol::ids::{Epoch, NodeId, ShardId};
+use pushgate_protocol::{
+    ids::{NodeId, ShardId},
+    ring::Routing,
+};
 use tokio::{
     sync::watch,
     task::{AbortHandle, JoinSet},
 };
 
-use self::connection::{Context, Peer, keep};
+use self::connection::{Context, GONE, Peer, keep};
 pub use self::handshake::Identity;
 use crate::{limits, metrics::Metrics, pipeline::mailbox::Mailboxes};
 
 /// Keeps the links of a member list. Dropping it ends them.
 #[derive(Debug)]
 pub struct Links {
-    _tasks: JoinSet<()>,
+    context: Arc<Context>,
+    kept: Mutex<Kept>,
     up: watch::Receiver<usize>,
 }
 
+#[derive(Debug, Default)]
+struct Kept {
+    members: BTreeMap<NodeId, Linked>,
+    tasks: JoinSet<()>,
+}
+
+/// A member that is linked to.
+#[derive(Debug)]
+struct Linked {
+    address: String,
+    /// How many shards it has; [`GONE`] ends its links.
+    shards: watch::Sender<u16>,
+}
+
 impl Links {
-    /// Starts linking to each `(node, address)`.
-    pub fn start(
-        me: Identity,
-        epoch: Epoch,
-        members: Vec<(NodeId, String)>,
-        mailboxes: Mailboxes,
-        metrics: Metrics,
-    ) -> Self {
+    /// Starts linking to the members.
+    pub fn start(me: Identity, routing: &Routing, mailboxes: Mailboxes, metrics: Metrics) -> Self {
         let (up, links_up) = watch::channel(0);
+        let epoch = watch::Sender::new(routing.epoch());
         let context = Arc::new(Context { me, epoch, mailboxes, next_link: AtomicU32::new(1), up, metrics });
-        let mut tasks = JoinSet::new();
-        for (node, address) in members {
-            tasks.spawn(member(node, address, Arc::clone(&context)));
+        let links = Self { context, kept: Mutex::default(), up: links_up };
+        links.follow(routing);
+        links
+    }
+
+    /// Links to these members from now on: links to others end, and their workers are told; those that stand stay.
+    pub fn follow(&self, routing: &Routing) {
+        self.context.epoch.send_replace(routing.epoch());
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let Kept { members, tasks } = &mut *kept;
+        while tasks.try_join_next().is_some() {}
+        members.retain(|node, linked| {
+            let stays = routing.member(node).is_some_and(|m| m.links == linked.address);
+            if !stays {
+                linked.shards.send_replace(GONE);
+            }
+            stays
+        });
+        for member in routing.members().iter() {
+            if !members.contains_key(&member.node) {
+                let (node, address) = (member.node.clone(), member.links.clone());
+                let shards = watch::Sender::new(1);
+                tasks.spawn(link(node.clone(), address.clone(), shards.clone(), Arc::clone(&self.context)));
+                members.insert(node, Linked { address, shards });
+            }
         }
-        Self { _tasks: tasks, up: links_up }
     }
 
     /// How many links are up.
@@ -49,13 +86,16 @@ impl Links {
 }
 
 /// Keeps one link per shard; shard 0 tells how many there are. A link to a shard that is no more ends by itself, so that
-/// the workers learn of it.
-async fn member(node: NodeId, address: String, context: Arc<Context>) {
-    let (shards, mut count) = watch::channel(1u16);
+/// the workers learn of it; so does this once the member is gone.
+async fn link(node: NodeId, address: String, shards: watch::Sender<u16>, context: Arc<Context>) {
+    let mut count = shards.subscribe();
     let mut tasks = JoinSet::new();
     let mut running: Vec<Option<AbortHandle>> = Vec::new();
     loop {
-        let wanted = usize::from((*count.borrow_and_update()).clamp(1, limits::SHARDS_MAX));
+        let wanted = usize::from((*count.borrow_and_update()).min(limits::SHARDS_MAX));
+        if wanted == usize::from(GONE) && tasks.is_empty() {
+            return;
+        }
         running.resize(running.len().max(wanted), None);
         for (shard, task) in (0u16..).zip(&mut running[..wanted]) {
             if task.as_ref().is_none_or(AbortHandle::is_finished) {

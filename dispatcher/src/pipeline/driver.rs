@@ -192,6 +192,7 @@ impl Driver {
                 self.links.remove(&link);
                 self.parts.worker.link_down(now_ms, link);
             }
+            WorkerEvent::Routing(routing) => self.parts.worker.routing(routing),
             WorkerEvent::Recall { message, recipients, holders } => {
                 self.parts.worker.recall(now_ms, &message, &recipients, holders);
             }

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use pushgate_protocol::{link::Lane, result::Recipient};
+use pushgate_protocol::{link::Lane, result::Recipient, ring::Routing};
 use tokio::sync::mpsc;
 
 use crate::{
@@ -39,6 +39,8 @@ pub enum WorkerEvent {
         /// Its name.
         link: LinkId,
     },
+    /// Another member list: pushes are routed by it from now on.
+    Routing(Arc<Routing>),
     /// A message is taken back.
     Recall {
         /// Which.

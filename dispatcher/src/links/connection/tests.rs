@@ -9,6 +9,7 @@ use pushgate_protocol::{
         Lane, OutboxPolicy, Place, Push, Target, ToGateway,
         handshake::{Challenge, Handshake, Hello, Side, prove},
     },
+    ring::{Member, Routing},
 };
 use tokio::{io::AsyncWriteExt, net::TcpListener};
 
@@ -44,8 +45,8 @@ impl Gateway {
     fn links(&self, mailboxes: Mailboxes, metrics: Metrics) -> Links {
         let me = Identity { node: NodeId::parse("d1").unwrap(), boot: BootId(1), key: KEY.into() };
         let address = self.listener.local_addr().unwrap().to_string();
-        let members = vec![(NodeId::parse("g1").unwrap(), address)];
-        Links::start(me, Epoch::default(), members, mailboxes, metrics)
+        let routing = Routing::new(1, vec![Member::new(NodeId::parse("g1").unwrap(), address)]);
+        Links::start(me, &routing, mailboxes, metrics)
     }
 
     /// Takes a connection up to its proof; the shard it wants. `None` if the dispatcher goes away instead of proving.
