@@ -11,7 +11,7 @@ use pushgate_protocol::{
     ids::{BootId, NodeId, ShardId},
     link::ToOwner,
     placement::{shard_of, user_hash},
-    ring::Member,
+    ring::{Member, Routing},
     wire::ServerFrame,
 };
 
@@ -137,6 +137,18 @@ impl Here {
         owner.address.clone_from(&member.links);
         owner.url.clone_from(&member.url);
         self.users.insert(user, Guest { owner: index as u32, at: None });
+        // The walk may come to it before it comes to others.
+        self.left += usize::from(self.left > 0);
+    }
+
+    /// Takes over where the owners are by the newest list.
+    pub(super) fn follow(&mut self, routing: &Routing) {
+        for owner in &mut self.owners {
+            if let Some(member) = routing.member(&owner.node) {
+                owner.address.clone_from(&member.links);
+                owner.url.clone_from(&member.url);
+            }
+        }
     }
 
     /// A user is no guest any more. Returns where it was registered.

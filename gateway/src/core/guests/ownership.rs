@@ -53,6 +53,9 @@ impl Shard {
 
     /// The member list is another.
     pub(in super::super) fn sweep_ownership(&mut self) {
+        if let Some(routing) = self.settings.cluster.routing() {
+            self.guests.here.follow(routing);
+        }
         let (places, slots) = (self.users.places(), self.slots.len());
         let walk = &mut self.guests.ownership;
         (walk.left, walk.places, walk.untold, walk.owed) = (places, places, slots, 0);

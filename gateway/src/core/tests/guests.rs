@@ -25,11 +25,15 @@ fn cluster(me: &str, number: u64, nodes: &[&str]) -> Cluster {
     Cluster::new(node(me), Arc::new(routing), Standing::Serving)
 }
 
-/// A user that `g1` owns while `g1` and `g2` are members.
-fn user() -> String {
+/// Users that `g1` owns while `g1` and `g2` are members.
+fn users(count: usize) -> Vec<String> {
     let cluster = cluster("g1", 1, &["g1", "g2"]);
     let owned = |u: &String| cluster.routing().unwrap().owner("shop", u).unwrap().node.as_str() == "g1";
-    (0..).map(|n| format!("u{n}")).find(owned).unwrap()
+    (0..).map(|n| format!("u{n}")).filter(owned).take(count).collect()
+}
+
+fn user() -> String {
+    users(1).remove(0)
 }
 
 /// `g1`, which owns the user, and `g2`, which has a session of it, in slot 0.
@@ -310,6 +314,31 @@ fn a_new_list_makes_guests_and_ends_them() {
     p.go_live();
     p.push(3, "m3");
     assert!(p.host.heard(0).contains(&pushed(2, false, "m3")));
+}
+
+#[test]
+fn an_owner_that_comes_back_elsewhere_is_looked_for_there() {
+    let mut p = Pair::new();
+    p.lose_link();
+    let members = ["g1", "g2"].map(|n| Member::new(node(n), format!("{n}:9999")));
+    let routing = Arc::new(Routing::new(2, members.into()));
+    p.host.shard.set_cluster(Cluster::new(node("g2"), routing, Standing::Serving));
+    p.host.pass(100);
+    assert_eq!(p.host.shard.wanted_links()[0].address, "g1:9999");
+    assert_eq!(p.host.shard.metrics().guests, 1);
+}
+
+#[test]
+fn guests_that_come_while_others_are_registered_hide_none_of_them() {
+    let (mut p, users) = (Pair::new(), users(3));
+    p.host.connect(1, &users[1]);
+    p.exchange();
+    p.lose_link();
+    p.host.pass(100);
+    (p.at_owner, p.at_host) = link(&mut p.owner, &mut p.host);
+    p.host.connect(2, &users[2]);
+    p.exchange();
+    assert_eq!(p.owner.shard.metrics().guests_away, 3);
 }
 
 #[test]
