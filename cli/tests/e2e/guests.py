@@ -179,6 +179,8 @@ async def locations(cluster, users, guests):
     nodes = [answer["node"] for status, answer in found if status == 200]
     verdict.fact(len(nodes) == users and nodes.count("g2") == guests, "the gateway locates every user", found[:3])
     verdict.fact(all(a["url"] == f"ws://{cluster.ws[a['node']]}/v1/ws" for _, a in found), "and says where", found[:3])
+    asked = [await asyncio.to_thread(cluster.locate, cluster.rest, f"user-{n}") for n in range(users)]
+    verdict.fact([a for _, a in asked] == [a for _, a in found], "the dispatcher says the same", asked[:3])
 
 
 def main():

@@ -11,6 +11,7 @@ mod dead;
 mod hooks;
 mod hooks_sms;
 mod key_metrics;
+mod locate;
 mod lookup;
 mod metrics;
 mod openapi;
@@ -35,8 +36,8 @@ use axum::{
 };
 use bytes::Bytes;
 use prometheus_client::registry::Registry;
-use pushgate_protocol::auth::SharedApps;
-use tokio::sync::Semaphore;
+use pushgate_protocol::{auth::SharedApps, ring::Routing};
+use tokio::sync::{Semaphore, watch};
 use tower_http::cors::CorsLayer;
 
 pub use self::{key_metrics::KeyMetrics, metrics::ApiMetrics};
@@ -70,6 +71,8 @@ pub struct ApiState {
     pub unsubscribe: Option<Arc<OptOutLinks>>,
     /// The Message-IDs of mails.
     pub message_ids: Arc<MessageIds>,
+    /// Which gateway owns whom.
+    pub routing: watch::Receiver<Arc<Routing>>,
     /// What is stored for users.
     pub streams: Arc<dyn Streams>,
     /// What is under way to users.
@@ -155,6 +158,7 @@ fn routes(state: ApiState, patience: Patience) -> Router {
     let router = operations.into_iter().fold(Router::new(), |router, o| router.route(o.path, o.handler));
     unsubscribe::routes(router)
         .route(hooks_sms::PATH, hooks_sms::route())
+        .route(locate::PATH, locate::route())
         .fallback(async || Problem::not_found("there is nothing at this path"))
         .method_not_allowed_fallback(async || Problem::new(405, "method_not_allowed", "this path has no such method"))
         .layer(cors)

@@ -6,6 +6,7 @@ mod channels;
 mod dead;
 mod doubles;
 mod hooks;
+mod locates;
 mod lookups;
 mod messages;
 mod probes;
@@ -27,9 +28,10 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use pushgate_protocol::{
     apps::{AppConfig, Scope, Secret},
     auth::Apps,
-    ids::{AppId, UserId},
+    ids::{AppId, NodeId, UserId},
     link::Lane,
     message::Channel,
+    ring::{Member, Routing},
 };
 use serde_json::{Value, json};
 use tower::ServiceExt;
@@ -112,6 +114,8 @@ impl Fixture {
         let mut texts = AccountConfig::new("texts", "aliyun", "https://KEY@sms.example");
         (texts.password, texts.callback_key) = (Some(Secret::new("s")), Some(Secret::new(CALLBACK_KEY)));
         hooks.serve(&"texts".into(), &sms::open(&texts).unwrap());
+        let g1 = Member::new(NodeId::parse("g1").unwrap(), "g1:7401");
+        let member = Member { url: Some("wss://g1.example/v1/ws".into()), ..g1 };
         let state = ApiState {
             apps: shared.clone(),
             intake: memory.clone(),
@@ -119,6 +123,7 @@ impl Fixture {
             suppressions: suppressions.clone(),
             unsubscribe: Some(Arc::new(OptOutLinks::new("https://push.example.org", UNSUBSCRIBE_KEY))),
             message_ids: Arc::new(MessageIds::new(UNSUBSCRIBE_KEY)),
+            routing: watch::channel(Arc::new(Routing::new(1, vec![member]))).1,
             streams: streams.clone(),
             recalls: memory.clone(),
             results: memory.clone(),

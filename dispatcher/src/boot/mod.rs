@@ -230,6 +230,7 @@ pub async fn start(parts: DispatcherParts) -> Result<RunningDispatcher, BootErro
     let links = Arc::new(Links::start(me, &routing.borrow(), pipeline.mailboxes.clone(), metrics.clone()));
     readiness::watch(&health, &backends.kafka, backends.redis, &links, routing.subscribe());
     let linked = routing.borrow().members().len();
+    let routed = routing.subscribe();
     let directory = Directory {
         list: members,
         mailboxes: pipeline.mailboxes.clone(),
@@ -247,6 +248,7 @@ pub async fn start(parts: DispatcherParts) -> Result<RunningDispatcher, BootErro
         suppressions: backends.suppressions,
         unsubscribe,
         message_ids,
+        routing: routed,
         streams: backends.streams,
         recalls: Arc::new(pipeline.mailboxes.clone()),
         results: backends.results,
