@@ -180,6 +180,9 @@ impl Config {
         range(texts, "dispatcher.app_in_flight_max", dispatcher.app_in_flight_max as u64, 1, limits::IN_FLIGHT_MAX);
         range(texts, "store.dedupe_window_ms", self.store.dedupe_window_ms, 1_000, limits::DAY_MS);
         range(texts, "store.dedupe_bytes_max", self.store.dedupe_bytes_max, 1 << 20, 1 << 50);
+        let (shortest, longest) =
+            (pushgate_dispatcher::limits::MEMBER_LEASE_MS_MIN, pushgate_dispatcher::limits::MEMBER_LEASE_MS_MAX);
+        range(texts, "store.member_lease_ms", self.store.member_lease_ms, shortest, longest);
         range(texts, "store.message_ttl_ms", self.store.message_ttl_ms, 60_000, 366 * limits::DAY_MS);
         let wrong = dispatcher.public_url.as_deref().and_then(unsubscribe::check);
         texts.extend(wrong.map(|problem| format!("dispatcher.public_url {problem}")));
