@@ -3,7 +3,8 @@
 
   scripts/bench compare [--comparisons 10] [--seconds 40] [--rate 1000] [--record]
 
-One build of the program, with the feature `slow-push`, serves all runs: each has a `pushgate dev` of its own. Runs follow each other, each is compared with the one
+One build of the program, with the feature `slow-push`, serves all runs: each has a `pushgate dev` of its own, with its data in memory (/dev/shm), because a disk that is shared with others differs
+by more from run to run than any build. Runs follow each other, each is compared with the one
 before: so many comparisons, of which at most one may find a difference. Then a run in which each push is held up by a tenth of what a push cost in the others
 is compared with the last: it must be slower. Judged, and told with every ratio; --record writes bench/results/compare.json.
 """
@@ -71,7 +72,7 @@ def main():
     parser.add_argument("--record", action="store_true")
     options = parser.parse_args()
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="pushgate-compare-") as folder:
+    with tempfile.TemporaryDirectory(prefix="pushgate-compare-", dir="/dev/shm") as folder:
         reports, itself = [run(folder, "run-0", options)], []
         for number in range(1, options.comparisons + 1):
             reports.append(run(folder, f"run-{number}", options))
