@@ -6,6 +6,7 @@
 //! others. The ring is the same for any number of members, so that one more moves its own share and no other.
 
 mod member;
+mod shares;
 mod slots;
 
 use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed};

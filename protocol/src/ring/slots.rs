@@ -39,6 +39,11 @@ impl Slots {
         self.owners.get(after.map_or(0, |n| start + n)).copied()
     }
 
+    /// Points and their owners, rising.
+    pub(super) fn points(&self) -> impl Iterator<Item = (u64, u32)> {
+        self.places.iter().copied().zip(self.owners.iter().copied())
+    }
+
     /// How many points.
     pub(super) fn len(&self) -> usize {
         self.places.len()
