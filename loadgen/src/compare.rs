@@ -120,9 +120,8 @@ impl Measure {
         }
     }
 
-    /// Of a second; `None` if nothing of the kind happened.
-    fn of(self, second: &Second) -> Option<f64> {
-        let reference = second.reference_ns.filter(|ns| *ns > 0.0)?;
+    /// Of a second, as a multiple of what the run's reference cost; `None` if nothing of the kind happened.
+    fn of(self, second: &Second, reference: f64) -> Option<f64> {
         let cpu = second.server.iter().map(|server| server.cpu_ns).sum::<u64>() as f64;
         let value = match self {
             Self::CostOfAPush if second.pushes > 0 && second.greeted == 0 && cpu > 0.0 => cpu / second.pushes as f64,
@@ -150,10 +149,16 @@ impl Told {
         let end = self.measured_from_s + self.measured_s;
         let measured = |second: &&Second| second.at_s > self.measured_from_s && second.at_s <= end;
         let all_connect = matches!(measure, Measure::CostOfAConnect | Measure::TimeToConnect);
+        let references: Vec<f64> = self.seconds.iter().filter_map(|s| s.reference_ns).filter(|ns| *ns > 0.0).collect();
+        if references.is_empty() {
+            return Vec::new();
+        }
+        // Of the whole run: that of one second is noise that the measure does not have.
+        let reference = median(&references);
         self.seconds
             .iter()
             .filter(|second| all_connect || measured(second))
-            .filter_map(|second| measure.of(second))
+            .filter_map(|second| measure.of(second, reference))
             .collect()
     }
 }
