@@ -14,7 +14,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval, sleep, timeout};
 use tracing::{info, warn};
 
 use self::{
-    clock::BootClock,
+    clock::boot_ms,
     lease::{Lease, Peers},
 };
 use crate::{
@@ -31,7 +31,6 @@ pub(crate) struct Attendance {
     me: Member,
     lease: Lease,
     lease_ms: u64,
-    clock: BootClock,
     looks: Interval,
     routing: Arc<Routing>,
     standing: Standing,
@@ -51,7 +50,6 @@ impl Attendance {
             me,
             lease: Lease::new(lease_ms),
             lease_ms,
-            clock: BootClock::start(),
             looks,
             routing: Arc::new(Routing::empty()),
             standing: Standing::SteppedDown,
@@ -62,7 +60,7 @@ impl Attendance {
     /// Attends until it is dropped.
     pub(crate) async fn run(&mut self) {
         loop {
-            let (list, me, sent_ms) = (Arc::clone(&self.list), self.me.clone(), self.clock.now_ms());
+            let (list, me, sent_ms) = (Arc::clone(&self.list), self.me.clone(), boot_ms());
             let patience = Duration::from_millis(self.lease_ms / 3);
             let renewed = self.looking(timeout(patience, list.renew(&me)), false).await;
             let late = || Err(MembershipError::Unavailable(format!("no answer in {} ms", patience.as_millis())));
@@ -142,7 +140,7 @@ impl Attendance {
     fn look(&mut self) {
         let linked = self.site.metrics.iter().any(|shard| shard.no_link_since_ms.read() == 0);
         let peers = Peers { linked, shown: self.site.roll.shown() };
-        let now_ms = self.clock.now_ms();
+        let now_ms = boot_ms();
         let standing = self.lease.look(now_ms, peers);
         self.site.roll.set_lease_left_ms(self.lease.left_ms(now_ms));
         if standing != self.standing {
@@ -164,7 +162,7 @@ impl Attendance {
             let routing = list.routing();
             info!(epoch = number, members = routing.members().len(), "the member list changed");
             self.routing = Arc::new(routing);
-            self.standing = self.lease.look(self.clock.now_ms(), Peers { linked: true, shown: 0 });
+            self.standing = self.lease.look(boot_ms(), Peers { linked: true, shown: 0 });
             self.tell();
         }
         self.look();
