@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use crate::redis::RedisConfig;
+
 /// `[dispatcher]`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -110,30 +112,6 @@ pub enum StoreKind {
     Embedded,
     /// In Redis.
     Redis,
-}
-
-/// `[redis]`
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct RedisConfig {
-    /// `redis://[user:password@]host:port`. Default `redis://127.0.0.1:6379`.
-    pub url: String,
-    /// `local`: the server's own append-only file (needs `appendonly yes`, `appendfsync always`); `wait:N`: also N
-    /// replicas. Default `local`.
-    pub durability: String,
-}
-
-impl RedisConfig {
-    /// Replicas that must have a write before it counts as durable: the N of `wait:N`, else 0.
-    pub fn replicas(&self) -> u32 {
-        self.durability.strip_prefix("wait:").and_then(|n| n.parse().ok()).unwrap_or(0)
-    }
-}
-
-impl Default for RedisConfig {
-    fn default() -> Self {
-        Self { url: "redis://127.0.0.1:6379".into(), durability: "local".into() }
-    }
 }
 
 /// `[links]`: what nodes of one installation share.

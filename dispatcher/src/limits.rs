@@ -3,6 +3,7 @@
 mod accounts;
 mod journal;
 mod mail;
+mod redis;
 mod schedule;
 mod sms;
 mod webhook;
@@ -10,6 +11,7 @@ mod webhook;
 pub use accounts::*;
 pub use journal::*;
 pub use mail::*;
+pub use redis::*;
 pub use schedule::*;
 pub use sms::*;
 pub use webhook::*;
@@ -311,39 +313,6 @@ pub const DEAD_READERS_MAX: usize = 4;
 pub const DEAD_REPLAYS_MAX: usize = 100;
 /// How long the topic of dead letters is read for one answer, milliseconds.
 pub const DEAD_READ_MS: u64 = 5_000;
-/// Connections to one Redis server. With `appendfsync always` Redis syncs once per turn of its loop, in which it reads at most
-/// 16 KiB of each connection: a batch over several connections costs fewer syncs.
-pub const REDIS_CONNECTIONS: usize = 8;
-/// Connections beside them for what the schedule writes in bulk, one for each of its loops and one for what is added: nobody else's
-/// commands wait behind that.
-pub const REDIS_BULK_CONNECTIONS: usize = SCHEDULE_LOOPS + 1;
-/// What goes over one of them before a batch takes another, bytes: each costs both sides its calls to the system, and Redis a sync if it comes
-/// in a later turn.
-pub const REDIS_PART_BYTES: usize = 12 << 10;
-/// Batches waiting to be written to one connection; past it whoever asks waits.
-pub const REDIS_REQUESTS: usize = 64;
-/// Room for answers that a read of a connection finds at least, bytes.
-pub const REDIS_READ_BYTES: usize = 16 << 10;
-/// How long a connection to Redis may take, milliseconds.
-pub const REDIS_CONNECT_TIMEOUT_MS: u64 = 2_000;
-/// How long Redis may take to answer, milliseconds; then the connection is given up.
-pub const REDIS_RESPONSE_TIMEOUT_MS: u64 = 5_000;
-/// Pause after a failed connection to Redis before the next, milliseconds; calls meanwhile fail at once.
-pub const REDIS_RECONNECT_MS: u64 = 100;
-/// How long a write waits for the asked number of replicas, milliseconds.
-pub const REDIS_WAIT_MS: u64 = 2_000;
-/// Commands of one pipeline to Redis, at most.
-pub const REDIS_PIPELINE_MAX: usize = 1_024;
-/// Tasks in one script call: arguments of a call in a script are bounded (8,000).
-pub const REDIS_TASKS_MAX: usize = 1_000;
-/// Tasks added by one script call: Redis does nothing else meanwhile, and what many tasks are is soon more than it reads of one connection at a
-/// time.
-pub const REDIS_ADDED_MAX: usize = 32;
-
-const _: () = assert!(CLAIM_TASKS_MAX <= REDIS_TASKS_MAX, "what was claimed by one call is settled by one");
-/// State changes of one message in one script call.
-pub const REDIS_CHANGES_MAX: usize = 256;
-
 /// Shortest lease of a gateway in the member list, milliseconds.
 pub const MEMBER_LEASE_MS_MIN: u64 = 2_000;
 /// Longest lease of a gateway.

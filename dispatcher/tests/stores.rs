@@ -16,6 +16,10 @@ mod membership_facts;
 mod message_facts;
 #[path = "stores/redis_facts.rs"]
 mod redis_facts;
+#[path = "stores/redis_fleet.rs"]
+mod redis_fleet;
+#[path = "stores/redis_forms.rs"]
+mod redis_forms;
 #[path = "stores/redis_server.rs"]
 mod redis_server;
 #[path = "stores/schedule_clock.rs"]

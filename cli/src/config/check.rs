@@ -43,6 +43,10 @@ impl Loaded {
         if role != Role::Gateway {
             config.check_dispatcher(role, &mut texts);
         }
+        let others = [("nodes", config.redis.nodes.is_empty()), ("sentinels", config.redis.sentinels.is_empty())];
+        for (key, _) in others.iter().filter(|(_, empty)| !empty && self.wrote("redis.url")) {
+            texts.push(format!("redis.url is set beside redis.{key}: keep one"));
+        }
         if role != Role::Dev {
             texts.extend(config.link_key().err());
             if config.apps.is_empty() {
@@ -196,25 +200,13 @@ impl Config {
             texts.extend(self.kafka.validate().err().map(|error| error.to_string()));
         }
         if self.store.kind == StoreKind::Redis {
-            self.check_redis(texts);
+            texts.extend(self.redis.problems());
         }
         texts.extend(check_accounts("email", &self.email, email::open));
         texts.extend(check_accounts("sms", &self.sms, sms::open));
         texts.extend(self.channels.email.check("channels.email"));
         texts.extend(self.channels.sms.check("channels.sms"));
         self.check_members(role, texts);
-    }
-
-    fn check_redis(&self, texts: &mut Vec<String>) {
-        if !self.redis.url.starts_with("redis://") {
-            // The URL may hold a password: it is not repeated.
-            texts.push("redis.url is of another form, must be redis://[user:password@]host:port".into());
-        }
-        let durability = &self.redis.durability;
-        let replicas = durability.strip_prefix("wait:").map(str::parse::<u8>);
-        if durability != "local" && !matches!(replicas, Some(Ok(1..))) {
-            texts.push(format!("redis.durability is {durability:?}, must be local or wait:N with N from 1 to 255"));
-        }
     }
 
     fn check_members(&self, role: Role, texts: &mut Vec<String>) {

@@ -112,7 +112,7 @@ async fn stores(
             None,
         )),
         _ => {
-            let link = RedisLink::new(&parts.redis.url, parts.redis.replicas())?;
+            let link = RedisLink::open(&parts.redis)?;
             Ok((
                 Arc::new(RedisStreams::new(Arc::clone(&link), streams).with_metrics(marks)),
                 Arc::new(RedisMessages::new(Arc::clone(&link), messages)),

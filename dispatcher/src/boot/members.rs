@@ -23,7 +23,7 @@ pub fn routing(members: &[MemberConfig]) -> Result<Routing, BootError> {
 
 /// The member list in the Redis of a cluster, as a gateway attends it.
 pub fn membership(redis: &RedisConfig, store: &StoreConfig) -> Result<Arc<dyn Membership>, BootError> {
-    let link = RedisLink::new(&redis.url, redis.replicas())?;
+    let link = RedisLink::open(redis)?;
     Ok(Arc::new(RedisMembership::new(link, store.member_lease_ms, random()?)))
 }
 

@@ -44,6 +44,7 @@ use std::sync::Arc;
 
 use pushgate_protocol::message::Channel;
 
+pub(crate) use self::password::read as password_in;
 pub use self::{
     accounts::{Accounts, Crowded, Inlets, Outlets},
     checked::Checked,

@@ -58,7 +58,7 @@ impl Password {
 }
 
 /// The password in a file, without the end of its line.
-fn read(path: &str) -> Result<Secret, String> {
+pub(crate) fn read(path: &str) -> Result<Secret, String> {
     let mut text = String::new();
     let file = File::open(path).map_err(|error| format!("cannot read {path}: {error}"))?;
     let mut file = file.take(PASSWORD_BYTES_MAX as u64 + 1);

@@ -11,7 +11,7 @@ use crate::limits;
 /// Commands to run together. Those of one hash are run in order.
 pub(super) struct Batch {
     parts: Parts,
-    places: Vec<u8>,
+    places: Vec<u16>,
 }
 
 /// The commands by connection.
@@ -26,10 +26,10 @@ pub(super) struct Answers {
     /// By part.
     answers: Vec<Option<Answer>>,
     /// The part of each command.
-    places: Vec<u8>,
+    places: Vec<u16>,
 }
 
-const _: () = assert!(limits::REDIS_CONNECTIONS <= u8::MAX as usize, "parts are counted in u8");
+const _: () = assert!(limits::REDIS_CONNECTIONS <= u16::MAX as usize, "parts are counted in u16");
 
 impl Batch {
     /// For so many commands, mostly of so many bytes: over as many connections as Redis reads them from in one turn.
@@ -58,17 +58,17 @@ impl Batch {
             self.parts.first = (hash % limits::REDIS_CONNECTIONS as u64) as usize;
         }
         let part = (hash % parts as u64) as usize;
-        self.places.push(part as u8);
+        self.places.push(part as u16);
         &mut self.parts.commands[part]
     }
 
-    pub(super) fn into_parts(self) -> (Parts, Vec<u8>) {
+    pub(super) fn into_parts(self) -> (Parts, Vec<u16>) {
         (self.parts, self.places)
     }
 }
 
 impl Answers {
-    pub(super) fn new(answers: Vec<Option<Answer>>, places: Vec<u8>) -> Self {
+    pub(super) fn new(answers: Vec<Option<Answer>>, places: Vec<u16>) -> Self {
         Self { answers, places }
     }
 

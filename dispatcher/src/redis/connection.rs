@@ -6,16 +6,16 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{
-        TcpStream,
-        tcp::{ReadHalf, WriteHalf},
-    },
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::TcpStream,
     sync::{mpsc, oneshot},
     task::AbortHandle,
 };
 
-use super::wire::{Replies, Scanner};
+use super::{
+    address::Address,
+    wire::{Replies, Scanner},
+};
 use crate::limits;
 
 /// A connection. Clones share it.
@@ -52,6 +52,22 @@ impl Answer {
     pub(super) fn replies(&self) -> Replies<'_> {
         Replies::of(&self.bytes, self.count)
     }
+
+    /// Each answer as it came.
+    pub(super) fn pieces(&self) -> Vec<Bytes> {
+        let (mut scanner, mut from) = (Scanner::default(), 0);
+        let mut pieces = Vec::with_capacity(self.count);
+        while let Ok(Some(_)) = scanner.next(&self.bytes) {
+            pieces.push(self.bytes.slice(from..scanner.at()));
+            from = scanner.at();
+        }
+        pieces
+    }
+
+    /// Answers that came one by one.
+    pub(super) fn of(pieces: &[Bytes]) -> Self {
+        Self { bytes: pieces.concat().into(), count: pieces.len(), failed: false }
+    }
 }
 
 struct Request {
@@ -70,12 +86,15 @@ struct Awaited {
 
 impl Connection {
     /// Connects; says nothing yet.
-    pub(super) async fn open(host: &str, port: u16) -> Result<Self, ConnectionError> {
-        let stream = TcpStream::connect((host, port)).await?;
+    pub(super) async fn open(to: &Address) -> Result<Self, ConnectionError> {
+        let mut stream = TcpStream::connect((to.host.as_str(), to.port)).await?;
         stream.set_nodelay(true)?;
         let (requests, queue) = mpsc::channel(limits::REDIS_REQUESTS);
-        let task = tokio::spawn(run(stream, queue)).abort_handle();
-        Ok(Self(Arc::new(Shared { requests, task })))
+        let task = tokio::spawn(async move {
+            let (read, write) = stream.split();
+            run(read, write, queue).await;
+        });
+        Ok(Self(Arc::new(Shared { requests, task: task.abort_handle() })))
     }
 
     /// Runs so many commands.
@@ -99,19 +118,22 @@ impl Drop for Shared {
 }
 
 /// Carries requests and answers until either end goes or something is not understood.
-async fn run(mut stream: TcpStream, mut requests: mpsc::Receiver<Request>) {
-    let (mut read, mut write) = stream.split();
+async fn run(
+    mut read: impl AsyncRead + Unpin,
+    mut write: impl AsyncWrite + Unpin,
+    mut requests: mpsc::Receiver<Request>,
+) {
     let (mut outgoing, mut incoming) = (Outgoing::default(), Incoming::default());
     loop {
         tokio::select! {
-            request = requests.recv(), if outgoing.0.len() < limits::REDIS_REQUESTS => {
+            request = requests.recv(), if outgoing.bytes.len() < limits::REDIS_REQUESTS => {
                 let Some(request) = request else { return };
                 incoming.expect(outgoing.push(request));
                 while let Ok(request) = requests.try_recv() {
                     incoming.expect(outgoing.push(request));
                 }
             }
-            written = outgoing.write(&mut write), if !outgoing.0.is_empty() => {
+            written = outgoing.write(&mut write), if !outgoing.is_done() => {
                 if written.is_err() {
                     return;
                 }
@@ -127,20 +149,33 @@ async fn run(mut stream: TcpStream, mut requests: mpsc::Receiver<Request>) {
 
 /// What is to be written.
 #[derive(Default)]
-struct Outgoing(VecDeque<Bytes>);
+struct Outgoing {
+    bytes: VecDeque<Bytes>,
+    /// What was written may lie between here and the socket.
+    unsent: bool,
+}
 
 impl Outgoing {
     fn push(&mut self, request: Request) -> Awaited {
-        self.0.push_back(request.bytes);
+        self.bytes.push_back(request.bytes);
         Awaited { count: request.count, come: 0, failed: false, answer: request.answer }
     }
 
+    fn is_done(&self) -> bool {
+        self.bytes.is_empty() && !self.unsent
+    }
+
     /// Writes what the socket takes of the first.
-    async fn write(&mut self, to: &mut WriteHalf<'_>) -> std::io::Result<()> {
-        let Some(first) = self.0.front_mut() else { return Ok(()) };
+    async fn write(&mut self, to: &mut (impl AsyncWrite + Unpin)) -> std::io::Result<()> {
+        let Some(first) = self.bytes.front_mut() else {
+            to.flush().await?;
+            self.unsent = false;
+            return Ok(());
+        };
+        self.unsent = true;
         to.write_buf(first).await?;
         if !first.has_remaining() {
-            self.0.pop_front();
+            self.bytes.pop_front();
         }
         Ok(())
     }
@@ -159,7 +194,7 @@ impl Incoming {
         self.awaited.push_back(awaited);
     }
 
-    async fn read(&mut self, from: &mut ReadHalf<'_>) -> std::io::Result<()> {
+    async fn read(&mut self, from: &mut (impl AsyncRead + Unpin)) -> std::io::Result<()> {
         self.bytes.reserve(limits::REDIS_READ_BYTES);
         match from.read_buf(&mut self.bytes).await? {
             0 => Err(std::io::ErrorKind::UnexpectedEof.into()),

@@ -2,28 +2,33 @@
 
 use redis::Value;
 
-use super::link::RedisLink;
+use super::{
+    server::Server,
+    wire::{Commands, Reply},
+};
 use crate::{clock::unix_ms, seams::StoreError};
 
 /// A setting that loses data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
+    /// Host and port of the server.
+    pub server: String,
     /// The setting.
     pub setting: &'static str,
     /// Its value; `None` if the server does not tell.
     pub value: Option<String>,
     /// What it should be.
-    pub wanted: &'static str,
+    pub wanted: String,
     /// What it costs.
     pub cost: &'static str,
 }
 
 impl std::fmt::Display for Finding {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { setting, value, wanted, cost } = self;
+        let Self { server, setting, value, wanted, cost } = self;
         match value {
-            Some(value) => write!(f, "redis has {setting} {value}, wanted is {wanted}: {cost}"),
-            None => write!(f, "redis does not tell {setting}, wanted is {wanted}: {cost}"),
+            Some(value) => write!(f, "redis {server} has {setting} {value}, wanted is {wanted}: {cost}"),
+            None => write!(f, "redis {server} does not tell {setting}, wanted is {wanted}: {cost}"),
         }
     }
 }
@@ -35,32 +40,64 @@ const WANTED: [(&str, &str, &str); 4] = [
     ("maxmemory-policy", "noeviction", "a full server throws stored pushes and marks away"),
 ];
 
-pub(super) async fn report(link: &RedisLink) -> Result<Vec<Finding>, StoreError> {
+/// What of a server's settings loses data; with `replicas` above 0 also whether it has so many.
+pub(super) async fn report(server: &Server, replicas: u32) -> Result<Vec<Finding>, StoreError> {
     let mut findings = Vec::new();
-    for (setting, wanted, cost) in WANTED {
-        let mut ask = redis::pipe();
-        ask.cmd("CONFIG").arg("GET").arg(setting);
-        let value = link.run_each(&ask).await?.into_iter().next().and_then(|answer| value_of(&answer));
-        if value.as_deref() != Some(wanted) {
-            findings.push(Finding { setting, value, wanted, cost });
+    let mut find = |setting, value: Option<String>, wanted: String, cost| {
+        if value.as_ref() != Some(&wanted) {
+            findings.push(Finding { server: server.address(), setting, value, wanted, cost });
         }
+    };
+    for (setting, wanted, cost) in WANTED {
+        let value = ask(server, &["CONFIG", "GET", setting]).await?.and_then(|answer| value_of(&answer));
+        find(setting, value, wanted.to_owned(), cost);
+    }
+    if replicas > 0 {
+        let have = ask(server, &["INFO", "replication"]).await?.and_then(|answer| replicas_of(&answer));
+        // More than are asked for are as good.
+        let have = have.map(|have| have.min(replicas).to_string());
+        find(
+            "connected_slaves",
+            have,
+            replicas.to_string(),
+            "no write counts as durable: nothing is stored or settled",
+        );
     }
     Ok(findings)
 }
 
-pub(super) async fn ahead_ms(link: &RedisLink) -> Result<i64, StoreError> {
-    let mut ask = redis::pipe();
-    ask.cmd("TIME");
+pub(super) async fn ahead_ms(server: &Server) -> Result<i64, StoreError> {
     // Connecting takes no part of the way.
-    link.run_each(&ask).await?;
+    ask(server, &["TIME"]).await?;
     let began_ms = unix_ms();
-    let answer = link.run_each(&ask).await?;
+    let answer = ask(server, &["TIME"]).await?;
     let here_ms = began_ms.midpoint(unix_ms());
     let there_ms = answer
-        .first()
+        .as_ref()
         .and_then(time_of)
         .ok_or_else(|| StoreError::Damaged { what: "redis", detail: "TIME was not answered with a time".into() })?;
     Ok(there_ms as i64 - here_ms as i64)
+}
+
+/// The answer to one command; an error is one.
+async fn ask(server: &Server, words: &[&str]) -> Result<Option<Value>, StoreError> {
+    let mut command = Commands::default();
+    let mut arguments = command.command(words.len());
+    for word in words {
+        arguments.arg(word);
+    }
+    drop(arguments);
+    let answer = server.ask(0, command.into_bytes().into(), 1, 0).await?;
+    if !answer.failed {
+        server.up();
+    }
+    Ok(answer.replies().next().map(Reply::to_value))
+}
+
+fn replicas_of(answer: &Value) -> Option<u32> {
+    let Value::BulkString(bytes) = answer else { return None };
+    let lines = std::str::from_utf8(bytes).ok()?;
+    lines.lines().find_map(|line| line.strip_prefix("connected_slaves:"))?.trim().parse().ok()
 }
 
 /// Seconds and microseconds.

@@ -78,7 +78,9 @@ impl RedisMembership {
         let mut waiting = self.waiting.lock().await;
         let connection = match waiting.take() {
             Some(connection) => connection,
-            None => self.link.open_apart().await.map_err(|e| MembershipError::Unavailable(e.to_string()))?,
+            None => {
+                self.link.open_apart(&self.keys[4]).await.map_err(|e| MembershipError::Unavailable(e.to_string()))?
+            }
         };
         let mut ask = Commands::default();
         let mut read = redis::cmd("XREAD");
@@ -87,6 +89,8 @@ impl RedisMembership {
         let answer = connection.ask(ask.into_bytes().into(), 1).await;
         let answer = answer.map_err(|e| MembershipError::Unavailable(e.to_string()))?;
         if matches!(answer.replies().next(), Some(Reply::Error(_))) {
+            // It may be elsewhere by now.
+            self.link.doubt();
             return Err(MembershipError::Refused("the stream of changes cannot be read".into()));
         }
         *waiting = Some(connection);

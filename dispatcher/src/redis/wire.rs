@@ -79,8 +79,60 @@ impl Commands {
         self.count
     }
 
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     pub(super) fn into_bytes(self) -> Vec<u8> {
         self.bytes
+    }
+
+    /// Adds a command as it is sent.
+    pub(super) fn add_written(&mut self, written: &[u8]) {
+        self.count += 1;
+        self.bytes.extend_from_slice(written);
+    }
+
+    /// Has whoever takes these say how many replicas have them.
+    pub(super) fn wait(&mut self, replicas: u32, patience_ms: u64) {
+        self.command(3).arg("WAIT").number(replicas.into()).number(patience_ms);
+    }
+}
+
+/// Each of the commands that lie behind one another.
+pub(super) fn each(mut commands: &[u8]) -> impl Iterator<Item = Written<'_>> {
+    std::iter::from_fn(move || {
+        let written = Written::first(commands)?;
+        commands = &commands[written.bytes.len()..];
+        Some(written)
+    })
+}
+
+/// A command among others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Written<'a> {
+    /// All of it.
+    pub(super) bytes: &'a [u8],
+    /// What says which node of a cluster has its data: of a script the first key, else the first argument.
+    pub(super) key: &'a [u8],
+}
+
+impl<'a> Written<'a> {
+    fn first(bytes: &'a [u8]) -> Option<Self> {
+        let (_, text, mut at) = line_of(bytes).ok()??;
+        let (mut script, mut key) = (false, &bytes[..0]);
+        for n in 0..number(text).ok()? {
+            let (_, text, used) = line_of(&bytes[at..]).ok()??;
+            let argument = bytes.get(at + used..)?.get(..usize::try_from(number(text).ok()?).ok()?)?;
+            match n {
+                0 => script = argument == b"EVALSHA",
+                1 if !script => key = argument,
+                3 if script => key = argument,
+                _ => {}
+            }
+            at += used + argument.len() + 2;
+        }
+        Some(Self { bytes: bytes.get(..at)?, key })
     }
 }
 

@@ -1,6 +1,6 @@
 //! The implementations under test, behind one factory.
 
-use std::{future::Future, sync::Arc};
+use std::{any::Any, future::Future, sync::Arc};
 
 use pushgate_dispatcher::{
     clock::unix_ms,
@@ -13,7 +13,11 @@ use pushgate_dispatcher::{
 };
 use tempfile::TempDir;
 
-use crate::{redis_server::Server, scoped::Scoped};
+use crate::{
+    redis_fleet::{Fleet, Form},
+    redis_server::Server,
+    scoped::Scoped,
+};
 
 /// Which implementation.
 #[derive(Debug, Clone, Copy)]
@@ -21,6 +25,8 @@ pub enum Kind {
     Memory,
     Embedded,
     Redis,
+    RedisCluster,
+    RedisSentinel,
 }
 
 /// A fresh store, and what must outlive it.
@@ -31,7 +37,7 @@ pub struct Backend {
 enum Keep {
     Memory,
     Embedded { store: Arc<EmbeddedStore>, _dir: TempDir },
-    Redis { link: Arc<RedisLink>, scope: String, _server: Arc<Server> },
+    Redis { link: Arc<RedisLink>, scope: String, _server: Arc<dyn Any> },
 }
 
 impl Backend {
@@ -82,9 +88,18 @@ pub fn run<F: Future<Output = ()>>(kind: Kind, fact: impl FnOnce(Backend) -> F) 
             let link = RedisLink::new(server.url(), 0).unwrap();
             Keep::Redis { link, scope: Scoped::<()>::fresh(), _server: server }
         }
+        Kind::RedisCluster => fleet(Form::Cluster),
+        Kind::RedisSentinel => fleet(Form::Sentinel),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(fact(Backend { keep }));
+}
+
+/// Each write waits for its replica.
+fn fleet(form: Form) -> Keep {
+    let fleet = Fleet::shared(form);
+    let link = RedisLink::open(&fleet.config(1)).unwrap();
+    Keep::Redis { link, scope: Scoped::<()>::fresh(), _server: fleet }
 }
 
 /// Declares a test per implementation for each fact.
@@ -93,6 +108,8 @@ macro_rules! facts {
         mod memory { $(#[test] fn $fact() { crate::backend::run(crate::backend::Kind::Memory, super::$fact); })* }
         mod embedded { $(#[test] fn $fact() { crate::backend::run(crate::backend::Kind::Embedded, super::$fact); })* }
         mod redis { $(#[test] fn $fact() { crate::backend::run(crate::backend::Kind::Redis, super::$fact); })* }
+        mod redis_cluster { $(#[test] fn $fact() { crate::backend::run(crate::backend::Kind::RedisCluster, super::$fact); })* }
+        mod redis_sentinel { $(#[test] fn $fact() { crate::backend::run(crate::backend::Kind::RedisSentinel, super::$fact); })* }
     };
 }
 pub(crate) use facts;

@@ -15,7 +15,10 @@ use pushgate_protocol::{
     ring::{Member, MemberState},
 };
 
-use crate::redis_server::Server;
+use crate::{
+    redis_fleet::{Fleet, Form},
+    redis_server::Server,
+};
 
 const LEASE_MS: u64 = 6_000;
 
@@ -31,6 +34,15 @@ fn names(list: &MemberList) -> Vec<&str> {
 
 fn run(fact: impl Future<Output = ()>) {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(fact);
+}
+
+/// The list in another form of Redis, as a process of its own sees it.
+fn in_form(form: Form) -> (RedisMembership, Arc<Fleet>) {
+    static LISTS: AtomicU64 = AtomicU64::new(0);
+    let fleet = Fleet::shared(form);
+    let name = format!("{form:?}-{}-{}", std::process::id(), LISTS.fetch_add(1, Ordering::Relaxed));
+    let link = RedisLink::open(&fleet.config(1)).unwrap();
+    (RedisMembership::with_name(link, LEASE_MS, 1, &name), fleet)
 }
 
 /// A list of its own on the shared server.
@@ -109,9 +121,28 @@ macro_rules! facts {
         mod redis_list { $(#[test] fn $fact() {
             super::run(async { super::$fact(&super::Redis::new().process(1)).await });
         })* }
+        mod redis_list_in_a_cluster { $(#[test] fn $fact() {
+            super::run(async { super::$fact(&super::in_form(super::Form::Cluster).0).await });
+        })* }
+        mod redis_list_by_sentinels { $(#[test] fn $fact() {
+            super::run(async { super::$fact(&super::in_form(super::Form::Sentinel).0).await });
+        })* }
     };
 }
-facts!(a_renewal_tells_the_list_with_the_member, renewing_again_keeps_the_epoch, leaving_twice_is_no_error);
+facts!(a_renewal_tells_the_list_with_the_member, renewing_again_keeps_the_epoch, leaving_twice_is_no_error,);
+
+#[test]
+fn a_change_wakes_who_waits_for_it_in_each_form_of_redis() {
+    for form in [Form::Cluster, Form::Sentinel] {
+        run(async {
+            let (list, _fleet) = in_form(form);
+            let number = list.read().await.unwrap().number;
+            let me = member("g1");
+            let (joined, ()) = tokio::join!(list.renew(&me), list.changed(number));
+            assert!(joined.unwrap().number > number);
+        });
+    }
+}
 
 #[test]
 fn a_fixed_list_has_no_place_for_others() {

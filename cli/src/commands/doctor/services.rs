@@ -67,33 +67,38 @@ fn redis(config: &Config) -> Vec<Check> {
         vec![
             Check::failed("redis", error.to_string())
                 .effect("nothing can be stored, marked or scheduled: dispatchers are not ready")
-                .remedy("start the server, or correct redis.url"),
+                .remedy("start the server, or correct [redis]"),
         ]
     };
     let looked = async {
-        let link = RedisLink::new(&config.redis.url, config.redis.replicas())?;
-        let ahead_ms = link.ahead_ms().await?;
-        Ok::<_, pushgate_dispatcher::seams::StoreError>((ahead_ms, link.durability_report().await?))
+        let link = RedisLink::open(&config.redis)?;
+        let (ahead_ms, described) = (link.ahead_ms().await?, link.described().await?);
+        Ok::<_, pushgate_dispatcher::seams::StoreError>((described, ahead_ms, link.durability_report().await?))
     };
     let runtime = match Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error),
     };
     let waited = Duration::from_millis(limits::CONNECT_TIMEOUT_MS);
-    let (ahead_ms, findings) = match runtime.block_on(async { timeout(waited, looked).await }) {
+    let (described, ahead_ms, findings) = match runtime.block_on(async { timeout(waited, looked).await }) {
         Ok(Ok(found)) => found,
         Ok(Err(error)) => return failed(&error),
         Err(_) => return failed(&format_args!("redis does not answer in {} ms", limits::CONNECT_TIMEOUT_MS)),
     };
-    let mut checks = vec![Check::ok("redis", "answers"), clock(ahead_ms)];
+    let mut checks = vec![Check::ok("redis", format!("{described} answers")), clock(ahead_ms)];
     if findings.is_empty() {
         checks.push(Check::ok("durability", "redis keeps what it acknowledges"));
     }
     for finding in findings {
-        let remedy = format!("in redis.conf: {} {}", finding.setting, finding.wanted);
+        let remedy = match finding.setting {
+            "connected_slaves" => "start as many replicas as redis.durability asks for".to_owned(),
+            setting => format!("in redis.conf: {setting} {}", finding.wanted),
+        };
         let value = finding.value.as_deref().unwrap_or("unknown");
-        let check =
-            Check::failed("durability", format!("redis has {} {value}, wanted is {}", finding.setting, finding.wanted));
+        let check = Check::failed(
+            "durability",
+            format!("redis {} has {} {value}, wanted is {}", finding.server, finding.setting, finding.wanted),
+        );
         checks.push(check.effect(finding.cost).remedy(remedy));
     }
     checks
