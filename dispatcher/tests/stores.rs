@@ -22,6 +22,8 @@ mod redis_fleet;
 mod redis_forms;
 #[path = "stores/redis_server.rs"]
 mod redis_server;
+#[path = "stores/redis_tls.rs"]
+mod redis_tls;
 #[path = "stores/schedule_clock.rs"]
 mod schedule_clock;
 #[path = "stores/schedule_crash.rs"]

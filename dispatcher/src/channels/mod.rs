@@ -44,7 +44,6 @@ use std::sync::Arc;
 
 use pushgate_protocol::message::Channel;
 
-pub(crate) use self::password::read as password_in;
 pub use self::{
     accounts::{Accounts, Crowded, Inlets, Outlets},
     checked::Checked,
@@ -55,6 +54,7 @@ use self::{
     hooks::{Hook, HookHead, HookRefusal},
     reports::{Report, Reports},
 };
+pub(crate) use self::{password::read as password_in, trust::connector_as};
 use crate::{
     core::account::{Answer, Parcel},
     seams::BoxFuture,

@@ -13,7 +13,7 @@ use super::{
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RedisConfig {
-    /// One server: `redis://[user:password@]host:port[/database]`. Default `redis://127.0.0.1:6379`. Not used with `nodes` or `sentinels`.
+    /// One server: `redis://[user:password@]host:port[/database]`, or `rediss://` with TLS. Default `redis://127.0.0.1:6379`. Not used with `nodes` or `sentinels`.
     pub url: String,
     /// A Redis Cluster: some of its nodes, each `host:port`; the others are learned from them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -41,6 +41,17 @@ pub struct RedisConfig {
     /// File that holds the password at Sentinels instead.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sentinel_password_file: Option<String>,
+    /// Whether nodes of a cluster, or Sentinels and the primary, are spoken to with TLS. Default false.
+    pub tls: bool,
+    /// PEM file of who vouches for the servers' certificates. Without it those whom the system trusts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<String>,
+    /// PEM file of the certificate to show to the servers, where they ask for one (`tls-auth-clients`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cert_file: Option<String>,
+    /// PEM file of its private key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_file: Option<String>,
     /// `local`: the server's own append-only file (needs `appendonly yes`, `appendfsync always`); `wait:N`: also N
     /// replicas, without which a failover loses what was just acknowledged. Default `local`.
     pub durability: String,
@@ -104,6 +115,10 @@ impl Default for RedisConfig {
             sentinel_user: None,
             sentinel_password: None,
             sentinel_password_file: None,
+            tls: false,
+            ca_file: None,
+            cert_file: None,
+            key_file: None,
             durability: "local".into(),
         }
     }
@@ -144,6 +159,18 @@ mod tests {
             (
                 RedisConfig { url: "redis://u:verysecret@h:1".into(), password: secret(), ..Default::default() },
                 "both redis.url",
+            ),
+            (
+                RedisConfig { ca_file: Some("f".into()), ..Default::default() },
+                "redis.ca_file is set, and no TLS is spoken",
+            ),
+            (
+                RedisConfig { tls: true, ca_file: Some("/no/such".into()), ..RedisConfig::cluster(nodes(), 0) },
+                "redis.ca_file: cannot read /no/such",
+            ),
+            (
+                RedisConfig { cert_file: Some("f".into()), ..RedisConfig::single("rediss://h:1", 0) },
+                "redis.cert_file is set without redis.key_file",
             ),
         ];
         for (config, said) in wrong {

@@ -2,15 +2,22 @@
 //!
 //! Invariant: a batch is answered whole or not at all. It ends when nobody holds it any more, or at the first doubt; then whoever waits is told.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    io::ErrorKind,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use bytes::{Buf, Bytes, BytesMut};
+use rustls::pki_types::ServerName;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
     sync::{mpsc, oneshot},
     task::AbortHandle,
 };
+use tokio_rustls::TlsConnector;
 
 use super::{
     address::Address,
@@ -26,6 +33,8 @@ pub(super) struct Connection(Arc<Shared>);
 struct Shared {
     requests: mpsc::Sender<Request>,
     task: AbortHandle,
+    /// Why it ended, if there is more to say than that.
+    why: Arc<OnceLock<String>>,
 }
 
 /// Why there is no answer. Whether the commands ran is not known.
@@ -35,6 +44,8 @@ pub(super) enum ConnectionError {
     Io(#[from] std::io::Error),
     #[error("the connection was closed")]
     Closed,
+    #[error("the connection has ended: {0}")]
+    Ended(String),
     #[error("no answer in {0} ms")]
     Late(u64),
 }
@@ -85,29 +96,52 @@ struct Awaited {
 }
 
 impl Connection {
-    /// Connects; says nothing yet.
-    pub(super) async fn open(to: &Address) -> Result<Self, ConnectionError> {
+    /// Connects, with TLS if there is a connector; says nothing yet.
+    pub(super) async fn open(to: &Address, tls: Option<&TlsConnector>) -> Result<Self, ConnectionError> {
         let mut stream = TcpStream::connect((to.host.as_str(), to.port)).await?;
         stream.set_nodelay(true)?;
         let (requests, queue) = mpsc::channel(limits::REDIS_REQUESTS);
-        let task = tokio::spawn(async move {
-            let (read, write) = stream.split();
-            run(read, write, queue).await;
-        });
-        Ok(Self(Arc::new(Shared { requests, task: task.abort_handle() })))
+        let why = Arc::new(OnceLock::new());
+        let ended = Arc::clone(&why);
+        let note = move |error: std::io::Error| {
+            // That it was closed says no more than that.
+            if error.kind() != ErrorKind::UnexpectedEof {
+                let _ = ended.set(error.to_string());
+            }
+        };
+        let task = match tls {
+            None => tokio::spawn(async move {
+                let (read, write) = stream.split();
+                let _ = run(read, write, queue).await.map_err(note);
+            }),
+            Some(tls) => {
+                let name = ServerName::try_from(to.host.clone()).map_err(std::io::Error::other)?;
+                let (read, write) = tokio::io::split(tls.connect(name, stream).await?);
+                tokio::spawn(async move {
+                    let _ = run(read, write, queue).await.map_err(note);
+                })
+            }
+        };
+        Ok(Self(Arc::new(Shared { requests, task: task.abort_handle(), why })))
     }
 
     /// Runs so many commands.
     pub(super) async fn ask(&self, bytes: Bytes, count: usize) -> Result<Answer, ConnectionError> {
         let (answer, answered) = oneshot::channel();
         let asked = async {
-            self.0.requests.send(Request { bytes, count, answer }).await.map_err(|_| ConnectionError::Closed)?;
-            answered.await.map_err(|_| ConnectionError::Closed)
+            self.0.requests.send(Request { bytes, count, answer }).await.map_err(|_| self.0.closed())?;
+            answered.await.map_err(|_| self.0.closed())
         };
         let patience = Duration::from_millis(limits::REDIS_RESPONSE_TIMEOUT_MS);
         tokio::time::timeout(patience, asked)
             .await
             .unwrap_or(Err(ConnectionError::Late(limits::REDIS_RESPONSE_TIMEOUT_MS)))
+    }
+}
+
+impl Shared {
+    fn closed(&self) -> ConnectionError {
+        self.why.get().map_or(ConnectionError::Closed, |why| ConnectionError::Ended(why.clone()))
     }
 }
 
@@ -122,25 +156,24 @@ async fn run(
     mut read: impl AsyncRead + Unpin,
     mut write: impl AsyncWrite + Unpin,
     mut requests: mpsc::Receiver<Request>,
-) {
+) -> std::io::Result<()> {
     let (mut outgoing, mut incoming) = (Outgoing::default(), Incoming::default());
     loop {
         tokio::select! {
             request = requests.recv(), if outgoing.bytes.len() < limits::REDIS_REQUESTS => {
-                let Some(request) = request else { return };
+                let Some(request) = request else { return Ok(()) };
                 incoming.expect(outgoing.push(request));
                 while let Ok(request) = requests.try_recv() {
                     incoming.expect(outgoing.push(request));
                 }
             }
             written = outgoing.write(&mut write), if !outgoing.is_done() => {
-                if written.is_err() {
-                    return;
-                }
+                written?;
             }
             come = incoming.read(&mut read) => {
-                if come.is_err() || incoming.hand_out().is_none() {
-                    return;
+                come?;
+                if incoming.hand_out().is_none() {
+                    return Ok(());
                 }
             }
         }

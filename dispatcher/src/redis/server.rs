@@ -249,7 +249,7 @@ impl Server {
 impl Door {
     /// Connects and logs in.
     pub(super) async fn open(&self, to: &Address) -> Result<Connection, Failure> {
-        let open = Connection::open(to).await?;
+        let open = Connection::open(to, self.tls.as_ref()).await?;
         if let Some((user, password)) = self.login().map_err(Failure::Password)? {
             let mut authenticate = Commands::default();
             match user {

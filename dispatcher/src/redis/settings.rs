@@ -2,12 +2,12 @@
 
 use pushgate_protocol::apps::Secret;
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
+use tokio_rustls::TlsConnector;
 
 use super::{address::Address, config::RedisConfig};
-use crate::channels::password_in;
+use crate::channels::{connector_as, password_in};
 
 /// How to come to the data.
-#[derive(Debug)]
 pub(super) struct Settings {
     pub(super) form: Form,
     pub(super) door: Door,
@@ -16,7 +16,6 @@ pub(super) struct Settings {
 }
 
 /// The forms of Redis.
-#[derive(Debug)]
 pub(super) enum Form {
     Single(Address),
     Sentinel {
@@ -30,10 +29,11 @@ pub(super) enum Form {
 }
 
 /// How one is let in.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub(super) struct Door {
     login: Option<Login>,
     pub(super) database: u64,
+    pub(super) tls: Option<TlsConnector>,
 }
 
 #[derive(Debug, Clone)]
@@ -59,6 +59,7 @@ impl Settings {
         let of_url = url_login(&info);
         let login = login("", &config.user, &config.password, &config.password_file)?;
         let replicas = config.replicas();
+        let tls = tls(config)?;
         let addresses = |key: &str, texts: &[String]| -> Result<Vec<Address>, String> {
             let address =
                 |text: &String| Address::parse(text).ok_or(format!("redis.{key} holds {text:?}, must be host:port"));
@@ -75,6 +76,7 @@ impl Settings {
                 let door = Door {
                     login: self::login("sentinel_", user, password, &config.sentinel_password_file)?,
                     database: 0,
+                    tls: tls.clone(),
                 };
                 let sentinels = addresses("sentinels", &config.sentinels)?;
                 Form::Sentinel { sentinels, name: config.master_name.clone(), door }
@@ -86,11 +88,11 @@ impl Settings {
                     );
                 }
                 let database = u64::try_from(info.redis_settings().db()).unwrap_or(0);
-                let door = Door { login: of_url.or(login), database };
+                let door = Door { login: of_url.or(login), database, tls };
                 return Ok(Self { form: Form::Single(address_of(&info)?), door, replicas });
             }
         };
-        Ok(Self { form, door: Door { login, database: 0 }, replicas })
+        Ok(Self { form, door: Door { login, database: 0, tls }, replicas })
     }
 }
 
@@ -110,12 +112,39 @@ impl Door {
 
 /// Reads `redis.url`. What is wrong with it is told without the URL, which may hold a password.
 pub(super) fn parse_url(url: &str) -> Result<ConnectionInfo, String> {
-    let wrong = || "redis.url is of another form, must be redis://[user:password@]host:port[/database]".to_owned();
-    if !url.starts_with("redis://") {
+    let wrong =
+        || "redis.url is of another form, must be redis://[user:password@]host:port[/database] or rediss://".to_owned();
+    // The library takes its own TLS for granted, which is not built in.
+    let plain = url.strip_prefix("rediss://").map(|rest| format!("redis://{rest}"));
+    let plain = plain.as_deref().unwrap_or(url);
+    if !plain.starts_with("redis://") {
         return Err(wrong());
     }
-    let info = url.into_connection_info().map_err(|_| wrong())?;
+    let info = plain.into_connection_info().map_err(|_| wrong())?;
     address_of(&info).map(|_| info).map_err(|_| wrong())
+}
+
+/// Whom to believe and who to be, if TLS is spoken.
+fn tls(config: &RedisConfig) -> Result<Option<TlsConnector>, String> {
+    let single = config.nodes.is_empty() && config.sentinels.is_empty();
+    let files = [("ca_file", &config.ca_file), ("cert_file", &config.cert_file), ("key_file", &config.key_file)];
+    if !(config.tls || single && config.url.starts_with("rediss://")) {
+        let idle = files.iter().find(|(_, file)| file.is_some());
+        return idle.map_or(Ok(None), |(key, _)| {
+            Err(format!("redis.{key} is set, and no TLS is spoken: use rediss:// in redis.url, or set redis.tls"))
+        });
+    }
+    if single && !config.url.starts_with("rediss://") {
+        return Err("redis.tls is set, and redis.url speaks without: use rediss:// there".into());
+    }
+    let identity = match (&config.cert_file, &config.key_file) {
+        (Some(cert), Some(key)) => Some((cert.as_str(), key.as_str())),
+        (None, None) => None,
+        (Some(_), None) => return Err("redis.cert_file is set without redis.key_file".into()),
+        (None, Some(_)) => return Err("redis.key_file is set without redis.cert_file".into()),
+    };
+    let connector = connector_as(config.ca_file.as_deref(), identity).map_err(|problem| format!("redis.{problem}"))?;
+    connector.map(Some).ok_or_else(|| "this system trusts no certificates: set redis.ca_file".into())
 }
 
 fn address_of(info: &ConnectionInfo) -> Result<Address, String> {

@@ -53,7 +53,9 @@ impl Backend {
         match &self.keep {
             Keep::Memory => Arc::new(MemorySchedule::new(Arc::new(unix_ms))),
             Keep::Embedded { store, .. } => Arc::new(EmbeddedSchedule::new(store.clone(), Arc::new(unix_ms)).unwrap()),
-            Keep::Redis { link, scope, .. } => Arc::new(RedisSchedule::with_prefix(link.clone(), scope)),
+            Keep::Redis { link, scope, .. } => {
+                Arc::new(RedisSchedule::with_prefix(link.clone(), &format!("pushgate:{scope}")))
+            }
         }
     }
 

@@ -1,12 +1,14 @@
 //! A Redis Cluster of three primaries and three replicas, or a primary, its replica and three Sentinels, started by `scripts/services`.
 
 use std::{
+    collections::HashMap,
     path::PathBuf,
     process::Command,
     sync::{Arc, Mutex, PoisonError, Weak},
 };
 
 use pushgate_dispatcher::redis::RedisConfig;
+use pushgate_protocol::apps::Secret;
 use tempfile::TempDir;
 
 /// Which form.
@@ -23,6 +25,7 @@ pub struct Fleet {
     form: Form,
     addresses: Vec<String>,
     own: Option<TempDir>,
+    shared: bool,
 }
 
 impl Form {
@@ -51,28 +54,79 @@ impl Fleet {
             return fleet;
         }
         let fleet = Arc::new(match std::env::var(form.variable()) {
-            Ok(addresses) => Self { form, addresses: split(&addresses), own: None },
-            Err(_) => Self::private(form, 15_000),
+            Ok(addresses) => Self { form, addresses: split(&addresses), own: None, shared: true },
+            Err(_) => {
+                let mut fleet = Self::private(form, 15_000);
+                fleet.shared = true;
+                fleet
+            }
         });
+        fleet.admit();
         *shared = Arc::downgrade(&fleet);
         fleet
+    }
+
+    /// The user of the sample in the documentation, on every server: those who share the fleet have these rights and no others.
+    fn admit(&self) {
+        let (rights, password) = rights();
+        for address in self.servers() {
+            let mut add = redis::cmd("ACL");
+            add.arg("SETUSER").arg("pushgate").arg("reset");
+            for right in rights.split(' ') {
+                add.arg(right.replace("PASSWORD", password.expose()));
+            }
+            add.exec(&mut connection_to(&address)).unwrap();
+        }
+    }
+
+    fn servers(&self) -> Vec<String> {
+        match self.form {
+            Form::Cluster => self.addresses.clone(),
+            Form::Sentinel => {
+                let replicas: Vec<HashMap<String, String>> = redis::cmd("SENTINEL")
+                    .arg("REPLICAS")
+                    .arg(MASTER)
+                    .query(&mut connection_to(&self.addresses[0]))
+                    .unwrap();
+                let replicas = replicas.iter().map(|replica| format!("{}:{}", replica["ip"], replica["port"]));
+                replicas.chain([self.primary_address()]).collect()
+            }
+        }
+    }
+
+    fn primary_address(&self) -> String {
+        let (host, port): (String, u16) = redis::cmd("SENTINEL")
+            .arg("GET-MASTER-ADDR-BY-NAME")
+            .arg(MASTER)
+            .query(&mut connection_to(&self.addresses[0]))
+            .unwrap();
+        format!("{host}:{port}")
+    }
+
+    /// A plain connection to the primary that Sentinels name.
+    pub fn primary(&self) -> redis::Connection {
+        connection_to(&self.primary_address())
     }
 
     /// One of one's own, in which who is silent for so long is replaced.
     pub fn private(form: Form, failover_ms: u32) -> Self {
         let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        let mut fleet = Self { form, addresses: Vec::new(), own: Some(dir) };
+        let mut fleet = Self { form, addresses: Vec::new(), own: Some(dir), shared: false };
         let told = fleet.services(&["up", form.service()], failover_ms);
         let addresses = told.lines().find_map(|line| line.strip_prefix(form.variable())?.strip_prefix('='));
         fleet.addresses = split(addresses.unwrap());
         fleet
     }
 
-    /// `[redis]` of it.
+    /// `[redis]` of it; the user is the one of the documentation where others share it.
     pub fn config(&self, replicas: u32) -> RedisConfig {
-        match self.form {
+        let config = match self.form {
             Form::Cluster => RedisConfig::cluster(self.addresses.clone(), replicas),
             Form::Sentinel => RedisConfig::sentinel(self.addresses.clone(), MASTER, replicas),
+        };
+        match self.shared {
+            true => RedisConfig { user: Some("pushgate".into()), password: Some(rights().1), ..config },
+            false => config,
         }
     }
 
@@ -94,8 +148,7 @@ impl Fleet {
 
     /// A plain connection to one of its processes.
     pub fn connection(&self, name: &str) -> redis::Connection {
-        let url = format!("redis://127.0.0.1:{}", self.port(name));
-        redis::Client::open(url).unwrap().get_connection().unwrap()
+        connection_to(&format!("127.0.0.1:{}", self.port(name)))
     }
 
     fn services(&self, words: &[&str], failover_ms: u32) -> String {
@@ -116,6 +169,17 @@ impl Drop for Fleet {
             self.services(&["down"], 1_000);
         }
     }
+}
+
+fn connection_to(address: &str) -> redis::Connection {
+    redis::Client::open(format!("redis://{address}")).unwrap().get_connection().unwrap()
+}
+
+/// The rights that the documentation gives its user, and a password.
+pub fn rights() -> (&'static str, Secret) {
+    let page = include_str!("../../../docs/src/operations/redis.md");
+    let rights = page.lines().find_map(|line| line.strip_prefix("user pushgate ")).unwrap();
+    (rights, Secret::new("a-password-of-tests"))
 }
 
 fn split(addresses: &str) -> Vec<String> {

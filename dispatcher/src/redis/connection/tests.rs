@@ -9,7 +9,7 @@ use super::{super::wire::Reply, *};
 async fn pair() -> (Connection, TcpStream) {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let address = Address { host: "127.0.0.1".into(), port: listener.local_addr().unwrap().port() };
-    let (connection, server) = tokio::join!(Connection::open(&address), listener.accept());
+    let (connection, server) = tokio::join!(Connection::open(&address, None), listener.accept());
     (connection.unwrap(), server.unwrap().0)
 }
 
