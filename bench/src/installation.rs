@@ -3,7 +3,7 @@
 use std::{
     error::Error,
     fs,
-    net::TcpListener,
+    net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::Arc,
@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pushgate_loadgen::fleet::Tokens;
+use pushgate_loadgen::{fleet::Tokens, link::Access};
 use pushgate_protocol::{
     apps::AppConfig,
     auth::{Apps, ClientIdentity},
@@ -224,6 +224,11 @@ impl Drop for Installation {
             }
         }
     }
+}
+
+/// What it takes to link to its gateway.
+pub fn link_to(address: SocketAddr) -> Access {
+    Access { address, key: LINK_KEY.into(), node: "bench".into(), app: APP.into() }
 }
 
 /// What a user is called, by number.

@@ -4,7 +4,6 @@
 //! |---|---|
 //! | [`record`] | records of runs in `bench/results` |
 //! | [`installation`] | the Pushgate processes under test |
-//! | [`peer`] | the other end of node links |
 //! | [`messages`] | numbered pushes |
 //! | [`micro`] | the steps of a push, each alone |
 //! | [`services`] | Kafka and Redis |
@@ -15,7 +14,6 @@ pub mod distribution;
 pub mod installation;
 pub mod messages;
 pub mod micro;
-pub mod peer;
 pub mod record;
 pub mod services;
 pub mod usage;

@@ -185,7 +185,7 @@ fn now_s() -> u64 {
 }
 
 /// Where a server that listens on this address is reached from its own host.
-fn reachable(listen: &str) -> String {
+pub fn reachable(listen: &str) -> String {
     match listen.rsplit_once(':') {
         Some(("0.0.0.0" | "*", port)) => format!("127.0.0.1:{port}"),
         Some(("[::]", port)) => format!("[::1]:{port}"),

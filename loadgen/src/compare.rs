@@ -3,12 +3,21 @@
 //!
 //! A measure is taken of each second. Seconds that follow each other are alike, so they are drawn in blocks (moving block bootstrap,
 //! Künsch 1989): the range is what 99 of a hundred such draws stay in. Two runs of one program still differ by what the machine and the layout of a
-//! process make of them; a difference that lies within [`TOLERANCE`] is none.
+//! process make of them; a difference that lies within the measure's [tolerance](Measure::tolerance) is none.
+//!
+//! Costs are told by the median second. Latencies are told by a calm one, [`CALM`]: whatever else the machine does makes waiting
+//! times longer by half for seconds on end, and leaves a few alone.
 
 use serde::{Deserialize, Serialize};
 
-/// What two runs of the same program may differ by, as a ratio above or below 1.
-pub const TOLERANCE: f64 = 0.04;
+/// What the costs of two runs of the same program may differ by, as a ratio above or below 1.
+const COST_TOLERANCE: f64 = 0.03;
+/// The same of times.
+const TIME_TOLERANCE: f64 = 0.15;
+/// What the reference loops of two runs on one machine differ by although it is as fast in both: it is no faster or slower machine.
+const REFERENCE_TOLERANCE: f64 = 0.05;
+/// Seconds of which so many are faster are calm.
+pub const CALM: f64 = 0.1;
 /// Seconds of a block.
 const BLOCK: usize = 5;
 /// Blocks of a run that it takes to tell anything.
@@ -59,11 +68,11 @@ struct ServerUse {
 pub enum Measure {
     /// Processor time of the server for a push that a client received.
     CostOfAPush,
-    /// The median latency of a second.
+    /// The median latency of a calm second.
     Latency,
     /// Processor time of the server for a client that was greeted.
     CostOfAConnect,
-    /// The median time to connect of a second.
+    /// The median time to connect of a calm second.
     TimeToConnect,
 }
 
@@ -120,21 +129,38 @@ impl Measure {
         }
     }
 
-    /// Of a second, as a multiple of what the run's reference cost; `None` if nothing of the kind happened.
-    fn of(self, second: &Second, reference: f64) -> Option<f64> {
+    /// What it may differ by between two runs of the same program.
+    pub fn tolerance(self) -> f64 {
+        match self {
+            Self::CostOfAPush | Self::CostOfAConnect => COST_TOLERANCE,
+            Self::Latency | Self::TimeToConnect => TIME_TOLERANCE,
+        }
+    }
+
+    /// That of a run, of those of its seconds.
+    fn of_all(self, seconds: &[f64]) -> f64 {
+        match self {
+            Self::CostOfAPush | Self::CostOfAConnect => median(seconds),
+            Self::Latency | Self::TimeToConnect => quantile(seconds, CALM),
+        }
+    }
+
+    /// Of a second, nanoseconds; `None` if nothing of the kind happened.
+    fn of(self, second: &Second) -> Option<f64> {
         let cpu = second.server.iter().map(|server| server.cpu_ns).sum::<u64>() as f64;
-        let value = match self {
-            Self::CostOfAPush if second.pushes > 0 && second.greeted == 0 && cpu > 0.0 => cpu / second.pushes as f64,
-            Self::Latency if second.latency.samples > 0 => second.latency.p50_us as f64 * 1e3,
+        match self {
+            Self::CostOfAPush if second.pushes > 0 && second.greeted == 0 && cpu > 0.0 => {
+                Some(cpu / second.pushes as f64)
+            }
+            Self::Latency if second.latency.samples > 0 => Some(second.latency.p50_us as f64 * 1e3),
             Self::CostOfAConnect if second.greeted > 0 && second.pushes == 0 && cpu > 0.0 => {
-                cpu / second.greeted as f64
+                Some(cpu / second.greeted as f64)
             }
             Self::TimeToConnect if second.greeting.samples > 0 && second.pushes == 0 => {
-                second.greeting.p50_us as f64 * 1e3
+                Some(second.greeting.p50_us as f64 * 1e3)
             }
-            _ => return None,
-        };
-        Some(value / reference)
+            _ => None,
+        }
     }
 }
 
@@ -149,17 +175,17 @@ impl Told {
         let end = self.measured_from_s + self.measured_s;
         let measured = |second: &&Second| second.at_s > self.measured_from_s && second.at_s <= end;
         let all_connect = matches!(measure, Measure::CostOfAConnect | Measure::TimeToConnect);
-        let references: Vec<f64> = self.seconds.iter().filter_map(|s| s.reference_ns).filter(|ns| *ns > 0.0).collect();
-        if references.is_empty() {
-            return Vec::new();
-        }
-        // Of the whole run: that of one second is noise that the measure does not have.
-        let reference = median(&references);
         self.seconds
             .iter()
             .filter(|second| all_connect || measured(second))
-            .filter_map(|second| measure.of(second, reference))
+            .filter_map(|second| measure.of(second))
             .collect()
+    }
+
+    /// What a message of the reference loop cost, nanoseconds: that of one second is noise that the measures do not have.
+    fn reference(&self) -> Option<f64> {
+        let references: Vec<f64> = self.seconds.iter().filter_map(|s| s.reference_ns).filter(|ns| *ns > 0.0).collect();
+        (!references.is_empty()).then(|| median(&references))
     }
 }
 
@@ -177,15 +203,18 @@ fn of(measure: Measure, first: &Told, second: &Told) -> Option<Compared> {
     if a.len().min(b.len()) < BLOCK * BLOCKS_MIN {
         return None;
     }
-    let ratio = median(&b) / median(&a);
+    let slower = slowness(second.reference()? / first.reference()?);
+    let ratio = measure.of_all(&b) / measure.of_all(&a) / slower;
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
-    let mut drawn: Vec<f64> =
-        (0..DRAWS).map(|_| median(&draw(&b, &mut random)) / median(&draw(&a, &mut random))).collect();
+    let mut drawn: Vec<f64> = (0..DRAWS)
+        .map(|_| measure.of_all(&draw(&b, &mut random)) / measure.of_all(&draw(&a, &mut random)) / slower)
+        .collect();
     drawn.sort_by(f64::total_cmp);
     let (low, high) = (drawn[DRAWS / TAIL], drawn[DRAWS - 1 - DRAWS / TAIL]);
-    let verdict = if low > 1.0 + TOLERANCE {
+    let bound = 1.0 + measure.tolerance();
+    let verdict = if low > bound {
         Verdict::Slower
-    } else if high < 1.0 / (1.0 + TOLERANCE) {
+    } else if high < 1.0 / bound {
         Verdict::Faster
     } else {
         Verdict::Alike
@@ -202,6 +231,21 @@ fn draw(values: &[f64], random: &mut Random) -> Vec<f64> {
     }
     drawn.truncate(values.len());
     drawn
+}
+
+/// How much slower the machine was, by the ratio of what its reference loop cost: as much as that beyond twice its noise, not at all within
+/// it, and in between a growing part of it.
+fn slowness(references: f64) -> f64 {
+    let noise = (1.0 + REFERENCE_TOLERANCE).ln();
+    let part = (references.ln().abs() / noise - 1.0).clamp(0.0, 1.0);
+    references.powf(part)
+}
+
+/// The value below which this share of the others lies.
+fn quantile(values: &[f64], share: f64) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted[(share * sorted.len() as f64) as usize]
 }
 
 fn median(values: &[f64]) -> f64 {
@@ -283,6 +327,26 @@ mod tests {
                 "{seed}"
             );
         }
+    }
+
+    #[test]
+    fn reference_loops_that_differ_by_their_noise_tell_nothing_and_further_on_there_is_no_step() {
+        assert_eq!((slowness(1.05), slowness(0.96), slowness(1.0)), (1.0, 1.0, 1.0));
+        for (references, slower) in [(1.0501, 1.0), (0.9523, 1.0), (1.11, 1.11), (2.0, 2.0), (0.5, 0.5)] {
+            assert!((slowness(references) / slower - 1.0).abs() < 1e-3, "{references}");
+        }
+    }
+
+    #[test]
+    fn a_latency_that_is_disturbed_for_half_of_the_time_is_alike_and_one_that_is_longer_in_every_second_is_not() {
+        let latency = |first: &Told, second: &Told| {
+            let compared = compare(first, second).unwrap();
+            compared.into_iter().find(|c| c.measure == Measure::Latency).unwrap().verdict
+        };
+        let (first, mut disturbed, mut longer) = (run(40_000.0, 1.0, 1), run(40_000.0, 1.0, 2), run(40_000.0, 1.0, 3));
+        disturbed.seconds[20..50].iter_mut().for_each(|second| second.latency.p50_us *= 3);
+        longer.seconds.iter_mut().for_each(|second| second.latency.p50_us = second.latency.p50_us * 4 / 3);
+        assert_eq!((latency(&first, &disturbed), latency(&first, &longer)), (Verdict::Alike, Verdict::Slower));
     }
 
     #[test]

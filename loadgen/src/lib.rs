@@ -13,6 +13,7 @@
 //! | [`join`] | several processes that make one run |
 //! | [`lanes`] | one of something for each lane |
 //! | [`limits`] | bounds |
+//! | [`link`] | the other end of node links |
 //! | [`process`] | what processes use |
 //! | [`plan`] | when what is to be sent, whatever becomes of it |
 //! | [`mod@reference`] | a loop that tells how fast this machine is |
@@ -38,6 +39,7 @@ pub mod histogram;
 pub mod join;
 pub mod lanes;
 pub mod limits;
+pub mod link;
 pub mod plan;
 pub mod process;
 pub mod reference;

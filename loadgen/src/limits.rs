@@ -29,6 +29,18 @@ pub const SENDER_RETRY: Duration = Duration::from_millis(100);
 pub const SENDER_PAUSE: Duration = Duration::from_micros(200);
 /// How long a request may take.
 pub const SENDER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long each step of linking to a gateway may take.
+pub const LINK_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// A link that takes nothing for this long is broken.
+pub const LINK_PATIENCE: Duration = Duration::from_secs(30);
+/// How often a link says that it is there, and looks whether it has to.
+pub const LINK_PING_EVERY: Duration = Duration::from_secs(4);
+/// Bytes that are read from a link at once, at most.
+pub const LINK_READ_BYTES: usize = 256 * 1024;
+/// Batches that wait for one link, at most.
+pub const LINK_JOBS_MAX: usize = 64;
+/// Pushes that a gateway handed back and whose sender has not looked, at most.
+pub const HANDED_BACK_MAX: usize = 65_536;
 /// Requests about messages' states under way, at most.
 pub const INQUIRY_WORKERS: usize = 8;
 /// Before a message is asked about again.

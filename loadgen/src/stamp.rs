@@ -43,14 +43,20 @@ pub struct Stamp {
 }
 
 impl Stamp {
+    /// Whom it is for, its lane and number: no other message of the run has the same.
+    pub fn reference(&self) -> u64 {
+        u64::from(self.to.number()) << 32 | u64::from((self.lane as u32) << NUMBER_BITS | self.n)
+    }
+
+    /// Whom a message with such a reference is for, and its lane; `None` if it is none.
+    pub fn of_reference(reference: u64) -> Option<(Addressee, Lane)> {
+        let lane = Lane::ALL.get((reference as u32 >> NUMBER_BITS) as usize)?;
+        Some((Addressee::of((reference >> 32) as u32), *lane))
+    }
+
     /// The message id: 40 lower-case hexadecimal digits.
     pub fn write(&self) -> [u8; STAMP_CHARS] {
-        let to = match self.to {
-            Addressee::User(user) => user,
-            Addressee::Device(client) => DEVICE | client,
-            Addressee::All => ALL,
-        };
-        let n = (self.lane as u32) << NUMBER_BITS | self.n;
+        let (to, n) = (self.to.number(), (self.lane as u32) << NUMBER_BITS | self.n);
         let mut text = [0; STAMP_CHARS];
         let fields = [(self.run.into(), 8), (to.into(), 8), (n.into(), 8), (self.planned_us, 16)];
         let mut at = 0;
@@ -69,11 +75,7 @@ impl Stamp {
         if id.len() != STAMP_CHARS {
             return None;
         }
-        let to = match number(&id[8..16])? as u32 {
-            ALL => Addressee::All,
-            device if device & DEVICE != 0 => Addressee::Device(device & !DEVICE),
-            user => Addressee::User(user),
-        };
+        let to = Addressee::of(number(&id[8..16])? as u32);
         let n = number(&id[16..24])? as u32;
         Some(Self {
             run: number(&id[..8])? as u32,
@@ -82,6 +84,24 @@ impl Stamp {
             n: n & (NUMBERS_MAX - 1),
             planned_us: number(&id[24..])?,
         })
+    }
+}
+
+impl Addressee {
+    fn number(self) -> u32 {
+        match self {
+            Self::User(user) => user,
+            Self::Device(client) => DEVICE | client,
+            Self::All => ALL,
+        }
+    }
+
+    fn of(number: u32) -> Self {
+        match number {
+            ALL => Self::All,
+            device if device & DEVICE != 0 => Self::Device(device & !DEVICE),
+            user => Self::User(user),
+        }
     }
 }
 
@@ -109,6 +129,7 @@ mod tests {
             let stamp = Stamp { run: 7, to, lane, n: NUMBERS_MAX - 1, planned_us: 1_790_000_000_123_456 };
             let text = stamp.write();
             assert_eq!(Stamp::parse(std::str::from_utf8(&text).unwrap()), Some(stamp));
+            assert_eq!(Stamp::of_reference(stamp.reference()), Some((to, lane)));
         }
     }
 

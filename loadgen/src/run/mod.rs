@@ -40,10 +40,11 @@ use crate::{
     fleet::{Acknowledge, Fleet, FleetError, FleetOptions, Window},
     lanes::ByLane,
     limits::RUN_TICK,
+    link::HandedBack,
     scenario::{Phase, Scenario},
-    sender::{Ledger, Numbers, Sender},
+    sender::{Door, Ledger, Numbers, Sender},
     site::Site,
-    stamp::ADDRESSEES_MAX,
+    stamp::{ADDRESSEES_MAX, Stamp},
     verify::Judge,
 };
 
@@ -240,10 +241,21 @@ impl<'a> Running<'a> {
         thread::sleep(RUN_TICK);
         self.company.attend(stop)?;
         self.crowd.tick(phase);
+        self.hear_back();
         if Instant::now() >= self.next_second {
             self.second(at, phase.is_some(), observe)?;
         }
         Ok(())
+    }
+
+    /// Writes down what a gateway did not deliver.
+    fn hear_back(&self) {
+        let Door::Link(links) = &self.site.door else { return };
+        for HandedBack { reference, why } in links.take_handed_back() {
+            if let Some((to, lane)) = Stamp::of_reference(reference) {
+                self.ledger.hand_back(lane, to, why);
+            }
+        }
     }
 
     /// Closes a second and tells it; `steady`: it lies within a phase.

@@ -7,7 +7,7 @@ use crate::{
     limits::INQUIRIES_MAX,
     plan::{Plan, Stripe},
     scenario::{Audience, Phase, Stream},
-    sender::{Mailing, Order, Sender},
+    sender::{Mailing, Order, Sender, Text},
 };
 
 impl Running<'_> {
@@ -29,7 +29,7 @@ impl Running<'_> {
                 Audience::Emails | Audience::Phones => self.scenario.recipients,
             },
             devices_per_user: each,
-            rest: Mailing::rest(&self.site.app, stream.ttl.as_secs(), stream.ack, stream.body_bytes),
+            text: Text::new(&self.site.app, stream.ttl, stream.ack, stream.body_bytes),
             prefix: prefix(self.run).into(),
             first_phone: seat.first_recipient,
             domain: self.scenario.domain.as_str().into(),

@@ -5,8 +5,12 @@ use std::{future::Future, io, pin::Pin, sync::Arc};
 use pushgate_protocol::link::Lane;
 use serde::Deserialize;
 
-use super::{ledger::Outcomes, numbered::Numbered};
-use crate::rest::RestConnection;
+use super::{
+    Due,
+    ledger::Outcomes,
+    numbered::{Mailing, Numbered},
+};
+use crate::{link::LinkDoor, rest::RestConnection};
 
 /// A lane's topic, or whatever stands for it.
 pub trait Records: Send + Sync {
@@ -22,6 +26,8 @@ pub enum Door {
     Rest(RestDoor),
     /// The lanes' topics.
     Records(Arc<dyn Records>),
+    /// Links to a gateway that has no dispatcher: as pushes.
+    Link(Arc<LinkDoor>),
 }
 
 /// REST, and who calls it.
@@ -46,6 +52,7 @@ impl RestDoor {
 pub(super) enum Exit {
     Rest(RestConnection),
     Records(Arc<dyn Records>),
+    Link(Arc<LinkDoor>),
 }
 
 /// What is read of an answer to a batch.
@@ -74,23 +81,29 @@ impl Door {
                 Exit::Rest(RestConnection::connect(address, app, secret).await?)
             }
             Self::Records(records) => Exit::Records(Arc::clone(records)),
+            Self::Link(links) => Exit::Link(Arc::clone(links)),
         })
     }
 }
 
 impl Exit {
-    /// Sends these messages, and tells what became of each. After an error the exit must not be used again.
-    pub(super) async fn send(&mut self, lane: Lane, batch: &[Numbered]) -> io::Result<Outcomes> {
+    /// Sends messages that are due, made at `now_us`, and tells what became of each. After an error the exit must not be used again.
+    pub(super) async fn send(&mut self, mailing: &Mailing, due: &[Due], now_us: u64) -> io::Result<Outcomes> {
+        let message = |due: &Due| mailing.message(due.place, due.planned_us);
         match self {
+            Self::Link(links) => push(links, mailing, due, now_us / 1_000).await,
             Self::Records(records) => {
-                let record = |message: &Numbered| (message.key.clone(), message.json.clone());
-                records.append(lane, batch.iter().map(record).collect()).await?;
-                Ok(Outcomes::accepted(batch.len()))
+                let record = |due: &Due| {
+                    let Numbered { key, json } = message(due);
+                    (key, json)
+                };
+                records.append(mailing.lane, due.iter().map(record).collect()).await?;
+                Ok(Outcomes::accepted(due.len()))
             }
-            Self::Rest(connection) => match batch {
+            Self::Rest(connection) => match due {
                 [one] => {
-                    let path = format!("/v1/messages?lane={}", lane.as_str());
-                    let answer = connection.post(&path, &one.json).await?;
+                    let path = format!("/v1/messages?lane={}", mailing.lane.as_str());
+                    let answer = connection.post(&path, &message(one).json).await?;
                     Ok(match answer.status {
                         202 => Outcomes::accepted(1),
                         // Of a server that failed nothing may be assumed.
@@ -99,11 +112,11 @@ impl Exit {
                     })
                 }
                 many => {
-                    let path = format!("/v1/messages/batch?lane={}", lane.as_str());
+                    let path = format!("/v1/messages/batch?lane={}", mailing.lane.as_str());
                     let mut json = br#"{"messages":["#.to_vec();
-                    for (at, message) in many.iter().enumerate() {
+                    for (at, due) in many.iter().enumerate() {
                         json.extend_from_slice(if at == 0 { b"" } else { b"," });
-                        json.extend_from_slice(&message.json);
+                        json.extend_from_slice(&message(due).json);
                     }
                     json.extend_from_slice(b"]}");
                     let answer = connection.post(&path, &json).await?;
@@ -116,6 +129,24 @@ impl Exit {
             },
         }
     }
+}
+
+/// Sends messages as pushes, each to the shard that holds its user, those to everybody to each shard.
+async fn push(links: &LinkDoor, mailing: &Mailing, due: &[Due], now_ms: u64) -> io::Result<Outcomes> {
+    let mut frames = vec![Vec::new(); links.links()];
+    for Due { place, planned_us } in due {
+        let owner = mailing.user_of(place.to).map(|user| links.owner(&user));
+        let of = owner.map_or(0..links.links(), |owner| owner..owner + 1);
+        for out in &mut frames[of] {
+            if !mailing.push(*place, *planned_us, now_ms, out) {
+                return Ok(Outcomes::refused(due.len(), "links carry pushes alone"));
+            }
+        }
+    }
+    for (link, frames) in frames.into_iter().enumerate().filter(|(_, frames)| !frames.is_empty()) {
+        links.send(link, mailing.lane, frames).await?;
+    }
+    Ok(Outcomes::accepted(due.len()))
 }
 
 /// What became of each message of a batch.

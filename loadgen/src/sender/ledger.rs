@@ -78,6 +78,9 @@ struct Book {
     totals: Totals,
     /// Accepted messages, by user or by client.
     own: Vec<u32>,
+    /// Of these, those that were handed back later.
+    back: Vec<u32>,
+    handed_back: u64,
     all: u32,
     kept: Option<Kept>,
 }
@@ -120,7 +123,12 @@ impl Ledger {
     /// The counts so far.
     pub fn totals(&self) -> ByLane<Totals> {
         let lanes = self.lock();
-        ByLane::from_fn(|lane| lanes.lanes[lane].totals.clone())
+        ByLane::from_fn(|lane| {
+            let Book { totals, handed_back, .. } = &lanes.lanes[lane];
+            // What is handed back may be told before it is written down as accepted.
+            let back = totals.accepted.min(*handed_back);
+            Totals { accepted: totals.accepted - back, refused: totals.refused + back, ..totals.clone() }
+        })
     }
 
     /// Messages to everybody that were accepted.
@@ -137,13 +145,31 @@ impl Ledger {
         to_all: ByLane<u32>,
     ) -> impl Fn(u32, u32) -> ByLane<Due> + Send + Sync + 'static {
         let lanes = self.lock();
-        let books = ByLane::from_fn(|lane| (lanes.lanes[lane].own.clone(), to_all[lane]));
+        let books = ByLane::from_fn(|lane| {
+            let Book { own, back, .. } = &lanes.lanes[lane];
+            let mut own = own.clone();
+            own.iter_mut().zip(back).for_each(|(own, back)| *own = own.saturating_sub(*back));
+            (own, to_all[lane])
+        });
         move |user, client| {
             ByLane::from_fn(|lane| {
                 let (own, all) = &books[lane];
                 let index = if devices[lane] { client } else { user };
                 Due { own: own.get(index as usize).copied().unwrap_or(0), all: *all }
             })
+        }
+    }
+
+    /// A message that was accepted was not delivered after all, and will not be.
+    pub fn hand_back(&self, lane: Lane, to: Addressee, why: &str) {
+        let mut lanes = self.lock();
+        let Book { totals, own, back, handed_back, .. } = &mut lanes.lanes[lane];
+        let (Addressee::User(n) | Addressee::Device(n)) = to else { return };
+        back.resize(own.len(), 0);
+        if let Some(back) = back.get_mut(n as usize) {
+            *back += 1;
+            *handed_back += 1;
+            totals.tell(why);
         }
     }
 
@@ -159,7 +185,7 @@ impl Ledger {
     pub(super) fn settled(&self, mailing: &Mailing, due: &[super::Due], now_us: u64, outcomes: &Outcomes) {
         let mut lanes = self.lock();
         let from_us = lanes.measured_from_us;
-        let Book { totals, own, all, kept } = &mut lanes.lanes[mailing.lane];
+        let Book { totals, own, all, kept, .. } = &mut lanes.lanes[mailing.lane];
         for (super::Due { place, planned_us }, outcome) in due.iter().zip(&outcomes.0) {
             let why = match outcome {
                 None => {
@@ -192,8 +218,7 @@ impl Ledger {
                     why
                 }
             };
-            let known = totals.reasons.contains_key(why) || totals.reasons.len() < FAILURES_MAX;
-            *totals.reasons.entry(if known { why.clone() } else { "other reasons".into() }).or_default() += 1;
+            totals.tell(why);
         }
     }
 
@@ -203,6 +228,12 @@ impl Ledger {
 }
 
 impl Totals {
+    /// Counts a reason.
+    fn tell(&mut self, why: &str) {
+        let known = self.reasons.contains_key(why) || self.reasons.len() < FAILURES_MAX;
+        *self.reasons.entry(if known { why.to_owned() } else { "other reasons".into() }).or_default() += 1;
+    }
+
     /// Adds another process's.
     pub fn add(&mut self, other: &Self) {
         self.planned += other.planned;

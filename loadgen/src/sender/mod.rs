@@ -5,7 +5,7 @@
 //!
 //! | module | owns |
 //! |---|---|
-//! | `door` | the ways in: REST, or records of a lane |
+//! | `door` | the ways in: REST, records of a lane, or links to a gateway |
 //! | `ledger` | what was sent, and what became of it |
 //! | `numbered` | the messages |
 
@@ -30,7 +30,7 @@ use self::{door::Exit, numbered::Place};
 pub use self::{
     door::{Door, Records, RestDoor},
     ledger::{Ledger, Outcomes, Totals},
-    numbered::{Mailing, Numbers, device},
+    numbered::{Mailing, Numbers, Text, device},
 };
 use crate::{
     clock::Clock,
@@ -146,13 +146,12 @@ async fn work(order: Order, dues: flume::Receiver<Due>, ledger: Arc<Ledger>) {
     let most = order.mailing.batch_max();
     while let Ok(first) = dues.recv_async().await {
         let due: Vec<Due> = std::iter::once(first).chain(dues.try_iter().take(most - 1)).collect();
-        let batch: Vec<_> = due.iter().map(|due| order.mailing.message(due.place, due.planned_us)).collect();
         let sent = async {
             let mut through = match exit.take() {
                 Some(exit) => exit,
                 None => order.door.open().await?,
             };
-            let outcomes = through.send(order.mailing.lane, &batch).await?;
+            let outcomes = through.send(&order.mailing, &due, order.clock.now_us()).await?;
             Ok::<_, io::Error>((through, outcomes))
         };
         let outcomes = match tokio::time::timeout(SENDER_TIMEOUT, sent).await {
@@ -161,8 +160,8 @@ async fn work(order: Order, dues: flume::Receiver<Due>, ledger: Arc<Ledger>) {
                 outcomes
             }
             // The connection is not used again: what it still says would be taken for the next request's answer.
-            Ok(Err(error)) => Outcomes::unanswered(batch.len(), &error.to_string()),
-            Err(_) => Outcomes::unanswered(batch.len(), "no answer in time"),
+            Ok(Err(error)) => Outcomes::unanswered(due.len(), &error.to_string()),
+            Err(_) => Outcomes::unanswered(due.len(), "no answer in time"),
         };
         ledger.settled(&order.mailing, &due, order.clock.now_us(), &outcomes);
         if exit.is_none() {

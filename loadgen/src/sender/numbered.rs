@@ -3,7 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use pushgate_protocol::link::Lane;
+use pushgate_protocol::{
+    ids::Epoch,
+    link::{self, All, Lane, OutboxPolicy, Push, Target, ToGateway},
+    wire::v1::{plain_tail, tail},
+};
 
 use crate::{
     limits::{PHONES_MAX, SENDER_BATCH_BYTES_MAX, SENDER_BATCH_MAX},
@@ -15,6 +19,8 @@ use crate::{
 pub(crate) const STRIDE: u64 = 4_294_967_311;
 /// What stands before the rest of a message, about: its id and recipient.
 const ENVELOPE_BYTES: usize = 160;
+/// The title of each.
+const TITLE: &str = "load";
 /// What bodies are made of: text that compresses about as well as a notification does.
 const WORDS: &str = "your order has left the warehouse and comes on Monday between nine and twelve; a new message waits in the room of the \
     second floor; three people follow what you wrote today; the train at a quarter past four leaves from platform seven; ";
@@ -32,8 +38,8 @@ pub struct Mailing {
     pub addressees: u32,
     /// Clients of one user.
     pub devices_per_user: u32,
-    /// What is told apart from the number: fields behind `id` and `to`, and the body.
-    pub rest: Arc<str>,
+    /// What all its messages share.
+    pub text: Text,
     /// The users' names, and those of mail addresses, are this and their number.
     pub prefix: Arc<str>,
     /// The first of the telephone numbers.
@@ -42,6 +48,17 @@ pub struct Mailing {
     pub domain: Arc<str>,
     /// How long after its planned time each is scheduled for; zero: it is sent at once.
     pub delay: Duration,
+}
+
+/// What all messages of a stream share.
+#[derive(Debug, Clone)]
+pub struct Text {
+    app: Arc<str>,
+    body: Arc<str>,
+    ack: bool,
+    ttl: Duration,
+    /// Of a message in JSON, what comes behind `id`, `to` and the schedule.
+    rest: Arc<str>,
 }
 
 /// The next numbers of a lane, which go on from phase to phase.
@@ -69,18 +86,21 @@ pub struct Numbered {
     pub json: Vec<u8>,
 }
 
-impl Mailing {
-    /// What all messages of a stream share.
-    pub fn rest(app: &str, ttl_s: u64, ack: bool, body_bytes: u32) -> Arc<str> {
+impl Text {
+    /// Of messages that live for whole seconds, with a body of so many bytes.
+    pub fn new(app: &str, ttl: Duration, ack: bool, body_bytes: u32) -> Self {
         let body: String = WORDS.chars().cycle().take(body_bytes as usize).collect();
-        let content = serde_json::json!({ "title": "load", "body": body });
-        format!(r#""v":1,"app":{},"ttl":"{ttl_s}s","ack":{ack},"content":{content}}}"#, serde_json::Value::from(app))
-            .into()
+        let (ttl_s, content) = (ttl.as_secs(), serde_json::json!({ "title": TITLE, "body": body }));
+        let name = serde_json::Value::from(app);
+        let rest = format!(r#""v":1,"app":{name},"ttl":"{ttl_s}s","ack":{ack},"content":{content}}}"#);
+        Self { app: app.into(), body: body.into(), ack, ttl, rest: rest.into() }
     }
+}
 
+impl Mailing {
     /// Messages of a request at most, so that it is no longer than servers take.
     pub fn batch_max(&self) -> usize {
-        (SENDER_BATCH_BYTES_MAX / (self.rest.len() + ENVELOPE_BYTES)).clamp(1, SENDER_BATCH_MAX)
+        (SENDER_BATCH_BYTES_MAX / (self.text.rest.len() + ENVELOPE_BYTES)).clamp(1, SENDER_BATCH_MAX)
     }
 
     /// Gives message `n` its addressee, whose turn it is, and its number there.
@@ -159,7 +179,60 @@ impl Mailing {
         };
         Numbered {
             key,
-            json: format!(r#"{{"id":"{id}","to":{recipients},{schedule}{channel}{}"#, self.rest).into_bytes(),
+            json: format!(r#"{{"id":"{id}","to":{recipients},{schedule}{channel}{}"#, self.text.rest).into_bytes(),
+        }
+    }
+
+    /// Appends the message to `out` as a record of a node link, made at `now_ms`; `false` if there is no push to one user or to everybody of it.
+    pub fn push(&self, place: Place, planned_us: u64, now_ms: u64, out: &mut Vec<u8>) -> bool {
+        let Text { app, body, ack, ttl, .. } = &self.text;
+        let stamp = self.stamp(place, planned_us);
+        let id = stamp.write();
+        let id = std::str::from_utf8(&id).unwrap_or_default();
+        let (lane, ack, policy, platforms) = (self.lane, *ack, OutboxPolicy::Close, 0);
+        let expires_ms = now_ms + ttl.as_millis() as u64;
+        let (user, device) = match place.to {
+            Addressee::All => {
+                let tail = tail(id, now_ms, "all", Some(TITLE), Some(body), None);
+                // The app's stream is numbered from 1; what is not acknowledged is in none.
+                let position = u64::from(place.number) + 1;
+                let place = if ack { link::Place { position, before: position - 1 } } else { link::Place::NONE };
+                let (collapse, exclude, tail) = (None, Vec::new(), tail.as_slice());
+                let all = All { lane, ack, policy, collapse, platforms, expires_ms, place, app, id, exclude, tail };
+                ToGateway::All(all).encode(out);
+                return true;
+            }
+            _ if self.to.is_addresses() => return false,
+            Addressee::User(user) => (self.user(user), None),
+            Addressee::Device(client) => (self.user(client / self.devices_per_user), Some(device(client))),
+        };
+        ToGateway::Push(Push {
+            reference: stamp.reference(),
+            lane,
+            ack,
+            replay: false,
+            policy,
+            collapse: None,
+            place: link::Place::NONE,
+            platforms,
+            epoch: Epoch::default(),
+            expires_ms,
+            app,
+            user: &user,
+            target: device.as_deref().map_or(Target::User, Target::Device),
+            id,
+            tail: &plain_tail(id, now_ms, Some(TITLE), Some(body), None),
+        })
+        .encode(out);
+        true
+    }
+
+    /// The user whom a message is for; of one to everybody none.
+    pub fn user_of(&self, to: Addressee) -> Option<String> {
+        match to {
+            Addressee::All => None,
+            Addressee::User(user) => Some(self.user(user)),
+            Addressee::Device(client) => Some(self.user(client / self.devices_per_user)),
         }
     }
 
@@ -202,7 +275,7 @@ mod tests {
     use super::*;
 
     fn mailing(to: Audience, addressees: u32) -> Mailing {
-        let rest = Mailing::rest("shop \"1\"", 60, true, 300);
+        let text = Text::new("shop \"1\"", Duration::from_secs(60), true, 300);
         let (prefix, domain, delay) = ("load-9-".into(), "b.example".into(), Duration::ZERO);
         Mailing {
             run: 9,
@@ -210,7 +283,7 @@ mod tests {
             to,
             addressees,
             devices_per_user: 2,
-            rest,
+            text,
             prefix,
             first_phone: 0,
             domain,
@@ -294,8 +367,10 @@ mod tests {
 
     #[test]
     fn a_request_is_no_longer_than_servers_take() {
-        let with =
-            |body_bytes| Mailing { rest: Mailing::rest("a", 60, true, body_bytes), ..mailing(Audience::Users, 1) };
+        let with = |body_bytes| Mailing {
+            text: Text::new("a", Duration::from_secs(60), true, body_bytes),
+            ..mailing(Audience::Users, 1)
+        };
         assert_eq!((with(64).batch_max(), with(500_000).batch_max()), (SENDER_BATCH_MAX, 8));
     }
 }

@@ -3,15 +3,17 @@
 use std::{error::Error, ops::Range, time::Duration};
 
 use pushgate_bench::{
+    installation::link_to,
     messages::{Numbered, PUSH_BYTES, RUN},
-    peer::Peer,
 };
 use pushgate_loadgen::{
     clock::Clock,
     fleet::{Fleet, FleetOptions, Tally},
+    link::Peer,
     stamp::Addressee,
     verify::{Due, Judge},
 };
+use pushgate_protocol::link::Lane;
 
 use crate::{
     accounting::Spent,
@@ -72,7 +74,7 @@ impl Stage {
         with: impl FnOnce(&mut FleetOptions),
     ) -> Result<Self, Box<dyn Error>> {
         let server = Server::start(options, setup)?;
-        let dispatcher = Peer::connect(server.links, setup.shards)?;
+        let dispatcher = Peer::connect(&link_to(server.links))?;
         Self::of(options, (server, dispatcher), naming, clients, with)
     }
 
@@ -132,12 +134,12 @@ impl Stage {
                 message.encode(self.reference, &user, pushes.ack, &mut parts[link]);
             }
             if parts[link].len() >= PART_BYTES {
-                self.dispatcher.send(link, &parts[link])?;
+                self.dispatcher.send(link, Lane::Normal, &parts[link])?;
                 parts[link].clear();
             }
         }
         for (link, part) in parts.iter().enumerate() {
-            self.dispatcher.send(link, part)?;
+            self.dispatcher.send(link, Lane::Normal, part)?;
         }
         Ok(count)
     }
@@ -151,7 +153,7 @@ impl Stage {
             Numbered { run: RUN, to: Addressee::All, n, planned_us, bytes: pushes.bytes }
                 .encode_all(pushes.ack, &mut records);
         }
-        (0..self.dispatcher.links()).try_for_each(|link| self.dispatcher.send(link, &records))?;
+        (0..self.dispatcher.links()).try_for_each(|link| self.dispatcher.send(link, Lane::Normal, &records))?;
         Ok(())
     }
 

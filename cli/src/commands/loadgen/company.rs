@@ -74,10 +74,8 @@ impl CompanyArgs {
 
     /// Waits for the others, runs, and reports what became of all.
     pub fn lead(&self, scenario: &Scenario, place: &PlaceArgs, options: &ReportArgs) -> Result<(), Failure> {
-        if place.is_by_topics() {
-            return Err(Failure::usage(
-                "--via kafka is for one process: the others would need the brokers' secrets; send by REST",
-            ));
+        if let Some(why) = place.is_for_one() {
+            return Err(Failure::usage(why));
         }
         let (place, directions) = place.find_for_all(scenario)?;
         let far = !self.join_listen.ip().is_loopback();

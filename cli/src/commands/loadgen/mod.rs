@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `options` | what all workloads have in common |
 //! | `place` | where the load goes |
+//! | `entry` | how messages go in other than by REST |
 //! | `clock` | how far the server's clock is from this machine's |
 //! | `preflight` | what this machine lacks for it |
 //! | `company` | several processes that make one run |
@@ -15,6 +16,7 @@ mod capacity;
 mod clock;
 mod company;
 mod compare;
+mod entry;
 mod live;
 mod options;
 mod place;

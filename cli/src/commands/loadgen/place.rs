@@ -3,34 +3,27 @@
 use std::{
     collections::BTreeMap,
     fs,
-    future::Future,
-    io,
     net::{SocketAddr, ToSocketAddrs},
-    pin::Pin,
-    sync::Arc,
+    path::Path,
     time::Duration,
 };
 
 use clap::{Args, ValueEnum};
-use pushgate_dispatcher::{
-    kafka::{KafkaHealth, KafkaIntake, KafkaProducer},
-    seams::{Intake, NewRecord},
-};
 use pushgate_loadgen::{
     fleet::TlsOptions,
     process,
     report::Circumstances,
     run::RunError,
     scenario::Scenario,
-    sender::{Door, Records, RestDoor},
+    sender::{Door, RestDoor},
     site::Site,
 };
-use pushgate_protocol::{apps::Scope, ids::AppId, link::Lane};
+use pushgate_protocol::{apps::Scope, ids::AppId};
 use serde::{Deserialize, Serialize};
 
+use super::entry;
 use crate::{
     commands::listen::TlsArgs,
-    config,
     failure::Failure,
     rest::Rest,
     server::{Server, ServerArgs, Signer},
@@ -45,9 +38,12 @@ pub struct PlaceArgs {
     /// Where REST is instead: http://HOST:PORT
     #[arg(long, value_name = "URL")]
     rest: Option<String>,
-    /// How messages go in; `kafka` needs --config
+    /// How messages go in; `kafka` and `link` need --config
     #[arg(long, value_enum, default_value = "rest")]
     via: Via,
+    /// Where the gateway listens for links instead, for --via link
+    #[arg(long, value_name = "HOST:PORT")]
+    links: Option<String>,
     #[command(flatten)]
     tls: TlsArgs,
     #[command(flatten)]
@@ -61,6 +57,15 @@ enum Via {
     Rest,
     /// The lanes' topics.
     Kafka,
+    /// Links to a gateway that has no dispatcher: what the gateway alone takes.
+    Link,
+}
+
+/// A way in, with the configuration that it needs.
+enum Way<'a> {
+    Rest,
+    Kafka(&'a Path),
+    Link(&'a Path),
 }
 
 /// A place that was found.
@@ -99,6 +104,7 @@ impl PlaceArgs {
 
     /// The same, with what other processes need to find it.
     pub fn find_for_all(&self, scenario: &Scenario) -> Result<(Place, Directions), Failure> {
+        let way = self.way()?;
         let server = self.server.find()?;
         let (clients, tls) = match &self.url {
             None => (server.clients.clone(), server.tls),
@@ -121,7 +127,7 @@ impl PlaceArgs {
         if let [(name, _)] = processes.as_mut_slice() {
             *name = "server".into();
         }
-        let by_rest = matches!(self.via, Via::Rest);
+        let by_rest = matches!(way, Way::Rest);
         let asks = scenario.streams().any(|stream| stream.to.is_addresses());
         let secret = if asks || by_rest && scenario.sends() { Some(server.secret(Scope::Send)?) } else { None };
         let directions = Directions {
@@ -136,28 +142,55 @@ impl PlaceArgs {
         let mut place = directions.place()?;
         place.site.processes = processes;
         place.circumstances.server = version(&server);
-        if !by_rest {
-            place.circumstances.door = "Kafka".into();
-            if scenario.sends() {
-                place.site.door = self.topics()?;
-            }
-        }
+        self.enter(&way, scenario, &mut place)?;
         Ok((place, directions))
     }
 
-    /// Whether messages go in elsewhere than by REST.
-    pub fn is_by_topics(&self) -> bool {
-        matches!(self.via, Via::Kafka)
+    fn way(&self) -> Result<Way<'_>, Failure> {
+        let file = |missing| self.server.config_file().ok_or_else(|| Failure::usage(missing));
+        match self.via {
+            Via::Link => {
+                let missing = "--via link needs --config: of a gateway without a dispatcher (pushgate dev has its own)";
+                Ok(Way::Link(file(missing)?))
+            }
+            _ if self.links.is_some() => Err(Failure::usage("--links is for --via link")),
+            Via::Kafka => {
+                let missing = "--via kafka needs --config: the brokers are in the server's configuration";
+                Ok(Way::Kafka(file(missing)?))
+            }
+            Via::Rest => Ok(Way::Rest),
+        }
     }
 
-    fn topics(&self) -> Result<Door, Failure> {
-        let file = self.server.config_file().ok_or_else(|| {
-            Failure::usage("--via kafka needs --config: the brokers are in the server's configuration")
-        })?;
-        let kafka = config::load(Some(file), std::env::vars())?.config.kafka;
-        let failed = |error: &dyn std::fmt::Display| Failure::new(format!("cannot produce to Kafka: {error}"));
-        let producer = KafkaProducer::new(&kafka, KafkaHealth::new()).map_err(|error| failed(&error))?;
-        Ok(Door::Records(Arc::new(Topics(KafkaIntake::new(&kafka, producer)))))
+    /// Opens the door of a place, where it is not REST's.
+    fn enter(&self, way: &Way<'_>, scenario: &Scenario, place: &mut Place) -> Result<(), Failure> {
+        match way {
+            Way::Rest => {}
+            Way::Kafka(file) => {
+                place.circumstances.door = "Kafka".into();
+                if scenario.sends() {
+                    place.site.door = entry::topics(file)?;
+                }
+            }
+            Way::Link(file) => {
+                entry::check_for_links(scenario)?;
+                let (door, at) = entry::links(file, self.links.as_deref(), &place.site.app, resolve)?;
+                place.circumstances.door = format!("links to the gateway at {at}");
+                place.site.door = door;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether messages go in where only one process can send, and by which name.
+    pub fn is_for_one(&self) -> Option<&'static str> {
+        match self.via {
+            Via::Rest => None,
+            Via::Kafka => {
+                Some("--via kafka is for one process: the others would need the brokers' secrets; send by REST")
+            }
+            Via::Link => Some("--via link is for one process: it stands in for the dispatcher; send by REST"),
+        }
     }
 }
 
@@ -215,21 +248,6 @@ impl Place {
                 failure.hint("`pushgate doctor` looks at what this machine allows")
             }
         }
-    }
-}
-
-/// The lanes' topics, by the product's own producer.
-struct Topics(KafkaIntake);
-
-impl Records for Topics {
-    fn append(
-        &self,
-        lane: Lane,
-        records: Vec<(String, Vec<u8>)>,
-    ) -> Pin<Box<dyn Future<Output = io::Result<()>> + '_>> {
-        let records = records.into_iter().map(|(key, value)| NewRecord { key: key.into(), value: value.into() });
-        let appending = self.0.append(lane, records.collect());
-        Box::pin(async { appending.await.map_err(|error| io::Error::other(error.to_string())) })
     }
 }
 

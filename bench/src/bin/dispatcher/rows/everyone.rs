@@ -4,13 +4,13 @@
 use std::{error::Error, time::Instant};
 
 use pushgate_bench::{
-    installation::Variant,
+    installation::{Variant, link_to},
     messages::Numbered,
-    peer::Peer,
     usage::{TICKS_PER_S, process_times},
 };
 use pushgate_loadgen::{
     fleet::{Acknowledge, Fleet},
+    link::Peer,
     stamp::Addressee,
     verify::Due,
 };
@@ -26,8 +26,6 @@ use crate::{
 
 /// Bytes of each push's JSON text.
 const PUSH_BYTES: usize = 200;
-/// The gateway's shards.
-const SHARDS: u16 = 2;
 
 /// One fan-out.
 struct Sample {
@@ -41,7 +39,7 @@ pub fn run(options: &Options) -> Result<Value, Box<dyn Error>> {
     let users = options.users.unwrap_or(100_000);
     let stage = Stage::open(options, Variant { prefix: "pushgate", sections: "" })?;
     // Before the crowd: a link that comes or goes later makes the gateway ask for every user's stream.
-    let peer = Peer::connect(stage.installation.links.parse()?, SHARDS)?;
+    let peer = Peer::connect(&link_to(stage.installation.links.parse()?))?;
     let crowd = stage.crowd(users, Acknowledge::AT_ONCE)?;
     stage.await_quiet()?;
     stage.announce(options);
@@ -60,7 +58,7 @@ pub fn run(options: &Options) -> Result<Value, Box<dyn Error>> {
         }
     }
     let lost = crowd.lost(move |_| Due::in_lane_normal(0, n))?;
-    Ok(told(&samples, users, lost, &stage))
+    Ok(told(&samples, users, peer.links(), lost, &stage))
 }
 
 /// A fan-out: the number of its message, and how it goes.
@@ -84,7 +82,7 @@ fn fan_out(stage: &Stage, peer: &Peer, crowd: &Fleet, users: u32, fan: Fan) -> R
         let mut record = Vec::new();
         Numbered { run: traffic::RUN, to: Addressee::All, n, planned_us, bytes: PUSH_BYTES }
             .encode_all(ack, &mut record);
-        (0..peer.links()).try_for_each(|link| peer.send(link, &record))?;
+        (0..peer.links()).try_for_each(|link| peer.send(link, Lane::Normal, &record))?;
     }
     crowd.wait("all pushes received", PATIENCE, |t| t.pushes >= received + u64::from(users))?;
     let seconds = start.elapsed().as_secs_f64();
@@ -94,7 +92,7 @@ fn fan_out(stage: &Stage, peer: &Peer, crowd: &Fleet, users: u32, fan: Fan) -> R
     Ok(Sample { seconds, dispatcher_ticks: after[0] - before[0], gateway_ticks: after[1] - before[1] })
 }
 
-fn told(samples: &[Vec<Sample>; 4], users: u32, lost: u64, stage: &Stage) -> Value {
+fn told(samples: &[Vec<Sample>; 4], users: u32, shards: usize, lost: u64, stage: &Stage) -> Value {
     let rate = |s: &Sample| f64::from(users) / s.seconds;
     let of = |at: usize| median(samples[at].iter().map(rate)).round();
     let ratio = |a: usize, b: usize| {
@@ -116,7 +114,7 @@ fn told(samples: &[Vec<Sample>; 4], users: u32, lost: u64, stage: &Stage) -> Val
         "seconds_dispatcher_gateway_cpu_s": { "through_dispatcher": raw(0), "gateway": raw(1), "through_dispatcher_acknowledged": raw(2), "gateway_acknowledged": raw(3) },
         "pushes_lost": lost,
         "setup": {
-            "users": users, "sessions": users, "push_bytes": PUSH_BYTES, "shards": SHARDS,
+            "users": users, "sessions": users, "push_bytes": PUSH_BYTES, "shards": shards,
             "through_dispatcher": "from the send to Kafka (linger.ms=1, acks=all) until the last client has it",
             "gateway": "from the write of the link's records until the last client has it; nothing is stored",
         },

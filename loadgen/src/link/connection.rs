@@ -1,0 +1,229 @@
+//! One link: its handshake, a thread that reads, and writes against credit.
+
+use std::{
+    io::{self, Read, Write},
+    net::{Shutdown, TcpStream},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::Instant,
+};
+
+use pushgate_protocol::{
+    ids::{BootId, Epoch, ShardId},
+    link::{
+        Lane, ToDispatcher, ToGateway, VERSION_MAX, VERSION_MIN,
+        handshake::{Block, Handshake, Hello, Side, prove, proves},
+        is_push, take_frame,
+    },
+};
+
+use super::{Access, LinkError, answers::Answered};
+use crate::limits::{LINK_CONNECT_TIMEOUT, LINK_PATIENCE, LINK_PING_EVERY, LINK_READ_BYTES};
+
+/// A link to one shard.
+pub(super) struct Link {
+    stream: TcpStream,
+    state: Arc<State>,
+}
+
+/// What the gateway says of itself.
+pub(super) struct Greeting {
+    /// How many shards it has.
+    pub(super) shards: u16,
+    /// By which users are theirs.
+    pub(super) hash_seed: u64,
+}
+
+#[derive(Default)]
+struct State {
+    credit: Mutex<Credit>,
+    changed: Condvar,
+    /// Whole frames alternate between the sender and the one that answers.
+    writing: Mutex<()>,
+}
+
+#[derive(Default)]
+struct Credit {
+    /// Bytes of pushes that may be sent, by lane.
+    bytes: [i64; Lane::ALL.len()],
+    ended: bool,
+}
+
+impl State {
+    fn lock(&self) -> MutexGuard<'_, Credit> {
+        self.credit.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Link {
+    /// Links to a shard, by the name of this run and bytes drawn for this link.
+    pub(super) fn open(
+        access: &Access,
+        (boot, shard, nonce): (BootId, ShardId, Block),
+        answered: &Arc<Answered>,
+    ) -> Result<(Self, Greeting), LinkError> {
+        let mut stream = TcpStream::connect_timeout(&access.address, LINK_CONNECT_TIMEOUT)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(LINK_CONNECT_TIMEOUT))?;
+        let mut input = Vec::new();
+        let (version_min, version_max, node) = (VERSION_MIN, VERSION_MAX, access.node.as_str());
+        let hello = Hello { version_min, version_max, boot, shard, epoch: Epoch::default(), nonce, node };
+        shake(&mut stream, &Handshake::Hello(hello))?;
+        let used = read_frame(&mut stream, &mut input)?;
+        let (proof, greeting) = match handshake(&input)? {
+            Handshake::Challenge(c) => {
+                let (key, ours, theirs) = (access.key.as_bytes(), (&nonce, boot, shard), (&c.nonce, c.boot));
+                if !proves(key, Side::Gateway, ours, theirs, &c.proof) {
+                    return Err(LinkError::Key);
+                }
+                (prove(key, Side::Peer, ours, theirs), Greeting { shards: c.shards, hash_seed: c.hash_seed })
+            }
+            other => return Err(unexpected(&other)),
+        };
+        input.drain(..used);
+        shake(&mut stream, &Handshake::Proof(proof))?;
+        let used = read_frame(&mut stream, &mut input)?;
+        let credit = match handshake(&input)? {
+            Handshake::Ready(credit) => credit.map(i64::from),
+            other => return Err(unexpected(&other)),
+        };
+        input.drain(..used);
+        let state = Arc::new(State::default());
+        state.lock().bytes = credit;
+        let (theirs, answered, reading) = (Arc::clone(&state), Arc::clone(answered), stream.try_clone()?);
+        thread::Builder::new().name("link".into()).spawn(move || {
+            // The gateway's end ends the link; whoever sends on it learns it there.
+            let _ = read(reading, input, &theirs, &answered);
+            theirs.lock().ended = true;
+            theirs.changed.notify_all();
+        })?;
+        Ok((Self { stream, state }, greeting))
+    }
+
+    /// Sends whole frames, all of whose pushes are of one lane.
+    pub(super) fn send(&self, lane: Lane, mut frames: &[u8]) -> io::Result<()> {
+        while !frames.is_empty() {
+            let bytes = self.granted(lane, frames)?;
+            let _turn = self.state.writing.lock().unwrap_or_else(PoisonError::into_inner);
+            (&self.stream).write_all(&frames[..bytes])?;
+            frames = &frames[bytes..];
+        }
+        Ok(())
+    }
+
+    /// Bytes of whole frames that the credit covers, at least one frame.
+    fn granted(&self, lane: Lane, frames: &[u8]) -> io::Result<usize> {
+        let broken = |why| io::Error::new(io::ErrorKind::BrokenPipe, why);
+        let mut credit = self.state.lock();
+        loop {
+            let (mut bytes, left) = (0, &mut credit.bytes[lane as usize]);
+            while let Some(word) = frames[bytes..].first_chunk::<4>() {
+                let frame = 4 + u32::from_le_bytes(*word) as usize;
+                if is_push(&frames[bytes..]) {
+                    if *left < frame as i64 {
+                        break;
+                    }
+                    *left -= frame as i64;
+                }
+                bytes += frame;
+            }
+            if bytes > 0 {
+                return Ok(bytes);
+            }
+            if credit.ended {
+                return Err(broken("the gateway closed the link"));
+            }
+            let (next, waited) =
+                self.state.changed.wait_timeout(credit, LINK_PATIENCE).unwrap_or_else(PoisonError::into_inner);
+            if waited.timed_out() {
+                return Err(broken("the gateway gives no credit"));
+            }
+            credit = next;
+        }
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        // Its reader ends with it.
+        let _ = self.stream.shutdown(Shutdown::Both);
+    }
+}
+
+fn read(stream: TcpStream, mut input: Vec<u8>, state: &State, answered: &Answered) -> Result<(), LinkError> {
+    let mut out = Vec::new();
+    let mut buffer = vec![0; LINK_READ_BYTES];
+    let mut pinged = Instant::now();
+    stream.set_read_timeout(Some(LINK_PING_EVERY))?;
+    loop {
+        let mut used = 0;
+        // A gateway ends a link that says nothing for 15 s.
+        if pinged.elapsed() >= LINK_PING_EVERY {
+            pinged = Instant::now();
+            ToGateway::Ping.encode(&mut out);
+        }
+        let mut granted = [0; Lane::ALL.len()];
+        {
+            let mut book = answered.lock();
+            while let Some((body, bytes)) = take_frame(&input[used..]).map_err(frame)? {
+                if let Some((lane, bytes)) = book.note(&ToDispatcher::decode(body).map_err(frame)?, &mut out) {
+                    granted[lane as usize] += i64::from(bytes);
+                }
+                used += bytes;
+            }
+        }
+        input.drain(..used);
+        if granted.iter().any(|bytes| *bytes > 0) {
+            let mut credit = state.lock();
+            credit.bytes.iter_mut().zip(granted).for_each(|(left, bytes)| *left += bytes);
+            state.changed.notify_all();
+        }
+        if !out.is_empty() {
+            let _turn = state.writing.lock().unwrap_or_else(PoisonError::into_inner);
+            (&stream).write_all(&out)?;
+            out.clear();
+        }
+        match (&stream).read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(read) => input.extend_from_slice(&buffer[..read]),
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn shake(stream: &mut TcpStream, frame: &Handshake<'_>) -> io::Result<()> {
+    let mut out = Vec::new();
+    frame.encode(&mut out);
+    stream.write_all(&out)
+}
+
+fn handshake(input: &[u8]) -> Result<Handshake<'_>, LinkError> {
+    let whole = take_frame(input).map_err(frame)?;
+    let (body, _) = whole.ok_or_else(|| LinkError::Frame("a frame of the handshake is not whole".into()))?;
+    Handshake::decode(body).map_err(frame)
+}
+
+fn frame(error: impl ToString) -> LinkError {
+    LinkError::Frame(error.to_string())
+}
+
+fn unexpected(answer: &Handshake<'_>) -> LinkError {
+    match answer {
+        Handshake::Refused(why) => LinkError::Refused((*why).to_owned()),
+        _ => LinkError::Frame("a frame of the handshake is out of turn".into()),
+    }
+}
+
+fn read_frame(stream: &mut TcpStream, input: &mut Vec<u8>) -> Result<usize, LinkError> {
+    let mut buffer = [0; 4_096];
+    loop {
+        if let Some((_, used)) = take_frame(input).map_err(frame)? {
+            return Ok(used);
+        }
+        match stream.read(&mut buffer)? {
+            0 => return Err(LinkError::Frame("it closed during the handshake".into())),
+            read => input.extend_from_slice(&buffer[..read]),
+        }
+    }
+}
