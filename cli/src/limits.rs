@@ -78,3 +78,14 @@ pub const MEMBERS_ADVISED: usize = 200;
 pub const PREFLIGHT_SOCKET_BYTES: u64 = 5_000;
 /// What a client of the load generator takes besides, bytes.
 pub const PREFLIGHT_CLIENT_BYTES: u64 = 1_000;
+/// Users of a plan of `simulate`.
+pub const SIMULATE_USERS_MAX: u64 = 10_000_000_000;
+/// Longest time that it goes through, milliseconds.
+pub const SIMULATE_MS_MAX: u64 = DAY_MS;
+/// Events of a plan.
+pub const SIMULATE_EVENTS_MAX: usize = 1_000;
+
+/// How long a client of this program hears nothing before the server counts as gone, at a heartbeat of so much: one may be lost.
+pub const fn silence_max(heartbeat: Duration) -> Duration {
+    heartbeat.saturating_mul(2).saturating_add(Duration::from_secs(10))
+}

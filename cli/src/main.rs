@@ -11,6 +11,7 @@
 //! | `rest` | the dispatcher's REST interface as client commands use it |
 //! | `runtime_file` | `runtime.json`: how client commands find a running server |
 //! | `server` | the server and app that a client command acts on |
+//! | `simulate` | a cluster too large to try, from a plan |
 
 #[cfg(not(target_os = "linux"))]
 compile_error!(
@@ -36,6 +37,8 @@ mod rest;
 mod runtime_file;
 #[cfg(target_os = "linux")]
 mod server;
+#[cfg(target_os = "linux")]
+mod simulate;
 
 #[cfg(not(target_os = "linux"))]
 fn main() {}

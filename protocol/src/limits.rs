@@ -55,6 +55,12 @@ const _: () = assert!(
     "a frame larger than a lane's whole credit is sent when the lane is otherwise empty"
 );
 
+/// Delay of a client before it connects again, milliseconds: the first, which doubles with each attempt that fails, and the longest. It
+/// begins anew with `hello` (`docs/src/reference/protocol.md`).
+pub const CLIENT_RECONNECT_MS: [u64; 2] = [500, 30_000];
+/// Least and greatest factor by which chance changes such a delay.
+pub const CLIENT_RECONNECT_SPREAD: [f64; 2] = [0.5, 1.5];
+
 /// Longest token, bytes.
 pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
 /// Difference between clocks that is forgiven when a token's `exp` and `nbf` are checked, seconds.

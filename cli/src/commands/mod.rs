@@ -17,6 +17,7 @@ mod recall;
 mod schedule;
 mod send;
 mod serve;
+mod simulate;
 mod sms;
 mod suppressions;
 mod tasks;
@@ -25,6 +26,8 @@ pub mod values;
 
 use clap::{Parser, Subcommand};
 
+#[cfg(test)]
+pub use self::simulate::table as simulation_table;
 use crate::failure::Failure;
 
 /// The command line.
@@ -69,6 +72,8 @@ enum Command {
     Listen(Box<listen::ListenCommand>),
     /// Put load on a server, and see what it does with it.
     Loadgen(Box<loadgen::LoadgenCommand>),
+    /// Go through a plan of a cluster too large to try: what happens when gateways die, restart and join.
+    Simulate(simulate::SimulateCommand),
     /// Look at records that could not be processed, and send them once more.
     Dead(dead::DeadCommand),
     /// Look at mail and text messages that `dev` caught instead of sending them.
@@ -101,6 +106,7 @@ impl CommandLine {
             Command::Suppressions(command) => command.run(),
             Command::Listen(command) => command.run(),
             Command::Loadgen(command) => command.run(),
+            Command::Simulate(command) => command.run(),
             Command::Dead(command) => command.run(),
             Command::Channels(command) => command.run(),
             Command::Explain(command) => command.run(),

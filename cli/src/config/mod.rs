@@ -124,6 +124,29 @@ pub fn load(file: Option<&Path>, environment: impl Iterator<Item = (String, Stri
     Ok(Loaded { file: file.map(Path::to_owned), warnings, ..loaded })
 }
 
+/// Reads another file of the same kind: known keys, right types, and `accept` says what is wrong with the values, each text beginning with its
+/// key.
+pub fn read_as<T, U>(file: &Path, accept: impl FnOnce(T) -> Result<U, Vec<String>>) -> Result<U, Findings>
+where
+    T: serde::de::DeserializeOwned + JsonSchema,
+{
+    let document = document::Document::read(file)?;
+    let mut findings = Vec::new();
+    keys::check(&document, &schema::Schema::of::<T>(), &mut findings);
+    if findings.is_empty() {
+        let origins = document.origins;
+        match toml::Value::Table(document.table).try_into::<T>() {
+            Ok(value) => match accept(value) {
+                Ok(accepted) => return Ok(accepted),
+                Err(texts) => findings.extend(texts.into_iter().map(|text| origins.about(text))),
+            },
+            Err(error) => findings.push(origins.about_serde(&error)),
+        }
+    }
+    findings.sort_by_key(Finding::order);
+    Err(Findings(findings))
+}
+
 fn assemble(
     mut document: document::Document,
     environment: impl Iterator<Item = (String, String)>,

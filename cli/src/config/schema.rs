@@ -40,7 +40,12 @@ pub enum Kind<'a> {
 impl Schema {
     /// Of [`Config`].
     pub fn of_config() -> Self {
-        Self(schemars::schema_for!(Config).to_value())
+        Self::of::<Config>()
+    }
+
+    /// Of a type.
+    pub fn of<T: schemars::JsonSchema>() -> Self {
+        Self(schemars::schema_for!(T).to_value())
     }
 
     /// The whole configuration.

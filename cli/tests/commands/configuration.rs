@@ -23,7 +23,9 @@ fn each_sample_is_right_for_its_program() {
 #[test]
 fn there_are_no_other_samples() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../configs");
-    assert_eq!(fs::read_dir(folder).expect("the samples are there").count(), 6);
+    let samples = fs::read_dir(folder).expect("the samples are there").flatten();
+    // Plans of simulations have their own folder, and a test beside their reader.
+    assert_eq!(samples.filter(|sample| sample.path().is_file()).count(), 6);
 }
 
 #[test]

@@ -22,14 +22,22 @@ pub struct DrainOrder {
     pub url: Option<String>,
 }
 
+/// How many sessions are due at a time, so that so many a second end and all by a time.
+#[derive(Debug, Clone)]
+pub struct DrainPace {
+    per_s: u32,
+    until_ms: u64,
+    last_ms: u64,
+    /// Thousandths of a session that the pace is owed.
+    owed: u64,
+}
+
 /// A drain under way.
 #[derive(Debug)]
 pub(super) struct Drain {
     order: DrainOrder,
-    last_ms: u64,
+    pace: DrainPace,
     cursor: u32,
-    /// Thousandths of a session that the pace is owed.
-    owed: u64,
     /// Sessions that were told to go, and when they are closed.
     told: VecDeque<(u64, ConnId)>,
 }
@@ -42,7 +50,8 @@ impl Shard {
                 self.end(now, slot, Some(RESTART), out);
             }
         }
-        self.drain = Some(Box::new(Drain { order, last_ms: now.mono_ms, cursor: 0, owed: 0, told: VecDeque::new() }));
+        let pace = DrainPace::new(now.mono_ms, order.per_s, order.until_ms);
+        self.drain = Some(Box::new(Drain { order, pace, cursor: 0, told: VecDeque::new() }));
         self.go_on_draining(now, out);
     }
 
@@ -51,7 +60,7 @@ impl Shard {
             return;
         };
         let untold = self.metrics.sessions.saturating_sub(drain.told.len() as u64);
-        for _ in 0..drain.share(now.mono_ms, untold) {
+        for _ in 0..drain.pace.due(now.mono_ms, untold) {
             let Some(slot) = (drain.cursor..self.slots.len()).find(|&s| self.slots.session(s).is_some()) else {
                 break;
             };
@@ -86,17 +95,23 @@ impl Shard {
 
 const RESTART: (CloseCode, &str) = (CloseCode::RESTART, "the server restarts");
 
-impl Drain {
+impl DrainPace {
+    /// The pace of a drain that begins at `now_ms`: `per_s` sessions a second (0: all at once), quicker if the last would not be due by
+    /// `until_ms`.
+    pub fn new(now_ms: u64, per_s: u32, until_ms: u64) -> Self {
+        Self { per_s, until_ms, last_ms: now_ms, owed: 0 }
+    }
+
     /// How many of `untold` sessions are due now.
-    fn share(&mut self, now_ms: u64, untold: u64) -> u64 {
+    pub fn due(&mut self, now_ms: u64, untold: u64) -> u64 {
         let passed_ms = now_ms.saturating_sub(self.last_ms);
         self.last_ms = now_ms;
-        if self.order.per_s == 0 || now_ms >= self.order.until_ms {
+        if self.per_s == 0 || now_ms >= self.until_ms {
             return untold;
         }
         // Those whom the pace would not reach in time are spread over what is left of it.
-        let needed_per_s = (untold * 1_000).div_ceil(self.order.until_ms - now_ms + passed_ms);
-        self.owed += passed_ms * needed_per_s.max(self.order.per_s.into());
+        let needed_per_s = (untold * 1_000).div_ceil(self.until_ms - now_ms + passed_ms);
+        self.owed += passed_ms * needed_per_s.max(self.per_s.into());
         let share = (self.owed / 1_000).min(untold);
         self.owed -= share * 1_000;
         share

@@ -69,7 +69,7 @@ mod written;
 
 pub use self::{
     cluster::{Cluster, Owner, Standing},
-    drain::DrainOrder,
+    drain::{DrainOrder, DrainPace},
     guests::{OwnerInfo, WantedLink},
     links::LinkId,
     metrics::ShardMetrics,

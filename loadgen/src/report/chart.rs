@@ -1,4 +1,4 @@
-//! Line charts as SVG: drawn here, so that the page needs no script and no network.
+//! Line charts as SVG, for a page or as files of their own: drawn here, so that they need no script and no network.
 
 use std::fmt::Write;
 
@@ -10,12 +10,23 @@ const LEFT: f64 = 64.0;
 const RIGHT: f64 = 12.0;
 const TOP: f64 = 14.0;
 const BOTTOM: f64 = 28.0;
+/// How a file of its own looks: the page's colours.
+const STYLE: &str = concat!(
+    "svg{--ink:#1b1f24;--soft:#5d6673;--line:#d9dee5;--tint:#f5f7fa;--c0:#2563eb;--c1:#d97706;--c2:#be185d;--c3:#0f766e;--c4:#6d28d9;",
+    "font:12px system-ui,sans-serif}",
+    "@media(prefers-color-scheme:dark){svg{--ink:#e6e9ee;--soft:#98a2b0;--line:#333a44;--tint:#1d2127;--c0:#60a5fa;--c1:#fbbf24;",
+    "--c2:#f472b6;--c3:#2dd4bf;--c4:#a78bfa}}",
+    ".paper{fill:var(--tint)}.title{fill:var(--ink);font-weight:600;font-size:14px}.grid{stroke:var(--line)}",
+    ".mark{stroke:var(--soft);stroke-dasharray:3 3}.tick,.name{font-size:11px;fill:var(--soft)}",
+    ".line{fill:none;stroke-width:1.8;stroke-linejoin:round}.l0{stroke:var(--c0);fill:var(--c0)}.l1{stroke:var(--c1);fill:var(--c1)}",
+    ".l2{stroke:var(--c2);fill:var(--c2)}.l3{stroke:var(--c3);fill:var(--c3)}.l4{stroke:var(--c4);fill:var(--c4)}polyline.line{fill:none}"
+);
 /// Points of a line at most; more are merged, their largest value stays.
 const POINTS_MAX: usize = 800;
 
 /// How values are told and spread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Scale {
+pub enum Scale {
     /// From zero on, evenly.
     Even,
     /// By powers of ten: times, microseconds.
@@ -23,37 +34,82 @@ pub(super) enum Scale {
 }
 
 /// A line.
-pub(super) struct Line<'a> {
-    pub(super) name: &'a str,
-    pub(super) points: Vec<(f64, f64)>,
+#[derive(Debug)]
+pub struct Line<'a> {
+    /// What it shows.
+    pub name: &'a str,
+    /// Seconds and values.
+    pub points: Vec<(f64, f64)>,
 }
 
 /// A chart over the seconds of a run.
-pub(super) struct Chart<'a> {
-    pub(super) title: &'a str,
-    pub(super) scale: Scale,
+#[derive(Debug)]
+pub struct Chart<'a> {
+    /// What stands above it.
+    pub title: &'a str,
+    /// How values are spread.
+    pub scale: Scale,
     /// How a value is written.
-    pub(super) label: fn(f64) -> String,
-    pub(super) lines: Vec<Line<'a>>,
+    pub label: fn(f64) -> String,
+    /// The lines; five are told apart by colour.
+    pub lines: Vec<Line<'a>>,
     /// Where phases begin, seconds, and their names.
-    pub(super) marks: Vec<(f64, &'a str)>,
+    pub marks: Vec<(f64, &'a str)>,
 }
 
 impl Chart<'_> {
     /// The chart as a figure of HTML; nothing if there is nothing to draw.
     pub(super) fn figure(&self) -> String {
+        let Some(drawing) = self.drawing() else { return String::new() };
+        let title = escape(self.title);
+        let mut out = format!(
+            r#"<figure><figcaption>{title}</figcaption><svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{title}">{drawing}</svg><p class="legend">"#
+        );
+        for (n, (name, most)) in self.legend().enumerate() {
+            let _ = write!(out, r#"<span><i class="l{n}"></i>{name} <b>{most}</b> at most</span>"#);
+        }
+        out + "</p></figure>"
+    }
+
+    /// The chart as a file of its own; `None` if there is nothing to draw.
+    pub fn svg(&self) -> Option<String> {
+        let drawing = self.drawing()?;
+        let (title, head, legend) = (escape(self.title), 24.0, 22.0);
+        let height = head + HEIGHT + legend;
+        let mut out = format!(
+            r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{title}"><style>{STYLE}</style><rect class="paper" width="{WIDTH}" height="{height}" rx="6"/><text class="title" x="12" y="18">{title}</text><g transform="translate(0 {head})">{drawing}</g>"#
+        );
+        let y = head + HEIGHT + 8.0;
+        let width = (WIDTH - LEFT) / self.lines.len() as f64;
+        for (n, (name, most)) in self.legend().enumerate() {
+            let x = LEFT + n as f64 * width;
+            let _ = write!(
+                out,
+                r#"<rect class="l{n}" x="{x:.1}" y="{:.1}" width="11" height="11" rx="2"/><text class="tick" x="{:.1}" y="{y:.1}">{name}, {most} at most</text>"#,
+                y - 10.0,
+                x + 16.0
+            );
+        }
+        Some(out + "</svg>\n")
+    }
+
+    /// Names of the lines, and the most of each, as HTML.
+    fn legend(&self) -> impl Iterator<Item = (String, String)> {
+        let most = |line: &Line| line.points.iter().map(|(_, y)| *y).fold(0.0, f64::max);
+        self.lines.iter().map(move |line| (escape(line.name), escape(&(self.label)(most(line)))))
+    }
+
+    /// What is inside the picture.
+    fn drawing(&self) -> Option<String> {
         let values = || self.lines.iter().flat_map(|line| &line.points).filter(|(_, y)| y.is_finite());
         let (last, most) = values().fold((0.0_f64, 0.0_f64), |(x, y), point| (x.max(point.0), y.max(point.1)));
         if last <= 0.0 || most <= 0.0 {
-            return String::new();
+            return None;
         }
         let axis = Axis::of(self.scale, most, values().map(|(_, y)| *y).filter(|y| *y > 0.0).fold(most, f64::min));
         let x = |seconds: f64| LEFT + seconds / last * (WIDTH - LEFT - RIGHT);
         let y = |value: f64| TOP + (1.0 - axis.place(value)) * (HEIGHT - TOP - BOTTOM);
-        let title = escape(self.title);
-        let mut out = format!(
-            r#"<figure><figcaption>{title}</figcaption><svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{title}">"#
-        );
+        let mut out = String::new();
         for tick in &axis.ticks {
             let at = y(*tick);
             let right = WIDTH - RIGHT;
@@ -91,17 +147,7 @@ impl Chart<'_> {
                 .collect();
             let _ = write!(out, r#"<polyline class="line l{n}" points="{}"/>"#, points.join(" "));
         }
-        out += "</svg><p class=\"legend\">";
-        for (n, line) in self.lines.iter().enumerate() {
-            let most = line.points.iter().map(|(_, y)| *y).fold(0.0, f64::max);
-            let _ = write!(
-                out,
-                r#"<span><i class="l{n}"></i>{} <b>{}</b> at most</span>"#,
-                escape(line.name),
-                escape(&(self.label)(most))
-            );
-        }
-        out + "</p></figure>"
+        Some(out)
     }
 }
 
@@ -196,5 +242,10 @@ mod tests {
             figure.contains("a&lt;b&gt;") && figure.contains("&lt;script&gt;") && !figure.contains("<script>"),
             "{figure}"
         );
+        let file = chart.svg().unwrap();
+        assert!(
+            file.starts_with("<svg xmlns=") && file.contains("a&lt;b&gt;, 2 at most") && !file.contains("<script>")
+        );
+        assert!(Chart { lines: Vec::new(), ..chart }.svg().is_none(), "nothing to draw");
     }
 }

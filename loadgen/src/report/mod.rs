@@ -7,7 +7,7 @@
 //! | `taint` | why figures may be the generator's own |
 //! | `html`, `chart` | the page |
 
-mod chart;
+pub mod chart;
 pub mod html;
 mod processes;
 pub mod slo;

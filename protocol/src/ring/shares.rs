@@ -1,6 +1,8 @@
 //! What part of all users each member owns, and what part changes owner between two lists: exactly, by the lengths between the
 //! ring's points, as users are spread evenly over it.
 
+use std::collections::BTreeMap;
+
 use super::Routing;
 
 /// Places on the ring.
@@ -22,28 +24,42 @@ impl Routing {
 
     /// What part of all users has another owner by `later` than by this list.
     pub fn moved(&self, later: &Self) -> f64 {
-        let (ours, theirs) = (self.arcs(), later.arcs());
-        if ours.is_empty() || theirs.is_empty() {
-            return if ours.len() == theirs.len() { 0.0 } else { 1.0 };
+        if self.members.is_empty() || later.members.is_empty() {
+            return if self.members.len() == later.members.len() { 0.0 } else { 1.0 };
         }
+        let mut moved = 0.0;
+        self.compare(later, |_, _, share| moved += share);
+        moved
+    }
+
+    /// From whom to whom users move between this list and `later`, and what part of all users: places in [`members`](Self::members)
+    /// of this list and of the later one, rising. Together as much as [`moved`](Self::moved), unless one of the lists has no member.
+    pub fn moves(&self, later: &Self) -> Vec<(usize, usize, f64)> {
+        let mut moves = BTreeMap::new();
+        self.compare(later, |from, to, share| *moves.entry((from, to)).or_insert(0.0) += share);
+        moves.into_iter().map(|((from, to), share)| (from as usize, to as usize, share)).collect()
+    }
+
+    /// Tells each stretch of the ring whose owner differs: the owner by this list, that by `later`, and what part of the ring it is.
+    fn compare(&self, later: &Self, mut tell: impl FnMut(u32, u32, f64)) {
+        let (ours, theirs) = (self.arcs(), later.arcs());
         // Which member of the later list each of ours is.
         let same: Vec<Option<u32>> = self
             .members
             .iter()
             .map(|m| later.members.binary_search_by(|other| other.node.cmp(&m.node)).ok().map(|at| at as u32))
             .collect();
-        let (mut moved, mut before, mut a, mut b) = (0.0, 0, 0, 0);
+        let (mut before, mut a, mut b) = (0, 0, 0);
         // Both end at the last place.
         while let (Some(&(end_a, owner_a)), Some(&(end_b, owner_b))) = (ours.get(a), theirs.get(b)) {
             let end = end_a.min(end_b);
             if same.get(owner_a as usize).copied().flatten() != Some(owner_b) {
-                moved += (end - before) as f64 / WHOLE;
+                tell(owner_a, owner_b, (end - before) as f64 / WHOLE);
             }
             before = end;
             a += usize::from(end_a == end);
             b += usize::from(end_b == end);
         }
-        moved
     }
 
     /// Where each stretch of the ring ends, and who owns it; the last ends at the last place.
@@ -134,5 +150,11 @@ mod tests {
         let one_less = Routing::new(2, list(4));
         let left = routing.shares()[4];
         assert!((routing.moved(&one_less) - left).abs() < 1e-9, "only those of the one that left");
+        let moves = routing.moves(&one_less);
+        assert_eq!(
+            moves.iter().map(|(from, to, _)| (*from, *to)).collect::<Vec<_>>(),
+            [(4, 0), (4, 1), (4, 2), (4, 3)]
+        );
+        assert!((moves.iter().map(|(_, _, share)| share).sum::<f64>() - left).abs() < 1e-9);
     }
 }

@@ -103,7 +103,7 @@ impl Connection {
     /// The server pings a client that was silent this long: twice that without a word, and it is gone.
     pub fn heartbeat(&mut self, heartbeat_s: u64) {
         if heartbeat_s > 0 {
-            self.silence_max = Duration::from_secs(heartbeat_s.saturating_mul(2).saturating_add(10));
+            self.silence_max = limits::silence_max(Duration::from_secs(heartbeat_s));
         }
     }
 
