@@ -46,7 +46,10 @@ pub const REDIS_SLOTS_PAUSE_MS: u64 = 200;
 /// How long a node of a cluster or a Sentinel may take to say where data is, milliseconds; then the next one is asked.
 pub const REDIS_WHERE_TIMEOUT_MS: u64 = 500;
 
+/// How often Sentinels are asked whether the primary is still where it was, milliseconds.
+pub const REDIS_PRIMARY_POLL_MS: u64 = 500;
+
 const _: () = assert!(
-    REDIS_CONNECT_TIMEOUT_MS >= 3 * REDIS_WHERE_TIMEOUT_MS,
-    "two Sentinels that do not answer leave time to ask a third and to connect"
+    REDIS_CONNECT_TIMEOUT_MS >= 2 * REDIS_WHERE_TIMEOUT_MS,
+    "a Sentinel that does not answer leaves time to connect to the primary that others name"
 );

@@ -168,6 +168,7 @@ impl RedisLink {
             Form::One(server) => server,
             Form::Cluster(cluster) => return cluster.run(&parts, places, changes).await,
         };
+        server.watch();
         let replicas = if changes { self.replicas } else { 0 };
         let run = |(at, commands): (usize, Commands)| async move {
             match commands.len() {

@@ -1,12 +1,11 @@
 //! Sentinels: they say which server is the primary, and that is asked whether it is.
 //!
-//! One that was cut off may name the primary of before; it is asked again last. The server's own word (`ROLE`) decides.
+//! All are asked, and the one that knows of the latest failover is believed: another may not have heard of it yet. A primary that was replaced may be back and think
+//! itself one for seconds, so the server's own word (`ROLE`) alone does not decide.
 
-use std::{
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::time::timeout;
 
 use super::{
@@ -15,21 +14,20 @@ use super::{
     failure::Failure,
     server::run_all,
     settings::Door,
-    wire::{Commands, Reply},
+    wire::{Commands, Replies, Reply},
 };
 use crate::limits;
 
 /// Those who watch a primary.
 pub(super) struct Sentinels {
-    /// Who is asked first stands first.
-    addresses: Mutex<Vec<Address>>,
+    addresses: Vec<Address>,
     name: String,
     door: Door,
 }
 
 impl Sentinels {
     pub(super) fn new(addresses: Vec<Address>, name: String, door: Door) -> Self {
-        Self { addresses: Mutex::new(addresses), name, door }
+        Self { addresses, name, door }
     }
 
     /// What they call the primary.
@@ -39,30 +37,10 @@ impl Sentinels {
 
     /// A connection to the primary, let in by `door`, and where that is.
     pub(super) async fn open_primary(&self, door: &Door) -> Result<(Connection, Address), Failure> {
-        let addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let mut problems = Vec::new();
-        for sentinel in addresses {
-            match self.open_as_told(&sentinel, door).await {
-                Ok(found) => return Ok(found),
-                // Others know no better password.
-                Err(failure @ (Failure::AuthenticationFailed | Failure::Password(_))) => return Err(failure),
-                Err(failure) => {
-                    self.ask_last(&sentinel);
-                    problems.push(failure.text(&format!("sentinel {sentinel}")));
-                }
-            }
-        }
-        Err(Failure::NoPrimary(problems.join("; ")))
-    }
-
-    async fn open_as_told(&self, sentinel: &Address, door: &Door) -> Result<(Connection, Address), Failure> {
-        let patience = Duration::from_millis(limits::REDIS_WHERE_TIMEOUT_MS);
-        let late = ConnectionError::Late(limits::REDIS_WHERE_TIMEOUT_MS);
-        let told = timeout(patience, self.ask(sentinel)).await.unwrap_or(Err(Failure::Connection(late)))?;
+        let told = self.told().await?;
+        let who = format!("{told}, which Sentinels name as primary {},", self.name);
         let of_primary = |failure: Failure| match failure {
-            Failure::Connection(error) => {
-                Failure::Server(format!("names {told} as primary {}, which is not reached: {error}", self.name))
-            }
+            Failure::Connection(error) => Failure::NoPrimary(format!("{who} is not reached: {error}")),
             other => other,
         };
         let open = door.open(&told).await.map_err(of_primary)?;
@@ -75,45 +53,81 @@ impl Sentinels {
         };
         match role {
             Some(Reply::Bulk(b"master")) => Ok((open, told)),
-            _ => Err(Failure::Server(format!("names {told} as primary {}, which it is not", self.name))),
+            _ => Err(Failure::NoPrimary(format!("{who} is none"))),
         }
     }
 
-    async fn ask(&self, sentinel: &Address) -> Result<Address, Failure> {
+    /// Where the primary is.
+    pub(super) async fn told(&self) -> Result<Address, Failure> {
+        let patience = Duration::from_millis(limits::REDIS_WHERE_TIMEOUT_MS);
+        let late = || Failure::Connection(ConnectionError::Late(limits::REDIS_WHERE_TIMEOUT_MS));
+        let asked = self
+            .addresses
+            .iter()
+            .map(|sentinel| async move { timeout(patience, self.ask(sentinel)).await.unwrap_or_else(|_| Err(late())) });
+        let (mut latest, mut problems) = (None, Vec::new());
+        for (sentinel, answer) in self.addresses.iter().zip(join_all(asked).await) {
+            match answer {
+                Ok((epoch, address)) => {
+                    if latest.as_ref().is_none_or(|(known, _)| epoch > *known) {
+                        latest = Some((epoch, address));
+                    }
+                }
+                Err(failure) => problems.push(failure.text(&format!("sentinel {sentinel}"))),
+            }
+        }
+        latest.map(|(_, address)| address).ok_or_else(|| Failure::NoPrimary(problems.join("; ")))
+    }
+
+    /// The epoch of the last failover that a Sentinel knows, and where the primary is since.
+    async fn ask(&self, sentinel: &Address) -> Result<(u64, Address), Failure> {
         let open = self.door.open(sentinel).await.map_err(|failure| match failure {
             // Not that of the primary, of which callers would think.
             Failure::AuthenticationFailed => Failure::Server("authentication failed (redis.sentinel_password)".into()),
             other => other,
         })?;
         let mut ask = Commands::default();
+        // While replicas are told to follow the new primary, only the first names that.
         ask.command(3).arg("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(&self.name);
+        ask.command(3).arg("SENTINEL").arg("MASTER").arg(&self.name);
         let answer = run_all(&open, ask).await.map_err(|failure| match failure {
             Failure::Server(text) if text.starts_with("ERR unknown command") => {
                 Failure::Server(format!("it is no Sentinel, redis.sentinels names some ({text})"))
             }
+            Failure::Server(text) if text.starts_with("ERR No such master") => {
+                Failure::Server(format!("it knows no primary {:?}, which redis.master_name names", self.name))
+            }
             other => other,
         })?;
-        let text = |reply| match reply {
-            Some(Reply::Bulk(bytes)) => std::str::from_utf8(bytes).ok(),
-            _ => None,
-        };
-        let place = match answer.replies().next() {
-            Some(Reply::Array(mut parts)) => text(parts.next()).zip(text(parts.next())),
-            _ => None,
-        };
-        let Some((host, port)) = place else {
-            let name = &self.name;
-            return Err(Failure::Server(format!("it knows no primary {name:?}, which redis.master_name names")));
-        };
-        let port = port.parse().map_err(|_| Failure::Server(format!("the port of the primary is {port:?}")))?;
-        Ok(Address { host: host.to_owned(), port })
+        let mut replies = answer.replies();
+        let told = address_in(replies.next()).zip(epoch_in(replies.next()));
+        let (address, epoch) =
+            told.ok_or_else(|| Failure::Server(format!("what it says of primary {} cannot be read", self.name)))?;
+        Ok((epoch, address))
     }
+}
 
-    fn ask_last(&self, sentinel: &Address) {
-        let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(at) = addresses.iter().position(|address| address == sentinel) {
-            let address = addresses.remove(at);
-            addresses.push(address);
+fn text<'a>(reply: Option<Reply<'a>>) -> Option<&'a str> {
+    match reply {
+        Some(Reply::Bulk(bytes)) => std::str::from_utf8(bytes).ok(),
+        _ => None,
+    }
+}
+
+fn address_in(reply: Option<Reply<'_>>) -> Option<Address> {
+    let Some(Reply::Array(mut parts)) = reply else { return None };
+    Some(Address { host: text(parts.next())?.to_owned(), port: text(parts.next())?.parse().ok()? })
+}
+
+/// The answer lists names, each with its value behind it.
+fn epoch_in(reply: Option<Reply<'_>>) -> Option<u64> {
+    let Some(Reply::Array(parts)) = reply else { return None };
+    let mut parts: Replies<'_> = parts;
+    while let Some(name) = text(parts.next()) {
+        let value = text(parts.next());
+        if name == "config-epoch" {
+            return value?.parse().ok();
         }
     }
+    None
 }

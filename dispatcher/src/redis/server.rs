@@ -5,14 +5,14 @@
 
 use std::{
     sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::{
     address::Address,
@@ -33,6 +33,8 @@ pub(super) struct Server {
     /// Where the last connection led, and how often that changed.
     led: Mutex<Option<Address>>,
     moves: AtomicU64,
+    /// Somebody looks where the primary is.
+    watched: AtomicBool,
     outage: Mutex<Option<Outage>>,
 }
 
@@ -71,6 +73,7 @@ impl Server {
             connections: Default::default(),
             led: Mutex::default(),
             moves: AtomicU64::new(0),
+            watched: AtomicBool::new(false),
             outage: Mutex::default(),
         }
     }
@@ -92,6 +95,29 @@ impl Server {
             Place::Fixed(address) => Some(address),
             Place::Primary(_) => None,
         }
+    }
+
+    /// Has somebody look, from now on, where the primary is. One that was replaced may answer for ten seconds more, and what it is told is lost:
+    /// so it is left as soon as Sentinels name another.
+    pub(super) fn watch(self: &Arc<Self>) {
+        if !matches!(self.place, Place::Primary(_))
+            || self.watched.load(Ordering::Relaxed)
+            || self.watched.swap(true, Ordering::Relaxed)
+        {
+            return;
+        }
+        let watched = Arc::downgrade(self);
+        tokio::spawn(async move {
+            loop {
+                sleep(Duration::from_millis(limits::REDIS_PRIMARY_POLL_MS)).await;
+                let Some(server) = watched.upgrade() else { return };
+                if let Place::Primary(sentinels) = &server.place
+                    && let Ok(address) = sentinels.told().await
+                {
+                    server.leads_to(address);
+                }
+            }
+        });
     }
 
     pub(super) fn outage(&self) -> Option<Outage> {

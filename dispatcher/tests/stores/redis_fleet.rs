@@ -68,14 +68,18 @@ impl Fleet {
 
     /// The user of the sample in the documentation, on every server: those who share the fleet have these rights and no others.
     fn admit(&self) {
-        let (rights, password) = rights();
-        for address in self.servers() {
+        let ([of_servers, of_sentinels], password) = rights();
+        let add = |address: &str, rights: &str| {
             let mut add = redis::cmd("ACL");
             add.arg("SETUSER").arg("pushgate").arg("reset");
             for right in rights.split(' ') {
                 add.arg(right.replace("PASSWORD", password.expose()));
             }
-            add.exec(&mut connection_to(&address)).unwrap();
+            add.exec(&mut connection_to(address)).unwrap();
+        };
+        self.servers().iter().for_each(|server| add(server, of_servers));
+        if self.form == Form::Sentinel {
+            self.addresses.iter().for_each(|sentinel| add(sentinel, of_sentinels));
         }
     }
 
@@ -125,7 +129,13 @@ impl Fleet {
             Form::Sentinel => RedisConfig::sentinel(self.addresses.clone(), MASTER, replicas),
         };
         match self.shared {
-            true => RedisConfig { user: Some("pushgate".into()), password: Some(rights().1), ..config },
+            true => RedisConfig {
+                user: Some("pushgate".into()),
+                password: Some(rights().1),
+                sentinel_user: Some("pushgate".into()),
+                sentinel_password: Some(rights().1),
+                ..config
+            },
             false => config,
         }
     }
@@ -175,11 +185,11 @@ fn connection_to(address: &str) -> redis::Connection {
     redis::Client::open(format!("redis://{address}")).unwrap().get_connection().unwrap()
 }
 
-/// The rights that the documentation gives its user, and a password.
-pub fn rights() -> (&'static str, Secret) {
+/// The rights that the documentation gives its user at servers and at Sentinels, and a password.
+pub fn rights() -> ([&'static str; 2], Secret) {
     let page = include_str!("../../../docs/src/operations/redis.md");
-    let rights = page.lines().find_map(|line| line.strip_prefix("user pushgate ")).unwrap();
-    (rights, Secret::new("a-password-of-tests"))
+    let mut rights = page.lines().filter_map(|line| line.strip_prefix("user pushgate "));
+    ([rights.next().unwrap(), rights.next().unwrap()], Secret::new("a-password-of-tests"))
 }
 
 fn split(addresses: &str) -> Vec<String> {

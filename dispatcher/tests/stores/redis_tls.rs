@@ -125,7 +125,12 @@ async fn the_rights_that_are_documented_are_enough_and_reach_no_further() {
         let error = redis::cmd(other[0]).arg(&other[1..]).exec(&mut connection).unwrap_err().to_string();
         assert!(error.contains("NOPERM") || error.contains("permission"), "{other:?}: {error}");
     }
-    let wrong = RedisConfig { password: Some(Secret::new("another")), ..config };
-    let error = write(&wrong).await.unwrap_err().to_string();
-    assert!(error.contains("authentication failed") && !error.contains("another"), "{error}");
+    let another = || Some(Secret::new("another"));
+    for (wrong, said) in [
+        (RedisConfig { password: another(), ..config.clone() }, "authentication failed"),
+        (RedisConfig { sentinel_password: another(), ..config.clone() }, "(redis.sentinel_password)"),
+    ] {
+        let error = write(&wrong).await.unwrap_err().to_string();
+        assert!(error.contains(said) && !error.contains("another"), "{error}");
+    }
 }
