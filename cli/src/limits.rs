@@ -78,6 +78,20 @@ pub const MEMBERS_ADVISED: usize = 200;
 pub const PREFLIGHT_SOCKET_BYTES: u64 = 5_000;
 /// What a client of the load generator takes besides, bytes.
 pub const PREFLIGHT_CLIENT_BYTES: u64 = 1_000;
+/// Time to connect to a gateway's admin port, milliseconds.
+pub const ADMIN_CONNECT_MS: u64 = 2_000;
+/// Time to wait for its answer, milliseconds.
+pub const ADMIN_ANSWER_MS: u64 = 5_000;
+/// Gateways that are asked at the same time.
+pub const ADMIN_ASKED_TOGETHER: usize = 64;
+/// Time to live of the token with which `cluster locate` asks, seconds.
+pub const LOCATE_TOKEN_TTL_S: u64 = 60;
+/// Pause between two looks at a gateway that drains, milliseconds.
+pub const DRAIN_FOLLOW_MS: u64 = 200;
+/// How much longer than it should take a drain is followed, milliseconds: a lease, if the gateway could not leave the list.
+pub const DRAIN_FOLLOWED_BEYOND_MS: u64 = 65_000;
+/// How often in a row its admin port must not answer before a gateway counts as ended where no list says so.
+pub const DRAIN_SILENCES: u32 = 3;
 /// Users of a plan of `simulate`.
 pub const SIMULATE_USERS_MAX: u64 = 10_000_000_000;
 /// Longest time that it goes through, milliseconds.

@@ -34,8 +34,17 @@ impl Rest {
         Self::with_scope(server, Scope::Admin)
     }
 
+    /// The same as one of the app's clients, with this token.
+    pub fn client(server: &Server, token: &str) -> Self {
+        Self::authorized(server, format!("Bearer {token}"))
+    }
+
     fn with_scope(server: &Server, scope: Scope) -> Result<Self, Failure> {
         let basic = STANDARD.encode(format!("{}:{}", server.app(), server.secret(scope)?));
+        Ok(Self::authorized(server, format!("Basic {basic}")))
+    }
+
+    fn authorized(server: &Server, authorization: String) -> Self {
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .proxy(None)
@@ -43,7 +52,7 @@ impl Rest {
             .timeout_global(Some(Duration::from_millis(limits::ANSWER_TIMEOUT_MS)))
             .build();
         let base = format!("http://{}", server.rest);
-        Ok(Self { agent: config.new_agent(), base, authorization: format!("Basic {basic}") })
+        Self { agent: config.new_agent(), base, authorization }
     }
 
     /// `POST path` with a JSON body; only 2xx is a success.

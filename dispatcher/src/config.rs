@@ -136,6 +136,9 @@ pub struct MemberConfig {
     /// another gateway are told; without it they stay there.
     #[serde(default)]
     pub url: Option<String>,
+    /// Where operators reach its admin port, `host:port`: for `pushgate cluster`.
+    #[serde(default)]
+    pub admin: Option<String>,
     /// Share of users relative to others. Default 1.
     #[serde(default = "one")]
     pub weight: u32,

@@ -41,7 +41,10 @@ impl Directory {
     /// Follows the list until it is dropped.
     pub async fn run(self) {
         let mut failures = 0u32;
-        self.show(&self.routing.borrow());
+        {
+            let first = self.routing.borrow();
+            self.show(&Routing::empty(), &first, &first.shares());
+        }
         loop {
             match self.list.read().await {
                 Ok(list) => {
@@ -63,7 +66,8 @@ impl Directory {
         }
     }
 
-    fn show(&self, routing: &Routing) {
+    fn show(&self, before: &Routing, routing: &Routing, shares: &[f64]) {
+        self.metrics.by_member.show(before, routing, shares);
         self.metrics.members.set(routing.members().len() as i64);
         self.metrics.epoch.set(routing.epoch().number as i64);
     }
@@ -85,9 +89,14 @@ impl Directory {
             return true;
         }
         // The ring of a long list takes a while.
-        let Ok(routing) = tokio::task::spawn_blocking(|| Arc::new(list.routing())).await else { return false };
+        let ring = || {
+            let routing = Arc::new(list.routing());
+            let shares = routing.shares();
+            (routing, shares)
+        };
+        let Ok((routing, shares)) = tokio::task::spawn_blocking(ring).await else { return false };
         info!(epoch = routing.epoch().number, members = routing.members().len(), "the member list changed");
-        self.show(&routing);
+        self.show(&before, &routing, &shares);
         // Workers first: what a link that ends leaves behind is routed by the new list.
         for mailbox in self.mailboxes.iter() {
             if mailbox.events.send(WorkerEvent::Routing(Arc::clone(&routing))).await.is_err() {

@@ -1,5 +1,7 @@
 //! What the pipeline and the links count, for `/metrics`. The names are documented in `docs/src/reference/metrics.md`.
 
+mod members;
+
 use std::sync::atomic::AtomicU64;
 
 use prometheus_client::{
@@ -8,6 +10,8 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 use pushgate_protocol::{link::Lane, result::State};
+
+pub use self::members::MemberMetrics;
 
 /// Everything that is counted; clones count into the same numbers.
 #[derive(Debug, Clone, Default)]
@@ -31,6 +35,8 @@ pub struct Metrics {
     pub members: Gauge,
     /// Number of the member list's epoch.
     pub epoch: Gauge,
+    /// Each of them.
+    pub by_member: MemberMetrics,
     /// Writes of lower lanes that waited for a record of lane high.
     pub lower_held: Counter,
     /// Records of lane high that the lower lanes waited for in vain.
@@ -214,6 +220,7 @@ impl Metrics {
         registry.register("links_lost", "Links lost", new.links_lost.clone());
         registry.register("cluster_members", "Gateways in the member list", new.members.clone());
         registry.register("cluster_epoch", "Number of the member list's epoch", new.epoch.clone());
+        new.by_member.register(registry);
         let help = "Writes of lower lanes that waited until a record of lane high was written";
         registry.register("lower_lanes_held", help, new.lower_held.clone());
         let help = "Times that lower lanes went on though a record of lane high was not written, for it waited for something else";

@@ -122,7 +122,7 @@ pub fn start(
     let count = usize::from(settings.shards);
     let (listen, clients) = listen::bind("the gateway", "gateway.listen", settings.listen, count)?;
     let (links, peers) = listen::bind("the node link", "gateway.links", settings.links, count)?;
-    let (_, mut admin) = listen::bind("the admin port", "gateway.admin", settings.admin, 1)?;
+    let (admin_address, mut admin) = listen::bind("the admin port", "gateway.admin", settings.admin, 1)?;
     let cores = if settings.pin { allowed_cores() } else { Vec::new() };
     let mut threads = Vec::with_capacity(count);
     for (shard, (clients, links)) in (0..settings.shards).zip(clients.into_iter().zip(peers)) {
@@ -135,7 +135,10 @@ pub fn start(
         threads.iter().map(|t| mailbox(limits::MAILBOX_ENTRIES_MAX, t.bell.clone())).unzip();
     let clock = Clock::start();
     let roll = Roll::new(cluster(settings.node.clone(), &options));
-    let list = options.membership.map(|list| Ok::<_, BootError>((list, record(&settings, links)?))).transpose()?;
+    let list = options
+        .membership
+        .map(|list| Ok::<_, BootError>((list, record(&settings, links, admin_address)?)))
+        .transpose()?;
     let departure = Departure::new(settings.limits.drain_grace_ms);
     let site = Arc::new(Site {
         host: host(&settings)?,
@@ -325,8 +328,8 @@ fn cluster(me: NodeId, options: &StartOptions) -> Cluster {
     }
 }
 
-/// What the member list is told of this gateway, whose links are bound to `links`.
-fn record(settings: &Settings, links: SocketAddr) -> Result<Member, BootError> {
+/// What the member list is told of this gateway, whose links are bound to `links`, and its admin port to `admin`.
+fn record(settings: &Settings, links: SocketAddr, admin: SocketAddr) -> Result<Member, BootError> {
     let reached = match &settings.advertise_links {
         Some(address) => address.clone(),
         None if links.ip().is_unspecified() => {
@@ -335,8 +338,10 @@ fn record(settings: &Settings, links: SocketAddr) -> Result<Member, BootError> {
         }
         None => links.to_string(),
     };
+    let bound = || (!admin.ip().is_unspecified()).then(|| admin.to_string());
+    let admin = settings.advertise_admin.clone().or_else(bound);
     let (url, shards, weight) = (settings.advertise.clone(), Some(settings.shards), settings.weight);
-    Ok(Member { url, shards, weight, ..Member::new(settings.node.clone(), reached) })
+    Ok(Member { url, admin, shards, weight, ..Member::new(settings.node.clone(), reached) })
 }
 
 /// A ring interrupts the system calls of the thread that made it until it is torn down, so the probe has its own.

@@ -35,6 +35,9 @@ pub struct GatewayConfig {
     pub advertise: Option<String>,
     /// `host:port` at which dispatchers reach the node links. Default: the address of `links`.
     pub advertise_links: Option<String>,
+    /// `host:port` at which operators reach the admin port, as the member list tells them. Default: the address of `admin`, unless that is every
+    /// address of the host.
+    pub advertise_admin: Option<String>,
     /// Share of the users relative to other gateways of the member list, 1 to 100. Default 1.
     pub weight: u32,
     /// Shards: threads that hold sessions, 0 to 1024. Default 0: as many as cores are usable (affinity and cgroup quota).
@@ -87,6 +90,7 @@ impl Default for GatewayConfig {
             node: "gateway".into(),
             advertise: None,
             advertise_links: None,
+            advertise_admin: None,
             weight: 1,
             shards: 0,
             pin: false,
@@ -154,6 +158,8 @@ pub struct Settings {
     pub advertise: Option<String>,
     /// Where links reach it.
     pub advertise_links: Option<String>,
+    /// Where operators reach the admin port.
+    pub advertise_admin: Option<String>,
     /// Its share of users, relative to others.
     pub weight: u32,
     /// At least 1.
@@ -191,10 +197,15 @@ impl GatewayConfig {
                 return Err(value(key, url, "a ws:// or wss:// URL"));
             }
         }
-        if let Some(address) = &self.advertise_links
-            && !address.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+        for (key, told) in
+            [("gateway.advertise_links", &self.advertise_links), ("gateway.advertise_admin", &self.advertise_admin)]
         {
-            return Err(value("gateway.advertise_links", address, "host:port"));
+            let sound = |a: &&String| {
+                a.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+            };
+            if let Some(address) = told.as_ref().filter(|address| !sound(address)) {
+                return Err(value(key, address, "host:port"));
+            }
         }
         if !(1..=WEIGHT_MAX).contains(&self.weight) {
             return Err(value("gateway.weight", self.weight, format!("1 to {WEIGHT_MAX}")));
@@ -208,6 +219,7 @@ impl GatewayConfig {
                 .map_err(|e| value("gateway.node", format!("{:?} ({e})", self.node), "a name of 1 to 64 bytes"))?,
             advertise: self.advertise.clone(),
             advertise_links: self.advertise_links.clone(),
+            advertise_admin: self.advertise_admin.clone(),
             weight: self.weight,
             shards: if self.shards == 0 { usable_cores() } else { self.shards },
             pin: self.pin,
@@ -301,6 +313,7 @@ mod tests {
         assert!(refused(|c| c.link_key_file = Some("/x".into())).contains("both set"));
         assert!(refused(|c| c.advertise = Some("http://x".into())).contains("ws://"));
         assert!(refused(|c| c.advertise_links = Some("x".into())).contains("host:port"));
+        assert!(refused(|c| c.advertise_admin = Some("x:y".into())).contains("gateway.advertise_admin"));
         assert!(refused(|c| c.origins = vec!["example.com".into()]).contains("gateway.origins is \"example.com\""));
         assert!(refused(|c| c.trusted_proxies = vec!["10/8".into()]).contains("gateway.trusted_proxies is \"10/8\""));
         assert!(refused(|c| c.proxy_protocol = ProxyProtocol::V2).contains("gateway.trusted_proxies is empty"));

@@ -34,11 +34,13 @@ pub fn dev(loaded: Loaded, data: &Path) -> Result<(), Failure> {
     config.links.key_file = None;
     // Until the data directory is there, which has its own.
     config.links.key = Some(data::new_link_key()?);
-    for address in [&mut config.gateway.listen, &mut config.gateway.links, &mut config.dispatcher.listen] {
+    let gateway = &mut config.gateway;
+    for address in [&mut gateway.listen, &mut gateway.links, &mut gateway.admin, &mut config.dispatcher.listen] {
         fix_port(address)?;
     }
     let (node, links) = (config.gateway.node.clone(), config.gateway.links.clone());
-    let member = MemberConfig { node, links, url: None, weight: 1 };
+    let admin = Some(config.gateway.admin.clone());
+    let member = MemberConfig { node, links, url: None, admin, weight: 1 };
     config.members = vec![member];
     allow_own_page(&mut config);
     // Before the data directory is made.

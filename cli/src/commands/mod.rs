@@ -4,6 +4,7 @@
 
 mod app;
 mod channels;
+mod cluster;
 mod config;
 mod dead;
 mod dkim;
@@ -82,6 +83,8 @@ enum Command {
     Dkim(dkim::DkimCommand),
     /// Look at the accounts of mail and text messages: which are up, which are used.
     Channels(channels::ChannelsCommand),
+    /// See who is in the cluster and how it fares, drain a gateway, find a user's owner.
+    Cluster(cluster::ClusterCommand),
     /// Look at what this machine allows and whether a server can be found.
     Doctor(doctor::DoctorCommand),
     /// Check a configuration, or print what is in force.
@@ -109,6 +112,7 @@ impl CommandLine {
             Command::Simulate(command) => command.run(),
             Command::Dead(command) => command.run(),
             Command::Channels(command) => command.run(),
+            Command::Cluster(command) => command.run(),
             Command::Explain(command) => command.run(),
             Command::Config(command) => command.run(),
         }

@@ -1,6 +1,7 @@
 //! The command line from outside: what it prints, where, and its exit codes.
 
 mod channels;
+mod cluster;
 mod configuration;
 mod descriptors;
 mod dev;

@@ -3,15 +3,17 @@
 
   members.py [--users N]
 
-Two gateways and two dispatchers; a third gateway joins; one is killed with kill -9; one is stopped in order; Redis is stopped longer
-than a lease and started again. Each user has a device at every gateway, so that whichever owns the user has a session of it; pushes are
+Two gateways and two dispatchers; a third gateway joins; one is killed with kill -9; Redis is stopped longer
+than a lease and started again; one is drained by `pushgate cluster drain`, after `status` and `locate` have told the truth. Each user has a device at every gateway, so that whichever owns the user has a session of it; pushes are
 sent all the while over REST, and each must arrive, by its id. Services of its own, in PUSHGATE_SERVICES_DIR or a temporary directory.
 """
 
 import argparse
 import asyncio
+import json
 import os
 import re
+import subprocess
 import tempfile
 import time
 
@@ -62,7 +64,7 @@ class Node:
 
     def __init__(self, cluster, half, node):
         self.node, self.ports = node, {port: server.free_port() for port in ("ws", "links", "admin", "rest")}
-        base = f"{cluster.folder}/{node}"
+        self.base = base = f"{cluster.folder}/{node}"
         with open(f"{base}.toml", "w", encoding="utf-8") as file:
             file.write(CONFIG.format(
                 node=node, name=cluster.name, data=f"{base}-data", lease=LEASE_MS, secret=SECRET, key=KEY,
@@ -74,6 +76,12 @@ class Node:
 
     def url(self):
         return f"ws://127.0.0.1:{self.ports['ws']}"
+
+    def cluster(self, *arguments):
+        """`pushgate cluster … --json` with this node's configuration: exit code, what it printed, what it said on stderr."""
+        command = [server.binary(), "cluster", *arguments, "--json", "--config", f"{self.base}.toml"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
+        return done.returncode, json.loads(done.stdout) if done.stdout else None, done.stderr
 
     def metric(self, name):
         """The value of a metric without labels, or None."""
@@ -192,8 +200,9 @@ async def run(folder, users):
         await asyncio.sleep(2)
         await all_arrived(cluster, "after the kill")
         await redis_away(cluster, [g1, g3], [d1, d2])
-        await asyncio.to_thread(g3.process.stop)
-        await all_see([g1, d1, d2], 1, "one left in order", 5)
+        await asyncio.to_thread(status_is_told, cluster, d1, [g1, g3])
+        await asyncio.to_thread(drained, d2, g3)
+        await all_see([g1, d1, d2], 1, "one was drained", 5)
         await asyncio.sleep(1)
         sending.cancel()
         await all_arrived(cluster, "in the end", 60)
@@ -201,6 +210,46 @@ async def run(folder, users):
         if sending:
             sending.cancel()
         await cluster.stop()
+
+
+def status_is_told(cluster, dispatcher, gateways):
+    """`pushgate cluster status` and `locate` say what the nodes say themselves."""
+    code, view, said = dispatcher.cluster("status")
+    members = {member["node"]: member for member in view["members"]} if code == 0 else {}
+    names = [gateway.node for gateway in gateways]
+    verdict.fact(code == 0 and list(members) == names, "`cluster status` names the gateways", (code, list(members), said))
+    if list(members) != names:
+        return
+    shares = [member["share"] for member in members.values()]
+    verdict.fact(abs(sum(shares) - 1) < 1e-9 and min(shares) > 0.4, "their shares are halves", shares)
+    links = [(member["links_up"], member["links_wanted"]) for member in members.values()]
+    verdict.fact(links == [(2, 2), (2, 2)], "a link of the dispatcher to each shard is up", links)
+    told = [members[gateway.node]["gateway"].get("sessions") for gateway in gateways]
+    verdict.fact(told == [len(cluster.users)] * 2, "each gateway tells its sessions", told)
+    guests = sum(member["gateway"]["guests"] for member in members.values())
+    verdict.fact(guests == len(cluster.users), "each user is a guest at one of the two", guests)
+    share = dispatcher.metric("pushgate_dispatcher_cluster_share")
+    verdict.fact(share in shares, "/metrics shows the same shares", (share, shares))
+    verdict.fact({lane["lane"] for lane in view["lanes"]} == {"high", "normal", "low"}, "the lanes are told", view["lanes"])
+    code, located, said = dispatcher.cluster("locate", cluster.users[0])
+    token = server.mint(KEY.encode(), cluster.name, cluster.users[0], "d")
+    _, asked = server.http_json(f"127.0.0.1:{gateways[0].ports['ws']}", "GET", f"/v1/locate?token={token}")
+    same = code == 0 and located["node"] == asked["node"] and located["links"] == members[asked["node"]]["links"]
+    verdict.fact(same, "`cluster locate` names the owner that a gateway names", (located, asked, said))
+
+
+def drained(dispatcher, gateway):
+    """`pushgate cluster drain` ends a gateway in order, and says why it cannot end one."""
+    code, _, said = dispatcher.cluster("drain", "nobody")
+    verdict.fact(code == 2 and "there is no gateway nobody" in said, "`cluster drain` knows its gateways", (code, said))
+    code, told, said = dispatcher.cluster("drain", gateway.node)
+    verdict.fact(code == 0 and told["gone"], f"`cluster drain` follows {gateway.node} until it is gone", (code, told, said))
+    verdict.fact("draining" in said, "it tells how far it is", said)
+    try:
+        ended = gateway.process.child.wait(10)
+    except subprocess.TimeoutExpired:
+        ended = None
+    verdict.fact(ended == 0, "the process has ended with 0", ended)
 
 
 async def redis_away(cluster, gateways, dispatchers):

@@ -7,6 +7,7 @@ mod accept;
 mod body;
 mod caller;
 mod channels;
+mod cluster;
 mod dead;
 mod hooks;
 mod hooks_sms;
@@ -36,7 +37,7 @@ use axum::{
 };
 use bytes::Bytes;
 use prometheus_client::registry::Registry;
-use pushgate_protocol::{auth::SharedApps, ring::Routing};
+use pushgate_protocol::{auth::SharedApps, ids::NodeId, ring::Routing};
 use tokio::sync::{Semaphore, watch};
 use tower_http::cors::CorsLayer;
 
@@ -47,6 +48,7 @@ use crate::{
     classes::Classes,
     health::Health,
     limits::{REST_BODY_KIB_MAX, REST_BODY_TIMEOUT_MS, REST_STORE_TIMEOUT_MS},
+    metrics::Metrics,
     phones::Region,
     schedule::{announce::Announcer, wakers::Wakers},
     seams::{DeadLetters, Intake, MessageStore, Recalls, ResultSink, ScheduleStore, Streams, Suppressions},
@@ -73,6 +75,12 @@ pub struct ApiState {
     pub message_ids: Arc<MessageIds>,
     /// Which gateway owns whom.
     pub routing: watch::Receiver<Arc<Routing>>,
+    /// This dispatcher's name in the cluster.
+    pub node: NodeId,
+    /// How long a gateway's record stands in the member list, milliseconds; `None`: the list is fixed.
+    pub lease_ms: Option<u64>,
+    /// What the pipeline and the links count.
+    pub counted: Metrics,
     /// What is stored for users.
     pub streams: Arc<dyn Streams>,
     /// What is under way to users.
@@ -172,6 +180,7 @@ fn operations() -> Vec<Operation> {
     all.extend(send::operations());
     all.extend([lookup::operation(), recall::operation()]);
     all.push(channels::operation());
+    all.push(cluster::operation());
     all.extend(dead::operations());
     all.extend(tasks::operations());
     all.extend(suppressions::operations());

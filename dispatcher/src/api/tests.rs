@@ -3,6 +3,7 @@
 mod batches;
 mod callers;
 mod channels;
+mod clusters;
 mod dead;
 mod doubles;
 mod hooks;
@@ -123,7 +124,10 @@ impl Fixture {
             suppressions: suppressions.clone(),
             unsubscribe: Some(Arc::new(OptOutLinks::new("https://push.example.org", UNSUBSCRIBE_KEY))),
             message_ids: Arc::new(MessageIds::new(UNSUBSCRIBE_KEY)),
-            routing: watch::channel(Arc::new(Routing::new(1, vec![member]))).1,
+            routing: watch::channel(Arc::new(Routing::new(1, vec![member.clone()]))).1,
+            node: NodeId::parse("d1").unwrap(),
+            lease_ms: Some(6_000),
+            counted: counted(&member),
             streams: streams.clone(),
             recalls: memory.clone(),
             results: memory.clone(),
@@ -175,6 +179,19 @@ impl Fixture {
         }
         self.call(request.body(Body::from(smallest().to_string())).unwrap()).await
     }
+}
+
+/// What links and lanes have counted: one of its two shards is linked, and of lane low much waits.
+fn counted(member: &Member) -> Metrics {
+    let counted = Metrics::default();
+    let routing = Routing::new(1, vec![member.clone()]);
+    counted.by_member.show(&Routing::empty(), &routing, &routing.shares());
+    counted.by_member.link_up(&member.node, 2);
+    let low = counted.lane(pushgate_protocol::link::Lane::Low);
+    low.unsettled.set(70);
+    low.ahead.set(60);
+    low.oldest.set(1.5);
+    counted
 }
 
 fn request(method: Method, path: &str) -> axum::http::request::Builder {

@@ -31,7 +31,7 @@ pub fn membership(redis: &RedisConfig, store: &StoreConfig) -> Result<Arc<dyn Me
 pub(super) fn listed(members: &[MemberConfig]) -> Result<Vec<Member>, BootError> {
     let member = |m: &MemberConfig| {
         let node = NodeId::parse(&m.node).map_err(|error| BootError::Name { key: "members.node", error })?;
-        Ok(Member { url: m.url.clone(), weight: m.weight, ..Member::new(node, &m.links) })
+        Ok(Member { url: m.url.clone(), admin: m.admin.clone(), weight: m.weight, ..Member::new(node, &m.links) })
     };
     members.iter().map(member).collect()
 }

@@ -163,6 +163,7 @@ pub async fn start(parts: DispatcherParts) -> Result<RunningDispatcher, BootErro
     let default_app = default_app.map_err(|error| BootError::Name { key: "dispatcher.default_app", error })?;
     let cors_origins = origins(&parts.config.cors_origins)?;
     let members = listed(&parts.members)?;
+    let name = node.clone();
     let me = Identity { node, boot: BootId(random()?), key: Arc::clone(&parts.link_key) };
     let listener = listen(&parts.config.listen).await?;
     let address = listener.local_addr()?;
@@ -231,6 +232,7 @@ pub async fn start(parts: DispatcherParts) -> Result<RunningDispatcher, BootErro
     readiness::watch(&health, &backends.kafka, backends.redis, &links, routing.subscribe());
     let linked = routing.borrow().members().len();
     let routed = routing.subscribe();
+    let (lease_ms, counted) = (members.lease_ms(), metrics.clone());
     let directory = Directory {
         list: members,
         mailboxes: pipeline.mailboxes.clone(),
@@ -249,6 +251,9 @@ pub async fn start(parts: DispatcherParts) -> Result<RunningDispatcher, BootErro
         unsubscribe,
         message_ids,
         routing: routed,
+        node: name,
+        lease_ms,
+        counted,
         streams: backends.streams,
         recalls: Arc::new(pipeline.mailboxes.clone()),
         results: backends.results,

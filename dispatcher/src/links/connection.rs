@@ -160,6 +160,7 @@ async fn serve(
     drop(frames);
     context.up.send_modify(|n| *n += 1);
     context.metrics.links_up.inc();
+    context.metrics.by_member.link_up(&peer.node, opened.shards);
     info!(node = %peer.node, shard = peer.shard.0, link = id.0, "link up");
     let grants = Grants::default();
     let (read, write) = stream.into_split();
@@ -172,6 +173,7 @@ async fn serve(
     };
     context.up.send_modify(|n| *n -= 1);
     context.metrics.links_up.dec();
+    context.metrics.by_member.link_down(&peer.node);
     for mailbox in context.mailboxes.iter() {
         // A worker that is gone shuts down: nothing is left to tell it.
         let _ = mailbox.events.send(WorkerEvent::LinkDown { link: id }).await;

@@ -11,6 +11,10 @@ use crate::{core::Standing, roll::Roll};
 
 pub(super) fn encode(encoder: &mut DescriptorEncoder<'_>, roll: &Roll) -> fmt::Result {
     let cluster = roll.current();
+    let kind = ConstGauge::new(1).metric_type();
+    let mut node =
+        encoder.encode_descriptor("pushgate_node_info", "The name of this gateway, with the value 1", None, kind)?;
+    ConstGauge::new(1).encode(node.encode_family(&[("node", cluster.me().as_str())])?)?;
     let Some(routing) = cluster.routing() else { return Ok(()) };
     let standing = match cluster.standing() {
         Standing::Serving => 0,

@@ -21,6 +21,10 @@ pub struct Member {
     pub url: Option<String>,
     /// Where dispatchers and other gateways reach it, `host:port`.
     pub links: String,
+    /// Where operators reach its admin port, `host:port`, if the list tells. It says nothing about who owns whom, and is no part of the list's
+    /// digest: nodes that do not know it have the same epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admin: Option<String>,
     /// Its shards, if the list tells; else the first link to it does.
     #[serde(default)]
     pub shards: Option<u16>,
@@ -54,6 +58,7 @@ impl Member {
             node,
             url: None,
             links: links.into(),
+            admin: None,
             shards: None,
             weight: one(),
             proto: versions(),
@@ -103,6 +108,9 @@ mod tests {
             r#"{"node":"g1","url":null,"links":"10.0.0.1:7401","shards":4,"weight":1,"proto":[1,1],"state":"up"}"#;
         assert_eq!(serde_json::to_string(&member).unwrap(), text);
         assert_eq!(serde_json::from_str::<Member>(text).unwrap(), member);
+        member.admin = Some("10.0.0.1:7402".to_owned());
+        let text = serde_json::to_string(&member).unwrap();
+        assert_eq!(serde_json::from_str::<Member>(&text).unwrap(), member);
     }
 
     #[test]

@@ -114,7 +114,7 @@ fn digest(members: &[Member]) -> u64 {
         hash.update(t.as_bytes());
     };
     for member in members {
-        let Member { node, url, links, shards, weight, proto: (oldest, newest), state } = member;
+        let Member { node, url, links, admin: _, shards, weight, proto: (oldest, newest), state } = member;
         text(node.as_str());
         text(url.as_deref().unwrap_or(""));
         text(links);

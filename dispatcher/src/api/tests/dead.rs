@@ -9,7 +9,7 @@ fn letter(value: &str, origin: &str) -> DeadRecord {
 }
 
 /// The apps `shop`, whose caller may do everything, and perhaps another.
-fn as_admin(api: &Fixture, other: bool) {
+pub(super) fn as_admin(api: &Fixture, other: bool) {
     let admin = json!({ "id": "shop", "secrets": [{ "id": "s", "secret": SECRET, "scopes": ["admin"] }] });
     let apps = if other { vec![admin, json!({ "id": "bank" })] } else { vec![admin] };
     let resolve = |config: Value| {
