@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Whether `pushgate loadgen compare` can be believed: one build against itself, and against one whose push path is a tenth slower.
 
-  scripts/bench compare [--comparisons 10] [--seconds 40] [--rate 20000] [--record]
+  scripts/bench compare [--comparisons 10] [--seconds 60] [--rate 1000] [--record]
 
-One build of the program, with the feature `slow-push`, serves all runs: each has a `pushgate gateway` of its own, to which `pushgate loadgen push --via link` sends. Runs follow each other, each is
-compared with the one before: so many comparisons, of which at most one may find a difference. Then a run in which each push is held up by a tenth of what a push cost in the others is compared with
-the last: it must be slower. Judged, and told with every ratio; --record writes bench/results/compare.json.
+One build of the program, with the feature `slow-push`, serves all runs: each has a `pushgate dev` of its own, with its data in memory (/dev/shm), because a disk that is shared with others differs
+by more from run to run than any build. Runs follow each other, each is compared with the one
+before: so many comparisons, of which at most one may find a difference. Then a run in which each push is held up by a tenth of what a push cost in the others
+is compared with the last: it must be slower. Judged, and told with every ratio; --record writes bench/results/compare.json.
 """
 
 import argparse
@@ -24,46 +25,24 @@ PROGRAM = ROOT / "target/slow/pushgate"
 os.environ["PUSHGATE_BIN"] = str(PROGRAM)
 
 import records  # noqa: E402
-import server  # noqa: E402 — finds the program by the line above
+from dev import Dev  # noqa: E402 — finds the program by the line above
 from server import Failed  # noqa: E402
-from verdict import eventually  # noqa: E402
-
-CONFIG = """
-[gateway]
-listen = "127.0.0.1:{clients}"
-links = "127.0.0.1:{links}"
-admin = "127.0.0.1:{admin}"
-[links]
-key = "a key for this measurement alone"
-[[apps]]
-id = "bench"
-secrets = [{{ id = "s1", secret = "the secret of the measured app" }}]
-keys = [{{ kind = "jwt", alg = "HS256", key = "0123456789abcdef0123456789abcdef", kid = "k1" }}]
-"""
-
-
-def is_up(port):
-    try:
-        return server.http_json(f"127.0.0.1:{port}", "GET", "/healthz", timeout=2)[0] == 200
-    except OSError:
-        return False
 
 
 def run(folder, name, options, slow_ns=0):
-    """One load run on a gateway of its own; the path of its report."""
-    config, report = f"{folder}/{name}.toml", f"{folder}/{name}.json"
-    ports = {name: server.free_port() for name in ("clients", "links", "admin")}
-    pathlib.Path(config).write_text(CONFIG.format(**ports), encoding="utf-8")
-    gateway = server.Process("gateway", ["gateway", "--config", config], {"PUSHGATE_SLOW_PUSH_NS": str(slow_ns)}, f"{folder}/{name}.log").start()
+    """One load run on a server of its own; the path of its report."""
+    place = pathlib.Path(folder, name)
+    place.mkdir()
+    dev = Dev(str(place), {"PUSHGATE_SLOW_PUSH_NS": str(slow_ns)})
+    report = f"{folder}/{name}.json"
     try:
-        if not eventually(lambda: is_up(ports["admin"])):
-            raise Failed(f"the gateway of {name} does not start: {pathlib.Path(gateway.log).read_text(encoding='utf-8')[-800:]}")
-        words = ["loadgen", "push", "--config", config, "--via", "link", "--connections", "1000", "--rate", str(options.rate), "--duration", f"{options.seconds}s", "--warm-up", "5s"]
+        dev.start()
+        words = ["loadgen", "push", "--connections", "1000", "--rate", str(options.rate), "--duration", f"{options.seconds}s", "--warm-up", "5s", "--data", dev.data]
         done = subprocess.run([PROGRAM, *words, "--report", report], capture_output=True, text=True, timeout=options.seconds + 120, check=False)
         if done.returncode:
             raise Failed(f"the run {name} failed: {done.stderr[-800:]}")
     finally:
-        gateway.stop()
+        dev.process.stop()
     return report
 
 
@@ -88,12 +67,12 @@ def told(compared):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--comparisons", type=int, default=10)
-    parser.add_argument("--seconds", type=int, default=40)
-    parser.add_argument("--rate", type=int, default=20000)
+    parser.add_argument("--seconds", type=int, default=60)
+    parser.add_argument("--rate", type=int, default=1000)
     parser.add_argument("--record", action="store_true")
     options = parser.parse_args()
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="pushgate-compare-") as folder:
+    with tempfile.TemporaryDirectory(prefix="pushgate-compare-", dir="/dev/shm") as folder:
         reports, itself = [run(folder, "run-0", options)], []
         for number in range(1, options.comparisons + 1):
             reports.append(run(folder, f"run-{number}", options))

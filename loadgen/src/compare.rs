@@ -11,9 +11,9 @@
 use serde::{Deserialize, Serialize};
 
 /// What the costs of two runs of the same program may differ by, as a ratio above or below 1.
-const COST_TOLERANCE: f64 = 0.03;
+const COST_TOLERANCE: f64 = 0.02;
 /// The same of times.
-const TIME_TOLERANCE: f64 = 0.15;
+const TIME_TOLERANCE: f64 = 0.1;
 /// What the reference loops of two runs on one machine differ by although it is as fast in both: it is no faster or slower machine.
 const REFERENCE_TOLERANCE: f64 = 0.05;
 /// Seconds of which so many are faster are calm.
