@@ -43,6 +43,10 @@ impl Loaded {
         if role != Role::Gateway {
             config.check_dispatcher(role, &mut texts);
         }
+        // A gateway reads and writes the member list there.
+        if role == Role::Gateway && config.store.kind == StoreKind::Redis && config.members.is_empty() {
+            texts.extend(config.redis.problems());
+        }
         let others = [("nodes", config.redis.nodes.is_empty()), ("sentinels", config.redis.sentinels.is_empty())];
         for (key, _) in others.iter().filter(|(_, empty)| !empty && self.wrote("redis.url")) {
             texts.push(format!("redis.url is set beside redis.{key}: keep one"));

@@ -133,6 +133,18 @@ fn a_dispatcher_needs_members_apps_and_a_key() {
 }
 
 #[test]
+fn redis_is_checked_wherever_the_member_list_is_read_and_named_once() {
+    let text =
+        "[store]\nkind = \"redis\"\n[redis]\nurl = \"redis://h:1\"\nnodes = [\"h:1\"]\ndurability = \"wait:x\"\n";
+    for role in [Role::Gateway, Role::Dispatcher] {
+        let found = checked(text, role);
+        let said = |start: &str| found.iter().any(|found| found.starts_with(start));
+        assert!(said("f.toml:6: redis.durability is \"wait:x\""), "{found:?}");
+        assert!(said("f.toml:4: redis.url is set beside redis.nodes: keep one"), "{found:?}");
+    }
+}
+
+#[test]
 fn members_are_checked_one_by_one() {
     let text = "[[members]]\nnode = \"g1\"\nlinks = \"h:1\"\n[[members]]\nnode = \"g1\"\nlinks = \"h\"\nweight = 0\n";
     let found = checked(text, Role::Dev);

@@ -73,7 +73,11 @@ impl RedisLink {
             Form::One(server) => Ok(server.address()),
             Form::Cluster(cluster) => {
                 let (primaries, replicas) = cluster.counts().await?;
-                Ok(format!("a cluster of {primaries} primaries and {replicas} replicas"))
+                // Of replicas that have nothing yet nodes do not tell.
+                Ok(match replicas {
+                    0 => format!("a cluster of {primaries} primaries"),
+                    _ => format!("a cluster of {primaries} primaries and {replicas} replicas"),
+                })
             }
         }
     }

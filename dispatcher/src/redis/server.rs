@@ -161,9 +161,11 @@ impl Server {
         if answer.failed && answer.replies().any(|reply| is_no_primary(&reply)) {
             self.give_up(at, number).await;
         }
+        // What the commands themselves were answered says more.
+        if replicas == 0 || first_error(&answer).is_some() {
+            return Ok(answer);
+        }
         match answer.replies().last() {
-            // What the commands themselves were answered says more.
-            _ if replicas == 0 || first_error(&answer).is_some() => Ok(answer),
             Some(Reply::Int(have)) if have >= i64::from(replicas) => Ok(answer),
             Some(Reply::Int(have)) => Err(unavailable(format!(
                 "{}: {have} replicas had it within {} ms, redis.durability asks for {replicas}",
