@@ -27,6 +27,7 @@ listen = "127.0.0.1:{ws}"
 links = "127.0.0.1:{links}"
 admin = "127.0.0.1:{admin}"
 shards = 2
+{gateway}
 [dispatcher]
 node = "d1"
 listen = "127.0.0.1:{rest}"
@@ -38,11 +39,11 @@ key = "a key for this test run alone"
 [[members]]
 node = "g1"
 links = "127.0.0.1:{links1}"
-url = "ws://127.0.0.1:{ws1}/v1/ws"
+url = "{url1}"
 [[members]]
 node = "g2"
 links = "127.0.0.1:{links2}"
-url = "ws://127.0.0.1:{ws2}/v1/ws"
+url = "{url2}"
 [[apps]]
 id = "{app}"
 secrets = [{{ id = "s1", secret = "{secret}", scopes = ["send", "admin"] }}]
@@ -59,18 +60,19 @@ def metric(admin, name):
 
 
 class Cluster:
-    """The three processes."""
+    """The three processes. `url` is where clients reach a gateway, `gateway` more of its section."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, url="ws://127.0.0.1:{ws}/v1/ws", gateway=""):
         ports = {name: server.free_port() for name in (
             "ws1", "links1", "admin1", "ws2", "links2", "admin2", "rest")}
         self.processes, self.folder = {}, folder
+        urls = {f"url{n}": url.format(ws=ports[f"ws{n}"], node=f"g{n}") for n in (1, 2)}
         for n in (1, 2):
             path = f"{folder}/g{n}.toml"
             with open(path, "w", encoding="utf-8") as file:
                 file.write(CONFIG.format(
                     node=f"g{n}", ws=ports[f"ws{n}"], links=ports[f"links{n}"], admin=ports[f"admin{n}"], data=f"{folder}/data",
-                    app=APP, secret=SECRET, key=KEY, **ports))
+                    app=APP, secret=SECRET, key=KEY, gateway=gateway, **urls, **ports))
             self.processes[f"g{n}"] = server.Process(f"g{n}", ["gateway", "--config", path], {}, f"{folder}/g{n}.log")
         arguments = ["dispatcher", "--config", f"{folder}/g1.toml"]
         self.processes["d1"] = server.Process("d1", arguments, {}, f"{folder}/d1.log")
