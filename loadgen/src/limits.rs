@@ -93,6 +93,8 @@ pub const JOIN_END_SPARE: Duration = Duration::from_secs(20);
 
 /// How often a run looks what is due.
 pub const RUN_TICK: Duration = Duration::from_millis(20);
+/// How long before their time clients are told to connect: three ticks, for one may be late.
+pub const CONNECT_AHEAD: Duration = Duration::from_millis(60);
 /// What is told together.
 pub const SECOND: Duration = Duration::from_secs(1);
 /// How long a run waits for clients of which nobody comes any more.

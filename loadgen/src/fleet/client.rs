@@ -43,7 +43,7 @@ pub(super) struct Client {
     /// Bytes that its socket has not taken.
     pub(super) pending: Option<Vec<u8>>,
     pub(super) generation: u32,
-    /// When its connect started, microseconds, and when its last push came, milliseconds; both modulo 2^32.
+    /// When it was to connect, microseconds, and when its last push came, milliseconds; both modulo 2^32.
     pub(super) since_us: u32,
     pub(super) pushed_ms: u32,
     pub(super) flags: u16,

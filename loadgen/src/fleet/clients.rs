@@ -41,7 +41,8 @@ pub(super) struct Clients {
     pub(super) greetings: VecDeque<(u64, Conn)>,
     pub(super) goodbyes: VecDeque<(u64, Conn)>,
     /// Those that are to connect, if they still are.
-    pub(super) wanted: VecDeque<u32>,
+    /// Clients to be connected, and when, Unix microseconds; 0: as soon as others leave room.
+    pub(super) wanted: VecDeque<(u32, u64)>,
     /// Those that lost their connection, and when they are to connect.
     resting: VecDeque<(u64, u32)>,
     pub(super) handshakes: u32,
@@ -111,12 +112,12 @@ impl Clients {
         self.table[slot as usize].flags & HELD == 0
     }
 
-    /// A client is to connect, once it can.
-    pub(super) fn want(&mut self, slot: u32) {
+    /// A client is to connect at this time, Unix microseconds, or once it can.
+    pub(super) fn want(&mut self, slot: u32, due_us: u64) {
         let flags = &mut self.table[slot as usize].flags;
         if *flags & WANTED == 0 {
             *flags |= WANTED;
-            self.wanted.push_back(slot);
+            self.wanted.push_back((slot, due_us));
         }
     }
 
@@ -125,15 +126,15 @@ impl Clients {
         self.table[slot as usize].flags & WANTED != 0
     }
 
-    /// A client's socket is in the ring.
-    pub(super) fn connect(&mut self, slot: u32, now: Now) {
+    /// A client's socket is in the ring; it was to connect at `since_us`.
+    pub(super) fn connect(&mut self, slot: u32, since_us: u64, now: Now) {
         let number = self.first + slot;
         let client = &mut self.table[slot as usize];
         client.generation = client.generation.wrapping_add(1);
         let (dialect, deflate) = (self.options.dialect, self.options.deflate);
         client.session = Session::new(dialect, seed(number, client.generation)).offering_deflate(deflate);
         client.flags = HELD | CONNECTING;
-        client.since_us = now.us as u32;
+        client.since_us = since_us as u32;
         let conn = Conn { slot, generation: client.generation };
         self.tally.started += 1;
         self.handshakes += 1;
@@ -214,7 +215,7 @@ impl Clients {
         while let Some((_, slot)) = self.resting.front().copied().filter(|(due, _)| *due <= now.ms()) {
             self.resting.pop_front();
             if self.is_wanted(slot) {
-                self.wanted.push_back(slot);
+                self.wanted.push_back((slot, 0));
             }
         }
         self.ping(elapsed_us);

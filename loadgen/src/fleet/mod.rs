@@ -43,7 +43,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use self::worker::{Command, Told, Worker};
+use self::worker::{Command, Pace, Told, Worker};
 pub use self::{
     options::{Acknowledge, Farewell, FleetOptions, Tokens},
     tally::{Tally, Window},
@@ -130,9 +130,17 @@ impl Fleet {
         Ok(fleet)
     }
 
-    /// Connects these clients; those that are connected connect again once they left.
+    /// Connects these clients as fast as handshakes finish, each timed from when it starts; those that are connected connect again once
+    /// they left.
     pub fn connect(&self, clients: Range<u32>) {
-        self.tell(clients, Command::Connect);
+        self.tell(clients, |slots| Command::Connect(slots, None));
+    }
+
+    /// Connects these clients one after another: the first at `from_us` (Unix microseconds), the next `step_us` later, each timed from when it was
+    /// to start.
+    pub fn connect_at(&self, clients: Range<u32>, from_us: f64, step_us: f64) {
+        let pace = Pace { client: clients.start, from_us, step_us };
+        self.tell(clients, |slots| Command::Connect(slots, Some(pace)));
     }
 
     /// Makes these clients leave.

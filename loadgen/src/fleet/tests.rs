@@ -197,6 +197,28 @@ fn pings_are_answered_and_sent() {
 }
 
 #[test]
+fn the_time_to_connect_counts_from_when_it_was_to_start() {
+    let (listener, server) = listen();
+    let clock = Clock::start();
+    let fleet = Fleet::start(options(server, 3), clock).unwrap();
+    fleet.begin().unwrap();
+    // Two are late by eight minutes and by two, and the third is to start in four.
+    let minute_us = 60_000_000;
+    fleet.connect_at(0..3, (clock.now_us() - 8 * minute_us) as f64, 6.0 * minute_us as f64);
+    let _peers = [Peer::accept(&listener), Peer::accept(&listener)];
+    let tally = fleet.wait("greeted", PATIENCE, |t| t.greeted == 2).unwrap();
+    let greeting = fleet.finish().unwrap().greeting;
+    let shortest_us = greeting.buckets().next().unwrap().0;
+    assert_eq!((tally.started, greeting.count()), (2, 2));
+    // A bucket is at most 1/128 wide.
+    assert!(
+        shortest_us > 2 * minute_us * 127 / 128 && greeting.max() >= 8 * minute_us,
+        "{shortest_us}, {}",
+        greeting.max()
+    );
+}
+
+#[test]
 fn each_farewell_ends_the_connection_and_the_client_can_come_back() {
     for (farewell, last) in [(Farewell::Frame, "close"), (Farewell::Fin, "end"), (Farewell::Vanish, "end")] {
         let (listener, server) = listen();

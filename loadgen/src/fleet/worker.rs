@@ -33,7 +33,7 @@ pub(super) type Owed = Arc<dyn Fn(u32) -> ByLane<Due> + Send + Sync>;
 
 /// What a worker is told. Slots are of its own clients.
 pub(super) enum Command {
-    Connect(Range<u32>),
+    Connect(Range<u32>, Option<Pace>),
     Leave(Range<u32>, Farewell),
     Read(Range<u32>, bool),
     Echo(u32),
@@ -43,6 +43,23 @@ pub(super) enum Command {
     Turn(Option<u64>, Sender<Window>),
     Lost(Owed, Sender<u64>),
     Stop,
+}
+
+/// When clients are to connect, one after another.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pace {
+    /// The first of them.
+    pub(super) client: u32,
+    /// When it is to, Unix microseconds.
+    pub(super) from_us: f64,
+    /// From one to the next, microseconds.
+    pub(super) step_us: f64,
+}
+
+impl Pace {
+    fn due_us(self, client: u32) -> u64 {
+        (self.from_us + f64::from(client - self.client) * self.step_us) as u64
+    }
 }
 
 /// What a worker tells without being asked, once per turn.
@@ -147,7 +164,10 @@ impl Worker {
             };
             let clients = &mut self.clients;
             match command {
-                Command::Connect(slots) => slots.for_each(|slot| clients.want(slot)),
+                Command::Connect(slots, pace) => {
+                    let due_us = |slot| pace.map_or(0, |pace: Pace| pace.due_us(self.first + slot));
+                    slots.for_each(|slot| clients.want(slot, due_us(slot)));
+                }
                 Command::Leave(slots, farewell) => slots.for_each(|slot| clients.leave(slot, farewell, now)),
                 Command::Read(slots, on) => slots.for_each(|slot| clients.read(slot, on)),
                 Command::Echo(depth) => clients.echo(depth),
@@ -175,14 +195,18 @@ impl Worker {
             if self.connects < 1.0 || self.clients.handshakes() >= HANDSHAKES_MAX {
                 break;
             }
-            let Some(slot) = self.clients.wanted.pop_front() else { break };
+            let Some((slot, due_us)) = self.clients.wanted.front().copied() else { break };
+            if due_us > now.us {
+                break;
+            }
+            self.clients.wanted.pop_front();
             if !self.clients.is_wanted(slot) {
                 // It was told to leave meanwhile.
                 continue;
             }
             if !self.clients.is_free(slot) {
                 // Its last connection still ends.
-                self.clients.wanted.push_back(slot);
+                self.clients.wanted.push_back((slot, due_us));
                 continue;
             }
             self.connects -= 1.0;
@@ -193,7 +217,7 @@ impl Worker {
                     continue;
                 }
             }
-            self.clients.connect(slot, now);
+            self.clients.connect(slot, if due_us == 0 { now.us } else { due_us }, now);
         }
         Ok(())
     }
@@ -232,13 +256,15 @@ impl Worker {
 
     fn pause(&self, now: Now) -> Duration {
         let longest = Duration::from_millis(WORKER_SLEEP_MS);
-        if !self.clients.wanted.is_empty() {
+        let start = self.clients.wanted.front().map(|(_, due_us)| match due_us.saturating_sub(now.us) {
             // Until the next may start; the end of a handshake wakes the worker anyway.
-            let next = self.rate_per_us.map(|rate| ((1.0 - self.connects).max(0.0) / rate) as u64);
-            return next.map_or(CONNECT_PAUSE, |us| Duration::from_micros(us).clamp(CONNECT_PAUSE, longest));
-        }
+            0 => self.rate_per_us.map_or(CONNECT_PAUSE, |rate| {
+                Duration::from_micros(((1.0 - self.connects).max(0.0) / rate) as u64).max(CONNECT_PAUSE)
+            }),
+            us => Duration::from_micros(us),
+        });
         let due = self.clients.due_ms().map(|due| Duration::from_millis(due.saturating_sub(now.ms())));
-        due.map_or(longest, |due| due.min(longest))
+        [start, due].into_iter().flatten().fold(longest, Duration::min)
     }
 
     /// Whether something has completed that is not handled.

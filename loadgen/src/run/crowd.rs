@@ -3,8 +3,9 @@
 use std::time::{Duration, Instant};
 
 use crate::{
+    clock::Clock,
     fleet::{Farewell, Fleet},
-    limits::GATHER_PATIENCE,
+    limits::{CONNECT_AHEAD, GATHER_PATIENCE},
     scenario::Phase,
     sender::STRIDE,
 };
@@ -17,7 +18,9 @@ pub(super) struct Crowd {
     /// How many there are to be.
     wanted: u32,
     rate: Option<u32>,
-    owed: f64,
+    clock: Clock,
+    /// When the next is to start to connect, Unix microseconds.
+    next_us: f64,
     looked: Instant,
     /// The most that were there, and since when.
     progress: (u64, Instant),
@@ -26,14 +29,15 @@ pub(super) struct Crowd {
 }
 
 impl Crowd {
-    pub(super) fn new(fleet: Fleet) -> Self {
+    pub(super) fn new(fleet: Fleet, clock: Clock) -> Self {
         let now = Instant::now();
         Self {
             fleet,
             told: 0,
             wanted: 0,
             rate: None,
-            owed: 0.0,
+            clock,
+            next_us: 0.0,
             looked: now,
             progress: (0, now),
             churned: 0,
@@ -43,7 +47,7 @@ impl Crowd {
 
     /// Wants so many to be connected, starting so many in a second.
     pub(super) fn aim(&mut self, connections: u32, rate: Option<u32>) {
-        (self.wanted, self.rate, self.owed) = (connections, rate, 0.0);
+        (self.wanted, self.rate, self.next_us) = (connections, rate, self.clock.now_us() as f64);
         self.looked = Instant::now();
         self.progress = (0, Instant::now());
         if self.told > connections {
@@ -82,27 +86,31 @@ impl Crowd {
     pub(super) fn tick(&mut self, phase: Option<&Phase>) {
         let elapsed = self.looked.elapsed();
         self.looked += elapsed;
-        self.connect(elapsed);
+        self.connect();
         if let Some(phase) = phase {
             self.churn(phase.churn_per_s, elapsed);
         }
     }
 
-    fn connect(&mut self, elapsed: Duration) {
+    fn connect(&mut self) {
         let missing = self.wanted - self.told;
         if missing == 0 {
             return;
         }
-        let now = match self.rate {
-            None => missing,
-            Some(rate) => {
-                self.owed += f64::from(rate) * elapsed.as_secs_f64();
-                (self.owed as u32).min(missing)
-            }
+        let Some(rate) = self.rate else {
+            self.fleet.connect(self.told..self.wanted);
+            self.told = self.wanted;
+            return;
         };
-        self.owed -= f64::from(now).min(self.owed);
-        self.fleet.connect(self.told..self.told + now);
-        self.told += now;
+        // Ahead, so that each starts in its time and not in a tick's.
+        let until_us = (self.clock.now_us() + CONNECT_AHEAD.as_micros() as u64) as f64;
+        let step_us = 1e6 / f64::from(rate);
+        let now = (((until_us - self.next_us) / step_us).max(0.0) as u32).min(missing);
+        if now > 0 {
+            self.fleet.connect_at(self.told..self.told + now, self.next_us, step_us);
+            self.next_us += f64::from(now) * step_us;
+            self.told += now;
+        }
     }
 
     fn churn(&mut self, per_s: f64, elapsed: Duration) {

@@ -147,7 +147,7 @@ impl<'a> Running<'a> {
             site,
             run,
             clock,
-            crowd: Crowd::new(fleet),
+            crowd: Crowd::new(fleet, clock),
             ledger,
             senders: Vec::new(),
             numbers: ByLane::default(),
