@@ -41,6 +41,8 @@ struct Track {
     distinct: u32,
     /// Bit `b`: number `next - 1 - b` came.
     window: u64,
+    /// The newest number that came for the first time in this session, plus one.
+    session_next: u32,
 }
 
 /// What was wrong, and how much was judged.
@@ -52,6 +54,8 @@ pub struct Verdicts {
     pub doubled: u64,
     /// Received after a younger one, among the last 64.
     pub out_of_order: u64,
+    /// Of these, received after a younger one of the same session. What a session left behind may come in the next one.
+    pub out_of_order_in_session: u64,
     /// Older than the last 64: received again or far out of order, which a client does not tell apart.
     pub stale: u64,
     /// Received later after the planned time than allowed.
@@ -70,6 +74,7 @@ impl Verdicts {
         self.received += other.received;
         self.doubled += other.doubled;
         self.out_of_order += other.out_of_order;
+        self.out_of_order_in_session += other.out_of_order_in_session;
         self.stale += other.stale;
         self.late += other.late;
         self.expired += other.expired;
@@ -161,7 +166,10 @@ impl Judge {
         };
         match track.take(stamp.n) {
             Came::InOrder => {}
-            Came::OutOfOrder => verdicts.out_of_order += 1,
+            Came::OutOfOrder => {
+                verdicts.out_of_order += 1;
+                verdicts.out_of_order_in_session += u64::from(stamp.n < track.session_next);
+            }
             Came::Again => {
                 verdicts.doubled += 1;
                 return None;
@@ -171,6 +179,7 @@ impl Judge {
                 return None;
             }
         }
+        track.session_next = track.session_next.max(stamp.n + 1);
         verdicts.received += 1;
         let latency_us = now_us.saturating_sub(stamp.planned_us);
         verdicts.late += u64::from(latency_us > self.late_us);
@@ -181,6 +190,11 @@ impl Judge {
 }
 
 impl Inbox {
+    /// The client connects anew: order is promised within a session.
+    pub fn begin_session(&mut self) {
+        self.own.values_mut().chain(self.all.values_mut()).for_each(|track| track.session_next = 0);
+    }
+
     /// How many of these messages never came.
     pub fn lost(&self, due: &ByLane<Due>) -> u64 {
         let lost = |(lane, due): (Lane, &Due)| {
@@ -281,6 +295,21 @@ mod tests {
         let (inbox, verdicts) = after(&[0, 63, 1, 1, 200, 100]);
         assert_eq!((verdicts.received, verdicts.out_of_order, verdicts.doubled, verdicts.stale), (4, 1, 1, 1));
         assert_eq!(lost(&inbox, 201, 0), 197);
+    }
+
+    #[test]
+    fn what_comes_in_a_later_session_is_in_order_there() {
+        let (mut inbox, mut verdicts) = Default::default();
+        let mut came = |inbox: &mut Inbox, n| {
+            take(inbox, &mut verdicts, Addressee::User(3), n, 5);
+            let sum = verdicts.sum();
+            (sum.out_of_order, sum.out_of_order_in_session)
+        };
+        assert_eq!([0, 2, 5].map(|n| came(&mut inbox, n)), [(0, 0); 3]);
+        inbox.begin_session();
+        // 5 again, as it was not acknowledged: a client that knows it by its id shows nothing.
+        assert_eq!([1, 5, 3].map(|n| came(&mut inbox, n)), [(1, 0), (1, 0), (2, 0)]);
+        assert_eq!([6, 4].map(|n| came(&mut inbox, n)), [(2, 0), (3, 1)]);
     }
 
     #[test]

@@ -2,9 +2,9 @@
 """Kills processes with -9 in the middle of accepted sends, and judges that nothing was lost.
 
   chaos.py dev      [--messages 100000] [--kills 3] [--seed N]
-  chaos.py cluster  [--messages 60000] [--rounds 2] [--seed N]
+  chaos.py pair     [--messages 60000] [--rounds 2] [--seed N]
 
-`dev` sends by REST to connected and absent users while `pushgate dev` is killed. `cluster` produces to Kafka while dispatcher, gateway,
+`dev` sends by REST to connected and absent users while `pushgate dev` is killed. `pair` produces to Kafka while dispatcher, gateway,
 Redis and Kafka are killed in turn, each `rounds` times, with at least 1,000 pushes in flight; for that it sends more than `messages`
 where the cluster is as fast as the sending. On services of its own, in
 PUSHGATE_SERVICES_DIR or a temporary directory. Exit 0: nothing lost. The servers' logs are kept in target/e2e-logs.
@@ -203,7 +203,7 @@ async def flowing(clients, producer, more, fault):
         await asyncio.sleep(0.02)
 
 
-# --- cluster ------------------------------------------------------------------------------------------------------
+# --- pair ---------------------------------------------------------------------------------------------------------
 
 
 async def fail(nodes, name, rng):
@@ -258,7 +258,7 @@ class KafkaProducer:
             raise server.Failed(f"the producer could not bring everything to Kafka: {left} left, refused {self.refused[:3]}")
 
 
-async def chaos_cluster(options, folder):
+async def chaos_pair(options, folder):
     rng = random.Random(options.seed)
     nodes = Nodes(folder, "chaos", services.services("up"))
     try:
@@ -303,7 +303,7 @@ def run(options):
             if options.form == "dev":
                 return asyncio.run(chaos_dev(options, folder))
             with services.private():
-                return asyncio.run(chaos_cluster(options, folder))
+                return asyncio.run(chaos_pair(options, folder))
         except server.Failed as error:
             return [str(error)]
         finally:
@@ -312,13 +312,13 @@ def run(options):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("form", choices=("dev", "cluster"))
+    parser.add_argument("form", choices=("dev", "pair"))
     parser.add_argument("--messages", type=int)
     parser.add_argument("--kills", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
     options = parser.parse_args()
-    options.messages = options.messages or {"dev": 100_000, "cluster": 60_000}[options.form]
+    options.messages = options.messages or {"dev": 100_000, "pair": 60_000}[options.form]
     server.end_on_sigterm()
     print(f"seed {options.seed}", flush=True)
     complaints = run(options)

@@ -67,15 +67,20 @@ def without(client, message):
 
 def out_of_order(clients, number):
     """Pairs of neighbours within one session whose `number(id)` falls, duplicates left out."""
-    falls = 0
+    return len(falls(clients, number))
+
+
+def falls(clients, number):
+    """The same, as (client, push before, push) each."""
+    found = []
     for client in clients:
         last, seen = {}, set()
         for push in client.log:
             if push.id in seen:
                 continue
             seen.add(push.id)
-            n = number(push.id)
-            if n < last.get(push.session, -1):
-                falls += 1
-            last[push.session] = n
-    return falls
+            before = last.get(push.session)
+            if before and number(push.id) < number(before.id):
+                found.append((client, before, push))
+            last[push.session] = push
+    return found

@@ -133,6 +133,7 @@ impl Clients {
         client.generation = client.generation.wrapping_add(1);
         let (dialect, deflate) = (self.options.dialect, self.options.deflate);
         client.session = Session::new(dialect, seed(number, client.generation)).offering_deflate(deflate);
+        client.inbox.begin_session();
         client.flags = HELD | CONNECTING;
         client.since_us = since_us as u32;
         let conn = Conn { slot, generation: client.generation };

@@ -161,6 +161,8 @@ pub struct LaneReport {
     pub doubled: u64,
     /// Received after a younger one.
     pub out_of_order: u64,
+    /// Of these, after a younger one of the same session.
+    pub out_of_order_in_session: u64,
     /// Received so much out of order that it may also be a double.
     pub stale: u64,
     /// Received later than allowed.
@@ -324,6 +326,7 @@ fn lanes(outcome: &Outcome) -> BTreeMap<&'static str, LaneReport> {
             received: verdicts.received,
             doubled: verdicts.doubled,
             out_of_order: verdicts.out_of_order,
+            out_of_order_in_session: verdicts.out_of_order_in_session,
             stale: verdicts.stale,
             late: verdicts.late,
             expired: verdicts.expired,
