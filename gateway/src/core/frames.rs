@@ -16,6 +16,11 @@ impl Shard {
         link
     }
 
+    /// How users are placed here: a hash of app and id.
+    pub fn user_hasher(&self) -> impl Fn(&str, &str) -> u64 + Copy + use<> {
+        self.users.hasher()
+    }
+
     /// Frames came on a link, each with the bytes it used.
     pub fn link_frames(
         &mut self,

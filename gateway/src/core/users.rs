@@ -148,6 +148,12 @@ impl Users {
         (self.table.hasher)(self.table.seed, app, user)
     }
 
+    /// The same, of whoever asks later.
+    pub(super) fn hasher(&self) -> impl Fn(&str, &str) -> u64 + Copy + use<> {
+        let (hasher, seed) = (self.table.hasher, self.table.seed);
+        move |app, user| hasher(seed, app, user)
+    }
+
     pub(super) fn hash_of(&self, index: u32) -> u64 {
         self.table.hash(index)
     }

@@ -2,10 +2,12 @@
 //! first, then the rest link by link.
 //!
 //! Order within a lane stands. A frame that is not a push never passes a push that came before it, except that high
-//! pushes pass what stands before them: a `Replayed` is still handled after all pushes of its replay. The bytes are walked
-//! over twice and each frame is decoded when its turn comes, so that nothing is kept of them.
+//! pushes pass what stands before them: a `Replayed` is still handled after all pushes of its replay. They do not pass a `Stored`
+//! that may be of their user: what it tells of is older. The bytes are walked over twice and each frame is decoded when its turn
+//! comes, so that nothing is kept of them but where such pushes stand.
 
-use pushgate_protocol::link::{FrameError, ToGateway, is_high_push, take_frame};
+use hashbrown::HashSet;
+use pushgate_protocol::link::{FrameError, ToGateway, is_high_push, stored_hash, take_frame};
 
 use crate::limits::WARMED_TOGETHER;
 
@@ -20,29 +22,39 @@ pub(crate) struct Inflow<'a> {
     pub(crate) used: usize,
     /// What follows them is not a frame: the link is closed once the frames before it were handled.
     pub(crate) error: Option<FrameError>,
+    /// Where high pushes stand that are behind a `Stored` of their user's hash, in order.
+    behind: Vec<usize>,
 }
 
 impl<'a> Inflow<'a> {
     /// Of what was read from a link.
     pub(crate) fn new(input: &'a [u8]) -> Self {
-        Self { input, used: 0, error: None }
+        Self { input, used: 0, error: None, behind: Vec::new() }
     }
 
     /// Gives away the high pushes, each with the bytes its frame used, length word included, in batches of at most
-    /// [`WARMED_TOGETHER`]. A high push behind a frame that turns out to be none is among them.
-    pub(crate) fn high(&mut self, give: impl FnMut(&mut Batch<'a>)) {
+    /// [`WARMED_TOGETHER`]. A high push behind a frame that turns out to be none is among them. `hash` is a user's placement hash, by app and id.
+    pub(crate) fn high(&mut self, hash: impl Fn(&str, &str) -> u64, give: impl FnMut(&mut Batch<'a>)) {
         let mut batches = Batches::new(give);
+        let mut stored = HashSet::new();
         loop {
             match take_frame(&self.input[self.used..]) {
                 Ok(Some((body, bytes))) => {
                     if is_high_push(body) {
                         match ToGateway::decode(body) {
+                            Ok(ToGateway::Push(push))
+                                if !stored.is_empty() && stored.contains(&hash(push.app, push.user)) =>
+                            {
+                                self.behind.push(self.used);
+                            }
                             Ok(frame) => batches.add(frame, bytes),
                             Err(error) => {
                                 self.error = Some(error);
                                 break;
                             }
                         }
+                    } else if let Some(hash) = stored_hash(body) {
+                        stored.insert(hash);
                     }
                     self.used += bytes;
                 }
@@ -59,9 +71,9 @@ impl<'a> Inflow<'a> {
     /// Gives away all others, in the same way.
     pub(crate) fn rest(&mut self, give: impl FnMut(&mut Batch<'a>)) {
         let mut batches = Batches::new(give);
-        let mut at = 0;
+        let (mut at, mut behind) = (0, self.behind.iter().copied().peekable());
         while let Ok(Some((body, bytes))) = take_frame(&self.input[at..self.used]) {
-            if !is_high_push(body) {
+            if behind.next_if_eq(&at).is_some() || !is_high_push(body) {
                 match ToGateway::decode(body) {
                     Ok(frame) => batches.add(frame, bytes),
                     Err(error) => {
@@ -146,7 +158,7 @@ mod tests {
     fn references(inflow: &mut Inflow<'_>) -> [Vec<Option<u64>>; 2] {
         let of = |frame| if let ToGateway::Push(p) = frame { Some(p.reference) } else { None };
         let (mut high, mut rest) = (Vec::new(), Vec::new());
-        inflow.high(|batch| high.extend(batch.drain(..).map(|(frame, _)| of(frame))));
+        inflow.high(|_, user| user.len() as u64, |batch| high.extend(batch.drain(..).map(|(frame, _)| of(frame))));
         inflow.rest(|batch| rest.extend(batch.drain(..).map(|(frame, _)| of(frame))));
         [high, rest]
     }
@@ -165,11 +177,25 @@ mod tests {
     }
 
     #[test]
+    fn a_high_push_does_not_pass_what_is_said_to_be_stored_for_its_user() {
+        let stored = |hash| {
+            let mut out = Vec::new();
+            ToGateway::Stored { hash }.encode(&mut out);
+            out
+        };
+        // The hash of user `u` is 1 here.
+        let input = [push(1, Lane::Normal), push(2, Lane::High), stored(2), push(3, Lane::High), stored(1)];
+        let input = [input.concat(), push(4, Lane::High), push(5, Lane::Normal), push(6, Lane::High)].concat();
+        let expected = [vec![Some(2), Some(3)], vec![Some(1), None, None, Some(4), Some(5), Some(6)]];
+        assert_eq!(references(&mut Inflow::new(&input)), expected);
+    }
+
+    #[test]
     fn all_are_given_in_batches_of_a_bounded_size() {
         let count = 3 * WARMED_TOGETHER + 1;
         let input: Vec<u8> = (0..count as u64).flat_map(|n| push(n, Lane::Low)).collect();
         let (mut inflow, mut sizes, mut given) = (Inflow::new(&input), Vec::new(), Vec::new());
-        inflow.high(|_| panic!("none is high"));
+        inflow.high(|_, _| 0, |_| panic!("none is high"));
         inflow.rest(|batch| {
             sizes.push(batch.len());
             given.append(batch);

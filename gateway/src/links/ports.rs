@@ -162,8 +162,9 @@ impl Ports {
         }
         let mut inflows: Vec<(LinkId, Inflow<'_>)> =
             buffers.iter().map(|(index, bytes)| (self.links[*index].id, Inflow::new(bytes))).collect();
+        let hash = core.user_hasher();
         for (id, inflow) in &mut inflows {
-            inflow.high(|batch| core.link_frames(now, *id, batch, out));
+            inflow.high(hash, |batch| core.link_frames(now, *id, batch, out));
         }
         for (id, inflow) in &mut inflows {
             inflow.rest(|batch| core.link_frames(now, *id, batch, out));

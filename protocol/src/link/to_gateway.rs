@@ -114,3 +114,11 @@ pub fn is_high_push(body: &[u8]) -> bool {
     // Kind, reference, lane.
     matches!(body, [kind::PUSH, _, _, _, _, _, _, _, _, lane, ..] if *lane == Lane::High as u8)
 }
+
+/// Of whom a frame's body, kind byte first, says that something was stored, by placement hash; `None` if it says anything else.
+pub fn stored_hash(body: &[u8]) -> Option<u64> {
+    match ToGateway::decode(body.first().filter(|&&kind| kind == kind::STORED).map(|_| body)?) {
+        Ok(ToGateway::Stored { hash }) => Some(hash),
+        _ => None,
+    }
+}

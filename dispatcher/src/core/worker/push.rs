@@ -162,13 +162,15 @@ impl Worker {
         let user = delivery.user.clone();
         let (mut push, token, attempt) = delivery.into_stored();
         push.returned = storing.returned;
+        let tell = !storing.silent && storing.deferred.is_none();
         self.users.change(&user, |state| {
             state.appends += 1;
+            state.unknown += u32::from(tell);
             if storing.moved {
                 state.moved |= bit(push.lane);
             }
         });
-        let purpose = Purpose::Store { token, attempt, tell: !storing.silent && storing.deferred.is_none() };
+        let purpose = Purpose::Store { token, attempt, tell };
         self.ops.push(StreamOp::Append { user, push: Box::new(push), deferred: storing.deferred }, purpose);
     }
 

@@ -45,6 +45,7 @@ impl Worker {
             (StreamOp::Append { user, push, .. }, Purpose::Store { token, attempt, tell }) => {
                 let repeat = self.users.change(&user, |state| {
                     state.appends -= 1;
+                    state.unknown -= u32::from(tell);
                     state.repeat
                 });
                 let in_stream = self.stored(&user, &push, (token, attempt), outcome);
@@ -87,9 +88,10 @@ impl Worker {
     /// one damaged stream holds up nobody else.
     fn give_up(&mut self, op: StreamOp, purpose: Purpose) {
         match (op, purpose) {
-            (StreamOp::Append { user, push, .. }, Purpose::Store { token, attempt, .. }) => {
+            (StreamOp::Append { user, push, .. }, Purpose::Store { token, attempt, tell }) => {
                 let repeat = self.users.change(&user, |state| {
                     state.appends -= 1;
+                    state.unknown -= u32::from(tell);
                     state.repeat
                 });
                 let outcome = Outcome::because(State::Failed, "stream damaged");

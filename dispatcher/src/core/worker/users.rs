@@ -14,6 +14,10 @@ use crate::{limits::UNTOLD_USERS_MAX, seams::UserKey};
 pub(super) struct UserState {
     /// Appends queued or being applied.
     pub(super) appends: u32,
+    /// Of these, those that its owner shard knows nothing of until it is told: what came later must follow them into the stream. Of any other
+    /// the shard holds the push or has deferred it, so that it keeps later ones behind it itself; in the stream they would pass those that
+    /// are on their way to the shard.
+    pub(super) unknown: u32,
     /// Lanes (bit per lane) of stored pushes of which the owner shard is still to be told.
     pub(super) untold: u8,
     /// Lanes to tell of again whenever an append of the user is done, until none is under way.
@@ -45,7 +49,7 @@ impl Users {
 
     /// Whether the next push of the user must go to its stream to stay in order.
     pub(super) fn stores(&self, user: &UserKey) -> bool {
-        self.find(user).is_some_and(|s| s.appends > 0 || s.untold != 0)
+        self.find(user).is_some_and(|s| s.unknown > 0 || s.untold != 0)
     }
 
     /// Changes a user's state; a state that remembers nothing is dropped.

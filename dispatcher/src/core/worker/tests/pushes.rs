@@ -65,6 +65,39 @@ fn while_an_append_is_under_way_later_pushes_of_the_user_follow_it() {
 }
 
 #[test]
+fn what_comes_while_an_overdue_push_is_stored_does_not_pass_those_on_their_way() {
+    let mut rig = Rig::new();
+    rig.deliver("alice", "m1");
+    rig.pass(1);
+    rig.deliver("alice", "m2");
+    rig.take_sent();
+    rig.model.hold_ops = true;
+    rig.pass(DEADLINE_MS - 1);
+    rig.deliver("alice", "m3");
+    assert_eq!(rig.take_pushes().len(), 1, "the shard holds m1 and m2, so m3 goes behind them");
+    rig.model.hold_ops = false;
+    rig.pass(DEADLINE_MS);
+    assert_eq!(rig.model.stream(&user("alice")), ["m1", "m2", "m3"]);
+}
+
+#[test]
+fn what_comes_while_a_deferred_push_is_stored_does_not_pass_those_on_their_way() {
+    let mut rig = Rig::new();
+    rig.deliver("alice", "m1");
+    rig.deliver("alice", "m2");
+    let pushes = rig.take_pushes();
+    rig.model.hold_ops = true;
+    rig.frame(ToDispatcher::Deferred { reference: pushes[0].1, episode: 1, k: 0 });
+    rig.deliver("alice", "m3");
+    let third = rig.reference();
+    rig.frame(ToDispatcher::Deferred { reference: pushes[1].1, episode: 1, k: 1 });
+    rig.frame(ToDispatcher::Deferred { reference: third, episode: 1, k: 2 });
+    rig.model.hold_ops = false;
+    rig.run();
+    assert_eq!(rig.model.stream(&user("alice")), ["m1", "m2", "m3"]);
+}
+
+#[test]
 fn a_push_not_acknowledged_by_the_deadline_is_stored_and_a_late_acknowledgement_removes_it() {
     let mut rig = Rig::new();
     rig.deliver("alice", "m1");
