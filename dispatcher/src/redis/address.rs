@@ -18,6 +18,12 @@ impl Address {
         let whole = !host.is_empty() && !host.contains(strange);
         Some(Self { host: whole.then(|| host.to_owned())?, port: port.parse().ok().filter(|port| *port > 0)? })
     }
+
+    /// What is wrong with a text under `key` that is none. What stands before an `@` may be a password, and is not repeated.
+    pub(super) fn problem(key: &str, text: &str) -> String {
+        let shown = text.rsplit_once('@').map_or_else(|| text.to_owned(), |(_, host)| format!("...@{host}"));
+        format!("redis.{key} holds {shown:?}, must be host:port")
+    }
 }
 
 impl fmt::Display for Address {

@@ -12,7 +12,10 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use tokio::time::{sleep, timeout};
+use tokio::{
+    runtime::Handle,
+    time::{sleep, timeout},
+};
 
 use super::{
     address::Address,
@@ -44,6 +47,18 @@ pub(super) struct Cluster {
 /// When who has which slots was asked last, and how that ended.
 type Asked = (Instant, Result<(), StoreError>);
 
+/// Somebody who waits for a batch. Who gives up before a node that hangs is given up leaves no error, and would ask the same node for ever.
+struct Waited<'a>(Option<&'a Arc<Cluster>>);
+
+impl Drop for Waited<'_> {
+    fn drop(&mut self) {
+        // Where a runtime ends nobody is to be asked.
+        if let Some(cluster) = self.0.take().filter(|_| Handle::try_current().is_ok()) {
+            cluster.doubt();
+        }
+    }
+}
+
 impl Cluster {
     pub(super) fn new(seeds: Vec<Address>, door: Door, replicas: u32) -> Self {
         Self {
@@ -59,6 +74,18 @@ impl Cluster {
 
     /// Runs a batch: commands by connection, and of each command in which of them it is. Those of one connection and server are run in order.
     pub(super) async fn run(
+        self: &Arc<Self>,
+        parts: &[(usize, Commands)],
+        places: Vec<u16>,
+        changes: bool,
+    ) -> Result<Answers, StoreError> {
+        let mut waited = Waited(Some(self));
+        let answers = self.run_through(parts, places, changes).await;
+        waited.0 = None;
+        answers
+    }
+
+    async fn run_through(
         self: &Arc<Self>,
         parts: &[(usize, Commands)],
         mut places: Vec<u16>,
@@ -201,7 +228,11 @@ impl Cluster {
             other => other,
         })?;
         let told = answer.replies().next().and_then(|reply| slots::read(reply, node));
-        told.ok_or_else(|| Failure::Server("what it says of the slots cannot be read".into()))
+        match told.ok_or_else(|| Failure::Server("what it says of the slots cannot be read".into()))? {
+            // One that was taken out of the cluster: what others said stands.
+            told if told.ranges.is_empty() => Err(Failure::Server("it knows of no slots: it is in no cluster".into())),
+            told => Ok(told),
+        }
     }
 
     fn nobody_has(self: &Arc<Self>, key: &[u8]) -> StoreError {

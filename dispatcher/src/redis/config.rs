@@ -86,7 +86,7 @@ impl RedisConfig {
         }
         for (key, addresses) in [("nodes", &self.nodes), ("sentinels", &self.sentinels)] {
             let wrong = addresses.iter().filter(|address| Address::parse(address).is_none());
-            problems.extend(wrong.map(|address| format!("redis.{key} holds {address:?}, must be host:port")));
+            problems.extend(wrong.map(|address| Address::problem(key, address)));
         }
         let replicas = self.durability.strip_prefix("wait:").map(str::parse::<u8>);
         if self.durability != "local" && !matches!(replicas, Some(Ok(1..))) {
@@ -139,6 +139,10 @@ mod tests {
         let wrong = [
             (RedisConfig { url: "http://:verysecret@x".into(), ..Default::default() }, "redis.url"),
             (RedisConfig { nodes: vec!["a".into()], ..Default::default() }, "redis.nodes holds \"a\""),
+            (
+                RedisConfig { sentinels: vec!["redis://u:verysecret@h:1".into()], ..Default::default() },
+                "redis.sentinels holds \"...@h:1\"",
+            ),
             (RedisConfig { nodes: nodes(), sentinels: nodes(), ..Default::default() }, "both set"),
             (RedisConfig { durability: "wait:0".into(), ..Default::default() }, "redis.durability is \"wait:0\""),
             (

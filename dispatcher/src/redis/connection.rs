@@ -16,6 +16,7 @@ use tokio::{
     net::TcpStream,
     sync::{mpsc, oneshot},
     task::AbortHandle,
+    time::{MissedTickBehavior, interval},
 };
 use tokio_rustls::TlsConnector;
 
@@ -112,13 +113,13 @@ impl Connection {
         let task = match tls {
             None => tokio::spawn(async move {
                 let (read, write) = stream.split();
-                let _ = run(read, write, queue).await.map_err(note);
+                let _ = run(read, write, queue, PATIENCE).await.map_err(note);
             }),
             Some(tls) => {
                 let name = ServerName::try_from(to.host.clone()).map_err(std::io::Error::other)?;
                 let (read, write) = tokio::io::split(tls.connect(name, stream).await?);
                 tokio::spawn(async move {
-                    let _ = run(read, write, queue).await.map_err(note);
+                    let _ = run(read, write, queue, PATIENCE).await.map_err(note);
                 })
             }
         };
@@ -132,8 +133,7 @@ impl Connection {
             self.0.requests.send(Request { bytes, count, answer }).await.map_err(|_| self.0.closed())?;
             answered.await.map_err(|_| self.0.closed())
         };
-        let patience = Duration::from_millis(limits::REDIS_RESPONSE_TIMEOUT_MS);
-        tokio::time::timeout(patience, asked)
+        tokio::time::timeout(PATIENCE, asked)
             .await
             .unwrap_or(Err(ConnectionError::Late(limits::REDIS_RESPONSE_TIMEOUT_MS)))
     }
@@ -151,13 +151,23 @@ impl Drop for Shared {
     }
 }
 
-/// Carries requests and answers until either end goes or something is not understood.
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_millis(limits::REDIS_RESPONSE_TIMEOUT_MS);
+/// How often it is looked whether anything came, in the time that an answer may take.
+const LOOKS: u32 = 5;
+
+/// Carries requests and answers until either end goes, says nothing though it is asked, or something is not understood.
 async fn run(
     mut read: impl AsyncRead + Unpin,
     mut write: impl AsyncWrite + Unpin,
     mut requests: mpsc::Receiver<Request>,
+    patience: Duration,
 ) -> std::io::Result<()> {
     let (mut outgoing, mut incoming) = (Outgoing::default(), Incoming::default());
+    // Who asks may wait for less than it takes to give a connection up: a host that has gone without a word is noticed here.
+    let mut looks = interval(patience / LOOKS);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut silent = 0;
     loop {
         tokio::select! {
             request = requests.recv(), if outgoing.bytes.len() < limits::REDIS_REQUESTS => {
@@ -172,8 +182,16 @@ async fn run(
             }
             come = incoming.read(&mut read) => {
                 come?;
+                silent = 0;
                 if incoming.hand_out().is_none() {
                     return Ok(());
+                }
+            }
+            _ = looks.tick() => {
+                silent = if incoming.awaited.is_empty() { 0 } else { silent + 1 };
+                if silent > LOOKS {
+                    let late = ConnectionError::Late(patience.as_millis() as u64);
+                    return Err(std::io::Error::new(ErrorKind::TimedOut, late));
                 }
             }
         }

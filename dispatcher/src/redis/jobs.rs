@@ -31,6 +31,8 @@ pub(super) struct Sent {
     pub(super) asking: bool,
     pub(super) bytes: Bytes,
     pub(super) which: Vec<usize>,
+    /// Replicas that must have it; above 0 the last answer is that of `WAIT`.
+    pub(super) replicas: u32,
 }
 
 /// A command that was sent elsewhere.
@@ -62,7 +64,7 @@ impl Job {
         let count = commands.len();
         let bytes = Bytes::from(commands.into_bytes());
         let answer = server.ask(at, bytes.clone(), count, replicas).await;
-        (Sent { server, at, asking, bytes, which }, answer)
+        (Sent { server, at, asking, bytes, which, replicas }, answer)
     }
 }
 
@@ -95,10 +97,10 @@ impl Sent {
                 None => return Err(self.server.refused(String::from_utf8_lossy(text).into_owned())),
             }
         }
-        // Else `WAIT` alone failed, whose answer comes last.
-        let wait = pieces.len() > self.which.len() * step;
-        if let (true, Some(Reply::Error(text))) = (wait, pieces.last().and_then(|last| Replies::of(last, 1).next())) {
-            return Err(self.server.refused(String::from_utf8_lossy(text).into_owned()));
+        // Those that have run count only with their replicas, wherever the others are sent.
+        if self.replicas > 0 && !come.is_empty() {
+            let told = pieces.get(self.which.len() * step).and_then(|wait| Replies::of(wait, 1).next());
+            self.server.copied(told, self.replicas)?;
         }
         Ok(Answer::of(&come))
     }

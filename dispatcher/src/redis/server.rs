@@ -60,7 +60,7 @@ pub struct Outage {
 struct Held {
     /// Counts connections, so that a caller gives up the one it used and not a newer one.
     number: u64,
-    /// With the count of moves when it was made.
+    /// With the count of moves by which it leads to where the server is.
     open: Option<(Connection, u64)>,
     failed: Option<(Instant, StoreError)>,
 }
@@ -141,7 +141,7 @@ impl Server {
     }
 
     /// Runs so many commands, an error being an answer like others; a script that is missing is none. With `replicas` above 0 the last command
-    /// is `WAIT`.
+    /// is `WAIT`; if an answer is an error, that of `WAIT` is left to the caller.
     pub(super) async fn ask(&self, at: usize, bytes: Bytes, count: usize, replicas: u32) -> Result<Answer, StoreError> {
         let (connection, number) = self.connect(at).await?;
         let mut answer = connection.ask(bytes.clone(), count).await.map_err(Failure::from);
@@ -165,20 +165,26 @@ impl Server {
         if replicas == 0 || first_error(&answer).is_some() {
             return Ok(answer);
         }
-        match answer.replies().last() {
-            Some(Reply::Int(have)) if have >= i64::from(replicas) => Ok(answer),
+        self.copied(answer.replies().last(), replicas).map(|()| answer)
+    }
+
+    /// Whether so many replicas have what was written, as `WAIT` was answered.
+    pub(super) fn copied(&self, told: Option<Reply<'_>>, replicas: u32) -> Result<(), StoreError> {
+        match told {
+            Some(Reply::Int(have)) if have >= i64::from(replicas) => Ok(()),
             Some(Reply::Int(have)) => Err(unavailable(format!(
                 "{}: {have} replicas had it within {} ms, redis.durability asks for {replicas}",
                 self.address(),
                 limits::REDIS_WAIT_MS
             ))),
+            Some(Reply::Error(text)) => Err(self.refused(String::from_utf8_lossy(text).into_owned())),
             _ => Err(unavailable(format!("{}: it did not say how many replicas have it", self.address()))),
         }
     }
 
     /// A connection apart from those that are shared, for who waits on it.
     pub(super) async fn open_apart(&self) -> Result<Connection, StoreError> {
-        self.open_in_time().await.map_err(|failure| self.failed(&failure))
+        self.open_in_time().await.map(|(open, _)| open).map_err(|failure| self.failed(&failure))
     }
 
     /// What follows from the server's words.
@@ -199,10 +205,10 @@ impl Server {
             return Err(error.clone());
         }
         match self.open_in_time().await {
-            Ok(open) => {
+            Ok((open, moves)) => {
                 held.number += 1;
                 held.failed = None;
-                held.open = Some((open.clone(), self.moves.load(Ordering::Acquire)));
+                held.open = Some((open.clone(), moves));
                 Ok((open, held.number))
             }
             Err(failure) => {
@@ -214,27 +220,27 @@ impl Server {
         }
     }
 
-    async fn open_in_time(&self) -> Result<Connection, Failure> {
+    async fn open_in_time(&self) -> Result<(Connection, u64), Failure> {
         let late = ConnectionError::Late(limits::REDIS_CONNECT_TIMEOUT_MS);
         let patience = Duration::from_millis(limits::REDIS_CONNECT_TIMEOUT_MS);
         timeout(patience, self.open()).await.unwrap_or(Err(Failure::Connection(late)))
     }
 
-    async fn open(&self) -> Result<Connection, Failure> {
-        let open = match &self.place {
-            Place::Fixed(address) => self.door.open(address).await?,
+    async fn open(&self) -> Result<(Connection, u64), Failure> {
+        let (open, moves) = match &self.place {
+            Place::Fixed(address) => (self.door.open(address).await?, 0),
             Place::Primary(sentinels) => {
                 let (open, address) = sentinels.open_primary(&self.door).await?;
-                self.leads_to(address);
-                open
+                (open, self.leads_to(address))
             }
         };
+        // Another primary may be named meanwhile: then this connection is not its.
         load_scripts(&open).await?;
-        Ok(open)
+        Ok((open, moves))
     }
 
-    /// Who still has a connection to where the primary was makes a new one.
-    fn leads_to(&self, address: Address) {
+    /// Who still has a connection to where the primary was makes a new one. Returns the count of moves.
+    fn leads_to(&self, address: Address) -> u64 {
         let mut led = self.led.lock().unwrap_or_else(PoisonError::into_inner);
         if led.as_ref() != Some(&address) {
             if let Some(before) = &*led {
@@ -243,6 +249,8 @@ impl Server {
             *led = Some(address);
             self.moves.fetch_add(1, Ordering::AcqRel);
         }
+        // Changed under this lock alone.
+        self.moves.load(Ordering::Acquire)
     }
 
     async fn give_up(&self, at: usize, number: u64) {

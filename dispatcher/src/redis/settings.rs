@@ -61,8 +61,7 @@ impl Settings {
         let replicas = config.replicas();
         let tls = tls(config)?;
         let addresses = |key: &str, texts: &[String]| -> Result<Vec<Address>, String> {
-            let address =
-                |text: &String| Address::parse(text).ok_or(format!("redis.{key} holds {text:?}, must be host:port"));
+            let address = |text: &String| Address::parse(text).ok_or_else(|| Address::problem(key, text));
             texts.iter().map(address).collect()
         };
         let form = match (config.nodes.is_empty(), config.sentinels.is_empty()) {

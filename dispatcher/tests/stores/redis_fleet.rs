@@ -145,6 +145,14 @@ impl Fleet {
         self.services(&["kill", name], 1_000);
     }
 
+    /// It says nothing, and takes what it is sent, until what this answers is dropped.
+    pub fn hang(&self, name: &str) -> Hanging {
+        let pid = std::fs::read_to_string(self.own.as_ref().unwrap().path().join(name).join("pid")).unwrap();
+        let hanging = Hanging(pid.trim().to_owned());
+        hanging.signal("-STOP");
+        hanging
+    }
+
     /// Starts it again on its data.
     pub fn restart(&self, name: &str) {
         self.services(&["restart", name], 1_000);
@@ -170,6 +178,21 @@ impl Fleet {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         assert!(output.status.success(), "{words:?}: {}", text(&output.stderr));
         text(&output.stdout)
+    }
+}
+
+/// A process that hangs.
+pub struct Hanging(String);
+
+impl Hanging {
+    fn signal(&self, name: &str) {
+        Command::new("kill").args([name, &self.0]).status().unwrap();
+    }
+}
+
+impl Drop for Hanging {
+    fn drop(&mut self) {
+        self.signal("-CONT");
     }
 }
 

@@ -2,17 +2,20 @@
 
 use std::{
     future::Future,
+    io::{Read, Write},
+    net::TcpListener,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use pushgate_dispatcher::{
-    redis::{RedisConfig, RedisLink, RedisStreams},
+    redis::{RedisConfig, RedisLink, RedisMembership, RedisStreams},
     seams::{Mark, MarkQuery, Streams},
     stored::StreamBounds,
 };
+use pushgate_protocol::{ids::NodeId, membership::Membership, ring::Member};
 use redis::Value;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::timeout};
 
 use crate::{
     redis_fleet::{Fleet, Form, MASTER},
@@ -146,6 +149,13 @@ impl Move<'_> {
     }
 }
 
+/// The slot of a hash tag, and the number of the primary that a new cluster gives it.
+fn place_of(fleet: &Fleet, tag: &str) -> (u16, usize) {
+    let mut connection = fleet.connection("cluster-1");
+    let slot: u16 = redis::cmd("CLUSTER").arg("KEYSLOT").arg(format!("{{{tag}}}")).query(&mut connection).unwrap();
+    (slot, 1 + (0..3).find(|n| usize::from(slot) < (n + 1) * 16_384 / 3).unwrap())
+}
+
 #[test]
 fn a_slot_moves_while_it_is_used() {
     let fleet = Fleet::private(Form::Cluster, 15_000);
@@ -153,9 +163,7 @@ fn a_slot_moves_while_it_is_used() {
     let alice = user("alice");
     block_on(async {
         streams.apply(vec![append(&alice, push(1)), append(&user("bob"), push(1))], NOW).await.unwrap();
-        let mut connection = fleet.connection("cluster-1");
-        let slot: u16 = redis::cmd("CLUSTER").arg("KEYSLOT").arg("{shop:alice}").query(&mut connection).unwrap();
-        let from = 1 + (0..3).find(|n| usize::from(slot) < (n + 1) * 16_384 / 3).unwrap();
+        let (slot, from) = place_of(&fleet, "shop:alice");
         let moving = Move { fleet: &fleet, slot, from, to: from % 3 + 1 };
         moving.begin();
         // A script names keys that may not be there, of which nobody knows where they are: it is refused until the slot has moved.
@@ -241,4 +249,63 @@ fn a_cluster_tells_of_itself_and_of_the_settings_of_each_primary() {
         let few = more.iter().filter(|finding| finding.setting == "connected_slaves");
         assert_eq!(few.count(), 3, "{more:?}");
     });
+}
+
+#[test]
+fn what_has_run_counts_only_with_its_replicas_though_others_of_its_batch_are_sent_elsewhere() {
+    let fleet = Fleet::private(Form::Cluster, 15_000);
+    let streams = streams(&fleet.config(1));
+    let (slot, from) = place_of(&fleet, "shop:alice");
+    let stays = (0..).map(|n| format!("stays-{n}")).find(|name| {
+        let (its_slot, at) = place_of(&fleet, &format!("shop:{name}"));
+        at == from && its_slot != slot
+    });
+    let (alice, stays) = (user("alice"), user(&stays.unwrap()));
+    block_on(async {
+        streams.apply(vec![append(&alice, push(1)), append(&stays, push(1))], NOW).await.unwrap();
+        let moving = Move { fleet: &fleet, slot, from, to: from % 3 + 1 };
+        moving.begin();
+        moving.keys(100);
+        moving.end();
+        fleet.kill(&format!("cluster-{}", from + 3));
+        let answer = streams.apply(vec![append(&alice, push(2)), append(&stays, push(2))], NOW).await;
+        let error = answer.expect_err("nobody but its primary has what was sent to the one who stays").to_string();
+        assert!(error.contains("redis.durability asks for 1"), "{error}");
+    });
+}
+
+#[test]
+fn who_waits_for_less_than_a_primary_that_hangs_may_take_finds_the_one_that_follows() {
+    let fleet = Fleet::private(Form::Cluster, 1_000);
+    let list = RedisMembership::new(RedisLink::open(&fleet.config(0)).unwrap(), 2_000, 1);
+    let me = Member::new(NodeId::parse("g1").unwrap(), "g1:7401");
+    let (_, at) = place_of(&fleet, ":gateways");
+    block_on(async {
+        list.renew(&me).await.unwrap();
+        let _hanging = fleet.hang(&format!("cluster-{at}"));
+        // A gateway waits for a part of its lease.
+        at_last(async || match timeout(Duration::from_secs(1), list.renew(&me)).await {
+            Ok(answer) => answer.map(drop).map_err(|error| error.to_string()),
+            Err(late) => Err(late.to_string()),
+        })
+        .await;
+    });
+}
+
+#[test]
+fn a_node_that_is_in_no_cluster_any_more_is_passed_over() {
+    let cluster = Fleet::shared(Form::Cluster);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut config = cluster.config(0);
+    config.nodes.insert(0, listener.local_addr().unwrap().to_string());
+    let forgotten = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut asked = [0; 4_096];
+        while let Ok(length @ 1..) = stream.read(&mut asked) {
+            let of_slots = asked[..length].windows(5).any(|word| word == b"SLOTS");
+            stream.write_all(if of_slots { b"*0\r\n" } else { b"+OK\r\n" }).unwrap();
+        }
+    });
+    block_on(streams(&config).apply(vec![append(&user("of-no-cluster"), push(1))], NOW)).unwrap();
+    forgotten.join().unwrap();
 }

@@ -70,3 +70,15 @@ async fn a_connection_ends_with_the_last_who_holds_it() {
     drop(other);
     assert_eq!(server.read(&mut [0; 1]).await.unwrap(), 0);
 }
+
+#[tokio::test]
+async fn a_server_that_says_nothing_is_left_though_nobody_waits_as_long_as_it_may_take() {
+    let (near, _far) = tokio::io::duplex(64);
+    let (read, write) = tokio::io::split(near);
+    let (requests, queue) = mpsc::channel(1);
+    let (answer, waits) = oneshot::channel();
+    assert!(requests.try_send(Request { bytes: Bytes::from_static(b"a"), count: 1, answer }).is_ok());
+    drop(waits);
+    let error = run(read, write, queue, Duration::from_millis(50)).await.unwrap_err();
+    assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::TimedOut, "no answer in 50 ms"));
+}
