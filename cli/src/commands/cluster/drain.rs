@@ -46,25 +46,20 @@ impl DrainCommand {
         let unreachable = |why: String| Failure::new(format!("{} cannot be asked to drain: {why}", self.node));
         let port = AdminPort::of(member).map_err(unreachable)?;
         let began = Instant::now();
-        let within = Duration::from_millis(port.drain()? + limits::DRAIN_FOLLOWED_BEYOND_MS);
+        let within = Duration::from_millis(
+            port.drain(view.lease_ms.map(|_| view.epoch.number))? + limits::DRAIN_FOLLOWED_BEYOND_MS,
+        );
         let mut progress = Progress::new(&self.node, began);
         let mut silent = 0;
         loop {
-            // A dispatcher of the same process may be gone before this hears of it.
-            let listed = View::ask(&server).map(|view| view.member(&self.node).map(|member| member.state.clone()));
             let figures = port.figures();
             silent = if figures.is_err() { silent + 1 } else { 0 };
-            let (state, followed) = match listed {
-                Ok(listed) => (listed, view.lease_ms.is_some()),
-                Err(_) => (None, false),
-            };
-            // A fixed list names it for ever, and one question may go wrong.
-            if silent > 0 && state.is_none() && followed
-                || silent >= limits::DRAIN_SILENCES && !(followed && state.is_some())
-            {
+            let listed = Listed::of(View::ask(&server).ok(), &self.node);
+            if listed.is_gone(silent, || port.is_refused()) {
                 break;
             }
-            progress.tell(state.as_deref(), figures.ok().map(|figures| figures.sessions));
+            let state = listed.state();
+            progress.tell(state, figures.ok().map(|figures| figures.sessions));
             if began.elapsed() > within {
                 return Err(Failure::new(format!("{} is not gone after {} s", self.node, within.as_secs()))
                     .hint("`pushgate cluster status` shows it; its log tells what it waits for"));
@@ -79,6 +74,42 @@ impl DrainCommand {
             false => writeln!(out, "{} is gone after {:.1} s", self.node, took_ms as f64 / 1e3)?,
         }
         Ok(())
+    }
+}
+
+/// What the dispatcher says of the gateway.
+enum Listed {
+    /// How it stands in a list that gateways leave.
+    Followed(Option<String>),
+    /// How it stands in a list that is fixed.
+    Fixed(Option<String>),
+    /// It says nothing.
+    Unknown,
+}
+
+impl Listed {
+    fn of(view: Option<View>, node: &str) -> Self {
+        let Some(view) = view else { return Self::Unknown };
+        let state = view.member(node).map(|member| member.state.clone());
+        if view.lease_ms.is_some() { Self::Followed(state) } else { Self::Fixed(state) }
+    }
+
+    fn state(&self) -> Option<&str> {
+        match self {
+            Self::Followed(state) | Self::Fixed(state) => state.as_deref(),
+            Self::Unknown => None,
+        }
+    }
+
+    /// Whether it is gone, whose admin port has not answered so often in a row.
+    fn is_gone(&self, silent: u32, is_refused: impl FnOnce() -> bool) -> bool {
+        match self {
+            Self::Followed(state) => silent > 0 && state.is_none(),
+            // A fixed list names it for ever, and one question may go wrong.
+            Self::Fixed(_) => silent >= limits::DRAIN_SILENCES,
+            // A dispatcher of the same process ends with it; but perhaps it is this host that reaches nobody.
+            Self::Unknown => silent >= limits::DRAIN_SILENCES && is_refused(),
+        }
     }
 }
 
@@ -112,6 +143,29 @@ impl Progress {
     fn end(&self) {
         if self.terminal && !self.told.is_empty() {
             eprintln!();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gateway_is_gone_if_somebody_says_so_and_not_because_nobody_is_reached() {
+        let up = || Some("draining".to_owned());
+        let often = limits::DRAIN_SILENCES;
+        for (listed, silent, refused, gone) in [
+            (Listed::Followed(None), 0, true, false),
+            (Listed::Followed(None), 1, false, true),
+            (Listed::Followed(up()), 2 * often, true, false),
+            (Listed::Fixed(up()), often - 1, true, false),
+            (Listed::Fixed(up()), often, false, true),
+            (Listed::Unknown, often - 1, true, false),
+            (Listed::Unknown, often, true, true),
+            (Listed::Unknown, 2 * often, false, false),
+        ] {
+            assert_eq!(listed.is_gone(silent, || refused), gone, "{:?} {silent} {refused}", listed.state());
         }
     }
 }

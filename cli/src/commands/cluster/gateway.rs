@@ -1,6 +1,10 @@
 //! What a gateway tells on its admin port, and what it is told there. Nobody proves who they are: who reaches that port may do this.
 
-use std::{io::Read, time::Duration};
+use std::{
+    io::{ErrorKind, Read},
+    net::{IpAddr, TcpStream, ToSocketAddrs},
+    time::Duration,
+};
 
 use serde::Serialize;
 use serde_json::Value;
@@ -54,8 +58,9 @@ impl<'a> AdminPort<'a> {
         Ok(Figures::of(&text))
     }
 
-    /// Asks it to drain. Returns after how many milliseconds it is gone at the latest.
-    pub fn drain(&self) -> Result<u64, Failure> {
+    /// Asks it to drain, the list that gateways follow being of that epoch, if they follow one. Returns after how many milliseconds it is gone at
+    /// the latest.
+    pub fn drain(&self, epoch: Option<u64>) -> Result<u64, Failure> {
         let (node, address) = (self.node, self.address);
         let refused = |what: String| {
             Failure::new(format!("{node} was not asked to drain: {what}")).hint(
@@ -64,7 +69,7 @@ impl<'a> AdminPort<'a> {
             )
         };
         // Another gateway may have the address where this command runs: loopback is everybody's.
-        self.figures().map_err(refused)?;
+        self.figures().and_then(|figures| self.is_of_list(&figures, epoch)).map_err(refused)?;
         let url = format!("http://{address}/v1/drain");
         let (status, text) = self.answer(self.agent.post(url).send_empty()).map_err(refused)?;
         let body: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
@@ -72,6 +77,14 @@ impl<'a> AdminPort<'a> {
             (202, Some(ms)) => Ok(ms),
             _ => Err(refused(format!("its admin port {address} answers {status}"))),
         }
+    }
+
+    /// Whether its host says that nobody listens there.
+    pub fn is_refused(&self) -> bool {
+        let patience = Duration::from_millis(limits::ADMIN_CONNECT_MS);
+        let refused =
+            |at| TcpStream::connect_timeout(&at, patience).is_err_and(|e| e.kind() == ErrorKind::ConnectionRefused);
+        self.address.to_socket_addrs().is_ok_and(|mut addresses| addresses.all(refused))
     }
 
     fn is_the_one(&self, text: &str) -> Result<(), String> {
@@ -82,6 +95,24 @@ impl<'a> AdminPort<'a> {
                 Err(format!("what is at its admin port {}, seen from here, does not say that it is it", self.address))
             }
         }
+    }
+
+    /// Loopback may lead to a gateway of the same name in another cluster.
+    fn is_of_list(&self, figures: &Figures, epoch: Option<u64>) -> Result<(), String> {
+        let Some(epoch) = epoch.filter(|epoch| self.is_loopback() && figures.epoch != Some(*epoch)) else {
+            return Ok(());
+        };
+        let theirs = figures.epoch.map_or_else(|| "none".to_owned(), |epoch| epoch.to_string());
+        Err(format!(
+            "the {} at {}, seen from here, does not have the member list of epoch {epoch} (its: {theirs}), so it may be of another cluster",
+            self.node, self.address
+        ))
+    }
+
+    fn is_loopback(&self) -> bool {
+        let host = self.address.rsplit_once(':').map_or(self.address, |(host, _)| host);
+        let ip = host.trim_matches(['[', ']']).parse::<IpAddr>();
+        ip.map_or(host == "localhost", |ip| ip.is_loopback())
     }
 
     fn answer(&self, result: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Result<(u16, String), String> {
@@ -141,6 +172,30 @@ mod tests {
         assert_eq!((figures.sessions, figures.guests, figures.guests_away), (7, 1, 0));
         assert_eq!((figures.links, figures.links_shard_min), (2, 0));
         assert_eq!(figures.epoch, Some(1_790_000_000_000_001));
+    }
+
+    #[test]
+    fn a_gateway_of_the_same_name_in_another_cluster_is_not_taken_for_the_member() {
+        let figures = Figures::of(TEXT);
+        let told = |address, epoch| {
+            AdminPort { agent: ureq::Agent::new_with_defaults(), node: "g1", address }.is_of_list(&figures, epoch)
+        };
+        for loopback in ["127.0.0.1:7402", "[::1]:7402", "localhost:7402"] {
+            assert_eq!(told(loopback, Some(1_790_000_000_000_001)), Ok(()));
+            assert!(told(loopback, Some(1_790_000_000_000_002)).unwrap_err().contains("another cluster"), "{loopback}");
+            assert_eq!(told(loopback, None), Ok(()), "a fixed list has no number of its own");
+        }
+        assert_eq!(told("10.0.0.1:7402", Some(7)), Ok(()), "an address that is not everybody's");
+    }
+
+    #[test]
+    fn a_port_where_nobody_listens_is_refused() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let port = AdminPort { agent: ureq::Agent::new_with_defaults(), node: "g1", address: &address };
+        assert!(!port.is_refused());
+        drop(listener);
+        assert!(port.is_refused());
     }
 
     #[test]
