@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """`scripts/rolling` under load: every gateway and dispatcher is restarted in turn; nothing is lost, and no second sees more reconnects than are allowed.
 
-  rolling.py [--clients 300] [--rate 100] [--reconnects 100]
+  rolling.py [--clients 300] [--rate 100] [--reconnects 100] [--from PROGRAM]
+
+`--from` names another version's program: all nodes start with it, are upgraded in turn, and then taken back to it.
 
 On services of its own, in PUSHGATE_SERVICES_DIR or a temporary directory. Logs are kept in target/e2e-logs.
 """
@@ -31,23 +33,28 @@ class Started:
     """Processes that `scripts/rolling` stops and starts: by their pid files, not as children of the test."""
 
     def __init__(self, cluster):
-        self.cluster, self.file = cluster, f"{cluster.folder}/nodes.toml"
-        with open(self.file, "w", encoding="utf-8") as file:
-            for node in cluster.nodes.values():
+        self.cluster = cluster
+
+    def plan(self, program):
+        """What `scripts/rolling` reads, for all nodes to run `program` in the end; its path."""
+        path = f"{self.cluster.folder}/nodes.toml"
+        with open(path, "w", encoding="utf-8") as file:
+            for node in self.cluster.nodes.values():
                 file.write("[[nodes]]\n")
                 stop = "" if node.half == "gateway" else f"stop = {json.dumps(f'kill -TERM $(cat {self.pid_file(node)})')}\n"
-                file.write(f"name = {json.dumps(node.node)}\nadmin = {json.dumps(node.admin)}\n{stop}start = {json.dumps(self.start_of(node))}\n")
+                file.write(f"name = {json.dumps(node.node)}\nadmin = {json.dumps(node.admin)}\n{stop}start = {json.dumps(self.start_of(node, program))}\n")
+        return path
 
     def pid_file(self, node):
         return f"{self.cluster.folder}/{node.node}.pid"
 
-    def start_of(self, node):
-        words = shlex.join([server.binary(), node.half, "--config", node.config])
+    def start_of(self, node, program):
+        words = shlex.join([program, node.half, "--config", node.config])
         return f"setsid {words} >>{node.log} 2>&1 </dev/null & echo $! >{self.pid_file(node)}"
 
-    def start(self):
+    def start(self, program):
         for node in self.cluster.nodes.values():
-            subprocess.run(self.start_of(node), shell=True, check=True)
+            subprocess.run(self.start_of(node, program), shell=True, check=True)
         for node in self.cluster.nodes.values():
             server.wait_ready(node.admin)
 
@@ -68,27 +75,34 @@ def gone(admin):
         return True
 
 
+async def rolled(started, probes, reconnects, program):
+    """One rolling to `program`, and what probes saw of it."""
+    began = time.monotonic()
+    command = [str(server.ROOT / "scripts/rolling"), started.plan(program), "--reconnects", str(reconnects)]
+    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=False)
+    print(done.stdout, end="", flush=True)
+    verdict.fact(done.returncode == 0, "every node is restarted, within the bound of reconnects", done.stderr)
+    names = re.findall(r"^(\w+): \S+ s", done.stdout, re.M)
+    verdict.fact(names == list(started.cluster.nodes), "each in its turn", names)
+    ended = time.monotonic()
+    late = await probes.flowing(ended, 30)
+    verdict.fact(not late, "everybody is served afterwards", late)
+    silent = max(probes.silence_s(user, began, ended) for user in probes.users)
+    print(f"          the longest silence of a probe: {silent:.1f} s", flush=True)
+
+
 async def run(folder, options):
     cluster = Cluster(folder, "rolling", options.clients, drain_rate=options.reconnects)
     started, probes, load = Started(cluster), Probes(cluster, PROBES), None
+    programs = [server.binary(), options.other] if options.other else [server.binary()]
     try:
-        await asyncio.to_thread(started.start)
+        await asyncio.to_thread(started.start, programs[-1])
         load = Load(cluster, options.clients, options.rate)
         await asyncio.to_thread(load.wait_connected, cluster, 30 + options.clients / 500)
         await probes.start()
         await asyncio.sleep(4)
-        began = time.monotonic()
-        command = [str(server.ROOT / "scripts/rolling"), started.file, "--reconnects", str(options.reconnects)]
-        done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=False)
-        print(done.stdout, end="", flush=True)
-        verdict.fact(done.returncode == 0, "every node is restarted, within the bound of reconnects", done.stderr)
-        rolled = re.findall(r"^(\w+): (\S+) s", done.stdout, re.M)
-        verdict.fact([name for name, _ in rolled] == list(cluster.nodes), "each in its turn", rolled)
-        ended = time.monotonic()
-        late = await probes.flowing(ended, 30)
-        verdict.fact(not late, "everybody is served afterwards", late)
-        silent = max(probes.silence_s(user, began, ended) for user in probes.users)
-        print(f"          the longest silence of a probe: {silent:.1f} s", flush=True)
+        for program in programs:
+            await rolled(started, probes, options.reconnects, program)
         await probes.stop()
         report = await asyncio.to_thread(load.end)
         complaints = judged(report, False) + await probes.verdict(False)
@@ -108,6 +122,7 @@ def main():
     parser.add_argument("--clients", type=int, default=300)
     parser.add_argument("--rate", type=int, default=100)
     parser.add_argument("--reconnects", type=int, default=100)
+    parser.add_argument("--from", dest="other", metavar="PROGRAM")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="pushgate-rolling-") as folder, services.private():
         try:

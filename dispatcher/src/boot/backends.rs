@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use pushgate_protocol::link::Lane;
+use tracing::warn;
 
 use super::{BootError, DispatcherParts};
 use crate::{
@@ -16,7 +17,7 @@ use crate::{
     limits::SUPPRESSIONS_MAX,
     marks::MarkMetrics,
     nice::nicely,
-    redis::{RedisLink, RedisMessages, RedisSchedule, RedisStreams, RedisSuppressions},
+    redis::{FormatError, RedisLink, RedisMessages, RedisSchedule, RedisStreams, RedisSuppressions},
     seams::{DeadLetters, Intake, MessageStore, ResultSink, ScheduleStore, Streams, Suppressions, TaskSource},
     states::MessageBounds,
     stored::StreamBounds,
@@ -113,6 +114,12 @@ async fn stores(
         )),
         _ => {
             let link = RedisLink::open(&parts.redis)?;
+            match link.check_format().await {
+                Err(FormatError::Store(error)) => {
+                    warn!(%error, "redis did not tell what format its stores have; asking again")
+                }
+                told => told?,
+            }
             Ok((
                 Arc::new(RedisStreams::new(Arc::clone(&link), streams).with_metrics(marks)),
                 Arc::new(RedisMessages::new(Arc::clone(&link), messages)),

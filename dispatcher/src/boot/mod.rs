@@ -62,6 +62,7 @@ use crate::{
     marks::MarkMetrics,
     metrics::{Metrics, ScheduleMetrics},
     published::Published,
+    redis::FormatError,
     schedule::{announce::Announcer, driver::ScheduleParts, wakers::Wakers},
     seams::{SourceError, StoreError},
     unsubscribe::OptOutLinks,
@@ -106,6 +107,9 @@ pub enum BootError {
     /// A store refuses.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// What the stores hold is another version's.
+    #[error(transparent)]
+    Format(#[from] FormatError),
     /// A source refuses.
     #[error(transparent)]
     Source(#[from] SourceError),

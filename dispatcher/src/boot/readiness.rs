@@ -15,7 +15,7 @@ use crate::{
     kafka::KafkaHealth,
     limits,
     links::Links,
-    redis::RedisLink,
+    redis::{FormatError, RedisLink},
 };
 
 /// Makes the process' health watch what it depends on.
@@ -63,10 +63,15 @@ fn watch_links(health: &Arc<Health>, links: &Links, routing: watch::Receiver<Arc
     }));
 }
 
-/// Reads the server's durability settings again and again; settings that lose data are a failing dependency. So a server that
+/// Reads the server's durability settings and the format of what it holds again and again; settings that lose data, and stores of another
+/// version's, are a failing dependency. So a server that
 /// goes away or comes back is noticed without work to do as well.
 async fn check_durability(redis: Arc<RedisLink>, health: Arc<Health>) {
+    let mut known = false;
     loop {
+        if !known {
+            known = knows_format(&redis, &health).await;
+        }
         match redis.durability_report().await {
             Ok(findings) if findings.is_empty() => health.recovered(WHAT, clock::unix_ms()),
             Ok(findings) => {
@@ -80,4 +85,18 @@ async fn check_durability(redis: Arc<RedisLink>, health: Arc<Health>) {
     }
 }
 
+/// Whether the stores are known to be of this version's format: when the process started, Redis may have been away.
+async fn knows_format(redis: &RedisLink, health: &Health) -> bool {
+    match redis.check_format().await {
+        Ok(()) => health.recovered(FORMAT, clock::unix_ms()),
+        Err(error @ FormatError::Other { .. }) => {
+            health.failed(FORMAT, &error.to_string(), clock::unix_ms());
+            return false;
+        }
+        Err(FormatError::Store(_)) => return false,
+    }
+    true
+}
+
 const WHAT: &str = "redis durability";
+const FORMAT: &str = "redis format";

@@ -17,6 +17,7 @@
 //! | `failure` | why commands were not run |
 //! | `wire` | the protocol |
 //! | [`durability`] | whether the servers keep what they acknowledge |
+//! | [`format`] | the version of what is kept |
 //! | [`streams`] | streams and marks |
 //! | [`schedule`] | tasks |
 //! | `tasks` | what tasks are there, and how scripts are told of them |
@@ -31,6 +32,7 @@ pub mod config;
 mod connection;
 pub mod durability;
 mod failure;
+pub mod format;
 mod jobs;
 mod keys;
 pub mod link;
@@ -51,6 +53,7 @@ mod wire;
 pub use self::{
     config::RedisConfig,
     durability::Finding,
+    format::FormatError,
     link::{Outage, RedisLink},
     membership::RedisMembership,
     messages::RedisMessages,

@@ -29,6 +29,24 @@ fn streams(link: &Arc<RedisLink>) -> RedisStreams {
 }
 
 #[test]
+fn stores_of_another_versions_format_are_left_alone() {
+    let server = Server::private();
+    let link = RedisLink::new(server.url(), 0).unwrap();
+    block_on(async {
+        link.check_format().await.unwrap();
+        link.check_format().await.unwrap();
+        let mut other = server.connection();
+        let noted: String = redis::cmd("GET").arg("pushgate:format").query(&mut other).unwrap();
+        assert_eq!(noted, "1");
+        redis::cmd("SET").arg("pushgate:format").arg("2").exec(&mut other).unwrap();
+        let refused = link.check_format().await.unwrap_err().to_string();
+        assert!(refused.contains("format 2") && refused.contains("knows format 1"), "{refused}");
+        let noted: String = redis::cmd("GET").arg("pushgate:format").query(&mut other).unwrap();
+        assert_eq!(noted, "2");
+    });
+}
+
+#[test]
 fn acknowledged_appends_survive_kill_nine_of_redis() {
     let server = Server::private();
     let link = RedisLink::new(server.url(), 0).unwrap();
