@@ -228,7 +228,8 @@ impl Drop for Installation {
 
 /// What it takes to link to its gateway.
 pub fn link_to(address: SocketAddr) -> Access {
-    Access { address, key: LINK_KEY.into(), node: "bench".into(), app: APP.into() }
+    let place = address.to_string();
+    Access { address, place, tls: None, key: LINK_KEY.into(), node: "bench".into(), app: APP.into() }
 }
 
 /// What a user is called, by number.

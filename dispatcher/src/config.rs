@@ -1,5 +1,6 @@
 //! The dispatcher's part of the configuration, as the file writes it.
 
+use pushgate_protocol::link::tls::{TlsMode, TlsSettings};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -122,6 +123,42 @@ pub struct LinkConfig {
     pub key: Option<String>,
     /// File that holds the key; a final newline is ignored.
     pub key_file: Option<String>,
+    /// File with this node's certificate chain, PEM, its own first: with it links have mutual TLS, besides the key. It names the address that the member
+    /// list has for a gateway, and is for servers and for clients. With `cert_key_file` and `ca_file`, or none of the three. Default: none, links without TLS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cert_file: Option<String>,
+    /// File with the private key of `cert_file`, PEM (PKCS#8, PKCS#1 or SEC1).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cert_key_file: Option<String>,
+    /// File with the certificates of the authority that every node's certificate is of, PEM. A peer without one is refused before anything else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<String>,
+    /// When TLS is spoken: `off`; `accept` (taken, and not dialled), `dial` (dialled, and links without are still taken) or `require`. Default `require` with
+    /// `cert_file`, else `off`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsMode>,
+}
+
+impl LinkConfig {
+    /// TLS of links, files aside; `None`: links have none.
+    pub fn tls(&self) -> Result<Option<TlsSettings>, String> {
+        let named =
+            [("cert_file", &self.cert_file), ("cert_key_file", &self.cert_key_file), ("ca_file", &self.ca_file)];
+        match (&self.cert_file, &self.cert_key_file, &self.ca_file) {
+            (Some(cert), Some(key), Some(ca)) => match self.tls.unwrap_or_default() {
+                TlsMode::Off => Ok(None),
+                mode => {
+                    let (cert_file, key_file, ca_file) = (cert.clone(), key.clone(), ca.clone());
+                    Ok(Some(TlsSettings { cert_file, key_file, ca_file, mode }))
+                }
+            },
+            (None, None, None) if self.tls.is_none_or(|mode| mode == TlsMode::Off) => Ok(None),
+            _ => {
+                let missing = named.iter().find(|(_, file)| file.is_none()).map_or("cert_file", |(name, _)| *name);
+                Err(format!("links.{missing} is missing: TLS of links needs cert_file, cert_key_file and ca_file"))
+            }
+        }
+    }
 }
 
 /// `[[members]]`: a gateway, where the list is fixed. Without it, and with `store.kind = "redis"`, gateways join the list in Redis by themselves.

@@ -170,7 +170,8 @@ mod tests {
         let (tell, told) = mpsc::unbounded_channel();
         let (mailboxes, mut inboxes) = Mailboxes::new(1);
         let metrics = Metrics::register(&mut Registry::default());
-        let me = Identity { node: NodeId::parse("d1").unwrap(), boot: BootId(1), key: Arc::from(&b"key"[..]) };
+        let me =
+            Identity { node: NodeId::parse("d1").unwrap(), boot: BootId(1), key: Arc::from(&b"key"[..]), tls: None };
         let links = Arc::new(Links::start(me, &Routing::empty(), mailboxes.clone(), metrics.clone()));
         let (routing, health) = (watch::Sender::new(Arc::new(Routing::empty())), Health::new());
         let (list_of, now) = (Arc::new(Scripted(Mutex::new(told))), routing.subscribe());

@@ -14,6 +14,7 @@ use std::{
 use pushgate_protocol::{
     auth::SharedApps,
     ids::{BootId, Epoch, NodeId, ShardId},
+    link::tls::CredentialsError,
     membership::Membership,
     ring::{Member, Routing},
 };
@@ -29,7 +30,7 @@ use crate::{
     crowd::probe::Unavailable,
     departure::Departure,
     descriptors, limits,
-    links::handshake::Host,
+    links::{self, handshake::Host},
     mailbox::mailbox,
     metrics::ShardMetrics,
     revocation::Revocations,
@@ -51,6 +52,9 @@ pub enum BootError {
     /// The certificates cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The certificates of links cannot be used.
+    #[error(transparent)]
+    LinkTls(#[from] CredentialsError),
     /// An address cannot be had.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -113,6 +117,7 @@ pub fn start(
     options: StartOptions,
 ) -> Result<RunningGateway, BootError> {
     let settings = config.check()?;
+    let link_tls = links::tls(&settings)?;
     let tls = settings.tls.clone().map(Acceptor::new).transpose()?.map(Arc::new);
     let open_files = descriptors::raise_limit().unwrap_or_else(|error| {
         warn!(%error, "the limit of open files could not be raised");
@@ -153,6 +158,7 @@ pub fn start(
         mail,
         metrics: (0..count).map(|_| Arc::new(ShardMetrics::default())).collect(),
         tls: tls.clone(),
+        link_tls,
         clock,
         departure,
         held: AtomicBool::new(options.held),

@@ -2,7 +2,7 @@
 
 use std::net::{SocketAddr, ToSocketAddrs};
 
-use pushgate_protocol::{ids::NodeId, ring::WEIGHT_MAX};
+use pushgate_protocol::{ids::NodeId, link::tls, ring::WEIGHT_MAX};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -58,6 +58,9 @@ pub struct GatewayConfig {
     /// File that holds the link key; a final line end is ignored.
     #[serde(skip)]
     pub link_key_file: Option<String>,
+    /// TLS of `[links]`, put here by whoever starts the gateway.
+    #[serde(skip)]
+    pub link_tls: Option<tls::TlsSettings>,
     /// `[tls]`, put here by whoever starts the gateway.
     #[serde(skip)]
     pub tls: TlsConfig,
@@ -99,6 +102,7 @@ impl Default for GatewayConfig {
             compression: false,
             link_key: None,
             link_key_file: None,
+            link_tls: None,
             tls: TlsConfig::default(),
             origins: Vec::new(),
             proxy_protocol: ProxyProtocol::Off,
@@ -174,6 +178,8 @@ pub struct Settings {
     pub compression: bool,
     /// At least [`crate::limits::LINK_KEY_BYTES_MIN`] bytes.
     pub link_key: Vec<u8>,
+    /// TLS for links, if they may have some.
+    pub link_tls: Option<tls::TlsSettings>,
     /// TLS for clients, if they come with it.
     pub tls: Option<TlsSettings>,
     /// Web pages that may connect.
@@ -227,6 +233,7 @@ impl GatewayConfig {
             echo: self.echo,
             compression: self.compression,
             link_key: self.link_key()?,
+            link_tls: self.link_tls.clone(),
             tls: self.tls.check()?,
             origins: Origins::parse(&self.origins)?,
             proxies: Proxies::parse(self.proxy_protocol, self.forwarded_header, &self.trusted_proxies)?,

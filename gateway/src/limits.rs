@@ -276,6 +276,8 @@ pub const LINK_OUTPUT_PAUSE_BYTES: usize = 1024 * 1024;
 pub const LINK_KEY_BYTES_MIN: usize = 16;
 /// Longest handshake frame, bytes: a hello with the longest node name fits.
 pub const LINK_HANDSHAKE_BYTES_MAX: usize = 1024;
+/// Reads for which a connection that TLS refuses is kept, so that its peer hears why.
+pub const LINK_LINGER_READS: usize = 16;
 
 /// Handshakes that one shard begins per second, by default.
 pub const TLS_HANDSHAKES_PER_S: u32 = 1_000;

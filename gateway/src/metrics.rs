@@ -2,6 +2,7 @@
 //! and renders them as Prometheus text.
 
 mod cluster;
+mod links;
 mod tls;
 
 use std::{
@@ -28,7 +29,7 @@ use crate::{
     },
 };
 
-use self::tls::TlsMetrics;
+use self::{links::LinkMetrics, tls::TlsMetrics};
 
 /// One number that one thread writes and others read.
 #[derive(Debug, Default)]
@@ -92,7 +93,7 @@ pub(crate) struct ShardMetrics {
     /// Unix time since when the shard has no link, milliseconds; 0 while it has one.
     pub(crate) no_link_since_ms: Number,
     /// Link handshakes refused.
-    pub(crate) links_refused: Number,
+    pub(crate) link_handshakes: LinkMetrics,
     /// Links ended for bytes that are no frame, for silence, or because the peer did not read.
     pub(crate) links_failed: Number,
     /// Frame bytes handled.
@@ -253,7 +254,6 @@ const SHARD: &[Series<ShardMetrics>] = &[
     series!(Counter, "pushgate_insert_errors", "Connections not taken", |m| m.insert_errors.read()),
     series!(Gauge, "pushgate_links", "Links of dispatchers that are up", |m| m.links.read()),
     series!(Gauge, "pushgate_guest_links", "Links to and from other gateways that are up", |m| m.guest_links.read()),
-    series!(Counter, "pushgate_links_refused", "Link handshakes refused", |m| m.links_refused.read()),
     series!(Counter, "pushgate_links_failed", "Links ended for a fault of the peer", |m| m.links_failed.read()),
     series!(Counter, "pushgate_link_received_bytes", "Frame bytes received on links", |m| m.link_bytes_in.read()),
     series!(Counter, "pushgate_link_sent_bytes", "Frame bytes sent on links", |m| m.link_bytes_out.read()),
@@ -301,6 +301,7 @@ impl Collector for Exposition {
         let kind = revocations.metric_type();
         revocations.encode(encoder.encode_descriptor("pushgate_revocations", help, None, kind)?)?;
         cluster::encode(&mut encoder, &self.site.roll)?;
+        links::encode(&mut encoder, &self.site.metrics)?;
         if let Some(acceptor) = &self.site.tls {
             tls::encode(&mut encoder, &self.site.metrics, acceptor)?;
         }

@@ -5,7 +5,7 @@ use std::{
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
-use pushgate_protocol::auth::SharedApps;
+use pushgate_protocol::{auth::SharedApps, link::tls::LinkTls};
 
 use crate::{
     admission::Admission,
@@ -40,6 +40,8 @@ pub(crate) struct Site {
     pub(crate) metrics: Vec<Arc<ShardMetrics>>,
     /// Certificates, if clients come with TLS.
     pub(crate) tls: Option<Arc<Acceptor>>,
+    /// TLS of links, if they may have some.
+    pub(crate) link_tls: Option<Arc<LinkTls>>,
     /// Tokens that are not good any more.
     pub(crate) revocations: Revocations,
     /// Who owns whom.

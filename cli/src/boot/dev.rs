@@ -7,7 +7,10 @@ use std::{
 };
 
 use pushgate_dispatcher::{
-    boot as dispatcher, channels::config::AccountConfig, config::MemberConfig, embedded::EmbeddedStore,
+    boot as dispatcher,
+    channels::config::AccountConfig,
+    config::{LinkConfig, MemberConfig},
+    embedded::EmbeddedStore,
 };
 use pushgate_gateway::{boot as gateway, page};
 
@@ -31,7 +34,8 @@ pub const OUTBOX: &str = "outbox";
 /// Runs until Ctrl-C or SIGTERM.
 pub fn dev(loaded: Loaded, data: &Path) -> Result<(), Failure> {
     let mut config = on_loopback(&loaded);
-    config.links.key_file = None;
+    // One process, whose links do not leave the host.
+    config.links = LinkConfig::default();
     // Until the data directory is there, which has its own.
     config.links.key = Some(data::new_link_key()?);
     let gateway = &mut config.gateway;

@@ -111,7 +111,8 @@ pub(super) fn runtime() -> Result<Runtime, Failure> {
 /// The gateway's section with the key of `[links]`.
 pub(super) fn gateway_config(config: &Config) -> Result<GatewayConfig, Failure> {
     let link_key = Some(config.link_key().map_err(Failure::usage)?);
-    Ok(GatewayConfig { link_key, link_key_file: None, tls: config.tls.clone(), ..config.gateway.clone() })
+    let link_tls = config.links.tls().map_err(Failure::usage)?;
+    Ok(GatewayConfig { link_key, link_key_file: None, link_tls, tls: config.tls.clone(), ..config.gateway.clone() })
 }
 
 /// All that the dispatcher starts with; `held`: it is not ready before it is released.
@@ -131,6 +132,7 @@ pub(super) fn dispatcher_parts(
         sms: config.sms.clone(),
         channels: config.channels,
         link_key: config.link_key().map_err(Failure::usage)?.into_bytes().into(),
+        link_tls: config.link_tls().map_err(Failure::usage)?,
         apps,
         held,
     })

@@ -1,6 +1,6 @@
 //! Values: ranges, addresses, names, and what must fit together.
 
-use std::{collections::BTreeSet, fs};
+use std::{collections::BTreeSet, fs, sync::Arc, time::Instant};
 
 use pushgate_dispatcher::{
     channels::{config::check_accounts, email, sms},
@@ -14,6 +14,7 @@ use pushgate_gateway::{
 use pushgate_protocol::{
     auth::Apps,
     ids::{AppId, NodeId},
+    link::tls::LinkTls,
 };
 
 use super::{Config, Finding, Findings, Loaded, key_files};
@@ -53,6 +54,7 @@ impl Loaded {
         }
         if role != Role::Dev {
             texts.extend(config.link_key().err());
+            texts.extend(config.link_tls().err());
             if config.apps.is_empty() {
                 texts.push("apps is empty: without [[apps]] nobody can connect or send".into());
             }
@@ -78,6 +80,7 @@ impl Config {
             // Reported once, by the check of the key itself.
             _ => Some(self.link_key().unwrap_or_else(|_| "reported elsewhere".into())),
         };
+        gateway.link_tls = self.links.tls().ok().flatten();
         gateway.check().map_err(|error| match error {
             ConfigError::Value { key, value, expected } => format!("{key} is {value}, must be {expected}"),
             other => other.to_string(),
@@ -104,6 +107,13 @@ impl Config {
             return Err(format!("{name} holds {bytes} bytes, must be at least {min}"));
         }
         Ok(key)
+    }
+
+    /// TLS of links, the files read; `None`: links have none.
+    pub fn link_tls(&self) -> Result<Option<Arc<LinkTls>>, String> {
+        let Some(settings) = self.links.tls()? else { return Ok(None) };
+        let tls = LinkTls::open(settings, Instant::now(), |path| fs::read(path));
+        tls.map(|tls| Some(Arc::new(tls))).map_err(|error| error.to_string())
     }
 
     /// The gateway's own check ends at the first finding: what it names takes its default, and the rest is looked at again.

@@ -145,6 +145,23 @@ fn redis_is_checked_wherever_the_member_list_is_read_and_named_once() {
 }
 
 #[test]
+fn tls_of_links_needs_all_its_files_and_they_are_read() {
+    let links = "[links]\nkey = \"0123456789abcdef\"\n";
+    for role in [Role::Gateway, Role::Dispatcher] {
+        let said = |more: &str, words: &str| {
+            let found = checked(&format!("{links}{more}"), role);
+            assert!(found.iter().any(|found| found.contains(words)), "{words}: {found:?}");
+        };
+        said("cert_file = \"/c\"\nca_file = \"/a\"\n", "links.cert_key_file is missing");
+        said("tls = \"require\"\n", "links.cert_file is missing");
+        let all = "cert_file = \"/none/c\"\ncert_key_file = \"/none/k\"\nca_file = \"/none/a\"\n";
+        said(all, "f.toml:3: links.cert_file: cannot read /none/c");
+        let off = checked(&format!("{links}{all}tls = \"off\"\n"), role);
+        assert!(!off.iter().any(|found| found.contains("links.")), "{off:?}");
+    }
+}
+
+#[test]
 fn members_are_checked_one_by_one() {
     let text = "[[members]]\nnode = \"g1\"\nlinks = \"h:1\"\n[[members]]\nnode = \"g1\"\nlinks = \"h\"\nweight = 0\n";
     let found = checked(text, Role::Dev);

@@ -3,7 +3,9 @@
 `moved`. Half of the users are the second one's: they get every push once, and each ends as `delivered`. Then the owner is
 killed with kill -9 under load, and after it the host: nothing is lost. `GET /v1/locate` names the owner.
 
-  guests.py [--users N]
+With --tls all links have mutual TLS.
+
+  guests.py [--users N] [--tls]
 """
 
 import argparse
@@ -14,6 +16,7 @@ import tempfile
 import urllib.request
 
 import server
+from authority import Authority
 from client import Client
 from verdict import Verdict
 
@@ -36,6 +39,7 @@ data = "{data}"
 default_app = "{app}"
 [links]
 key = "a key for this test run alone"
+{tls}
 [[members]]
 node = "g1"
 links = "127.0.0.1:{links1}"
@@ -62,7 +66,7 @@ def metric(admin, name):
 class Cluster:
     """The three processes. `url` is where clients reach a gateway, `gateway` more of its section."""
 
-    def __init__(self, folder, url="ws://127.0.0.1:{ws}/v1/ws", gateway=""):
+    def __init__(self, folder, url="ws://127.0.0.1:{ws}/v1/ws", gateway="", tls=""):
         ports = {name: server.free_port() for name in (
             "ws1", "links1", "admin1", "ws2", "links2", "admin2", "rest")}
         self.processes, self.folder = {}, folder
@@ -72,7 +76,7 @@ class Cluster:
             with open(path, "w", encoding="utf-8") as file:
                 file.write(CONFIG.format(
                     node=f"g{n}", ws=ports[f"ws{n}"], links=ports[f"links{n}"], admin=ports[f"admin{n}"], data=f"{folder}/data",
-                    app=APP, secret=SECRET, key=KEY, gateway=gateway, **urls, **ports))
+                    app=APP, secret=SECRET, key=KEY, gateway=gateway, tls=tls, **urls, **ports))
             self.processes[f"g{n}"] = server.Process(f"g{n}", ["gateway", "--config", path], {}, f"{folder}/g{n}.log")
         arguments = ["dispatcher", "--config", f"{folder}/g1.toml"]
         self.processes["d1"] = server.Process("d1", arguments, {}, f"{folder}/d1.log")
@@ -185,12 +189,20 @@ async def locations(cluster, users, guests):
     verdict.fact([a for _, a in asked] == [a for _, a in found], "the dispatcher says the same", asked[:3])
 
 
+def links_tls(folder):
+    """What [links] says for TLS: the nodes of this host have one certificate."""
+    authority = Authority(folder)
+    return "\n".join(f'{key} = "{authority.path(name)}"' for key, name in (
+        ("cert_file", "cert.pem"), ("cert_key_file", "key.pem"), ("ca_file", "ca.pem")))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--users", type=int, default=24)
+    parser.add_argument("--tls", action="store_true")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="pushgate-guests-") as folder:
-        cluster = Cluster(folder)
+        cluster = Cluster(folder, tls=links_tls(folder) if arguments.tls else "")
         try:
             cluster.start()
             asyncio.run(run(cluster, arguments.users))

@@ -7,6 +7,7 @@ import subprocess
 import tempfile
 
 import server
+from authority import Authority
 from verdict import Verdict, eventually
 
 verdict = Verdict()
@@ -18,6 +19,7 @@ admin = "127.0.0.1:{admin}"
 shards = 2
 [links]
 key = "{key}"
+{tls}
 [[apps]]
 id = "shop"
 secrets = [{{ id = "s1", secret = "the secret of the test app" }}]
@@ -71,7 +73,7 @@ def main():
         config, other, report = f"{folder}/g.toml", f"{folder}/other.toml", f"{folder}/report.json"
         for path, key in ((config, "a key for this test run alone"), (other, "a key that the gateway does not have")):
             with open(path, "w", encoding="utf-8") as file:
-                file.write(CONFIG.format(key=key, **ports))
+                file.write(CONFIG.format(key=key, tls="", **ports))
         gateway = server.Process("gateway", ["gateway", "--config", config], {}, f"{folder}/gateway.log").start()
         try:
             # It is ready once a dispatcher is linked: here, never before the load.
@@ -87,6 +89,7 @@ def main():
             refused("several processes", loadgen("push", "--config", config, "--via", "link", "--processes", "2"), "for one process")
             refused("REST", loadgen("push", "--config", config, "--links", "127.0.0.1:1"), "--links is for --via link")
             beside_another(config, folder)
+            under_tls(folder)
         finally:
             gateway.stop()
             server.keep_logs(folder, "loadgen_link")
@@ -109,6 +112,26 @@ def handed_back(config, folder):
     back = sum(times for why, times in lane["reasons"].items() if why.startswith("handed back")) if lane else 0
     verdict.fact(done.returncode == 0 and lane and 0 < back == lane["refused"] and lane["planned"] == lane["accepted"] + lane["refused"],
                  "storm: what the gateway hands back is refused with its reason", told(done))
+
+
+def under_tls(folder):
+    """A gateway whose links have mutual TLS: who has a certificate gets in, and each end says what it misses in the other."""
+    authority = Authority(folder)
+    files = "\n".join(f'{key} = "{authority.path(name)}"' for key, name in (("cert_file", "cert.pem"), ("cert_key_file", "key.pem"), ("ca_file", "ca.pem")))
+    ports, paths = {name: server.free_port() for name in ("clients", "links", "admin")}, {}
+    for name, tls in (("with", files), ("without", "")):
+        paths[name] = f"{folder}/{name}-tls.toml"
+        with open(paths[name], "w", encoding="utf-8") as file:
+            file.write(CONFIG.format(key="a key for this test run alone", tls=tls, **ports))
+    run = ("push", "--connections", "30", "--rate", "300")
+    for served, other, text in (("without", "with", "it answers without TLS"), ("with", "without", "takes links with TLS alone")):
+        gateway = server.Process("gateway", ["gateway", "--config", paths[served]], {}, f"{folder}/{served}-tls.log").start()
+        try:
+            verdict.fact(eventually(lambda: is_up(ports["admin"])), f"the gateway {served} TLS is up")
+            refused(f"{other} TLS to a gateway {served}", loadgen(*run, "--config", paths[other], "--via", "link"), text)
+            arrives(f"{served} TLS", paths[served], f"{folder}/{served}-tls.json", "normal", *run)
+        finally:
+            gateway.stop()
 
 
 def beside_another(config, folder):

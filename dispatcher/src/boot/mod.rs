@@ -21,6 +21,7 @@ use prometheus_client::registry::Registry;
 use pushgate_protocol::{
     auth::SharedApps,
     ids::{AppId, BootId, IdError, NodeId},
+    link::tls::LinkTls,
 };
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::{
@@ -92,6 +93,8 @@ pub struct DispatcherParts {
     pub channels: ChannelsConfig,
     /// The key of node links.
     pub link_key: Arc<[u8]>,
+    /// TLS of node links, if they may have some.
+    pub link_tls: Option<Arc<LinkTls>>,
     /// Tenants.
     pub apps: SharedApps,
     /// Whether `/readyz` says that the process is starting until [`RunningDispatcher::release`], though it serves.
@@ -168,7 +171,7 @@ pub async fn start(parts: DispatcherParts) -> Result<RunningDispatcher, BootErro
     let cors_origins = origins(&parts.config.cors_origins)?;
     let members = listed(&parts.members)?;
     let name = node.clone();
-    let me = Identity { node, boot: BootId(random()?), key: Arc::clone(&parts.link_key) };
+    let me = Identity { node, boot: BootId(random()?), key: Arc::clone(&parts.link_key), tls: parts.link_tls.clone() };
     let listener = listen(&parts.config.listen).await?;
     let address = listener.local_addr()?;
 

@@ -7,8 +7,6 @@ use pushgate_protocol::{
     link::{FrameError, ToDispatcher, take_frame},
 };
 use tokio::{
-    io::AsyncReadExt,
-    net::{TcpStream, tcp::OwnedReadHalf},
     sync::{mpsc, watch},
     time::{Instant, timeout},
 };
@@ -16,6 +14,7 @@ use tracing::{debug, info, warn};
 
 use super::{
     handshake::{Identity, OpenError, Opened, open},
+    wire::{ReadEnd, Wire},
     writer::{Grants, Writer},
 };
 use crate::{
@@ -54,11 +53,11 @@ pub(super) async fn keep(peer: Peer, context: Arc<Context>, shards: watch::Sende
     let mut said = String::new();
     while !past(&peer, *shards.borrow()) {
         match connect(&peer, &context).await {
-            Ok((stream, opened)) => {
+            Ok((wire, opened)) => {
                 said = String::new();
                 shards.send_if_modified(|n| *n != GONE && std::mem::replace(n, opened.shards) != opened.shards);
                 let up_at = Instant::now();
-                let why = serve(&peer, &context, stream, opened, &shards).await;
+                let why = serve(&peer, &context, wire, opened, &shards).await;
                 if !matches!(why, Ended::ShutDown) {
                     warn!(node = %peer.node, shard = peer.shard.0, reason = %why, "link lost");
                     context.metrics.links_lost.inc();
@@ -101,13 +100,12 @@ fn backoff(failures: u32, peer: &Peer, me: BootId) -> Duration {
     Duration::from_millis(base + spread % (base / 4 + 1))
 }
 
-async fn connect(peer: &Peer, context: &Context) -> Result<(TcpStream, Opened), OpenError> {
+async fn connect(peer: &Peer, context: &Context) -> Result<(Wire, Opened), OpenError> {
     let attempt = async {
         let epoch = *context.epoch.borrow();
-        let mut stream = TcpStream::connect(&peer.address).await?;
-        stream.set_nodelay(true)?;
-        let opened = open(&mut stream, &context.me, &peer.node, peer.shard, epoch).await?;
-        Ok((stream, opened))
+        let mut wire = Wire::connect(&peer.address, context.me.tls.as_deref()).await?;
+        let opened = open(&mut wire, &context.me, &peer.node, peer.shard, epoch).await?;
+        Ok((wire, opened))
     };
     timeout(Duration::from_millis(limits::LINK_OPEN_MS), attempt)
         .await
@@ -133,13 +131,7 @@ pub(super) enum Ended {
     ShutDown,
 }
 
-async fn serve(
-    peer: &Peer,
-    context: &Context,
-    stream: TcpStream,
-    opened: Opened,
-    shards: &watch::Sender<u16>,
-) -> Ended {
+async fn serve(peer: &Peer, context: &Context, wire: Wire, opened: Opened, shards: &watch::Sender<u16>) -> Ended {
     let id = LinkId(context.next_link.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
     let (frames, waiting) = mpsc::unbounded_channel();
     let queued = Arc::new(Queued::default());
@@ -163,7 +155,7 @@ async fn serve(
     context.metrics.by_member.link_up(&peer.node, opened.shards);
     info!(node = %peer.node, shard = peer.shard.0, link = id.0, "link up");
     let grants = Grants::default();
-    let (read, write) = stream.into_split();
+    let (read, write) = wire.into_split();
     let writer = Writer::new(write, opened.credit, &grants, &queued, context);
     let mut size = shards.subscribe();
     let ended = tokio::select! {
@@ -183,7 +175,7 @@ async fn serve(
 }
 
 async fn receive(
-    mut read: OwnedReadHalf,
+    mut read: ReadEnd,
     rest: Vec<u8>,
     link: LinkId,
     grants: &Grants,

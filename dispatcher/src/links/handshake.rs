@@ -8,13 +8,12 @@ use pushgate_protocol::{
         FrameError, VERSION_MAX, VERSION_MIN,
         handshake::{Challenge, Handshake, Hello, Side, prove, proves},
         take_frame,
+        tls::{LinkTls, Trouble},
     },
 };
 use ring::rand::{SecureRandom, SystemRandom};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
+
+use super::wire::Wire;
 
 /// Why a link did not come up.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +21,9 @@ pub enum OpenError {
     /// The connection failed.
     #[error("{0}")]
     Io(#[from] io::Error),
+    /// TLS fails, or the gateway has none.
+    #[error("{0}")]
+    Tls(#[from] Trouble),
     /// The peer does not speak the protocol.
     #[error("bad handshake frame: {0}")]
     Frame(#[from] FrameError),
@@ -53,6 +55,8 @@ pub struct Identity {
     pub boot: BootId,
     /// The shared key.
     pub key: std::sync::Arc<[u8]>,
+    /// TLS of links, if they may have some.
+    pub tls: Option<std::sync::Arc<LinkTls>>,
 }
 
 /// What the gateway told of itself.
@@ -71,8 +75,8 @@ pub struct Opened {
 }
 
 /// Performs the handshake on a fresh connection.
-pub async fn open(
-    stream: &mut TcpStream,
+pub(super) async fn open(
+    wire: &mut Wire,
     me: &Identity,
     wanted: &NodeId,
     shard: ShardId,
@@ -89,9 +93,9 @@ pub async fn open(
         nonce,
         node: me.node.as_str(),
     };
-    send(stream, &Handshake::Hello(hello)).await?;
+    send(wire, &Handshake::Hello(hello)).await?;
     let mut input = Vec::with_capacity(512);
-    let used = read_frame(stream, &mut input).await?;
+    let used = read_frame(wire, &mut input).await?;
     let (boot, shards, hash_seed, proof) = match frame(&input)? {
         Handshake::Challenge(c) => {
             check(&c, me, wanted, (&nonce, me.boot, shard))?;
@@ -102,8 +106,8 @@ pub async fn open(
         _ => return Err(OpenError::Turn),
     };
     input.drain(..used);
-    send(stream, &Handshake::Proof(proof)).await?;
-    let used = read_frame(stream, &mut input).await?;
+    send(wire, &Handshake::Proof(proof)).await?;
+    let used = read_frame(wire, &mut input).await?;
     let credit = match frame(&input)? {
         Handshake::Ready(credit) => credit,
         Handshake::Refused(why) => return Err(OpenError::Refused(why.into())),
@@ -131,19 +135,19 @@ fn check(
     Ok(())
 }
 
-async fn send(stream: &mut TcpStream, frame: &Handshake<'_>) -> Result<(), OpenError> {
+async fn send(wire: &mut Wire, frame: &Handshake<'_>) -> Result<(), OpenError> {
     let mut out = Vec::new();
     frame.encode(&mut out);
-    Ok(stream.write_all(&out).await?)
+    wire.send(&out).await
 }
 
 /// Reads until `input` starts with a whole frame; returns the bytes it uses.
-async fn read_frame(stream: &mut TcpStream, input: &mut Vec<u8>) -> Result<usize, OpenError> {
+async fn read_frame(wire: &mut Wire, input: &mut Vec<u8>) -> Result<usize, OpenError> {
     loop {
         if let Some((_, used)) = take_frame(input)? {
             return Ok(used);
         }
-        if stream.read_buf(input).await? == 0 {
+        if wire.read(input).await? == 0 {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "closed during the handshake").into());
         }
     }

@@ -3,6 +3,7 @@
 mod connection;
 mod handshake;
 mod outflow;
+mod wire;
 mod writer;
 
 use std::{

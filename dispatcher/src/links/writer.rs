@@ -11,7 +11,6 @@ use std::{
 use pushgate_protocol::link::{Lane, ToGateway};
 use tokio::{
     io::AsyncWriteExt,
-    net::tcp::OwnedWriteHalf,
     sync::{Notify, mpsc, watch},
     task::{coop::consume_budget, yield_now},
     time::{Instant, sleep_until, timeout},
@@ -20,6 +19,7 @@ use tokio::{
 use super::{
     connection::{Context, Ended},
     outflow::{Outflow, Stall},
+    wire::WriteEnd,
 };
 use crate::{
     core::worker::Frames,
@@ -54,7 +54,7 @@ impl Grants {
 
 /// What writes to one link.
 pub(super) struct Writer<'a> {
-    write: OwnedWriteHalf,
+    write: WriteEnd,
     flow: Outflow,
     grants: &'a Grants,
     queued: &'a Queued,
@@ -87,7 +87,7 @@ struct Wait {
 impl<'a> Writer<'a> {
     /// A writer on a link whose shard granted this credit in `Ready`.
     pub(super) fn new(
-        write: OwnedWriteHalf,
+        write: WriteEnd,
         credit: [u32; 3],
         grants: &'a Grants,
         queued: &'a Queued,
@@ -193,17 +193,18 @@ impl<'a> Writer<'a> {
         if self.out.is_empty() {
             return Ok(());
         }
-        let written = match self.write.try_write(&self.out) {
+        let (socket, bytes) = self.write.ready(&self.out)?;
+        let written = match socket.try_write(bytes) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
             written => written?,
         };
-        if written < self.out.len() {
+        if written < bytes.len() {
             // The socket has what it is given next. Neither other links nor the lower lanes wait for its peer.
             turn.end();
             self.flow.let_go();
             self.queued.set_blocked(true);
             let patience = Duration::from_millis(limits::LINK_STALL_MS);
-            let rest = self.write.write_all(&self.out[written..]);
+            let rest = socket.write_all(&bytes[written..]);
             timeout(patience, rest).await.map_err(|_| Ended::Stalled)??;
         }
         turn.end();

@@ -1,12 +1,7 @@
 //! Opening a link to a shard of another gateway, for guests here. It is rare, and names are resolved for it, so it happens on a
 //! thread of its own, which waits where a shard must not.
 
-use std::{
-    io::{self, Read, Write},
-    net::{TcpStream, ToSocketAddrs},
-    os::fd::OwnedFd,
-    time::{Duration, Instant},
-};
+use std::{io, os::fd::OwnedFd, time::Duration};
 
 use pushgate_protocol::{
     ids::Epoch,
@@ -15,10 +10,11 @@ use pushgate_protocol::{
         FrameError, VERSION_GUESTS, VERSION_MAX,
         handshake::{Block, Guest, Handshake, Hello, Side, prove, proves},
         take_frame,
+        tls::{LinkTls, Trouble, Veil},
     },
 };
 
-use super::{handshake::Host, inflow::announced};
+use super::{caller::Caller, handshake::Host, inflow::announced};
 use crate::{
     core::{OwnerInfo, WantedLink},
     limits,
@@ -29,6 +25,8 @@ use crate::{
 pub(crate) struct Dialled {
     /// Its socket, which does not block.
     pub(crate) socket: OwnedFd,
+    /// Its TLS, if it has some.
+    pub(crate) veil: Option<Box<Veil>>,
     /// What the owner said of itself.
     pub(crate) info: OwnerInfo,
     /// The epoch by which it acts.
@@ -46,6 +44,9 @@ pub(crate) enum DialError {
     /// Its name means no address.
     #[error("{0} has no address")]
     Address(String),
+    /// TLS fails, or it has none.
+    #[error("{0}")]
+    Tls(#[from] Trouble),
     /// What it says is no handshake.
     #[error("not a link handshake: {0}")]
     Frame(#[from] FrameError),
@@ -63,15 +64,14 @@ pub(crate) enum DialError {
     Key,
 }
 
-/// Opens a link; `timeout_ms` bounds each step.
+/// Opens a link, with TLS if there is some; `timeout_ms` bounds connecting, and all that follows.
 pub(crate) fn dial(
-    host: &Host,
+    (host, tls): (&Host, Option<&LinkTls>),
     wanted: &WantedLink,
     (epoch, nonce): (Epoch, Block),
     timeout_ms: u64,
 ) -> Result<Dialled, DialError> {
-    let timeout = Duration::from_millis(timeout_ms);
-    let mut stream = connect(&wanted.address, timeout)?;
+    let mut caller = Caller::connect(&wanted.address, tls, Duration::from_millis(timeout_ms))?;
     let mut bytes = Vec::new();
     let hello = Hello {
         version_min: VERSION_GUESTS,
@@ -83,10 +83,9 @@ pub(crate) fn dial(
         node: host.node.as_str(),
     };
     Handshake::Guest(Guest { hello, credits: LINK_CREDIT_BYTES }).encode(&mut bytes);
-    stream.write_all(&bytes)?;
+    caller.write(&bytes)?;
     bytes.clear();
-    let until = Instant::now() + timeout;
-    let used = read_frame(&mut stream, &mut bytes, until)?;
+    let used = read_frame(&mut caller, &mut bytes)?;
     let (info, theirs, proof) = match Handshake::decode(&bytes[4..used])? {
         Handshake::Challenge(c) if c.node != wanted.node.as_str() => return Err(DialError::Node(c.node.to_owned())),
         Handshake::Challenge(c) => {
@@ -103,38 +102,23 @@ pub(crate) fn dial(
     bytes.drain(..used);
     let mut answer = Vec::new();
     Handshake::Proof(proof).encode(&mut answer);
-    stream.write_all(&answer)?;
-    let used = read_frame(&mut stream, &mut bytes, until)?;
+    caller.write(&answer)?;
+    let used = read_frame(&mut caller, &mut bytes)?;
     match Handshake::decode(&bytes[4..used])? {
         Handshake::Ready(_) => {}
         Handshake::Refused(why) => return Err(DialError::Refused(why.to_owned())),
         _ => return Err(DialError::Turn("that the link is ready")),
     }
     bytes.drain(..used);
+    let Caller { stream, veil, .. } = caller;
     stream.set_read_timeout(None)?;
     stream.set_write_timeout(None)?;
     stream.set_nonblocking(true)?;
-    Ok(Dialled { socket: stream.into(), info, epoch: theirs, early: bytes })
-}
-
-fn connect(address: &str, timeout: Duration) -> Result<TcpStream, DialError> {
-    let mut failed = DialError::Address(address.to_owned());
-    for address in address.to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, timeout) {
-            Ok(stream) => {
-                stream.set_nodelay(true)?;
-                stream.set_read_timeout(Some(timeout))?;
-                stream.set_write_timeout(Some(timeout))?;
-                return Ok(stream);
-            }
-            Err(error) => failed = error.into(),
-        }
-    }
-    Err(failed)
+    Ok(Dialled { socket: stream.into(), veil, info, epoch: theirs, early: bytes })
 }
 
 /// Reads until a whole frame stands at the start of `bytes`; returns its length, length word included.
-fn read_frame(stream: &mut TcpStream, bytes: &mut Vec<u8>, until: Instant) -> Result<usize, DialError> {
+fn read_frame(caller: &mut Caller, bytes: &mut Vec<u8>) -> Result<usize, DialError> {
     loop {
         if let Some((_, used)) = take_frame(bytes)? {
             return Ok(used);
@@ -142,22 +126,17 @@ fn read_frame(stream: &mut TcpStream, bytes: &mut Vec<u8>, until: Instant) -> Re
         if announced(bytes) > limits::LINK_HANDSHAKE_BYTES_MAX {
             return Err(DialError::Turn("a handshake frame"));
         }
-        let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(io::Error::from(io::ErrorKind::TimedOut).into());
-        }
-        stream.set_read_timeout(Some(left))?;
-        let mut buffer = [0; 1_024];
-        match stream.read(&mut buffer)? {
-            0 => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
-            n => bytes.extend_from_slice(&buffer[..n]),
-        }
+        caller.read(bytes)?;
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{net::TcpListener, thread};
+    use std::{
+        io::{Read, Write},
+        net::{TcpListener, TcpStream},
+        thread,
+    };
 
     use pushgate_protocol::ids::{BootId, NodeId, ShardId};
 
@@ -174,22 +153,37 @@ mod tests {
         let address = listener.local_addr().unwrap().to_string();
         let accepts = thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
-            let (mut bytes, until) = (Vec::new(), Instant::now() + Duration::from_secs(10));
-            let used = read_frame(&mut stream, &mut bytes, until).unwrap();
+            let mut bytes = Vec::new();
+            let used = heard(&mut stream, &mut bytes).unwrap();
             let (challenge, challenged) =
                 owner.challenge(&bytes[4..used], [4; 32], Epoch { number: 3, digest: 4 }).unwrap();
             stream.write_all(&challenge).unwrap();
             bytes.drain(..used);
             // Who does not believe the challenge says nothing more.
-            let Ok(used) = read_frame(&mut stream, &mut bytes, until) else { return };
+            let Some(used) = heard(&mut stream, &mut bytes) else { return };
             let peer = challenged.prove(&owner, &bytes[4..used]).unwrap();
             assert_eq!((peer.guests, peer.boot), (Some(LINK_CREDIT_BYTES), BootId(1)));
             stream.write_all(&[ready(), b"more".to_vec()].concat()).unwrap();
         });
         let wanted = WantedLink { node: NodeId::parse(name).unwrap(), address, shard: ShardId(1) };
-        let result = dial(&host("g1", 1, key), &wanted, (Epoch::default(), [3; 32]), 10_000);
+        let result = dial((&host("g1", 1, key), None), &wanted, (Epoch::default(), [3; 32]), 10_000);
         accepts.join().unwrap();
         result
+    }
+
+    /// Reads a frame; its length.
+    fn heard(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> Option<usize> {
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let mut buffer = [0; 1_024];
+        loop {
+            if let Some((_, used)) = take_frame(bytes).unwrap() {
+                return Some(used);
+            }
+            match stream.read(&mut buffer).unwrap() {
+                0 => return None,
+                n => bytes.extend_from_slice(&buffer[..n]),
+            }
+        }
     }
 
     #[test]

@@ -8,7 +8,10 @@ use pushgate_protocol::{
 };
 use tracing::{info, warn};
 
-use super::dial::{DialError, Dialled, dial};
+use super::{
+    dial::{DialError, Dialled, dial},
+    renewed,
+};
 use crate::{
     core::{Now, WantedLink},
     limits::{GUEST_DIAL_AGAIN_MS_MAX, GUEST_DIAL_AGAIN_MS_MIN, GUEST_DIALS_MAX},
@@ -94,7 +97,11 @@ impl Dials {
         let (site, shard) = (self.desk.site.clone(), self.desk.shard);
         let mail = self.desk.site.mail[usize::from(shard.0)].clone();
         let work = move || {
-            let result = dial(&site.host, &wanted, (site.roll.current().epoch(), nonce), timeout_ms);
+            let tls = site.link_tls.as_deref().filter(|tls| tls.dials());
+            if let Some(tls) = tls {
+                renewed(tls);
+            }
+            let result = dial((&site.host, tls), &wanted, (site.roll.current().epoch(), nonce), timeout_ms);
             // A shard that ended needs no link.
             let _ = mail.send(Mail::Dialled { wanted, result: Box::new(result) });
         };

@@ -69,6 +69,12 @@ pub(crate) enum Refusal {
     /// The proof does not fit.
     #[error("the link key differs from this gateway's")]
     Key,
+    /// A link without TLS, where none is taken.
+    #[error("this gateway takes links with TLS alone: links.tls there is \"require\"")]
+    Plain,
+    /// A link with TLS, where none is taken.
+    #[error("this gateway takes links without TLS alone: it has no links.cert_file, or links.tls there is \"off\"")]
+    Encrypted,
     /// The gateway is going away.
     #[error("this gateway is shutting down")]
     Draining,

@@ -20,6 +20,9 @@ use monoio::{
     },
 };
 
+use pushgate_protocol::link::tls::{Trouble, Veil};
+use tracing::warn;
+
 use super::inflow::announced;
 use crate::{limits, shard::signal::Signal};
 
@@ -34,6 +37,8 @@ pub(crate) struct Port {
     output: RefCell<Vec<u8>>,
     writing: Cell<bool>,
     write_on: Signal,
+    /// Set if it has TLS. What is sealed leaves in the order in which it was.
+    veil: Option<RefCell<Box<Veil>>>,
     /// The same socket, to shut it down from outside its tasks.
     socket: StdStream,
     ended: Cell<bool>,
@@ -42,7 +47,12 @@ pub(crate) struct Port {
 impl Port {
     /// Starts the tasks of a link. `input` is what came with the handshake, `output` goes out first. The shard is told
     /// through `shard`.
-    pub(crate) fn open(socket: StdStream, input: Vec<u8>, output: Vec<u8>, shard: Signal) -> io::Result<Rc<Self>> {
+    pub(crate) fn open(
+        socket: StdStream,
+        veil: Option<Box<Veil>>,
+        (input, output): (Vec<u8>, Vec<u8>),
+        shard: Signal,
+    ) -> io::Result<Rc<Self>> {
         let port = Rc::new(Self {
             shard,
             input: RefCell::new(Some(input)),
@@ -51,11 +61,15 @@ impl Port {
             output: RefCell::new(output),
             writing: Cell::new(false),
             write_on: Signal::default(),
+            veil: veil.map(RefCell::new),
             socket: socket.try_clone()?,
             ended: Cell::new(false),
         });
         let (reader, writer) = TcpStream::from_std(socket)?.into_split();
-        monoio::spawn(read(port.clone(), reader));
+        match port.veil {
+            Some(_) => monoio::spawn(read_veiled(port.clone(), reader)),
+            None => monoio::spawn(read(port.clone(), reader)),
+        };
         monoio::spawn(write(port.clone(), writer));
         port.write_on.give();
         port.shard.give();
@@ -88,6 +102,32 @@ impl Port {
         let mut output = self.output.borrow_mut();
         if output.is_empty() && output.capacity() > limits::LINK_READ_BYTES / 4 {
             *output = Vec::new();
+        }
+    }
+
+    /// Takes what a link with TLS received. Whether it goes on.
+    fn unveil(&self, sealed: &mut [u8], buffer: &mut Vec<u8>) -> bool {
+        let Some(veil) = &self.veil else { return false };
+        // Nothing but alerts, which end the link: answers to what comes after the handshake leave with what is sealed next.
+        let mut outgoing = Vec::new();
+        match veil.borrow_mut().take(sealed, buffer, &mut outgoing) {
+            Ok(()) => return outgoing.is_empty(),
+            Err(Trouble::Closed) => {}
+            Err(error) => warn!(%error, "a link ends at its TLS"),
+        }
+        false
+    }
+
+    /// What goes out for these bytes.
+    fn veiled(&self, bytes: Vec<u8>) -> Option<Vec<u8>> {
+        let Some(veil) = &self.veil else { return Some(bytes) };
+        let mut sealed = Vec::new();
+        match veil.borrow_mut().seal(&bytes, &mut sealed) {
+            Ok(()) => Some(sealed),
+            Err(error) => {
+                warn!(%error, "a link ends at its TLS");
+                None
+            }
         }
     }
 
@@ -137,6 +177,33 @@ async fn read(port: Rc<Port>, mut socket: TcpOwnedReadHalf) {
     }
 }
 
+/// As [`read`], with TLS: plaintext needs room only once it is there.
+async fn read_veiled(port: Rc<Port>, mut socket: TcpOwnedReadHalf) {
+    let mut sealed = Vec::new();
+    loop {
+        port.read_on.heard().await;
+        if port.ended.get() {
+            return;
+        }
+        let Some(mut buffer) = port.reading.borrow_mut().take() else { continue };
+        if buffer.is_empty() && buffer.capacity() > 2 * limits::LINK_READ_BYTES {
+            buffer = Vec::new();
+        }
+        let before = buffer.len();
+        while buffer.len() == before {
+            sealed.clear();
+            sealed.reserve_exact(limits::LINK_READ_BYTES);
+            let (result, bytes) = socket.read(sealed).await;
+            sealed = bytes;
+            if !matches!(result, Ok(n) if n > 0) || !port.unveil(&mut sealed, &mut buffer) {
+                return port.end();
+            }
+        }
+        *port.input.borrow_mut() = Some(buffer);
+        port.shard.give();
+    }
+}
+
 async fn write(port: Rc<Port>, mut socket: TcpOwnedWriteHalf) {
     loop {
         port.write_on.heard().await;
@@ -147,6 +214,7 @@ async fn write(port: Rc<Port>, mut socket: TcpOwnedWriteHalf) {
         if bytes.is_empty() {
             continue;
         }
+        let Some(bytes) = port.veiled(bytes) else { return port.end() };
         port.writing.set(true);
         let (result, mut bytes) = socket.write_all(bytes).await;
         port.writing.set(false);

@@ -2,7 +2,7 @@
 
 use std::{net::TcpStream as StdStream, os::fd::OwnedFd, rc::Rc};
 
-use pushgate_protocol::link::{FrameError, ToOwner, take_frame};
+use pushgate_protocol::link::{FrameError, ToOwner, take_frame, tls::Veil};
 
 use tracing::{info, warn};
 
@@ -60,7 +60,14 @@ impl Ports {
     }
 
     /// Brings a link up. An older one of the same dispatcher is ended: it has one link to a shard, so it lost that one.
-    pub(crate) fn open(&mut self, now: Now, socket: OwnedFd, peer: Peer, early: Vec<u8>, core: &mut Shard) {
+    pub(crate) fn open(
+        &mut self,
+        now: Now,
+        (socket, veil): (OwnedFd, Option<Box<Veil>>),
+        peer: Peer,
+        early: Vec<u8>,
+        core: &mut Shard,
+    ) {
         let (role, max) = match peer.guests {
             Some(_) => (Role::Host, limits::GUEST_LINKS_MAX),
             None => (Role::Dispatcher, limits::LINKS_MAX),
@@ -72,9 +79,9 @@ impl Ports {
         }
         self.sweep(now, core);
         if self.links.iter().filter(|l| l.role == role).count() >= max {
-            return refuse(socket, &Refusal::Full(self.desk.shard.0, self.links.len()));
+            return refuse(socket, veil, &Refusal::Full(self.desk.shard.0, self.links.len()));
         }
-        match Port::open(StdStream::from(socket), early, ready(), self.signal.clone()) {
+        match Port::open(StdStream::from(socket), veil, (early, ready()), self.signal.clone()) {
             Ok(port) => {
                 info!(shard = self.desk.shard.0, peer = %peer.node, boot = peer.boot.0, "link up");
                 let id = match peer.guests {
@@ -96,7 +103,7 @@ impl Ports {
         result: Result<Dialled, DialError>,
         core: &mut Shard,
     ) {
-        let Some(Dialled { socket, info, epoch, early }) = self.dials.ended(now, wanted, result) else {
+        let Some(Dialled { socket, veil, info, epoch, early }) = self.dials.ended(now, wanted, result) else {
             return core.owner_link_refused(&wanted.node);
         };
         self.desk.site.roll.show(epoch.number);
@@ -104,7 +111,7 @@ impl Ports {
         // The io_uring driver waits on blocking sockets, the other on non-blocking ones.
         let opened = stream
             .set_nonblocking(monoio::utils::is_legacy())
-            .and_then(|()| Port::open(stream, early, Vec::new(), self.signal.clone()));
+            .and_then(|()| Port::open(stream, veil, (early, Vec::new()), self.signal.clone()));
         let port = match opened {
             Ok(port) => port,
             Err(error) => return warn!(shard = self.desk.shard.0, owner = %wanted.node, %error, "link not taken"),

@@ -17,6 +17,7 @@ use std::{cell::Cell, os::fd::OwnedFd, rc::Rc, sync::Arc};
 use pushgate_protocol::{
     auth::AppsReader,
     ids::{AppId, SessionId, ShardId, UserId},
+    link::tls::Veil,
 };
 
 pub use self::listen::ListenError;
@@ -58,6 +59,8 @@ pub(crate) enum Mail {
     Link {
         /// Its socket; `Ready` is not sent yet.
         socket: OwnedFd,
+        /// Its TLS, if it has some.
+        veil: Option<Box<Veil>>,
         /// Who it is.
         peer: Peer,
         /// What it sent after its proof.

@@ -247,8 +247,8 @@ impl Loop {
             }
             Mail::Dialled { wanted, result } => self.ports.dialled(now, &wanted, *result, &mut self.core),
             Mail::Cluster => self.follow_cluster(),
-            Mail::Link { socket, peer, early } => {
-                self.ports.open(now, socket, peer, early, &mut self.core);
+            Mail::Link { socket, veil, peer, early } => {
+                self.ports.open(now, (socket, veil), peer, early, &mut self.core);
             }
             // Whoever asked may have given up.
             Mail::SessionsOf { app, user, reply } => {

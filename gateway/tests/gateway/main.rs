@@ -5,6 +5,7 @@ mod admin;
 mod bad_input;
 mod compression;
 mod keys;
+mod link_tls;
 mod links;
 mod members;
 mod peer;

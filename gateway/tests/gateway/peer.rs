@@ -12,6 +12,7 @@ use pushgate_protocol::{
         Lane, OutboxPolicy, Place, Push, Target, ToDispatcher, ToGateway,
         handshake::{Handshake, Hello, Side, prove, proves},
         take_frame,
+        tls::Veil,
     },
     placement,
 };
@@ -20,6 +21,7 @@ use super::server::{LINK_KEY, PATIENCE};
 
 pub struct Peer {
     pub stream: TcpStream,
+    veil: Option<Veil>,
     input: Vec<u8>,
     pub hash_seed: u64,
     pub shards: u16,
@@ -35,14 +37,26 @@ impl Peer {
 
     /// A link, or why it was refused.
     pub fn connect_with(gateway: &RunningGateway, key: &str, boot: BootId, shard: u16) -> Result<Self, String> {
+        Self::connect_under(None, gateway, key, boot, shard)
+    }
+
+    /// The same with TLS, if there is some.
+    pub fn connect_under(
+        veil: Option<Veil>,
+        gateway: &RunningGateway,
+        key: &str,
+        boot: BootId,
+        shard: u16,
+    ) -> Result<Self, String> {
         let stream = TcpStream::connect(gateway.links()).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let mut peer = Self { stream, input: Vec::new(), hash_seed: 0, shards: 0, written: 0 };
+        let mut peer = Self { stream, veil, input: Vec::new(), hash_seed: 0, shards: 0, written: 0 };
+        peer.veiled()?;
         let (nonce, shard) = ([5; 32], ShardId(shard));
         let epoch = Epoch::default();
         let hello = Hello { version_min: 1, version_max: 1, boot, shard, epoch, nonce, node: "d1" };
         peer.shake(&Handshake::Hello(hello));
-        let body = peer.body();
+        let body = peer.next()?.ok_or("closed")?;
         let (theirs, their_boot) = match Handshake::decode(&body).unwrap() {
             Handshake::Challenge(c) => {
                 let right = proves(key.as_bytes(), Side::Gateway, (&nonce, boot, shard), (&c.nonce, c.boot), &c.proof);
@@ -65,10 +79,36 @@ impl Peer {
         }
     }
 
+    /// Shakes hands by TLS.
+    fn veiled(&mut self) -> Result<(), String> {
+        let Some(veil) = &mut self.veil else { return Ok(()) };
+        let (mut buffer, mut read) = ([0; 4096], 0);
+        loop {
+            let mut out = Vec::new();
+            let taken = veil.take(&mut buffer[..read], &mut self.input, &mut out);
+            self.stream.write_all(&out).unwrap();
+            taken.map_err(|trouble| trouble.to_string())?;
+            if !veil.is_shaking() {
+                return Ok(());
+            }
+            read = self.stream.read(&mut buffer).unwrap();
+            assert!(read > 0, "closed during the handshake of TLS");
+        }
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        let mut sealed = Vec::new();
+        match &mut self.veil {
+            Some(veil) => veil.seal(bytes, &mut sealed).unwrap(),
+            None => sealed.extend_from_slice(bytes),
+        }
+        self.stream.write_all(&sealed).unwrap();
+    }
+
     fn shake(&mut self, frame: &Handshake<'_>) {
         let mut out = Vec::new();
         frame.encode(&mut out);
-        self.stream.write_all(&out).unwrap();
+        self.write(&out);
     }
 
     /// The next frame's body.
@@ -77,17 +117,28 @@ impl Peer {
     }
 
     pub fn body_or_end(&mut self) -> Option<Vec<u8>> {
+        self.next().unwrap()
+    }
+
+    /// The next frame's body, the end, or what TLS has against more.
+    fn next(&mut self) -> Result<Option<Vec<u8>>, String> {
         loop {
             if let Some((body, used)) = take_frame(&self.input).unwrap() {
                 let body = body.to_vec();
                 self.input.drain(..used);
-                return Some(body);
+                return Ok(Some(body));
             }
             let mut buf = [0; 4096];
             match self.stream.read(&mut buf) {
-                Ok(0) => return None,
-                Ok(n) => self.input.extend_from_slice(&buf[..n]),
-                Err(e) if e.kind() == std::io::ErrorKind::ConnectionReset => return None,
+                Ok(0) => return Ok(None),
+                Ok(n) => match &mut self.veil {
+                    Some(veil) => {
+                        let taken = veil.take(&mut buf[..n], &mut self.input, &mut Vec::new());
+                        taken.map_err(|trouble| trouble.to_string())?;
+                    }
+                    None => self.input.extend_from_slice(&buf[..n]),
+                },
+                Err(e) if e.kind() == std::io::ErrorKind::ConnectionReset => return Ok(None),
                 Err(e) => panic!("{e}"),
             }
         }
@@ -106,7 +157,7 @@ impl Peer {
     pub fn say(&mut self, frame: &ToGateway<'_>) {
         let mut out = Vec::new();
         frame.encode(&mut out);
-        self.stream.write_all(&out).unwrap();
+        self.write(&out);
         self.written += out.len() as u64;
     }
 

@@ -1,8 +1,7 @@
 //! One link: its handshake, a thread that reads, and writes against credit.
 
 use std::{
-    io::{self, Read, Write},
-    net::{Shutdown, TcpStream},
+    io,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
     time::Instant,
@@ -17,12 +16,12 @@ use pushgate_protocol::{
     },
 };
 
-use super::{Access, LinkError, answers::Answered};
-use crate::limits::{LINK_CONNECT_TIMEOUT, LINK_PATIENCE, LINK_PING_EVERY, LINK_READ_BYTES};
+use super::{Access, LinkError, answers::Answered, wire::Wire};
+use crate::limits::{LINK_PATIENCE, LINK_PING_EVERY};
 
 /// A link to one shard.
 pub(super) struct Link {
-    stream: TcpStream,
+    wire: Arc<Wire>,
     state: Arc<State>,
 }
 
@@ -62,14 +61,12 @@ impl Link {
         (boot, shard, nonce): (BootId, ShardId, Block),
         answered: &Arc<Answered>,
     ) -> Result<(Self, Greeting), LinkError> {
-        let mut stream = TcpStream::connect_timeout(&access.address, LINK_CONNECT_TIMEOUT)?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(LINK_CONNECT_TIMEOUT))?;
+        let wire = Arc::new(Wire::connect(&access.address, &access.place, access.tls.as_deref())?);
         let mut input = Vec::new();
         let (version_min, version_max, node) = (VERSION_MIN, VERSION_MAX, access.node.as_str());
         let hello = Hello { version_min, version_max, boot, shard, epoch: Epoch::default(), nonce, node };
-        shake(&mut stream, &Handshake::Hello(hello))?;
-        let used = read_frame(&mut stream, &mut input)?;
+        shake(&wire, &Handshake::Hello(hello))?;
+        let used = read_frame(&wire, &mut input)?;
         let (proof, greeting) = match handshake(&input)? {
             Handshake::Challenge(c) => {
                 let (key, ours, theirs) = (access.key.as_bytes(), (&nonce, boot, shard), (&c.nonce, c.boot));
@@ -81,8 +78,8 @@ impl Link {
             other => return Err(unexpected(&other)),
         };
         input.drain(..used);
-        shake(&mut stream, &Handshake::Proof(proof))?;
-        let used = read_frame(&mut stream, &mut input)?;
+        shake(&wire, &Handshake::Proof(proof))?;
+        let used = read_frame(&wire, &mut input)?;
         let credit = match handshake(&input)? {
             Handshake::Ready(credit) => credit.map(i64::from),
             other => return Err(unexpected(&other)),
@@ -90,14 +87,14 @@ impl Link {
         input.drain(..used);
         let state = Arc::new(State::default());
         state.lock().bytes = credit;
-        let (theirs, answered, reading) = (Arc::clone(&state), Arc::clone(answered), stream.try_clone()?);
+        let (theirs, answered, reading) = (Arc::clone(&state), Arc::clone(answered), Arc::clone(&wire));
         thread::Builder::new().name("link".into()).spawn(move || {
             // The gateway's end ends the link; whoever sends on it learns it there.
-            let _ = read(reading, input, &theirs, &answered);
+            let _ = read(&reading, input, &theirs, &answered);
             theirs.lock().ended = true;
             theirs.changed.notify_all();
         })?;
-        Ok((Self { stream, state }, greeting))
+        Ok((Self { wire, state }, greeting))
     }
 
     /// Sends whole frames, all of whose pushes are of one lane.
@@ -105,7 +102,7 @@ impl Link {
         while !frames.is_empty() {
             let bytes = self.granted(lane, frames)?;
             let _turn = self.state.writing.lock().unwrap_or_else(PoisonError::into_inner);
-            (&self.stream).write_all(&frames[..bytes])?;
+            self.wire.write_all(&frames[..bytes])?;
             frames = &frames[bytes..];
         }
         Ok(())
@@ -146,15 +143,15 @@ impl Link {
 impl Drop for Link {
     fn drop(&mut self) {
         // Its reader ends with it.
-        let _ = self.stream.shutdown(Shutdown::Both);
+        self.wire.shut_down();
     }
 }
 
-fn read(stream: TcpStream, mut input: Vec<u8>, state: &State, answered: &Answered) -> Result<(), LinkError> {
+fn read(wire: &Wire, mut input: Vec<u8>, state: &State, answered: &Answered) -> Result<(), LinkError> {
     let mut out = Vec::new();
-    let mut buffer = vec![0; LINK_READ_BYTES];
+    let mut buffer = Vec::new();
     let mut pinged = Instant::now();
-    stream.set_read_timeout(Some(LINK_PING_EVERY))?;
+    wire.set_read_timeout(LINK_PING_EVERY)?;
     loop {
         let mut used = 0;
         // A gateway ends a link that says nothing for 15 s.
@@ -180,22 +177,23 @@ fn read(stream: TcpStream, mut input: Vec<u8>, state: &State, answered: &Answere
         }
         if !out.is_empty() {
             let _turn = state.writing.lock().unwrap_or_else(PoisonError::into_inner);
-            (&stream).write_all(&out)?;
+            wire.write_all(&out)?;
             out.clear();
         }
-        match (&stream).read(&mut buffer) {
+        match wire.read(&mut buffer, &mut input) {
             Ok(0) => return Ok(()),
-            Ok(read) => input.extend_from_slice(&buffer[..read]),
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
-            Err(error) => return Err(error.into()),
+            Ok(_) => {}
+            Err(LinkError::Io(error))
+                if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
+            Err(error) => return Err(error),
         }
     }
 }
 
-fn shake(stream: &mut TcpStream, frame: &Handshake<'_>) -> io::Result<()> {
+fn shake(wire: &Wire, frame: &Handshake<'_>) -> Result<(), LinkError> {
     let mut out = Vec::new();
     frame.encode(&mut out);
-    stream.write_all(&out)
+    wire.write_all(&out)
 }
 
 fn handshake(input: &[u8]) -> Result<Handshake<'_>, LinkError> {
@@ -215,15 +213,14 @@ fn unexpected(answer: &Handshake<'_>) -> LinkError {
     }
 }
 
-fn read_frame(stream: &mut TcpStream, input: &mut Vec<u8>) -> Result<usize, LinkError> {
-    let mut buffer = [0; 4_096];
+fn read_frame(wire: &Wire, input: &mut Vec<u8>) -> Result<usize, LinkError> {
+    let mut buffer = Vec::new();
     loop {
         if let Some((_, used)) = take_frame(input).map_err(frame)? {
             return Ok(used);
         }
-        match stream.read(&mut buffer)? {
-            0 => return Err(LinkError::Frame("it closed during the handshake".into())),
-            read => input.extend_from_slice(&buffer[..read]),
+        if wire.read(&mut buffer, input)? == 0 {
+            return Err(LinkError::Frame("it closed during the handshake".into()));
         }
     }
 }

@@ -6,16 +6,21 @@
 //! | `connection` | one link |
 //! | `answers` | what the gateway said about pushes |
 //! | `door` | links as a way in for messages |
+//! | `wire` | the bytes of a link, under TLS or not |
 
 mod answers;
 mod connection;
 mod door;
+mod wire;
 
 use std::{io, net::SocketAddr, sync::Arc};
 
 use pushgate_protocol::{
     ids::{BootId, ShardId},
-    link::Lane,
+    link::{
+        Lane,
+        tls::{LinkTls, Trouble},
+    },
     placement,
 };
 use ring::rand::{SecureRandom, SystemRandom};
@@ -31,6 +36,10 @@ pub use self::{
 pub struct Access {
     /// Where it listens for links.
     pub address: SocketAddr,
+    /// The same as `host:port`, which its certificate must name.
+    pub place: String,
+    /// TLS of links, if they may have some.
+    pub tls: Option<Arc<LinkTls>>,
     /// The key that nodes share.
     pub key: String,
     /// What this end is called.
@@ -45,6 +54,9 @@ pub enum LinkError {
     /// The connection.
     #[error("{0}")]
     Io(#[from] io::Error),
+    /// TLS fails, or the gateway has none.
+    #[error("{0}")]
+    Tls(#[from] Trouble),
     /// What the gateway sent is no frame, or none that belongs there.
     #[error("the gateway does not speak the link protocol of this version: {0}")]
     Frame(String),
@@ -106,6 +118,15 @@ impl Peer {
     /// ones are only counted.
     pub fn take_handed_back(&self) -> Vec<HandedBack> {
         std::mem::take(&mut self.answered.lock().handed_back)
+    }
+}
+
+impl From<LinkError> for io::Error {
+    fn from(error: LinkError) -> Self {
+        match error {
+            LinkError::Io(error) => error,
+            other => Self::other(other),
+        }
     }
 }
 

@@ -12,6 +12,7 @@ mod guest;
 pub mod handshake;
 mod lane;
 mod push;
+pub mod tls;
 mod to_dispatcher;
 mod to_gateway;
 

@@ -10,24 +10,47 @@ use crate::{config::Config, limits};
 /// A check for each certificate that is configured.
 pub(super) fn checks(config: &Config) -> Vec<Check> {
     let now_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    match config.tls.check() {
+    let mut checks: Vec<_> = match config.tls.check() {
         Ok(None) => Vec::new(),
-        Ok(Some(tls)) => tls.certificates.iter().map(|pair| check(pair, now_s)).collect(),
-        Err(error) => vec![told(State::Failed, error.to_string())],
-    }
+        Ok(Some(tls)) => tls.certificates.iter().map(|pair| check(&CLIENTS, pair, now_s)).collect(),
+        Err(error) => vec![told(&CLIENTS, State::Failed, error.to_string())],
+    };
+    checks.extend(of_links(config, now_s));
+    checks
 }
 
-fn check(pair: &CertificateConfig, now_s: u64) -> Check {
+/// The certificate of links; whether the authority's can be read, too.
+fn of_links(config: &Config, now_s: u64) -> Option<Check> {
+    if let Err(error) = config.link_tls() {
+        return Some(told(&LINKS, State::Failed, error));
+    }
+    let tls = config.links.tls().ok().flatten()?;
+    Some(check(&LINKS, &CertificateConfig { cert: tls.cert_file, key: tls.key_file }, now_s))
+}
+
+/// What a certificate is for.
+struct Use {
+    name: &'static str,
+    /// What a bad one means, and one that ends.
+    effects: [&'static str; 2],
+}
+
+const CLIENTS: Use =
+    Use { name: "tls", effects: ["clients cannot connect by wss://", "clients are refused once it has ended"] };
+const LINKS: Use =
+    Use { name: "links tls", effects: ["no link comes up", "links that come up after it has ended are refused"] };
+
+fn check(of: &Use, pair: &CertificateConfig, now_s: u64) -> Check {
     let identity = match Identity::load(pair) {
         Ok(identity) => identity,
-        Err(error) => return told(State::Failed, error.to_string()),
+        Err(error) => return told(of, State::Failed, error.to_string()),
     };
     let names = match identity.names() {
         [] => "no name".to_owned(),
         names => names.join(", "),
     };
     let (state, when) = validity(identity.begins_s(), identity.ends_s(), now_s);
-    told(state, format!("{} for {names}: {when}", pair.cert))
+    told(of, state, format!("{} for {names}: {when}", pair.cert))
 }
 
 fn validity(begins_s: u64, ends_s: u64, now_s: u64) -> (State, String) {
@@ -45,11 +68,12 @@ fn validity(begins_s: u64, ends_s: u64, now_s: u64) -> (State, String) {
 
 const RENEW: &str = "renew it: files are read again without a restart";
 
-fn told(state: State, detail: String) -> Check {
+fn told(of: &Use, state: State, detail: String) -> Check {
+    let [failed, ending] = of.effects;
     match state {
-        State::Ok => Check::ok("tls", detail),
-        State::Warning => Check::warning("tls", detail).effect("clients are refused once it has ended").remedy(RENEW),
-        State::Failed => Check::failed("tls", detail).effect("clients cannot connect by wss://").remedy(RENEW),
+        State::Ok => Check::ok(of.name, detail),
+        State::Warning => Check::warning(of.name, detail).effect(ending).remedy(RENEW),
+        State::Failed => Check::failed(of.name, detail).effect(failed).remedy(RENEW),
     }
 }
 

@@ -49,7 +49,9 @@ pub(super) fn links(
              miss what is theirs. Use a gateway of its own, or --via rest",
         ));
     }
-    let access = Access { address: resolve(&place)?, key, node: "loadgen".into(), app: app.to_owned() };
+    let tls = config.link_tls().map_err(Failure::usage)?;
+    let (address, node) = (resolve(&place)?, "loadgen".into());
+    let access = Access { address, place: place.clone(), tls, key, node, app: app.to_owned() };
     let door = LinkDoor::open(&access).map_err(|error| {
         let failure = Failure::new(format!("cannot link to the gateway at {place}: {error}"));
         match error {
@@ -57,7 +59,7 @@ pub(super) fn links(
             LinkError::Io(_) => failure.hint(format!(
                 "does the gateway run, and is {place} where it listens for links? Name another place with --links"
             )),
-            LinkError::Frame(_) | LinkError::Refused(_) => failure,
+            LinkError::Tls(_) | LinkError::Frame(_) | LinkError::Refused(_) => failure,
         }
     })?;
     Ok((Door::Link(Arc::new(door)), place))

@@ -11,7 +11,10 @@ use pushgate_protocol::{
     },
     ring::{Member, Routing},
 };
-use tokio::{io::AsyncWriteExt, net::TcpListener};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
 
 use super::*;
 use crate::{core::worker::Frames, links::Links, pipeline::mailbox::Inbox};
@@ -43,7 +46,7 @@ impl Gateway {
     }
 
     fn links(&self, mailboxes: Mailboxes, metrics: Metrics) -> Links {
-        let me = Identity { node: NodeId::parse("d1").unwrap(), boot: BootId(1), key: KEY.into() };
+        let me = Identity { node: NodeId::parse("d1").unwrap(), boot: BootId(1), key: KEY.into(), tls: None };
         let address = self.listener.local_addr().unwrap().to_string();
         let routing = Routing::new(1, vec![Member::new(NodeId::parse("g1").unwrap(), address)]);
         Links::start(me, &routing, mailboxes, metrics)
