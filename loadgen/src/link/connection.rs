@@ -45,6 +45,9 @@ struct State {
 struct Credit {
     /// Bytes of pushes that may be sent, by lane.
     bytes: [i64; Lane::ALL.len()],
+    /// Pings sent or about to be, and answers to them.
+    pings: u64,
+    pongs: u64,
     ended: bool,
 }
 
@@ -108,9 +111,40 @@ impl Link {
         Ok(())
     }
 
+    /// Returns once the gateway has an answer to all that it said before: the users of clients that were greeted are told by then that their
+    /// streams are empty.
+    pub(super) fn settle(&self) -> io::Result<()> {
+        let mut ping = Vec::new();
+        ToGateway::Ping.encode(&mut ping);
+        let mine = {
+            let mut credit = self.state.lock();
+            credit.pings += 1;
+            credit.pings
+        };
+        {
+            let _turn = self.state.writing.lock().unwrap_or_else(PoisonError::into_inner);
+            self.wire.write_all(&ping)?;
+        }
+        let mut credit = self.state.lock();
+        while credit.pongs < mine {
+            credit = self.changed(credit, "the gateway answers no ping")?;
+        }
+        Ok(())
+    }
+
+    /// Waits for news; an error if there are none for long, or the link has ended.
+    fn changed<'a>(&'a self, credit: MutexGuard<'a, Credit>, silent: &str) -> io::Result<MutexGuard<'a, Credit>> {
+        let broken = |why| io::Error::new(io::ErrorKind::BrokenPipe, why);
+        if credit.ended {
+            return Err(broken("the gateway closed the link"));
+        }
+        let (next, waited) =
+            self.state.changed.wait_timeout(credit, LINK_PATIENCE).unwrap_or_else(PoisonError::into_inner);
+        if waited.timed_out() { Err(broken(silent)) } else { Ok(next) }
+    }
+
     /// Bytes of whole frames that the credit covers, at least one frame.
     fn granted(&self, lane: Lane, frames: &[u8]) -> io::Result<usize> {
-        let broken = |why| io::Error::new(io::ErrorKind::BrokenPipe, why);
         let mut credit = self.state.lock();
         loop {
             let (mut bytes, left) = (0, &mut credit.bytes[lane as usize]);
@@ -127,15 +161,7 @@ impl Link {
             if bytes > 0 {
                 return Ok(bytes);
             }
-            if credit.ended {
-                return Err(broken("the gateway closed the link"));
-            }
-            let (next, waited) =
-                self.state.changed.wait_timeout(credit, LINK_PATIENCE).unwrap_or_else(PoisonError::into_inner);
-            if waited.timed_out() {
-                return Err(broken("the gateway gives no credit"));
-            }
-            credit = next;
+            credit = self.changed(credit, "the gateway gives no credit")?;
         }
     }
 }
@@ -157,28 +183,33 @@ fn read(wire: &Wire, mut input: Vec<u8>, state: &State, answered: &Answered) -> 
         // A gateway ends a link that says nothing for 15 s.
         if pinged.elapsed() >= LINK_PING_EVERY {
             pinged = Instant::now();
+            state.lock().pings += 1;
             ToGateway::Ping.encode(&mut out);
         }
-        let mut granted = [0; Lane::ALL.len()];
+        let (mut granted, mut pongs) = ([0; Lane::ALL.len()], 0);
         {
             let mut book = answered.lock();
             while let Some((body, bytes)) = take_frame(&input[used..]).map_err(frame)? {
-                if let Some((lane, bytes)) = book.note(&ToDispatcher::decode(body).map_err(frame)?, &mut out) {
+                let said = ToDispatcher::decode(body).map_err(frame)?;
+                pongs += u64::from(said == ToDispatcher::Pong);
+                if let Some((lane, bytes)) = book.note(&said, &mut out) {
                     granted[lane as usize] += i64::from(bytes);
                 }
                 used += bytes;
             }
         }
         input.drain(..used);
-        if granted.iter().any(|bytes| *bytes > 0) {
-            let mut credit = state.lock();
-            credit.bytes.iter_mut().zip(granted).for_each(|(left, bytes)| *left += bytes);
-            state.changed.notify_all();
-        }
         if !out.is_empty() {
             let _turn = state.writing.lock().unwrap_or_else(PoisonError::into_inner);
             wire.write_all(&out)?;
             out.clear();
+        }
+        // Behind the answers: whoever waits for a pong waits for them.
+        if pongs > 0 || granted.iter().any(|bytes| *bytes > 0) {
+            let mut credit = state.lock();
+            credit.bytes.iter_mut().zip(granted).for_each(|(left, bytes)| *left += bytes);
+            credit.pongs += pongs;
+            state.changed.notify_all();
         }
         match wire.read(&mut buffer, &mut input) {
             Ok(0) => return Ok(()),

@@ -50,6 +50,11 @@ impl LinkDoor {
         self.peer.links()
     }
 
+    /// Returns once every client that was greeted before is ready for pushes: what comes earlier is handed back.
+    pub fn settle(&self) -> io::Result<()> {
+        self.peer.settle()
+    }
+
     /// Takes what the gateway did not deliver since this was asked last.
     pub fn take_handed_back(&self) -> Vec<HandedBack> {
         self.peer.take_handed_back()

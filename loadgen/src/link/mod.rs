@@ -109,6 +109,11 @@ impl Peer {
         self.links[link].send(lane, frames)
     }
 
+    /// Returns once every client that was greeted before is ready for pushes.
+    pub fn settle(&self) -> io::Result<()> {
+        self.links.iter().try_for_each(Link::settle)
+    }
+
     /// The answers so far.
     pub fn answers(&self) -> Answers {
         self.answered.lock().counts

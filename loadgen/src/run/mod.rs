@@ -175,6 +175,10 @@ impl<'a> Running<'a> {
             let failure = self.crowd.fleet.first_failure().unwrap_or_else(|| "none answered".into());
             return Err(RunError::NobodyConnected { server: self.site.clients, failure });
         }
+        if let Door::Link(links) = &self.site.door {
+            // A link that is gone is told by what cannot be sent.
+            let _ = links.settle();
+        }
         let start = loop {
             if let Some(start) = self.company.start(at) {
                 break start;
