@@ -98,6 +98,17 @@ pub const KAFKA_SEND_BYTES: usize = 64 << 20;
 pub const KAFKA_RECORD_BYTES_MAX: usize = 2 << 20;
 /// How long the Kafka producer tries to deliver a record, milliseconds.
 pub const KAFKA_DELIVERY_TIMEOUT_MS: u64 = 30_000;
+/// How long the same refusal of brokers to let us in stays out of the log, milliseconds. librdkafka tells it every 30 s at most.
+pub const KAFKA_REFUSAL_REPEAT_MS: u64 = 60_000;
+/// How long brokers are out before the log tells of a reason that also holds while they start, milliseconds.
+pub const KAFKA_UNSURE_MS: u64 = 5_000;
+/// How long a topic that we may not write to counts as failing after the last try, milliseconds: that it may be written to is seen by writing alone, and
+/// who is not ready is given nothing to write.
+pub const KAFKA_REFUSAL_KEPT_MS: u64 = 60_000;
+/// How often it is tried whether a topic may be read that could not, milliseconds. Each try is a client of its own.
+pub const KAFKA_READ_TRY_MS: u64 = 5_000;
+/// How long such a try may take, milliseconds; a lane that could not be read waits for it.
+pub const KAFKA_READ_TRY_WAIT_MS: u64 = 2_000;
 
 const _: () = assert!(
     KAFKA_RECORD_BYTES_MAX > pushgate_protocol::limits::MESSAGE_BYTES_MAX + 64 * 1024,

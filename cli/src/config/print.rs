@@ -37,10 +37,10 @@ fn hide(value: &mut Value) {
     }
 }
 
-/// `sasl.password` and the like count too.
+/// `sasl.password` and the like count too, and a key that librdkafka is given as a text.
 fn is_secret(key: &str) -> bool {
     let last = key.rsplit('.').next().unwrap_or(key);
-    SECRET_KEYS.contains(&last)
+    SECRET_KEYS.contains(&last) || key == "ssl.key.pem"
 }
 
 /// A URL whose password is hidden, if it has one.
@@ -54,6 +54,8 @@ fn without_password(text: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use pushgate_protocol::apps::Secret;
+
     use super::*;
 
     #[test]
@@ -71,7 +73,9 @@ mod tests {
         let mut config = Config::default();
         config.links.key = Some("the-link-key-itself".into());
         config.redis.url = "redis://user:hunter2@h:1".into();
+        config.kafka.password = Some(Secret::new("hunter2"));
         config.kafka.options.insert("sasl.password".into(), "hunter2".into());
+        config.kafka.options.insert("ssl.key.pem".into(), "hunter2".into());
         let shown = effective(&config);
         assert!(!shown.contains("hunter2") && !shown.contains("the-link-key"), "{shown}");
         assert!(shown.contains("key = \"[secret]\""), "{shown}");

@@ -44,9 +44,9 @@ SECRET = "the secret of the test app"
 
 class Nodes:
     """The two processes, their configuration and logs. `addresses` are those of `scripts/services`; `more` is put behind the
-    configuration, whose last section is that of the app."""
+    configuration, whose last section is that of the app; `environment` is that of both processes, `kafka` what a client needs to make topics."""
 
-    def __init__(self, folder, name, addresses, topic_config=None, more=""):
+    def __init__(self, folder, name, addresses, topic_config=None, more="", environment=None, kafka=None):
         self.kafka = addresses["PUSHGATE_TEST_KAFKA"]
         self.app, self.prefix = f"{name}-{os.getpid()}", f"{name}-{os.getpid()}"
         ports = {port: server.free_port() for port in ("ws", "links", "admin", "rest")}
@@ -58,9 +58,9 @@ class Nodes:
         self.ws, self.rest, self.admin = (f"127.0.0.1:{ports[port]}" for port in ("ws", "rest", "admin"))
         self.logs = {half: f"{folder}/{name}-{half}.log" for half in ("gateway", "dispatcher")}
         self.processes = {
-            half: server.Process(half, [half, "--config", self.config], {}, log) for half, log in self.logs.items()
+            half: server.Process(half, [half, "--config", self.config], environment or {}, log) for half, log in self.logs.items()
         }
-        services.create_topics(self.kafka, self.prefix, config=topic_config)
+        services.create_topics(self.kafka, self.prefix, config=topic_config, client=kafka)
 
     def start(self):
         for process in self.processes.values():

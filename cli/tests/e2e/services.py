@@ -37,10 +37,10 @@ def private():
         shutil.rmtree(folder)
 
 
-def create_topics(kafka, prefix, partitions=6, config=None):
+def create_topics(kafka, prefix, partitions=6, config=None, client=None):
     from confluent_kafka.admin import AdminClient, NewTopic
 
-    admin = AdminClient({"bootstrap.servers": kafka})
+    admin = AdminClient(client or {"bootstrap.servers": kafka})
     names = [f"{prefix}.{t}" for t in ("high", "normal", "low", "results", "dead")]
     topics = [NewTopic(name, partitions, 1, config=config or {}) for name in names]
     for future in admin.create_topics(topics).values():
@@ -62,15 +62,15 @@ def delete_topics(kafka, prefix):
 
 
 class Topic:
-    """All records of a topic, from its beginning, without a consumer group."""
+    """All records of a topic, from its beginning, without a consumer group. `client` is what a client needs besides."""
 
-    def __init__(self, kafka, name):
+    def __init__(self, kafka, name, client=None):
         from confluent_kafka import Consumer, TopicPartition
 
         self.name, self.records = name, []
         self.consumer = Consumer({
             "bootstrap.servers": kafka, "group.id": f"reader-{os.getpid()}", "enable.auto.commit": False,
-            "auto.offset.reset": "earliest", "log_level": 2,
+            "auto.offset.reset": "earliest", "log_level": 2, **(client or {}),
         })
         partitions = self.consumer.list_topics(name, timeout=30).topics[name].partitions
         self.consumer.assign([TopicPartition(name, p, 0) for p in partitions])

@@ -54,7 +54,10 @@ use self::{
     hooks::{Hook, HookHead, HookRefusal},
     reports::{Report, Reports},
 };
-pub(crate) use self::{password::read as password_in, trust::connector_as};
+pub(crate) use self::{
+    password::read as password_in,
+    trust::{connector_as, system_roots},
+};
 use crate::{
     core::account::{Answer, Parcel},
     seams::BoxFuture,

@@ -12,9 +12,10 @@ use tokio_rustls::TlsConnector;
 use crate::limits::ACCOUNT_FILE_BYTES_MAX;
 
 /// Where systems keep the certificates that they trust.
-const SYSTEM: [&str; 4] = [
+const SYSTEM: [&str; 5] = [
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
     "/etc/ssl/ca-bundle.pem",
     "/etc/ssl/cert.pem",
 ];
@@ -41,8 +42,7 @@ pub(crate) fn connector_as(
             }
         }
         None => {
-            let named = std::env::var("SSL_CERT_FILE").ok();
-            let found = named.into_iter().chain(SYSTEM.map(String::from)).find_map(|path| certificates(&path).ok());
+            let found = system().map(|(_, certificates)| certificates);
             // Old ones among them that cannot be read vouch for nobody.
             roots.add_parsable_certificates(found.into_iter().flatten());
         }
@@ -64,6 +64,17 @@ pub(crate) fn connector_as(
         }
     };
     Ok(Some(TlsConnector::from(Arc::new(config))))
+}
+
+/// The file of those whom the system trusts, for who reads it itself.
+pub(crate) fn system_roots() -> Option<String> {
+    system().map(|(path, _)| path)
+}
+
+fn system() -> Option<(String, Vec<CertificateDer<'static>>)> {
+    let named = std::env::var("SSL_CERT_FILE").ok();
+    let mut paths = named.into_iter().chain(SYSTEM.map(String::from));
+    paths.find_map(|path| certificates(&path).ok().map(|found| (path, found)))
 }
 
 fn read(path: &str) -> Result<Vec<u8>, String> {

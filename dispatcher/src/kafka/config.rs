@@ -2,11 +2,12 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use pushgate_protocol::link::Lane;
-use rdkafka::ClientConfig;
+use pushgate_protocol::{apps::Secret, link::Lane};
+use rdkafka::{ClientConfig, config::RDKafkaLogLevel};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::security::{self, Sasl};
 use crate::limits;
 
 /// Properties that delivery's promises rest on: they cannot be overridden.
@@ -33,8 +34,31 @@ pub struct KafkaConfig {
     pub group: String,
     /// What topic names begin with: `<prefix>.high|normal|low|results|dead`. Default `pushgate`.
     pub prefix: String,
-    /// Properties passed on to librdkafka, for consumers and producers alike, e.g. `"security.protocol" = "ssl"`. Those
-    /// that delivery rests on (acks, idempotence, commits, the group's name) are refused.
+    /// Whether brokers are spoken to with TLS. Default false.
+    pub tls: bool,
+    /// PEM file of who vouches for the brokers' certificates. Without it those whom the system trusts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<String>,
+    /// PEM file of the certificate to show to the brokers, where they ask for one (`ssl.client.auth`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cert_file: Option<String>,
+    /// PEM file of its private key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_file: Option<String>,
+    /// How to log in: `plain`, `scram-sha-256` or `scram-sha-512`. Without it nobody logs in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sasl: Option<Sasl>,
+    /// The user to log in as.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// The password of that user.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password: Option<Secret>,
+    /// File that holds the password instead, read at the start; a final newline is ignored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password_file: Option<String>,
+    /// Properties passed on to librdkafka, for consumers and producers alike, e.g. `"client.rack" = "eu-1a"`. Those that delivery rests on (acks, idempotence,
+    /// commits, the group's name) are refused, and those that a key of this section says already.
     #[serde(deserialize_with = "properties")]
     pub options: BTreeMap<String, String>,
 }
@@ -45,6 +69,14 @@ impl Default for KafkaConfig {
             brokers: "127.0.0.1:9092".into(),
             group: "pushgate".into(),
             prefix: "pushgate".into(),
+            tls: false,
+            ca_file: None,
+            cert_file: None,
+            key_file: None,
+            sasl: None,
+            user: None,
+            password: None,
+            password_file: None,
             options: BTreeMap::new(),
         }
     }
@@ -57,6 +89,9 @@ impl fmt::Debug for KafkaConfig {
             .field("brokers", &self.brokers)
             .field("group", &self.group)
             .field("prefix", &self.prefix)
+            .field("tls", &self.tls)
+            .field("sasl", &self.sasl)
+            .field("user", &self.user)
             .field("options", &self.options.keys())
             .finish()
     }
@@ -81,6 +116,33 @@ pub enum KafkaConfigError {
         /// The property.
         key: String,
     },
+    /// Two say the same thing.
+    #[error("kafka.{key} and kafka.{other} are both set: keep one")]
+    Both {
+        /// One of them.
+        key: &'static str,
+        /// The other.
+        other: String,
+    },
+    /// A key means nothing without another.
+    #[error("kafka.{key} is set without kafka.{needed}")]
+    Without {
+        /// The one that is set.
+        key: &'static str,
+        /// What it needs.
+        needed: &'static str,
+    },
+    /// A file cannot be used.
+    #[error("kafka.{key}: {detail}")]
+    File {
+        /// What names it.
+        key: &'static str,
+        /// Which, and why. Holds nothing of what is in it.
+        detail: String,
+    },
+    /// There is no file of certificates where systems keep them.
+    #[error("this system trusts no certificates: install ca-certificates, or set kafka.ca_file")]
+    TrustsNobody,
     /// librdkafka refuses the properties.
     #[error("kafka.options: {detail}")]
     Refused {
@@ -109,15 +171,20 @@ impl KafkaConfig {
         if let Some(key) = self.options.keys().find(|k| FIXED.contains(&k.as_str())) {
             return Err(KafkaConfigError::Fixed { key: key.clone() });
         }
-        for client in [self.consumer(Lane::High), self.intake_producer()] {
+        for client in [self.consumer(Lane::High)?, self.intake_producer()?] {
             client.create_native_config().map_err(|e| KafkaConfigError::Refused { detail: e.to_string() })?;
         }
-        Ok(())
+        security::try_out(self)
     }
 
     /// The topic of a lane.
     pub fn lane_topic(&self, lane: Lane) -> String {
         format!("{}.{}", self.prefix, lane.as_str())
+    }
+
+    /// The group that reads a lane.
+    pub fn lane_group(&self, lane: Lane) -> String {
+        format!("{}.{}", self.group, lane.as_str())
     }
 
     /// The topic of results.
@@ -131,8 +198,8 @@ impl KafkaConfig {
     }
 
     /// A lane's consumer.
-    pub(super) fn consumer(&self, lane: Lane) -> ClientConfig {
-        let mut c = self.client();
+    pub(super) fn consumer(&self, lane: Lane) -> Result<ClientConfig, KafkaConfigError> {
+        let mut c = self.client()?;
         // A broker answers a fetch as soon as it has one byte; the wait shows when a partition was left out of the fetch
         // under way, and then 50 ms bounded the high lane's p99 behind a backlog in low.
         c.set("fetch.min.bytes", "1").set("fetch.wait.max.ms", "50");
@@ -149,34 +216,34 @@ impl KafkaConfig {
         c.set("partition.assignment.strategy", "cooperative-sticky");
         c.set("enable.partition.eof", "false").set("allow.auto.create.topics", "false");
         self.with_options(&mut c);
-        c.set("group.id", format!("{}.{}", self.group, lane.as_str()));
+        c.set("group.id", self.lane_group(lane));
         c.set("enable.auto.commit", "false").set("enable.auto.offset.store", "false");
-        c
+        Ok(c)
     }
 
     /// A consumer without a group, which reads what it is told and knows the ends of partitions.
-    pub(super) fn reader(&self) -> ClientConfig {
-        let mut c = self.client();
+    pub(super) fn reader(&self) -> Result<ClientConfig, KafkaConfigError> {
+        let mut c = self.client()?;
         c.set("fetch.wait.max.ms", "50").set("isolation.level", "read_committed");
         self.with_options(&mut c);
         c.set("group.id", format!("{}.dead-reader", self.group)).set("enable.partition.eof", "true");
         c.set("enable.auto.commit", "false").set("enable.auto.offset.store", "false");
-        c
+        Ok(c)
     }
 
     /// The producer of intake: somebody waits for each report.
-    pub(super) fn intake_producer(&self) -> ClientConfig {
+    pub(super) fn intake_producer(&self) -> Result<ClientConfig, KafkaConfigError> {
         // 0 measured p50 13 to 48 ms at 10,000 records/s, 1 ms about 1 ms.
         self.producer("1")
     }
 
     /// The producer of results: nobody waits, and a broker's cost is by the request.
-    pub(super) fn results_producer(&self) -> ClientConfig {
+    pub(super) fn results_producer(&self) -> Result<ClientConfig, KafkaConfigError> {
         self.producer("10")
     }
 
-    fn producer(&self, linger_ms: &str) -> ClientConfig {
-        let mut c = self.client();
+    fn producer(&self, linger_ms: &str) -> Result<ClientConfig, KafkaConfigError> {
+        let mut c = self.client()?;
         c.set("linger.ms", linger_ms).set("batch.num.messages", "10000");
         c.set("compression.type", "lz4");
         // As the Java client does, so that a user's records from REST and from other producers share a partition.
@@ -187,18 +254,26 @@ impl KafkaConfig {
         c.set("message.max.bytes", limits::KAFKA_RECORD_BYTES_MAX.to_string());
         self.with_options(&mut c);
         c.set("enable.idempotence", "true").set("acks", "all");
-        c
+        Ok(c)
     }
 
-    fn client(&self) -> ClientConfig {
+    /// What every client begins with.
+    fn client(&self) -> Result<ClientConfig, KafkaConfigError> {
         let mut c = ClientConfig::new();
         c.set("bootstrap.servers", &self.brokers).set("client.id", "pushgate");
         // The default of 10 s would add to every broker restart; a new topic is found by the refresh (default 300 s).
         c.set("reconnect.backoff.ms", "100").set("reconnect.backoff.max.ms", "1000");
         c.set("topic.metadata.refresh.interval.ms", "10000");
         c.set("socket.timeout.ms", "15000").set("socket.nagle.disable", "true");
-        c.set("log.connection.close", "false");
-        c
+        // A broker that closes connections at once does not say why: that it does is all there is to go by.
+        c.set("log.connection.close", "true");
+        // What becomes of it is decided by who hears it; the library would go by a log of its own kind.
+        let is_debugged = self.options.contains_key("debug");
+        c.set_log_level(if is_debugged { RDKafkaLogLevel::Debug } else { RDKafkaLogLevel::Info });
+        for (name, value) in security::properties(self)? {
+            c.set(name, value);
+        }
+        Ok(c)
     }
 
     fn with_options(&self, c: &mut ClientConfig) {
@@ -248,7 +323,7 @@ mod tests {
         let config =
             parse(r#"{"options":{"session.timeout.ms":7000,"socket.keepalive.enable":true,"client.rack":"r1"}}"#);
         assert_eq!(config.validate(), Ok(()));
-        let consumer = config.consumer(Lane::High);
+        let consumer = config.consumer(Lane::High).unwrap();
         assert_eq!(consumer.get("session.timeout.ms"), Some("7000"));
         assert_eq!(consumer.get("socket.keepalive.enable"), Some("true"));
         assert!(!format!("{config:?}").contains("7000"));

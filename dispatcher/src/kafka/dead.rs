@@ -7,14 +7,14 @@ use std::{
 
 use bytes::Bytes;
 use rdkafka::{
-    ClientConfig, Offset, TopicPartitionList,
+    Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
     error::KafkaError,
     message::{BorrowedMessage, Headers, Message},
 };
 use tokio::sync::Semaphore;
 
-use super::config::KafkaConfig;
+use super::{config::KafkaConfig, events::Silent};
 use crate::{
     limits,
     seams::{BoxFuture, DeadCursor, DeadLetter, DeadLetters, DeadPage, DeadPlace, DeadRecord, Newest, StoreError},
@@ -30,7 +30,7 @@ pub struct KafkaDead {
 }
 
 struct Reader {
-    config: ClientConfig,
+    config: KafkaConfig,
     topic: String,
 }
 
@@ -45,7 +45,7 @@ struct Part {
 impl KafkaDead {
     /// A reader; it connects when it is asked.
     pub fn new(config: &KafkaConfig) -> Self {
-        let reader = Arc::new(Reader { config: config.reader(), topic: config.dead_topic() });
+        let reader = Arc::new(Reader { config: config.clone(), topic: config.dead_topic() });
         Self { reader, turns: Arc::new(Semaphore::new(limits::DEAD_READERS_MAX)) }
     }
 
@@ -108,12 +108,13 @@ impl Reader {
         Ok(DeadPage::newest(found, &ends, &lowest, limit))
     }
 
-    fn consumer(&self) -> Result<BaseConsumer, StoreError> {
-        self.config.create().map_err(unavailable)
+    fn consumer(&self) -> Result<BaseConsumer<Silent>, StoreError> {
+        let config = self.config.reader().map_err(unavailable)?;
+        config.create_with_context(Silent).map_err(unavailable)
     }
 
     /// What each partition holds.
-    fn parts(&self, consumer: &BaseConsumer, until: Instant) -> Result<Vec<Part>, StoreError> {
+    fn parts(&self, consumer: &BaseConsumer<Silent>, until: Instant) -> Result<Vec<Part>, StoreError> {
         // The library takes 0 for no bound.
         let left = || until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
         let metadata = consumer.fetch_metadata(Some(&self.topic), left()).map_err(unavailable)?;
@@ -129,7 +130,7 @@ impl Reader {
     /// The newest `limit` between the bounds.
     fn read(
         &self,
-        consumer: &BaseConsumer,
+        consumer: &BaseConsumer<Silent>,
         parts: &[Part],
         limit: usize,
         until: Instant,
@@ -186,6 +187,6 @@ fn letter(message: &BorrowedMessage<'_>) -> DeadLetter {
     DeadLetter { place, time_ms, record }
 }
 
-fn unavailable(error: KafkaError) -> StoreError {
+fn unavailable(error: impl ToString) -> StoreError {
     StoreError::Unavailable { what: WHAT, detail: error.to_string() }
 }

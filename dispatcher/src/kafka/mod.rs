@@ -4,8 +4,10 @@
 //! |---|---|
 //! | [`dead`] | reading dead letters |
 //! | [`config`] | `[kafka]` and what is passed on to librdkafka |
-//! | [`health`] | what cannot be reached, and since when |
-//! | [`source`] | one lane's consumer |
+//! | `security` | TLS and login, of every client |
+//! | `refusal` | why brokers do not let us in, or not do something |
+//! | [`health`] | what cannot be reached or used, and since when |
+//! | [`source`], `context` | one lane's consumer, and what calls it back |
 //! | [`producer`] | the idempotent producer, its budget and delivery reports |
 //! | [`intake`] | REST's appends to the lanes |
 //! | [`results`] | results and dead letters |
@@ -20,7 +22,10 @@ pub mod results;
 pub mod source;
 pub mod survey;
 
+mod context;
 mod events;
+mod refusal;
+mod security;
 
 pub use self::{
     config::{KafkaConfig, KafkaConfigError},
@@ -29,5 +34,6 @@ pub use self::{
     intake::KafkaIntake,
     producer::KafkaProducer,
     results::KafkaResults,
+    security::Sasl,
     source::KafkaSource,
 };

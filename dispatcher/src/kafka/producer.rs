@@ -22,9 +22,10 @@ use rdkafka::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::{
-    config::KafkaConfig,
+    config::{KafkaConfig, KafkaConfigError},
     events,
     health::{BROKERS, KafkaHealth},
+    refusal::{self, Rights},
 };
 use crate::{limits, seams::StoreError};
 
@@ -100,6 +101,7 @@ impl<'a> Piece<'a> {
 /// A producer that replaces its client when that has failed for good.
 pub struct KafkaProducer {
     config: ClientConfig,
+    rights: Rights,
     health: Arc<KafkaHealth>,
     budget: Arc<Semaphore>,
     client: Mutex<Client>,
@@ -110,17 +112,22 @@ type Client = Arc<ThreadedProducer<ProducerEvents>>;
 impl KafkaProducer {
     /// For records whose sender waits. Makes the client; does not wait for a broker.
     pub fn new(config: &KafkaConfig, health: Arc<KafkaHealth>) -> Result<Arc<Self>, StoreError> {
-        Self::with(config.intake_producer(), health)
+        Self::with(config, config.intake_producer(), health)
     }
 
     /// For results: collects for longer, so that the brokers have fewer requests to serve.
     pub fn for_results(config: &KafkaConfig, health: Arc<KafkaHealth>) -> Result<Arc<Self>, StoreError> {
-        Self::with(config.results_producer(), health)
+        Self::with(config, config.results_producer(), health)
     }
 
-    fn with(config: ClientConfig, health: Arc<KafkaHealth>) -> Result<Arc<Self>, StoreError> {
-        let client = Mutex::new(connect(&config, &health)?);
-        Ok(Arc::new(Self { config, health, budget: Arc::new(Semaphore::new(PERMITS)), client }))
+    fn with(
+        config: &KafkaConfig,
+        client: Result<ClientConfig, KafkaConfigError>,
+        health: Arc<KafkaHealth>,
+    ) -> Result<Arc<Self>, StoreError> {
+        let (rights, config) = (Rights::of(config), client.map_err(unavailable)?);
+        let client = Mutex::new(connect(&config, &rights, &health)?);
+        Ok(Arc::new(Self { config, rights, health, budget: Arc::new(Semaphore::new(PERMITS)), client }))
     }
 
     /// Produces the records in order and waits for their delivery reports. After an error any part of them may have been
@@ -164,14 +171,14 @@ impl KafkaProducer {
         let mut client = self.client.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, reason)) = client.client().fatal_error() {
             tracing::error!(reason, "the kafka producer failed for good; making a new one");
-            *client = connect(&self.config, &self.health)?;
+            *client = connect(&self.config, &self.rights, &self.health)?;
         }
         Ok(client.clone())
     }
 }
 
-fn connect(config: &ClientConfig, health: &Arc<KafkaHealth>) -> Result<Client, StoreError> {
-    let events = ProducerEvents { health: health.clone() };
+fn connect(config: &ClientConfig, rights: &Rights, health: &Arc<KafkaHealth>) -> Result<Client, StoreError> {
+    let events = ProducerEvents { rights: rights.clone(), health: health.clone() };
     config.create_with_context(events).map(Arc::new).map_err(unavailable)
 }
 
@@ -245,18 +252,27 @@ impl Batch {
 }
 
 struct ProducerEvents {
+    rights: Rights,
     health: Arc<KafkaHealth>,
+}
+
+/// What the right to write is called among what is out.
+fn writing(topic: &str) -> String {
+    format!("writing to kafka topic {topic}")
 }
 
 impl ClientContext for ProducerEvents {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
-        events::log(level, facility, text);
+        events::log(&self.health, level, facility, text);
     }
 
     /// A producer without work cannot tell when the brokers are back, so it does not report them down by itself: the lanes
     /// ask, and a batch that fails says so.
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(%error, reason, "producer error");
+        match refusal::explain(reason) {
+            Some(refusal) => self.health.refused(refusal, reason),
+            None => tracing::debug!(%error, reason, "producer error"),
+        }
     }
 }
 
@@ -265,13 +281,20 @@ impl ProducerContext for ProducerEvents {
 
     fn delivery(&self, result: &DeliveryResult<'_>, batch: Arc<Batch>) {
         match result {
-            Ok(_) => {
-                self.health.up(BROKERS);
+            Ok(message) => {
+                if !self.health.is_well() {
+                    self.health.up(BROKERS);
+                    self.health.up(&writing(message.topic()));
+                }
                 batch.report(None);
             }
             Err((error, message)) => {
                 if error.rdkafka_error_code().is_some_and(events::means_unreachable) {
                     self.health.down(BROKERS, &format!("topic {} took nothing: {error}", message.topic()));
+                }
+                if refusal::means_forbidden(error) {
+                    let topic = message.topic();
+                    self.health.down_awhile(&writing(topic), &self.rights.missing(&["Write"], "topic", topic));
                 }
                 batch.report(Some(error));
             }

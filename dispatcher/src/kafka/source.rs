@@ -9,30 +9,27 @@
 //!   least every few minutes, or the group takes the partitions away.
 
 use std::{
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, MutexGuard},
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use pushgate_protocol::link::Lane;
 use rdkafka::{
-    ClientContext, Message, Offset, TopicPartitionList,
-    config::RDKafkaLogLevel,
-    consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance},
+    consumer::{BaseConsumer, CommitMode, Consumer},
     error::{KafkaError, RDKafkaErrorCode},
 };
 
 use super::{
     config::KafkaConfig,
-    events,
+    context::{LaneContext, offsets},
     health::{BROKERS, KafkaHealth},
+    refusal::Rights,
+    survey,
 };
 use crate::{
     clock::unix_ms,
     core::ledger::Ledger,
+    limits::{KAFKA_READ_TRY_MS, KAFKA_READ_TRY_WAIT_MS},
     seams::{Hold, Position, Record, SourceError, TaskSource, Window},
 };
 
@@ -55,11 +52,13 @@ fn whole_ms(wait: Duration) -> Duration {
 /// A lane's consumer. Dropping it commits what is settled and leaves the group.
 pub struct KafkaSource {
     consumer: BaseConsumer<LaneContext>,
-    brokers: String,
+    config: KafkaConfig,
     topic_name: String,
     health: Arc<KafkaHealth>,
     /// When to ask the brokers next; `None` while there is no reason to doubt them.
     probe_at: Option<Instant>,
+    /// The topic may not be read: the library says so once, and not when it may.
+    unreadable: bool,
     full_since: Option<Instant>,
     /// The rebalance after which the partitions were paused; `None` while they are not.
     paused: Option<u64>,
@@ -72,16 +71,19 @@ impl KafkaSource {
     /// [`TaskSource::poll`] says so.
     pub fn new(config: &KafkaConfig, lane: Lane, health: Arc<KafkaHealth>) -> Result<Self, SourceError> {
         let topic = config.lane_topic(lane);
-        let context = LaneContext { topic: topic.clone(), ledger: Mutex::default(), rebalances: AtomicU64::new(0) };
-        let fatal = |e: KafkaError| SourceError::Fatal { what: WHAT, detail: format!("topic {topic}: {e}") };
-        let consumer: BaseConsumer<LaneContext> = config.consumer(lane).create_with_context(context).map_err(fatal)?;
-        consumer.subscribe(&[&topic]).map_err(fatal)?;
+        let context = LaneContext::new(topic.clone(), config.lane_group(lane), Rights::of(config), Arc::clone(&health));
+        let fatal = |e: String| SourceError::Fatal { what: WHAT, detail: format!("topic {topic}: {e}") };
+        let client = config.consumer(lane).map_err(|e| fatal(e.to_string()))?;
+        let consumer: BaseConsumer<LaneContext> =
+            client.create_with_context(context).map_err(|e| fatal(e.to_string()))?;
+        consumer.subscribe(&[&topic]).map_err(|e| fatal(e.to_string()))?;
         Ok(Self {
             consumer,
-            brokers: config.brokers.clone(),
+            config: config.clone(),
             topic_name: format!("kafka topic {topic}"),
             health,
             probe_at: Some(Instant::now()),
+            unreadable: false,
             full_since: None,
             paused: None,
             stash: Vec::new(),
@@ -108,7 +110,7 @@ impl KafkaSource {
             std::thread::sleep(wait.min(FULL_WAIT));
             return Ok(());
         }
-        let rebalances = self.consumer.context().rebalances.load(Ordering::Relaxed);
+        let rebalances = self.consumer.context().rebalances();
         if self.paused != Some(rebalances) {
             self.paused = Some(rebalances);
             if let Err(error) = self.consumer.assignment().and_then(|all| self.consumer.pause(&all)) {
@@ -143,7 +145,7 @@ impl KafkaSource {
         if let KafkaError::MessageConsumptionFatal(_) = error {
             return Err(SourceError::Fatal { what: WHAT, detail: format!("topic {}: {error}", self.topic()) });
         }
-        tracing::debug!(topic = self.topic(), %error, "consumer error");
+        self.unreadable |= error.rdkafka_error_code() == Some(RDKafkaErrorCode::TopicAuthorizationFailed);
         self.probe_at.get_or_insert_with(Instant::now);
         Ok(())
     }
@@ -169,29 +171,47 @@ impl KafkaSource {
         let metadata = match answer {
             Ok(metadata) => metadata,
             Err(error) => {
-                self.health.down(BROKERS, &format!("no broker of {} answers: {error}", self.brokers));
+                self.health.down(BROKERS, &format!("no broker of {} answers: {error}", self.config.brokers));
                 return;
             }
         };
         self.health.up(BROKERS);
         let found = metadata.topics().iter().find(|t| t.name() == self.topic());
-        let trouble = match found {
+        let problem = match found {
             None => Some("the brokers do not know it".to_owned()),
-            Some(topic) => topic.error().map(|e| RDKafkaErrorCode::from(e).to_string()),
+            Some(topic) => topic.error().map(|e| match RDKafkaErrorCode::from(e) {
+                RDKafkaErrorCode::TopicAuthorizationFailed => self.forbidden(),
+                other => other.to_string(),
+            }),
         };
-        match trouble {
-            Some(trouble) => {
-                let detail = format!("topic {} at {}: {trouble}", self.topic(), self.brokers);
+        match problem.or_else(|| self.still_unreadable()) {
+            Some(problem) => {
+                let detail = format!("topic {} at {}: {problem}", self.topic(), self.config.brokers);
                 self.health.down(&self.topic_name, &detail);
             }
             None => self.reached(),
         }
     }
 
+    /// Why the topic cannot be read, if it could not: tries it.
+    fn still_unreadable(&mut self) -> Option<String> {
+        if !self.unreadable {
+            return None;
+        }
+        let may = survey::may_read(&self.config, self.topic(), Duration::from_millis(KAFKA_READ_TRY_WAIT_MS));
+        self.unreadable = !matches!(may, Ok(Some(true)));
+        self.probe_at = Some(Instant::now() + Duration::from_millis(KAFKA_READ_TRY_MS));
+        self.unreadable.then(|| self.forbidden())
+    }
+
+    fn forbidden(&self) -> String {
+        self.consumer.context().rights.missing(&["Read"], "topic", self.topic())
+    }
+
     fn reached(&mut self) {
         self.health.up(BROKERS);
         self.health.up(&self.topic_name);
-        self.probe_at = None;
+        (self.probe_at, self.unreadable) = (None, false);
     }
 }
 
@@ -271,95 +291,4 @@ impl TaskSource for KafkaSource {
     fn window(&self) -> Window {
         self.ledger().window()
     }
-}
-
-/// The consumer's context: it owns the ledger because rebalances reach it, not the source.
-struct LaneContext {
-    topic: String,
-    ledger: Mutex<Ledger>,
-    /// How many there were.
-    rebalances: AtomicU64,
-}
-
-impl LaneContext {
-    fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Copies a message out of librdkafka and enters it into the ledger; `None` if its partition has gone.
-    fn take(&self, message: &impl Message, now_ms: u64) -> Option<Record> {
-        let partition = u32::try_from(message.partition()).ok()?;
-        let offset = u64::try_from(message.offset()).ok()?;
-        let mut ledger = self.ledger();
-        ledger.generation(partition)?;
-        let position = ledger.track(partition, offset, now_ms);
-        let time_ms = message.timestamp().to_millis().and_then(|ms| u64::try_from(ms).ok()).unwrap_or(now_ms);
-        Some(Record {
-            position,
-            key: message.key().map(Bytes::copy_from_slice),
-            value: message.payload().map(Bytes::copy_from_slice).unwrap_or_default(),
-            time_ms,
-        })
-    }
-
-    fn partitions<'a>(&'a self, list: &'a TopicPartitionList) -> impl Iterator<Item = u32> + 'a {
-        let mine = list.elements_for_topic(&self.topic);
-        mine.into_iter().filter_map(|p| u32::try_from(p.partition()).ok())
-    }
-
-    fn revoke(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) {
-        let settled: Vec<(u32, u64)> = {
-            let mut ledger = self.ledger();
-            self.partitions(list).filter_map(|p| Some((p, ledger.revoke(p)?))).collect()
-        };
-        // Of a lost partition another member may already have committed more.
-        if settled.is_empty() || consumer.assignment_lost() {
-            return;
-        }
-        if let Err(error) = consumer.commit(&offsets(&self.topic, &settled), CommitMode::Sync) {
-            tracing::warn!(topic = self.topic, %error, "a revoked partition could not be committed; its records come again");
-        }
-    }
-}
-
-impl ClientContext for LaneContext {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
-        events::log(level, facility, text);
-    }
-
-    /// Said again and again while a broker is away, which [`KafkaHealth`] sums up.
-    fn error(&self, error: KafkaError, reason: &str) {
-        if error.rdkafka_error_code().is_some_and(events::means_unreachable) {
-            tracing::debug!(topic = self.topic, %error, reason, "consumer error");
-        } else {
-            tracing::error!(topic = self.topic, %error, reason, "consumer error");
-        }
-    }
-}
-
-impl ConsumerContext for LaneContext {
-    fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        self.rebalances.fetch_add(1, Ordering::Relaxed);
-        match rebalance {
-            Rebalance::Assign(list) => {
-                let mut ledger = self.ledger();
-                for partition in self.partitions(list) {
-                    ledger.assign(partition);
-                }
-            }
-            Rebalance::Revoke(list) => self.revoke(consumer, list),
-            Rebalance::Error(error) => tracing::warn!(topic = self.topic, %error, "rebalance failed"),
-        }
-    }
-}
-
-fn offsets(topic: &str, settled: &[(u32, u64)]) -> TopicPartitionList {
-    let mut list = TopicPartitionList::with_capacity(settled.len());
-    for &(partition, offset) in settled {
-        // Both came from the broker as non-negative numbers of these widths.
-        if let Err(error) = list.add_partition_offset(topic, partition as i32, Offset::Offset(offset as i64)) {
-            tracing::error!(topic, partition, offset, %error, "an offset cannot be committed");
-        }
-    }
-    list
 }

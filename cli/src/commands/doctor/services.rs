@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use pushgate_dispatcher::{
     config::{SourceKind, StoreKind},
-    kafka::survey,
+    kafka::{
+        Sasl,
+        survey::{self, SurveyError},
+    },
     redis::RedisLink,
 };
 use tokio::{runtime::Builder, time::timeout};
@@ -29,17 +32,37 @@ fn kafka(config: &Config) -> Vec<Check> {
     let found = match survey::look(&config.kafka, Duration::from_millis(limits::CONNECT_TIMEOUT_MS)) {
         Ok(found) => found,
         Err(error) => {
+            let remedy = match &error {
+                SurveyError::Refused { why, .. } => why,
+                SurveyError::Config(_) => "correct [kafka]",
+                SurveyError::Away(_) => "start the brokers, or correct kafka.brokers and kafka.options",
+            };
             return vec![
                 Check::failed("kafka", format!("{}: {error}", config.kafka.brokers))
                     .effect("no message is taken from the lanes, and REST answers 503")
-                    .remedy("start the brokers, or correct kafka.brokers and kafka.options"),
+                    .remedy(remedy),
             ];
         }
     };
     let mut checks =
         vec![Check::ok("kafka", format!("{} answers with {} brokers", config.kafka.brokers, found.brokers))];
+    if config.kafka.sasl == Some(Sasl::Plain) && !config.kafka.tls {
+        checks.push(
+            Check::warning("kafka", "the password is sent to the brokers as it is")
+                .effect("who listens on the network can read it")
+                .remedy("set kafka.tls, or let kafka.sasl be scram-sha-512"),
+        );
+    }
+    checks.extend(found.groups.into_iter().map(|right| {
+        Check::failed("group", right).effect("its lane stands still").remedy("the rights in operations/kafka.md")
+    }));
     for topic in found.topics {
         let name = &topic.name;
+        if let Some(right) = topic.right {
+            let check = Check::failed("topic", right).effect("its lane, or what is published there, stands still");
+            checks.push(check.remedy("the rights in operations/kafka.md"));
+            continue;
+        }
         checks.push(match topic.partitions {
             None => {
                 Check::failed("topic", format!("{name}: {}", topic.problem.unwrap_or_else(|| "it is not there".into())))
