@@ -14,7 +14,7 @@ import services
 from nodes import KEY, SECRET
 from relay import Relay
 
-# The relay carries so many clients without a share in what they are told; beyond it HAProxy stands in front.
+# The relay carries so many clients without a share in what they are told; beyond it the kernel stands in front, which takes next to nothing.
 RELAYED_CLIENTS_MAX = 2000
 # The least that a broker takes by default (group.min.session.timeout.ms): so long a killed dispatcher keeps its partitions.
 SESSION_MS = 6000
@@ -54,19 +54,13 @@ id = "{name}"
 secrets = [{{ id = "s1", secret = "{secret}", scopes = ["send", "admin"] }}]
 keys = [{{ kind = "jwt", alg = "HS256", key = "{key}", kid = "k1" }}]
 """
-HAPROXY = """
-global
-    maxconn {connections}
-defaults
-    mode tcp
-    timeout connect 5s
-    timeout client 10m
-    timeout server 10m
-    retries 0
-listen front
-    bind {front}
-    balance roundrobin
-{servers}
+ROUND_ROBIN = """
+table ip {name} {{
+  chain output {{
+    type nat hook output priority -100;
+    ip daddr 127.0.0.1 tcp dport {port} dnat to 127.0.0.1 : numgen inc mod {count} map {{ {targets} }}
+  }}
+}}
 """
 
 
@@ -104,7 +98,7 @@ class Cluster:
         addresses = services.services("up", "kafka", "redis")
         self.kafka, redis = addresses["PUSHGATE_TEST_KAFKA"], addresses["PUSHGATE_TEST_REDIS"].split("//")[1]
         services.create_topics(self.kafka, self.name, partitions=12)
-        self.relay, self.haproxy, self.nodes = Relay(), None, {}
+        self.relay, self.table, self.nodes = Relay(), None, {}
         halves = [("gateway", f"g{n + 1}") for n in range(gateways)] + [("dispatcher", "d1"), ("dispatcher", "d2")]
         for half, node in halves:
             ports = {port: server.free_port() for port in ("ws", "links", "admin", "rest")}
@@ -113,22 +107,23 @@ class Cluster:
                 kafka=self.kafka, redis=self.relay.path(f"redis-{node}", redis), drain_rate=drain_rate,
                 advertise_links=self.relay.path(f"links-{node}", f"127.0.0.1:{ports['links']}"), **ports))
         targets = [f"127.0.0.1:{node.ports['ws']}" for node in self.gateways()]
-        self.front = self.relay.path("front", *targets) if clients <= RELAYED_CLIENTS_MAX else self.balanced(targets, clients)
+        self.front = self.relay.path("front", *targets) if clients <= RELAYED_CLIENTS_MAX else self.balanced(targets)
         # Those whose clients are few enough to be held up by the relay.
         self.probed = self.relay.path("probes", *targets)
 
-    def balanced(self, targets, clients):
-        """HAProxy in front of the targets, plain round robin without checks; its address."""
-        program = shutil.which("haproxy", path=os.environ["PATH"] + ":/usr/sbin")
+    def balanced(self, targets):
+        """An address whose connections the kernel gives to the targets in turn, without a look whether they are there; root alone may say so."""
+        program = shutil.which("nft", path=os.environ["PATH"] + ":/usr/sbin")
         if program is None:
-            raise server.Failed(f"more than {RELAYED_CLIENTS_MAX} clients take HAProxy in front: apt-get install haproxy")
-        front, path = f"127.0.0.1:{server.free_port()}", f"{self.folder}/haproxy.cfg"
-        servers = "".join(f"    server s{n} {target}\n" for n, target in enumerate(targets))
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(HAPROXY.format(connections=2 * clients, front=front, servers=servers))
-        with open(f"{self.folder}/haproxy.log", "wb") as log:
-            self.haproxy = subprocess.Popen([program, "-db", "-f", path], stdout=log, stderr=log)
-        return front
+            raise server.Failed(f"more than {RELAYED_CLIENTS_MAX} clients take nftables in front: apt-get install nftables")
+        port, ports = server.free_port(), [target.rsplit(":", 1)[1] for target in targets]
+        self.nft, self.table = program, f"pushgate_{os.getpid()}"
+        rules = ROUND_ROBIN.format(name=self.table, port=port, count=len(ports), targets=", ".join(f"{n} : {to}" for n, to in enumerate(ports)))
+        done = subprocess.run([program, "-f", "-"], input=rules, capture_output=True, text=True, check=False)
+        if done.returncode:
+            self.table = None
+            raise server.Failed(f"nft does not take the rules of the round robin (it takes root): {done.stderr}")
+        return f"127.0.0.1:{port}"
 
     def gateways(self):
         return [node for node in self.nodes.values() if node.half == "gateway"]
@@ -145,9 +140,8 @@ class Cluster:
     def stop(self):
         for node in self.nodes.values():
             node.process.stop()
-        if self.haproxy:
-            self.haproxy.terminate()
-            self.haproxy.wait()
+        if self.table:
+            subprocess.run([self.nft, "delete", "table", "ip", self.table], check=True)
         self.relay.stop()
 
     def token(self, user, device):

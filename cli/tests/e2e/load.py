@@ -74,7 +74,7 @@ class Load:
 
 
 def judged(report, calm):
-    """Prints the figures of a report; the complaints. `calm`: nothing failed, so nobody may have connected again, and order was promised."""
+    """Prints the figures of a report; the complaints. `calm`: nothing failed, so nobody may have connected again."""
     normal, brief, connections = report["lanes"]["normal"], report["lanes"]["low"], report["connections"]
     lost = normal["accepted"] - normal["received"]
     again, disordered = (normal[what] + brief[what] for what in ("doubled", "out_of_order_in_session"))
@@ -94,7 +94,7 @@ def judged(report, calm):
                 complaints.append(f"{lane[what]} messages {what.replace('_', ' ')}: {lane['reasons']}")
     if not normal["accepted"]:
         complaints.append("nothing was accepted")
-    if calm and disordered:
+    if disordered:
         complaints.append(f"{disordered} messages out of order within their session")
     if calm and (connections["started"], connections["failed"]) != (connections["greeted"], 0):
         complaints.append(f"clients connected again: {connections}")
