@@ -74,6 +74,25 @@ pub enum SurveyError {
     Away(#[from] KafkaError),
 }
 
+impl SurveyError {
+    /// What helps.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::Refused { why, .. } => why,
+            Self::Config(_) => "correct [kafka]",
+            Self::Away(_) => "start the brokers, or correct kafka.brokers and kafka.options",
+        }
+    }
+}
+
+/// Whether a broker lets us in.
+///
+/// # Errors
+/// If none does, or none answers, in `wait`.
+pub fn reach(config: &KafkaConfig, wait: Duration) -> Result<(), SurveyError> {
+    brokers(&listening(config, Lane::High)?, wait).map(drop)
+}
+
 /// Asks the brokers. Joins no group, makes no topic and writes nothing: whether a topic may be written to is not told.
 ///
 /// # Errors

@@ -4,10 +4,7 @@ use std::time::Duration;
 
 use pushgate_dispatcher::{
     config::{SourceKind, StoreKind},
-    kafka::{
-        Sasl,
-        survey::{self, SurveyError},
-    },
+    kafka::{Sasl, survey},
     redis::RedisLink,
 };
 use tokio::{runtime::Builder, time::timeout};
@@ -32,15 +29,10 @@ fn kafka(config: &Config) -> Vec<Check> {
     let found = match survey::look(&config.kafka, Duration::from_millis(limits::CONNECT_TIMEOUT_MS)) {
         Ok(found) => found,
         Err(error) => {
-            let remedy = match &error {
-                SurveyError::Refused { why, .. } => why,
-                SurveyError::Config(_) => "correct [kafka]",
-                SurveyError::Away(_) => "start the brokers, or correct kafka.brokers and kafka.options",
-            };
             return vec![
                 Check::failed("kafka", format!("{}: {error}", config.kafka.brokers))
                     .effect("no message is taken from the lanes, and REST answers 503")
-                    .remedy(remedy),
+                    .remedy(error.remedy()),
             ];
         }
     };

@@ -3,7 +3,7 @@
 use std::{future::Future, io, net::SocketAddr, path::Path, pin::Pin, sync::Arc, time::Duration};
 
 use pushgate_dispatcher::{
-    kafka::{KafkaHealth, KafkaIntake, KafkaProducer},
+    kafka::{KafkaHealth, KafkaIntake, KafkaProducer, survey},
     seams::{Intake, NewRecord},
 };
 use pushgate_loadgen::{
@@ -16,6 +16,7 @@ use pushgate_protocol::link::Lane;
 use crate::{
     config::{self, Config},
     failure::Failure,
+    limits,
     server::reachable,
 };
 
@@ -28,6 +29,9 @@ const METRICS_TIMEOUT: Duration = Duration::from_secs(2);
 pub(super) fn topics(file: &Path) -> Result<Door, Failure> {
     let kafka = read(file)?.kafka;
     let failed = |error: &dyn std::fmt::Display| Failure::new(format!("cannot produce to Kafka: {error}"));
+    // What keeps us out would else be told as records that nobody took in time.
+    survey::reach(&kafka, Duration::from_millis(limits::CONNECT_TIMEOUT_MS))
+        .map_err(|error| failed(&error).hint(error.remedy()))?;
     let producer = KafkaProducer::new(&kafka, KafkaHealth::new()).map_err(|error| failed(&error))?;
     Ok(Door::Records(Arc::new(Topics(KafkaIntake::new(&kafka, producer)))))
 }
