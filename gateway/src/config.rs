@@ -31,7 +31,8 @@ pub struct GatewayConfig {
     pub admin: String,
     /// This gateway's name in the member list, at most 64 bytes. Default `gateway`.
     pub node: String,
-    /// URL at which clients reach this very gateway, `ws://` or `wss://`. Default: none, clients are never sent here.
+    /// URL at which clients reach this very gateway, `ws://` or `wss://`, as they connect to it: with its path, such as
+    /// `ws://g1.example.com:7400/v1/ws`. Default: none, clients are never sent here.
     pub advertise: Option<String>,
     /// `host:port` at which dispatchers reach the node links. Default: the address of `links`.
     pub advertise_links: Option<String>,

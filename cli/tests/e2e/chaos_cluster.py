@@ -2,11 +2,11 @@
 """Three gateways and two dispatchers on real Kafka and Redis, behind one round-robin address: everything fails in turn under verified load.
 
   chaos_cluster.py [--clients 30000] [--rate 5000] [--minutes 10] [--seed N]
-                   [--faults N] [--only REGEX] [--gateways 3] [--lease MS] [--untimed]
+                   [--faults N] [--only REGEX] [--gateways 3] [--lease MS] [--untimed] [--unordered]
 
 The load is `pushgate loadgen`'s: numbered messages through Kafka to clients that ignore `moved`. Some probes, clients that are not Pushgate's,
 tell besides who was served when. `--faults` takes the first of the seed's order; 0: nothing fails, nobody may connect again, and what guests
-cost is told. `--untimed` judges no times. On services of its own, in PUSHGATE_SERVICES_DIR or a temporary directory. Logs are kept in
+cost is told. `--untimed` judges no times, `--unordered` no order: both are told. On services of its own, in PUSHGATE_SERVICES_DIR or a temporary directory. Logs are kept in
 target/e2e-logs.
 """
 
@@ -82,8 +82,8 @@ async def run(options, folder):
         await probes.stop()
         report = await asyncio.to_thread(load.end)
         calm = options.faults == 0
-        complaints += judged(report, calm)
-        return complaints + await probes.verdict()
+        complaints += judged(report, calm, not options.unordered)
+        return complaints + await probes.verdict(not options.unordered)
     finally:
         probes.over.set()
         if load:
@@ -101,6 +101,7 @@ def main():
     parser.add_argument("--gateways", type=int, default=3)
     parser.add_argument("--lease", type=int, default=3000)
     parser.add_argument("--untimed", action="store_true")
+    parser.add_argument("--unordered", action="store_true")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
     options = parser.parse_args()
     server.end_on_sigterm()

@@ -32,6 +32,10 @@ class Client:
     url: object
     token: object
     acknowledges: bool = True
+    # Goes where it is told to by `moved`.
+    follows: bool = False
+    moves: list = field(default_factory=list)
+    moved_to: str = None
     log: list = field(default_factory=list)
     recalls: list = field(default_factory=list)
     hellos: list = field(default_factory=list)
@@ -60,7 +64,7 @@ class Client:
         resume = None
         while not self.stopped:
             try:
-                url = f"{self.url()}/v1/ws"
+                url = self.moved_to or f"{self.url()}/v1/ws"
                 if resume:
                     url += f"?resume={resume[0]}&seq={resume[1]}"
                 headers = {"Authorization": f"Bearer {self.token(self.user, self.device)}"}
@@ -109,6 +113,11 @@ class Client:
                         acks.set()
                 elif frame["type"] == "recall":
                     self.recalls.append(frame["id"])
+                elif frame["type"] == "moved" and frame.get("url"):
+                    self.moves.append((time.monotonic(), frame["url"]))
+                    if self.follows:
+                        self.moved_to = frame["url"]
+                        asyncio.get_running_loop().call_later(frame["after_ms"] / 1000, lambda: asyncio.ensure_future(ws.close()))
         except websockets.ConnectionClosed:
             pass
         finally:

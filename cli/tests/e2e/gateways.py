@@ -24,6 +24,7 @@ node = "{node}"
 listen = "127.0.0.1:{ws}"
 links = "127.0.0.1:{links}"
 advertise_links = "{advertise_links}"
+{advertise}
 admin = "127.0.0.1:{admin}"
 shards = {shards}
 [gateway.limits]
@@ -91,25 +92,32 @@ class Node:
 
 
 class Cluster:
-    """The set. `clients` are expected in front of it."""
+    """The set. `clients` are expected in front of it; with `advertise` they are told where their owner is."""
 
-    def __init__(self, folder, name, clients, gateways=3, lease_ms=3000, shards=2, drain_rate=500):
-        self.folder, self.name, self.lease_s = folder, f"{name}-{os.getpid()}", lease_ms / 1000
+    def __init__(self, folder, name, clients, gateways=3, lease_ms=3000, shards=2, drain_rate=500, advertise=False):
+        # Those that one process starts in turn share the services.
+        self.folder, self.name, self.lease_s = folder, f"{name}-{os.getpid()}-{os.path.basename(folder)[-6:]}", lease_ms / 1000
+        self.shards, self.drain_rate, self.advertise = shards, drain_rate, advertise
         addresses = services.services("up", "kafka", "redis")
-        self.kafka, redis = addresses["PUSHGATE_TEST_KAFKA"], addresses["PUSHGATE_TEST_REDIS"].split("//")[1]
+        self.kafka, self.redis = addresses["PUSHGATE_TEST_KAFKA"], addresses["PUSHGATE_TEST_REDIS"].split("//")[1]
         services.create_topics(self.kafka, self.name, partitions=12)
         self.relay, self.table, self.nodes = Relay(), None, {}
-        halves = [("gateway", f"g{n + 1}") for n in range(gateways)] + [("dispatcher", "d1"), ("dispatcher", "d2")]
-        for half, node in halves:
-            ports = {port: server.free_port() for port in ("ws", "links", "admin", "rest")}
-            self.nodes[node] = Node(self, half, node, ports, CONFIG.format(
-                node=node, name=self.name, data=f"{folder}/{node}-data", lease=lease_ms, session=SESSION_MS, shards=shards, secret=SECRET, key=KEY,
-                kafka=self.kafka, redis=self.relay.path(f"redis-{node}", redis), drain_rate=drain_rate,
-                advertise_links=self.relay.path(f"links-{node}", f"127.0.0.1:{ports['links']}"), **ports))
+        for half, node in [("gateway", f"g{n + 1}") for n in range(gateways)] + [("dispatcher", "d1"), ("dispatcher", "d2")]:
+            self.add(half, node)
         targets = [f"127.0.0.1:{node.ports['ws']}" for node in self.gateways()]
         self.front = self.relay.path("front", *targets) if clients <= RELAYED_CLIENTS_MAX else self.balanced(targets)
         # Those whose clients are few enough to be held up by the relay.
         self.probed = self.relay.path("probes", *targets)
+
+    def add(self, half, node):
+        """One more node, to be started; behind the addresses in front are those alone that are there when they are made."""
+        ports = {port: server.free_port() for port in ("ws", "links", "admin", "rest")}
+        self.nodes[node] = Node(self, half, node, ports, CONFIG.format(
+            node=node, name=self.name, data=f"{self.folder}/{node}-data", lease=int(1000 * self.lease_s), session=SESSION_MS, shards=self.shards, secret=SECRET,
+            key=KEY, kafka=self.kafka, redis=self.relay.path(f"redis-{node}", self.redis), drain_rate=self.drain_rate,
+            advertise=f'advertise = "ws://127.0.0.1:{ports["ws"]}/v1/ws"' if self.advertise else "",
+            advertise_links=self.relay.path(f"links-{node}", f"127.0.0.1:{ports['links']}"), **ports))
+        return self.nodes[node]
 
     def balanced(self, targets):
         """An address whose connections the kernel gives to the targets in turn, without a look whether they are there; root alone may say so."""

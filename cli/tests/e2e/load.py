@@ -73,8 +73,8 @@ class Load:
             self.child.wait()
 
 
-def judged(report, calm):
-    """Prints the figures of a report; the complaints. `calm`: nothing failed, so nobody may have connected again."""
+def judged(report, calm, ordered=True):
+    """Prints the figures of a report; the complaints. `calm`: nothing failed, so nobody may have connected again. Unless `ordered`, order is told alone."""
     normal, brief, connections = report["lanes"]["normal"], report["lanes"]["low"], report["connections"]
     lost = normal["accepted"] - normal["received"]
     again, disordered = (normal[what] + brief[what] for what in ("doubled", "out_of_order_in_session"))
@@ -94,7 +94,7 @@ def judged(report, calm):
                 complaints.append(f"{lane[what]} messages {what.replace('_', ' ')}: {lane['reasons']}")
     if not normal["accepted"]:
         complaints.append("nothing was accepted")
-    if disordered:
+    if ordered and disordered:
         complaints.append(f"{disordered} messages out of order within their session")
     if calm and (connections["started"], connections["failed"]) != (connections["greeted"], 0):
         complaints.append(f"clients connected again: {connections}")
