@@ -77,6 +77,9 @@ impl Shard {
         };
         // A push for one session is never stored, so it cannot wait for the stream.
         let storable = push.ack && !push.replay && to_user;
+        if storable && self.is_yet_to_sweep(user) {
+            self.start_replay(user, None);
+        }
         let may_wait = storable && push.policy == OutboxPolicy::Close;
         if may_wait
             && self.must_hold_back(user, push.tail.len(), targets, out)

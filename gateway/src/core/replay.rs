@@ -152,6 +152,16 @@ impl Shard {
         self.sweep.everyone = self.users.places();
     }
 
+    /// Whether a user is live that a walk over everyone has not come to: what may be stored of it is older than what comes now.
+    pub(super) fn is_yet_to_sweep(&self, user: u32) -> bool {
+        if self.sweep.everyone == 0 {
+            return false;
+        }
+        let places = self.users.places().max(1);
+        let behind_the_next = (user + places - (self.sweep.cursor + 1) % places) % places;
+        behind_the_next < self.sweep.everyone && self.users.user(user).is_some_and(|u| u.replaying.is_none())
+    }
+
     pub(super) fn sweep_orphans(&mut self) {
         self.sweep.orphans = self.users.places();
     }

@@ -203,9 +203,11 @@ impl Shard {
         cluster.is_shown(Epoch { number: self.shown_epoch, digest: 0 });
         let before = std::mem::replace(&mut self.settings.cluster, cluster);
         self.sweep_ownership();
-        // What it answered `Moved` for while it owned nobody is in the streams.
+        // What it answered `Moved` for while it owned nobody is in the streams. So is what came under a list that it never saw: it may not have been in
+        // it, frozen as it was, and its users were others' then.
         let owned_nobody = before.standing() == Standing::SteppedDown;
-        if owned_nobody && self.settings.cluster.standing() != Standing::SteppedDown {
+        let missed_one = self.settings.cluster.epoch().number > before.epoch().number + 1;
+        if (owned_nobody || missed_one) && self.settings.cluster.standing() != Standing::SteppedDown {
             self.sweep_everyone();
         }
     }

@@ -149,6 +149,34 @@ fn a_sweep_is_paced() {
 }
 
 #[test]
+fn a_push_does_not_pass_what_a_sweep_has_yet_to_ask_for() {
+    let mut w = World::new();
+    let link = w.link(1);
+    for slot in 0..1_200 {
+        w.live(link, slot, &format!("user-{slot}"));
+    }
+    w.frame(link, ToGateway::StoredMany);
+    w.pass(100);
+    let swept = w.told(link);
+    let waits = (0..1_200).map(|n| format!("user-{n}")).find(|u| !swept.iter().any(|t| t.contains(&format!("{u:?}"))));
+    let waits = waits.expect("a walk takes several ticks");
+    w.push(link, to(&waits, 1, "m1", &tail("m1")));
+    let told = w.told(link);
+    assert!(told.len() == 2 && told[0].contains("Online") && told[1].contains("Deferred"), "{told:?}");
+    // The walk comes to it later, and everybody is started all the same.
+    let others: usize = (0..4)
+        .map(|_| {
+            w.pass(100);
+            w.told(link).len()
+        })
+        .sum();
+    assert_eq!(swept.len() + 1 + others, 1_200);
+    w.live(link, 1_200, "newcomer");
+    w.push(link, to("newcomer", 2, "m2", &tail("m2")));
+    assert!(w.told(link).is_empty(), "after the walk pushes go on");
+}
+
+#[test]
 fn users_that_come_during_a_sweep_hide_none_from_it() {
     let mut w = World::new();
     let link = w.link(1);

@@ -282,6 +282,27 @@ fn a_shard_that_does_not_own_the_user_says_so() {
 }
 
 #[test]
+fn who_missed_a_list_asks_for_what_was_stored_under_it() {
+    let list = |number| {
+        let routing = Routing::new(number, ["g1", "g2"].map(|n| Member::new(node(n), "127.0.0.1:7401")).into());
+        Cluster::new(node("g1"), Arc::new(routing), Standing::Serving)
+    };
+    let alice = (0..).map(|u| format!("u{u}"));
+    let owned = |u: &String| list(3).routing().unwrap().owner("shop", u).unwrap().node.as_str() == "g1";
+    let alice = &*alice.filter(owned).take(1).collect::<String>();
+    let mut w = World::with(|s| s.cluster = list(3));
+    let link = w.link(1);
+    w.live(link, 0, alice);
+    w.shard.set_cluster(list(4));
+    w.pass(100);
+    assert!(w.told(link).is_empty(), "it was in both");
+    w.shard.set_cluster(list(6));
+    w.push(link, Push { epoch: list(6).epoch(), ..to(alice, 1, "m", b"}") });
+    let told = w.told(link);
+    assert!(told.len() == 2 && told[0].contains("Online") && told[1].contains("Deferred"), "{told:?}");
+}
+
+#[test]
 fn a_push_on_the_wrong_shard_is_counted_as_crossed() {
     let mut w = World::with(|s| {
         s.shards = 2;
