@@ -9,43 +9,16 @@ import argparse
 import asyncio
 import json
 import os
-import re
-import subprocess
 import tempfile
 
 import server
 import websockets
 from client import Client
 from guests import APP, KEY, Cluster, Sent, metric, until
+from proxy import Proxy
 from verdict import Verdict
 
-SAMPLE = server.ROOT / "configs/haproxy.cfg"
 verdict = Verdict()
-
-
-class Proxy:
-    """HAProxy with the sample, at a free port and in front of these gateways."""
-
-    def __init__(self, folder, cluster, port):
-        text = SAMPLE.read_text(encoding="utf-8")
-        for n in (1, 2):
-            address, admin = cluster.ws[f"g{n}"], cluster.admin[f"g{n}"].rpartition(":")[2]
-            text = text.replace(f"10.0.0.1{n}:7400 check port 7402", f"{address} check port {admin}").replace(f"10.0.0.1{n}:7400\n", f"{address}\n")
-        # Descriptors of a test are fewer than those of a host.
-        text = text.replace("bind :7400", f"bind 127.0.0.1:{port}").replace("maxconn 200000", "maxconn 1000")
-        left = re.findall(r"^[^#\n]*10\.0\.0\..*$", text, re.MULTILINE)
-        if left:
-            raise server.Failed(f"{SAMPLE}: these addresses are not the test's: {left}")
-        path = f"{folder}/haproxy.cfg"
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(text)
-        self.log = open(f"{folder}/haproxy.log", "wb")
-        self.child = subprocess.Popen(["haproxy", "-db", "-f", path], stdout=self.log, stderr=self.log)
-
-    def stop(self):
-        self.child.terminate()
-        self.child.wait(20)
-        self.log.close()
 
 
 def told(cluster, name):
@@ -139,7 +112,7 @@ def main():
         proxy = None
         try:
             cluster.start()
-            proxy = Proxy(folder, cluster, port)
+            proxy = Proxy(folder, [(cluster.ws[node], cluster.admin[node]) for node in ("g1", "g2")], [cluster.rest] * 2, port, server.free_port())
             asyncio.run(run(cluster, f"127.0.0.1:{port}", arguments.users))
         finally:
             if proxy:

@@ -21,9 +21,10 @@ def body_of(ident):
 
 class Probes:
     def __init__(self, cluster, users, every_s=EVERY_S, follow=False):
+        """`users`: how many, or their names."""
         from confluent_kafka import Producer
 
-        self.cluster, self.users = cluster, [f"probe-{n:03}" for n in range(users)]
+        self.cluster, self.users = cluster, [f"probe-{n:03}" for n in range(users)] if isinstance(users, int) else users
         self.every_s = every_s
         self.clients = [Client(user, "d1", lambda: f"ws://{cluster.probed}", cluster.token, follows=follow) for user in self.users]
         self.of = dict(zip(self.users, self.clients))
