@@ -92,7 +92,12 @@ async def stay(cluster, address, users, owners):
         verdict.fact(await until(lambda: not sent.missing()), "and every push arrives", sent.missing())
         cluster.processes["g1"].kill()
         dead = next(n for n in range(users) if owners[n] == "g1")
-        verdict.fact(await status_of(address, "/g1/v1/ws", f"user-{dead}") == 503, "the path of a gateway that was killed answers 503")
+        # Its listening socket may outlive it by a moment: the kernel takes a ring apart after the process. Then it is 502.
+        statuses = [await status_of(address, "/g1/v1/ws", f"user-{dead}")]
+        while statuses[-1] == 502 and len(statuses) < 100:
+            await asyncio.sleep(0.05)
+            statuses.append(await status_of(address, "/g1/v1/ws", f"user-{dead}"))
+        verdict.fact(statuses[-1] == 503, "the path of a gateway that was killed answers 503", statuses)
         await sent.round("killed", 3)
         back = await until(lambda: all(client.online.is_set() for client in clients), 60)
         verdict.fact(back, "its clients are served at the one address")
