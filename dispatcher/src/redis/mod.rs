@@ -17,7 +17,7 @@
 //! | `failure` | why commands were not run |
 //! | `wire` | the protocol |
 //! | [`durability`] | whether the servers keep what they acknowledge |
-//! | [`format`] | the version of what is kept |
+//! | [`mod@format`] | the version of what is kept |
 //! | [`streams`] | streams and marks |
 //! | [`schedule`] | tasks |
 //! | `tasks` | what tasks are there, and how scripts are told of them |
