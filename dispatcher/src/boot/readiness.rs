@@ -63,9 +63,8 @@ fn watch_links(health: &Arc<Health>, links: &Links, routing: watch::Receiver<Arc
     }));
 }
 
-/// Reads the server's durability settings and the format of what it holds again and again; settings that lose data, and stores of another
-/// version's, are a failing dependency. So a server that
-/// goes away or comes back is noticed without work to do as well.
+/// Reads the server's durability settings again and again, and once the format of what it holds; settings that lose data, and stores of
+/// another version, are a failing dependency. So a server that goes away or comes back is noticed without work to do as well.
 async fn check_durability(redis: Arc<RedisLink>, health: Arc<Health>) {
     let mut known = false;
     loop {

@@ -287,9 +287,8 @@ fn who_missed_a_list_asks_for_what_was_stored_under_it() {
         let routing = Routing::new(number, ["g1", "g2"].map(|n| Member::new(node(n), "127.0.0.1:7401")).into());
         Cluster::new(node("g1"), Arc::new(routing), Standing::Serving)
     };
-    let alice = (0..).map(|u| format!("u{u}"));
     let owned = |u: &String| list(3).routing().unwrap().owner("shop", u).unwrap().node.as_str() == "g1";
-    let alice = &*alice.filter(owned).take(1).collect::<String>();
+    let alice = &*(0..).map(|u| format!("u{u}")).find(owned).unwrap();
     let mut w = World::with(|s| s.cluster = list(3));
     let link = w.link(1);
     w.live(link, 0, alice);
