@@ -85,6 +85,11 @@ pub struct Knock {
     pub group: Group,
 }
 
+/// Thousandths of a handshake that `shards` turnstiles save up at most, at `per_s` each: what a gateway can let in beyond its pace after a lull.
+pub fn saved_max(shards: u16, per_s: u32) -> u64 {
+    u64::from(shards) * (u64::from(per_s) * limits::TLS_HANDSHAKE_BURST_MS).max(1_000)
+}
+
 impl Node {
     /// A gateway that is not there yet.
     pub fn new(id: NodeId, weight: u32, zone: u32, shards: u16) -> Self {
@@ -158,9 +163,8 @@ impl Node {
     /// Lets in who is first, at the pace of `per_s` for each shard, with what a turnstile saves up after a lull. Of those who waited longer than
     /// `patience` ticks nobody is there any more: they are told apart (`true`), and cost nothing.
     pub fn admit(&mut self, tick: u64, per_s: u32, patience: u64) -> Vec<(Knock, bool)> {
-        let of_ms = |ms: u64| u64::from(self.shards) * (u64::from(per_s) * ms).max(1_000);
         self.allowance = (self.allowance + u64::from(self.shards) * u64::from(per_s) * TICK_MS)
-            .min(of_ms(limits::TLS_HANDSHAKE_BURST_MS));
+            .min(saved_max(self.shards, per_s));
         let mut left = Vec::new();
         while let Some(first) = self.queue.front_mut() {
             let late = tick.saturating_sub(first.tick) > patience;

@@ -186,7 +186,7 @@ impl Default for Gateways {
 }
 
 impl Plan {
-    /// Handshakes per second of the gateway with the most shards: nowhere are more clients let in.
+    /// Handshakes per second of the gateway with the most shards: nowhere are more clients let in, but for what was saved up in a lull.
     pub fn node_bound_per_s(&self) -> u64 {
         let joined = self.events.iter().filter_map(|event| match &event.what {
             What::Joins(group) => Some(group),
