@@ -75,8 +75,10 @@ pub const RECALL_RETELL_MS: u64 = 60_000;
 /// Times a push is routed again after `Moved` before it is stored.
 pub const MOVES_MAX: u8 = 2;
 
-/// Stream reads a worker has under way.
-pub const READS_MAX: usize = 32;
+/// Replays of a worker that ask for their streams at once: most find nothing there, in one look at all of them.
+pub const READS_MAX: usize = 512;
+/// Stream reads a worker has under way, of those in which there is something.
+pub const READS_FULL_MAX: usize = 32;
 /// Entries asked for in one stream read.
 pub const READ_ENTRIES: usize = pushgate_protocol::limits::REPLAY_WINDOW;
 /// Bytes of stored pushes sent to one user and not yet acknowledged during a replay; one push may exceed it.
@@ -159,6 +161,8 @@ pub const LINK_OPEN_MS: u64 = 5_000;
 pub const LINK_PING_MS: u64 = 5_000;
 /// A link without a byte from the gateway for this long is ended, milliseconds.
 pub const LINK_SILENCE_MS: u64 = 15_000;
+/// Users that a worker tells of again when their owner is another; past it every shard is told `StoredMany` then.
+pub const RETOLD_USERS_MAX: usize = 1 << 14;
 /// What a shard was told within this time before its link ended may have been sent after the gateway had given the link up, so
 /// it is told once more.
 pub const TOLD_DOUBT_MS: u64 = 2 * LINK_SILENCE_MS;

@@ -146,8 +146,11 @@ pub const INBOUND_BYTES_PER_TICK: usize = 256 * 1024;
 /// Room for sessions that the table of inbound bytes keeps from tick to tick.
 pub const INBOUND_TABLE_KEPT: usize = 4_096;
 
-/// Replays that a sweep starts in one tick.
+/// Replays that a sweep starts in one tick, less those it started that are under way: what is pushed to one who replays goes through its
+/// stream, so a sweep ahead of its dispatchers would send all that is pushed that way.
 pub const SWEEP_STARTS_PER_TICK: u32 = 500;
+/// Replays that a sweep starts in one tick however many are under way: those of clients that read slowly take long.
+pub const SWEEP_STARTS_PER_TICK_MIN: u32 = 10;
 /// Users that a sweep passes in one tick.
 pub const SWEEP_VISITS_PER_TICK: u32 = 16_384;
 /// Users with sessions on other gateways that one shard registers.

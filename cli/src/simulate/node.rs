@@ -163,8 +163,8 @@ impl Node {
     /// Lets in who is first, at the pace of `per_s` for each shard, with what a turnstile saves up after a lull. Of those who waited longer than
     /// `patience` ticks nobody is there any more: they are told apart (`true`), and cost nothing.
     pub fn admit(&mut self, tick: u64, per_s: u32, patience: u64) -> Vec<(Knock, bool)> {
-        self.allowance = (self.allowance + u64::from(self.shards) * u64::from(per_s) * TICK_MS)
-            .min(saved_max(self.shards, per_s));
+        self.allowance =
+            (self.allowance + u64::from(self.shards) * u64::from(per_s) * TICK_MS).min(saved_max(self.shards, per_s));
         let mut left = Vec::new();
         while let Some(first) = self.queue.front_mut() {
             let late = tick.saturating_sub(first.tick) > patience;

@@ -9,8 +9,8 @@ use pushgate_protocol::{
 };
 
 use super::{
-    outcome::Outcome,
     node::saved_max,
+    outcome::Outcome,
     plan::{Clients, Event, Gateways, GoTo, NodeGroup, Pick, Plan, Pushes, What},
     world::World,
     *,

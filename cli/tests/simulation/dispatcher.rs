@@ -44,6 +44,8 @@ pub struct Dispatcher {
     next_token: u64,
     /// The link to each gateway's shard.
     pub links: BTreeMap<(usize, u16), usize>,
+    /// Until when what it asks of the store is on its way.
+    pub slow_until: u64,
 }
 
 /// What a driver asks of a store.
@@ -78,6 +80,7 @@ impl Dispatcher {
             tokens: BTreeMap::new(),
             next_token: 0,
             links: BTreeMap::new(),
+            slow_until: 0,
         }
     }
 
@@ -230,7 +233,7 @@ impl World {
             }
             let frames = worker.take_frames();
             for request in requests {
-                let delay = self.random.delay();
+                let delay = self.random.delay().max(self.dispatchers[d].slow_until.saturating_sub(self.now));
                 self.after(delay, Event::Ask { d, run, w, request });
             }
             for Frames { link, lane, bytes, .. } in frames {

@@ -1,6 +1,6 @@
 //! What goes wrong.
 
-use crate::world::World;
+use crate::{dispatcher::ACK_DEADLINE_MS, world::World};
 
 /// A fault.
 #[derive(Debug, Clone, Copy)]
@@ -8,8 +8,12 @@ pub enum Fault {
     Dispatcher(usize),
     Gateway(usize),
     AnyLink,
-    Members { all: bool },
+    Members {
+        all: bool,
+    },
     StoreFails(bool),
+    /// The store takes what a dispatcher asks only after about the time that replays wait for it.
+    StoreSlow(usize),
 }
 
 impl World {
@@ -31,6 +35,10 @@ impl World {
             }
             Fault::Members { all } => self.change_members(all),
             Fault::StoreFails(fails) => self.store_fails = fails,
+            Fault::StoreSlow(d) => {
+                let for_ms = self.random.between(ACK_DEADLINE_MS / 2, 2 * ACK_DEADLINE_MS);
+                self.dispatchers[d].slow_until = self.now + for_ms;
+            }
         }
     }
 }

@@ -186,11 +186,12 @@ impl World {
         if plan.faults {
             for _ in 0..self.random.between(1, 8) {
                 let at = self.random.between(500, STORM_MS);
-                let fault = match self.random.below(8) {
+                let fault = match self.random.below(9) {
                     0 => Fault::Dispatcher(self.random.below(DISPATCHERS as u64) as usize),
                     1 => Fault::Gateway(self.random.below(GATEWAYS as u64) as usize),
                     2 | 3 => Fault::AnyLink,
                     4 | 5 => Fault::Members { all: false },
+                    6 => Fault::StoreSlow(self.random.below(DISPATCHERS as u64) as usize),
                     _ => Fault::StoreFails(true),
                 };
                 self.at(at, Event::Fault(fault));

@@ -19,10 +19,10 @@ use crate::channels::{Checked, Provider};
 use crate::core::account::{Answer, Parcel};
 use crate::seams::{
     Added, AppAddress, BoxFuture, Change, Changed, Claimed, Count, DeadCursor, DeadLetter, DeadLetters, DeadPage,
-    DeadPlace, DeadRecord, Found, Hold, Intake, Mark, MarkQuery, MessageKey, MessageStore, MessageView, NewRecord,
-    Position, Record, Reservation, ResultSink, ScheduleStore, Settled, SettledAndClaimed, Settlement, SourceError,
-    StateChange, StoreError, StreamOp, StreamOutcome, StreamPage, Streams, Suppression, Suppressions, Task, TaskQuery,
-    TaskSource, UserKey, Window,
+    DeadPlace, DeadRecord, Found, Glance, Hold, Intake, Mark, MarkQuery, MessageKey, MessageStore, MessageView,
+    NewRecord, Position, Record, Reservation, ResultSink, ScheduleStore, Settled, SettledAndClaimed, Settlement,
+    SourceError, StateChange, StoreError, StreamOp, StreamOutcome, StreamPage, Streams, Suppression, Suppressions,
+    Task, TaskQuery, TaskSource, UserKey, Window,
 };
 use crate::seen::SeenRuns;
 use crate::suppressed::Reasons;
@@ -104,6 +104,10 @@ impl<T: Streams> Streams for Flaky<T> {
         now_ms: u64,
     ) -> BoxFuture<'_, Result<StreamPage, StoreError>> {
         Box::pin(self.call(Box::pin(async move { self.inner.read(user, after, limit, episode, now_ms).await })))
+    }
+
+    fn glance(&self, asked: Vec<(UserKey, u64)>, now_ms: u64) -> BoxFuture<'_, Result<Vec<Glance>, StoreError>> {
+        Box::pin(self.call(Box::pin(async move { self.inner.glance(asked, now_ms).await })))
     }
 
     fn seen(&self, user: UserKey) -> BoxFuture<'_, Result<SeenRuns, StoreError>> {

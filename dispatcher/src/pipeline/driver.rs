@@ -21,14 +21,15 @@ use tracing::error;
 use super::{
     finisher::Finished,
     mailbox::{Inbox, Queued, WorkerEvent},
+    reads::{Read, Reads},
     shares::Settlements,
 };
 use crate::{
-    core::worker::{Delivery, Frames, LinkId, Past, PastQuery, ReadId, Untracked, Worker},
+    core::worker::{Delivery, Frames, LinkId, Past, PastQuery, Untracked, Worker},
     health::Health,
     limits,
     metrics::Metrics,
-    seams::{AllPage, BoxFuture, MessageStore, StoreError, StreamOutcome, StreamPage, Streams},
+    seams::{BoxFuture, MessageStore, StoreError, StreamOutcome, Streams},
 };
 
 /// What a driver works with.
@@ -65,8 +66,7 @@ pub struct DriverParts {
 enum Reply {
     Past(Result<Past, StoreError>),
     Applied(Result<Vec<StreamOutcome>, StoreError>),
-    Page(ReadId, Result<StreamPage, StoreError>),
-    AllPage(ReadId, Result<AllPage, StoreError>),
+    Read(Read),
 }
 
 /// Runs until it is stopped or its inbox is closed.
@@ -76,6 +76,7 @@ pub struct Driver {
     /// Links with too much waiting in a lane: until that is written no more of the lane is taken.
     crowded: Vec<(LinkId, Lane)>,
     replies: FuturesUnordered<BoxFuture<'static, Reply>>,
+    reads: Reads,
     /// Batches of deliveries taken.
     batches: u32,
     in_flight: Gauge,
@@ -103,7 +104,7 @@ impl Driver {
         let in_flight = parts.metrics.in_flight(parts.index);
         let outages = Outages { worker: parts.index, failing: [false; 3] };
         let (links, crowded, replies) = (HashMap::new(), Vec::new(), FuturesUnordered::new());
-        Self { parts, links, crowded, replies, batches: 0, in_flight, outages }
+        Self { parts, links, crowded, replies, reads: Reads::default(), batches: 0, in_flight, outages }
     }
 
     /// Runs until it is stopped, or every lane and link has let go of the mailbox.
@@ -223,13 +224,9 @@ impl Driver {
                 outages.seen(1, outcomes.as_ref().err(), parts, now_ms);
                 parts.worker.applied(now_ms, outcomes);
             }
-            Reply::Page(request, page) => {
-                outages.seen(2, page.as_ref().err(), parts, now_ms);
-                parts.worker.page(now_ms, request, page);
-            }
-            Reply::AllPage(request, page) => {
-                outages.seen(2, page.as_ref().err(), parts, now_ms);
-                parts.worker.page_all(now_ms, request, page);
+            Reply::Read(read) => {
+                outages.seen(2, read.error(), parts, now_ms);
+                self.reads.came(&mut parts.worker, now_ms, read);
             }
         }
     }
@@ -256,17 +253,9 @@ impl Driver {
         }
         // What is replayed goes the same way as what is new.
         let reads = if self.crowded.is_empty() { worker.take_reads() } else { Vec::new() };
-        for read in reads {
-            let streams = Arc::clone(&self.parts.streams);
-            let page = async move {
-                if read.everyone {
-                    let page = streams.read_all(read.user, read.after, read.limit, now_ms).await;
-                    return Reply::AllPage(read.id, page);
-                }
-                let page = streams.read(read.user, read.after, read.limit, read.episode, now_ms).await;
-                Reply::Page(read.id, page)
-            };
-            self.replies.push(page.boxed());
+        self.reads.ask(reads);
+        for read in self.reads.take(&self.parts.streams, now_ms) {
+            self.replies.push(read.map(Reply::Read).boxed());
         }
         self.send_frames();
         self.finish();

@@ -13,6 +13,7 @@ pub mod mailbox;
 mod marker;
 mod outage;
 mod outgoing;
+mod reads;
 mod shares;
 
 pub use self::{

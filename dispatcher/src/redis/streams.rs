@@ -19,8 +19,8 @@ use crate::{
     limits,
     marks::{self, MarkMetrics, MarkRate},
     seams::{
-        BoxFuture, DeliveryKey, Mark, MarkQuery, StoreError, StoredPush, StreamOp, StreamOutcome, StreamPage, Streams,
-        UserKey,
+        BoxFuture, DeliveryKey, Glance, Mark, MarkQuery, StoreError, StoredPush, StreamOp, StreamOutcome, StreamPage,
+        Streams, UserKey,
     },
     seen::{Noted, SeenRuns},
     stored::{self, StreamBounds},
@@ -140,6 +140,30 @@ impl RedisStreams {
         Ok(marks)
     }
 
+    async fn look(&self, asked: &[(UserKey, u64)]) -> Result<Vec<Glance>, StoreError> {
+        let (mut glances, mut prefix) = (Vec::with_capacity(asked.len()), Vec::new());
+        for asked in asked.chunks(limits::REDIS_PIPELINE_MAX / 2) {
+            let mut batch = Batch::of(2 * asked.len(), READ_BYTES_USUAL);
+            for (user, of) in asked {
+                let (app, name) = (user.app.as_str(), user.user.as_str());
+                let hash = user_hash(0, app, name);
+                write_tagged(&mut prefix, "s", app, name);
+                // In this order: what is deferred between the two is not counted, and its entry is seen.
+                batch.command(hash, 2).arg("SCARD").parts(&[&prefix, episode(*of).as_bytes()]);
+                batch.command(hash, 2).arg("EXISTS").parts(&[&prefix, b"z"]);
+            }
+            let answers = self.link.ask(batch).await?;
+            let mut answers = answers.iter();
+            while let (Some(deferred), Some(there)) = (answers.next(), answers.next()) {
+                let (Reply::Int(deferred), Reply::Int(there)) = (deferred, there) else {
+                    return Err(damaged("a stream is of another kind".into()));
+                };
+                glances.push(Glance { empty: there == 0, deferred: deferred as u64 });
+            }
+        }
+        Ok(glances)
+    }
+
     async fn read_page(
         &self,
         user: &UserKey,
@@ -205,6 +229,10 @@ impl Streams for RedisStreams {
         now_ms: u64,
     ) -> BoxFuture<'_, Result<StreamPage, StoreError>> {
         Box::pin(async move { self.read_page(&user, after, limit, episode, now_ms).await })
+    }
+
+    fn glance(&self, asked: Vec<(UserKey, u64)>, _now_ms: u64) -> BoxFuture<'_, Result<Vec<Glance>, StoreError>> {
+        Box::pin(async move { self.look(&asked).await })
     }
 
     fn seen(&self, user: UserKey) -> BoxFuture<'_, Result<SeenRuns, StoreError>> {

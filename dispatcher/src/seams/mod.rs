@@ -25,8 +25,8 @@ pub use self::{
     },
     source::{Hold, Position, Record, SourceError, TaskSource, Window},
     streams::{
-        AllPage, DeferredTag, DeliveryKey, Mark, MarkQuery, StoredPush, StreamOp, StreamOutcome, StreamPage, Streams,
-        UserKey,
+        AllPage, DeferredTag, DeliveryKey, Glance, Mark, MarkQuery, StoredPush, StreamOp, StreamOutcome, StreamPage,
+        Streams, UserKey,
     },
     suppressions::{AppAddress, Suppression, Suppressions},
 };

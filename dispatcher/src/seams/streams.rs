@@ -265,6 +265,15 @@ pub struct StreamPage {
     pub deferred: u64,
 }
 
+/// What a stream looks like without its entries.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Glance {
+    /// Nothing is in it.
+    pub empty: bool,
+    /// How many deferred pushes of the asked episode it has taken: counted before it was seen that nothing is in it.
+    pub deferred: u64,
+}
+
 /// A part of the messages to everyone, as one user gets them.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct AllPage {
@@ -309,6 +318,20 @@ pub trait Streams: Send + Sync {
         episode: u64,
         now_ms: u64,
     ) -> BoxFuture<'_, Result<StreamPage, StoreError>>;
+
+    /// A look at many streams, each with the episode that is asked, in the order asked. It costs a part of a [`read`](Self::read): most users
+    /// have nothing stored most of the time.
+    fn glance(&self, asked: Vec<(UserKey, u64)>, now_ms: u64) -> BoxFuture<'_, Result<Vec<Glance>, StoreError>> {
+        Box::pin(async move {
+            let mut glances = Vec::with_capacity(asked.len());
+            for (user, episode) in asked {
+                let page = self.read(user, 0, 1, episode, now_ms).await?;
+                let empty = page.end && page.entries.is_empty() && page.expired.is_empty();
+                glances.push(Glance { empty, deferred: page.deferred });
+            }
+            Ok(glances)
+        })
+    }
 
     /// What a user has had of the messages to everyone.
     fn seen(&self, user: UserKey) -> BoxFuture<'_, Result<SeenRuns, StoreError>>;
@@ -356,6 +379,10 @@ impl<T: Streams + ?Sized> Streams for Arc<T> {
         now_ms: u64,
     ) -> BoxFuture<'_, Result<StreamPage, StoreError>> {
         (**self).read(user, after, limit, episode, now_ms)
+    }
+
+    fn glance(&self, asked: Vec<(UserKey, u64)>, now_ms: u64) -> BoxFuture<'_, Result<Vec<Glance>, StoreError>> {
+        (**self).glance(asked, now_ms)
     }
 
     fn seen(&self, user: UserKey) -> BoxFuture<'_, Result<SeenRuns, StoreError>> {

@@ -8,8 +8,8 @@ use std::sync::{
 use pushgate_dispatcher::{
     limits::SEEN_RUNS_MAX,
     seams::{
-        AllPage, BoxFuture, Count, Mark, MarkQuery, StateChange, StoreError, StoredPush, StreamOp, StreamOutcome,
-        StreamPage, Streams, UserKey,
+        AllPage, BoxFuture, Count, DeferredTag, Glance, Mark, MarkQuery, StateChange, StoreError, StoredPush, StreamOp,
+        StreamOutcome, StreamPage, Streams, UserKey,
     },
     seen::{Noted, SeenRuns},
     states::MessageBounds,
@@ -32,6 +32,7 @@ facts!(
     what_a_user_has_had_is_not_read_again,
     what_expired_behind_what_lasts_leaves_with_the_next,
     who_is_excluded_gets_nothing,
+    a_look_tells_of_many_streams_whether_something_is_there,
     a_message_taken_back_goes_from_everyone,
     what_was_had_is_noted_once,
     unnamed_recipients_are_counted,
@@ -105,6 +106,27 @@ async fn each_user_gets_what_it_has_not_had(backend: Backend) {
     assert_eq!(page.upto, places[1].position, "what the user had is read over");
     assert_eq!(ids(&*streams, "alice", page.upto, 10).await.0, ["m3", "m4"]);
     assert_eq!(numbers(&*streams, &user("alice"), NOW).await, [9], "the user's own stream is apart");
+}
+
+async fn a_look_tells_of_many_streams_whether_something_is_there(backend: Backend) {
+    let streams = backend.streams(StreamBounds::default());
+    let deferred = |name: &str, n: u64, k| {
+        let deferred = Some(DeferredTag { episode: 70, k });
+        StreamOp::Append { user: user(name), push: Box::new(push(n)), deferred }
+    };
+    let settled = |n: u64| StreamOp::Settle { user: user("bob"), key: push(n).key, mark: Mark::Delivered };
+    let ops = vec![deferred("alice", 1, 0), deferred("bob", 2, 0), deferred("bob", 3, 1), settled(2), settled(3)];
+    streams.apply(ops, NOW).await.unwrap();
+    place(&*streams, push(4)).await;
+    let mut asked = vec![(user("alice"), 70), (user("bob"), 70), (user("bob"), 71), (everyone(), 0)];
+    // More than one turn takes.
+    asked.extend((0..3_000).map(|n| (user(&format!("nobody-{n}")), 70)));
+    asked.push((user("alice"), 1));
+    let glances = streams.glance(asked, NOW).await.unwrap();
+    let glance = |empty, deferred| Glance { empty, deferred };
+    assert_eq!(glances[..4], [glance(false, 1), glance(true, 2), glance(true, 0), glance(false, 0)]);
+    assert!(glances.len() == 3_005 && glances[4..3_004].iter().all(|g| *g == glance(true, 0)));
+    assert_eq!(glances[3_004], glance(false, 0));
 }
 
 /// Counts the entries that are read.

@@ -7,8 +7,8 @@ use std::{
 
 use pushgate_dispatcher::{
     seams::{
-        AppAddress, BoxFuture, Count, Mark, MarkQuery, MessageKey, MessageStore, MessageView, Reservation, StateChange,
-        StoreError, StreamOp, StreamOutcome, StreamPage, Streams, Suppression, Suppressions, UserKey,
+        AppAddress, BoxFuture, Count, Glance, Mark, MarkQuery, MessageKey, MessageStore, MessageView, Reservation,
+        StateChange, StoreError, StreamOp, StreamOutcome, StreamPage, Streams, Suppression, Suppressions, UserKey,
     },
     seen::SeenRuns,
     suppressed::Reasons,
@@ -74,6 +74,10 @@ impl<T: Streams> Streams for Scoped<T> {
         now_ms: u64,
     ) -> BoxFuture<'_, Result<StreamPage, StoreError>> {
         self.inner.read(self.user(user), after, limit, episode, now_ms)
+    }
+
+    fn glance(&self, asked: Vec<(UserKey, u64)>, now_ms: u64) -> BoxFuture<'_, Result<Vec<Glance>, StoreError>> {
+        self.inner.glance(asked.into_iter().map(|(user, episode)| (self.user(user), episode)).collect(), now_ms)
     }
 
     fn seen(&self, user: UserKey) -> BoxFuture<'_, Result<SeenRuns, StoreError>> {

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     crowd::Outgoing,
-    limits::{SWEEP_STARTS_PER_TICK, SWEEP_VISITS_PER_TICK},
+    limits::{SWEEP_STARTS_PER_TICK, SWEEP_STARTS_PER_TICK_MIN, SWEEP_VISITS_PER_TICK},
 };
 
 /// A paced walk over all users. A request walks the whole circle from where the cursor stands; users that come later
@@ -18,10 +18,29 @@ pub(super) struct Sweep {
     cursor: u32,
     /// Places left of a walk that starts every user.
     everyone: u32,
+    /// Those of them whose users may get nothing before it comes to them.
+    first: u32,
     /// Places left of a walk that starts those whose link is gone.
     orphans: u32,
     /// How many places there were at the last tick.
     places: u32,
+    /// Which walk this is, from 1 on.
+    number: u64,
+    /// Users that it started and that still replay.
+    under_way: u32,
+}
+
+impl Sweep {
+    /// A walk begins. What the one before it started may wait for a link that is gone, so it counts no more.
+    fn begin(&mut self) {
+        self.number += 1;
+        self.under_way = 0;
+    }
+
+    /// An episode is over.
+    pub(super) fn ended(&mut self, replaying: &Replaying) {
+        self.under_way -= u32::from(replaying.sweep == self.number && self.under_way > 0);
+    }
 }
 
 impl Shard {
@@ -46,8 +65,8 @@ impl Shard {
             // Another owner, or another run of it, counts what is deferred from 0.
             Some(r) if elsewhere => {
                 self.episodes += 1;
-                let (episode, resume, all_missed) = (self.episodes, resume.or(r.resume), r.all_missed);
-                **r = Replaying { episode, link, resume, all_missed, ..Replaying::default() };
+                let (episode, resume, all_missed, sweep) = (self.episodes, resume.or(r.resume), r.all_missed, r.sweep);
+                **r = Replaying { episode, link, resume, all_missed, sweep, ..Replaying::default() };
             }
             Some(r) => {
                 r.round += 1;
@@ -73,6 +92,7 @@ impl Shard {
             && let Some(was) = replaying.take()
         {
             self.metrics.replaying -= 1;
+            self.sweep.ended(&was);
             if let Some(link) = was.link {
                 let (app, user) = (app.as_str(), &**id);
                 self.links.send(link, &ToDispatcher::Gone { app, user, episode: was.episode });
@@ -124,6 +144,7 @@ impl Shard {
             }
             Some(r) => {
                 let episode = r.episode;
+                self.sweep.ended(r);
                 entry.replaying = None;
                 self.metrics.replaying -= 1;
                 self.tell_live(user, episode);
@@ -149,20 +170,28 @@ impl Shard {
     }
 
     pub(super) fn sweep_everyone(&mut self) {
+        self.sweep.begin();
         self.sweep.everyone = self.users.places();
     }
 
-    /// Whether a user is live that a walk over everyone has not come to: what may be stored of it is older than what comes now.
+    /// The same, where much may be stored that is older than what comes: until the walk has come to a user, what is pushed to it waits behind that.
+    pub(super) fn sweep_everyone_first(&mut self) {
+        self.sweep_everyone();
+        self.sweep.first = self.sweep.everyone;
+    }
+
+    /// Whether a user is live that a walk has to come to first.
     pub(super) fn is_yet_to_sweep(&self, user: u32) -> bool {
-        if self.sweep.everyone == 0 {
+        if self.sweep.first == 0 {
             return false;
         }
         let places = self.users.places().max(1);
         let behind_the_next = (user + places - (self.sweep.cursor + 1) % places) % places;
-        behind_the_next < self.sweep.everyone && self.users.user(user).is_some_and(|u| u.replaying.is_none())
+        behind_the_next < self.sweep.first && self.users.user(user).is_some_and(|u| u.replaying.is_none())
     }
 
     pub(super) fn sweep_orphans(&mut self) {
+        self.sweep.begin();
         self.sweep.orphans = self.users.places();
     }
 
@@ -171,17 +200,19 @@ impl Shard {
         let places = self.users.places();
         let grown = places - std::mem::replace(&mut self.sweep.places, places);
         // A walk comes by new places before it comes back to where it began.
-        for left in [&mut self.sweep.everyone, &mut self.sweep.orphans] {
+        for left in [&mut self.sweep.everyone, &mut self.sweep.first, &mut self.sweep.orphans] {
             *left += if *left > 0 { grown } else { 0 };
         }
         if !self.links.any() {
             return;
         }
-        let (mut visits, mut starts) = (SWEEP_VISITS_PER_TICK, SWEEP_STARTS_PER_TICK);
+        let (mut visits, under_way) = (SWEEP_VISITS_PER_TICK, self.sweep.under_way);
+        let mut starts = SWEEP_STARTS_PER_TICK.saturating_sub(under_way).max(SWEEP_STARTS_PER_TICK_MIN);
         while self.sweep.everyone.max(self.sweep.orphans) > 0 && visits > 0 && starts > 0 {
             visits -= 1;
             let everyone = self.sweep.everyone > 0;
             self.sweep.everyone = self.sweep.everyone.saturating_sub(1);
+            self.sweep.first = self.sweep.first.saturating_sub(1);
             self.sweep.orphans = self.sweep.orphans.saturating_sub(1);
             self.sweep.cursor = (self.sweep.cursor + 1) % self.users.places().max(1);
             let user = self.sweep.cursor;
@@ -189,15 +220,18 @@ impl Shard {
                 continue;
             };
             match phase {
-                Some(r) if !r.link.is_some_and(|l| self.links.is_up(l)) => {
-                    starts -= 1;
-                    self.start_replay(user, None);
-                }
-                _ if everyone => {
-                    starts -= u32::from(phase.is_none());
+                Some(r) if !r.link.is_some_and(|l| self.links.is_up(l)) => self.start_replay(user, None),
+                Some(_) if everyone => {
                     self.must_replay(user);
+                    continue;
                 }
-                _ => {}
+                None if everyone => self.start_replay(user, None),
+                _ => continue,
+            }
+            starts -= 1;
+            let number = self.sweep.number;
+            if let Some(r) = self.users.user_mut(user).and_then(|u| u.replaying.as_deref_mut()) {
+                self.sweep.under_way += u32::from(std::mem::replace(&mut r.sweep, number) != number);
             }
         }
     }

@@ -208,7 +208,7 @@ impl Shard {
         let owned_nobody = before.standing() == Standing::SteppedDown;
         let missed_one = self.settings.cluster.epoch().number > before.epoch().number + 1;
         if (owned_nobody || missed_one) && self.settings.cluster.standing() != Standing::SteppedDown {
-            self.sweep_everyone();
+            self.sweep_everyone_first();
         }
     }
 

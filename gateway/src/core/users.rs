@@ -47,6 +47,8 @@ pub(super) struct Replaying {
     pub(super) resume: Option<(SessionId, u64)>,
     /// The last position of the app's stream that came by meanwhile.
     pub(super) all_missed: u64,
+    /// The sweep that started it; 0: none did.
+    pub(super) sweep: u64,
 }
 
 #[derive(Debug)]

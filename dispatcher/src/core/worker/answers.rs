@@ -150,7 +150,7 @@ impl Worker {
     }
 
     fn unsent_live(&mut self, live: Live, why: Unsent) {
-        let Live { delivery, moves, .. } = live;
+        let Live { delivery, moves, sent_ms, .. } = live;
         match why {
             Unsent::Offline => self.store_or_skip(delivery, "offline"),
             Unsent::Dropped => self.store_or_skip(delivery, "outbox full"),
@@ -163,7 +163,10 @@ impl Worker {
             }
             Unsent::Moved => self.store_or_skip(delivery, "offline"),
             Unsent::Deferred(tag) if delivery.storable() => {
-                self.store(delivery, Storing { deferred: Some(tag), ..Storing::default() });
+                // A replayer that misses it waits for the deadline, which began after this was sent; half of it leaves room for clocks
+                // and settings that differ.
+                let awaited_ms = sent_ms + self.settings.ack_deadline_ms / 2;
+                self.store(delivery, Storing { deferred: Some((tag, awaited_ms)), ..Storing::default() });
             }
             Unsent::Deferred(_) => self.store_or_skip(delivery, "offline"),
         }

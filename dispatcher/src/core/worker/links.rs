@@ -167,6 +167,10 @@ impl Links {
         self.shards.get(&(session.boot, session.shard())).copied()
     }
 
+    pub(super) fn info(&self, id: LinkId) -> Option<&LinkInfo> {
+        self.up.get(&id).map(|link| &link.info)
+    }
+
     /// The link to every shard that has one, in a fixed order.
     pub(super) fn every(&self) -> Vec<LinkId> {
         let mut links: Vec<LinkId> = self.shards.values().copied().collect();

@@ -27,6 +27,7 @@ mod recalls;
 mod receipts;
 mod replay;
 mod settle;
+mod told;
 mod users;
 
 #[cfg(test)]
@@ -37,7 +38,8 @@ use std::sync::Arc;
 use pushgate_protocol::{link::Lane, result::State, ring::Routing};
 
 use self::{
-    delivery::Outcome, inflight::InFlight, links::Links, marks::Marks, ops::Ops, replay::Replays, users::Users,
+    delivery::Outcome, inflight::InFlight, links::Links, marks::Marks, ops::Ops, replay::Replays, told::Told,
+    users::Users,
 };
 pub use self::{
     delivery::{CHANNEL, Delivery, DeliveryTarget, Finished, Token, Untracked},
@@ -83,6 +85,7 @@ pub struct Worker {
     in_flight: InFlight,
     ops: Ops,
     users: Users,
+    told: Told,
     replays: Replays,
     finished: Vec<Finished>,
     untracked: Untracked,
@@ -105,6 +108,7 @@ impl Worker {
             in_flight: InFlight::new(settings.index),
             ops: Ops::default(),
             users: Users::new(settings.index),
+            told: Told::default(),
             replays: Replays::default(),
             finished: Vec::new(),
             untracked: Untracked::default(),
@@ -129,8 +133,9 @@ impl Worker {
 
     /// The members changed.
     pub fn routing(&mut self, routing: Arc<Routing>) {
-        self.routing = routing;
-        self.tell_after_routing();
+        let before = std::mem::replace(&mut self.routing, routing);
+        let told = self.tell_after_routing();
+        self.tell_new_owners(&before, &told);
     }
 
     /// A link finished its handshake.

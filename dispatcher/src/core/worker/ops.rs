@@ -13,8 +13,8 @@ use crate::{limits::STREAM_BATCH_MAX, seams::StreamOp};
 /// Why an operation was asked, and what follows it.
 #[derive(Debug)]
 pub(super) enum Purpose {
-    /// `Append`: a delivery settles into the stream; `tell` the owner shard of it.
-    Store { token: Token, attempt: u32, tell: bool },
+    /// `Append`: a delivery settles into the stream; `tell` the owner shard of it, also if it is done later than `awaited_ms`.
+    Store { token: Token, attempt: u32, tell: bool, awaited_ms: Option<u64> },
     /// `Settle`: the delivery enters this state; `held` is its token and bytes if the worker holds it.
     Finish { subject: Subject, held: Option<(Token, usize)>, outcome: Outcome },
     /// `Settle` of a push of which nothing but its key is known here: its entry, if there is one, enters this state.

@@ -18,8 +18,8 @@ use crate::seams::{DeferredTag, DeliveryKey, Mark, StreamOp};
 /// Why a delivery goes to the stream.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Storing {
-    /// The shard deferred it.
-    pub(super) deferred: Option<DeferredTag>,
+    /// The shard deferred it, and waits until this time at least for the stream to take it.
+    pub(super) deferred: Option<(DeferredTag, u64)>,
     /// The session that ended with it.
     pub(super) returned: Option<(SessionId, u64)>,
     /// A gateway said that it does not own the user: the next owner must be told too.
@@ -170,8 +170,9 @@ impl Worker {
                 state.moved |= bit(push.lane);
             }
         });
-        let purpose = Purpose::Store { token, attempt, tell };
-        self.ops.push(StreamOp::Append { user, push: Box::new(push), deferred: storing.deferred }, purpose);
+        let (deferred, awaited_ms) = storing.deferred.unzip();
+        let purpose = Purpose::Store { token, attempt, tell, awaited_ms };
+        self.ops.push(StreamOp::Append { user, push: Box::new(push), deferred }, purpose);
     }
 
     /// The delivery settles in a final state that is not `delivered`.

@@ -42,14 +42,16 @@ impl Worker {
     /// Publishes what one change led to; returns whom to tell of it.
     fn follow(&mut self, op: StreamOp, purpose: Purpose, outcome: StreamOutcome) -> Option<(UserKey, u8)> {
         match (op, purpose) {
-            (StreamOp::Append { user, push, .. }, Purpose::Store { token, attempt, tell }) => {
+            (StreamOp::Append { user, push, .. }, Purpose::Store { token, attempt, tell, awaited_ms }) => {
                 let repeat = self.users.change(&user, |state| {
                     state.appends -= 1;
                     state.unknown -= u32::from(tell);
                     state.repeat
                 });
                 let in_stream = self.stored(&user, &push, (token, attempt), outcome);
-                let lanes = repeat | if tell && in_stream { bit(push.lane) } else { 0 };
+                // The replay may have ended without it.
+                let late = awaited_ms.is_some_and(|until_ms| self.now_ms >= until_ms);
+                let lanes = repeat | if (tell || late) && in_stream { bit(push.lane) } else { 0 };
                 (lanes != 0).then_some((user, lanes))
             }
             (StreamOp::Settle { .. }, Purpose::Finish { subject, held, outcome: ended }) => {
@@ -88,7 +90,7 @@ impl Worker {
     /// one damaged stream holds up nobody else.
     fn give_up(&mut self, op: StreamOp, purpose: Purpose) {
         match (op, purpose) {
-            (StreamOp::Append { user, push, .. }, Purpose::Store { token, attempt, tell }) => {
+            (StreamOp::Append { user, push, .. }, Purpose::Store { token, attempt, tell, .. }) => {
                 let repeat = self.users.change(&user, |state| {
                     state.appends -= 1;
                     state.unknown -= u32::from(tell);

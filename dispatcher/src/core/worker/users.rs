@@ -115,6 +115,9 @@ impl Worker {
         let untold =
             self.users.change(user, |state| if route.is_some() { std::mem::take(&mut state.untold) } else { 0 });
         if let Some(route) = route {
+            if untold != 0 {
+                self.told.note(self.now_ms, user, untold);
+            }
             // In each lane, so that it stays ahead of the lane's later pushes.
             for lane in Lane::ALL.into_iter().filter(|lane| untold & bit(*lane) != 0) {
                 self.links.send(route.link, lane, &ToGateway::Stored { hash: route.hash });
@@ -145,11 +148,22 @@ impl Worker {
         }
     }
 
-    pub(super) fn tell_after_routing(&mut self) {
-        for user in self.users.waiting() {
-            let lanes = self.users.change(&user, |state| std::mem::take(&mut state.moved));
-            self.tell(&user, lanes);
+    pub(super) fn tell_every_link(&mut self) {
+        for link in self.links.every() {
+            if let Some(info) = self.links.info(link).cloned() {
+                self.tell_link(link, &info);
+            }
         }
+    }
+
+    /// Tells of users who waited for other members; of whom, sorted.
+    pub(super) fn tell_after_routing(&mut self) -> Vec<UserKey> {
+        let waiting = self.users.waiting();
+        for user in &waiting {
+            let lanes = self.users.change(user, |state| std::mem::take(&mut state.moved));
+            self.tell(user, lanes);
+        }
+        waiting
     }
 }
 

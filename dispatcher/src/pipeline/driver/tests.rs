@@ -4,6 +4,7 @@ use bytes::Bytes;
 use prometheus_client::registry::Registry;
 use pushgate_protocol::{
     ids::{AppId, BootId, NodeId, ShardId},
+    link::ToGateway,
     result::State,
     ring::{Member, Routing},
 };
@@ -15,7 +16,8 @@ use crate::{
     decode::{Decoded, Decoder},
     memory::{Fault, Flaky, MemoryMessages, MemoryStreams},
     pipeline::mailbox::{Mailbox, Mailboxes},
-    seams::{Position, Record},
+    seams::{Glance, Mark, MarkQuery, Position, Record, StreamOp, StreamPage, UserKey},
+    seen::SeenRuns,
     states::MessageBounds,
     stored::StreamBounds,
 };
@@ -129,4 +131,74 @@ async fn a_lane_waits_while_a_link_holds_too_much_of_it_and_the_others_go_on() {
     assert_eq!(lane_sent().await, "high-2", "low waits");
     queued.written(Lane::Low, limits::LINK_LANE_BYTES_MAX);
     assert_eq!(lane_sent().await, "low-2");
+}
+
+/// Counts what is read.
+struct Counting(MemoryStreams, Arc<[AtomicUsize; 2]>);
+
+impl Streams for Counting {
+    fn marks(&self, queries: Vec<MarkQuery>, now_ms: u64) -> BoxFuture<'_, Result<Vec<Option<Mark>>, StoreError>> {
+        self.0.marks(queries, now_ms)
+    }
+
+    fn apply(&self, ops: Vec<StreamOp>, now_ms: u64) -> BoxFuture<'_, Result<Vec<StreamOutcome>, StoreError>> {
+        self.0.apply(ops, now_ms)
+    }
+
+    fn read(
+        &self,
+        user: UserKey,
+        after: u64,
+        limit: usize,
+        episode: u64,
+        now_ms: u64,
+    ) -> BoxFuture<'_, Result<StreamPage, StoreError>> {
+        self.1[0].fetch_add(1, Ordering::Relaxed);
+        self.0.read(user, after, limit, episode, now_ms)
+    }
+
+    fn glance(&self, asked: Vec<(UserKey, u64)>, now_ms: u64) -> BoxFuture<'_, Result<Vec<Glance>, StoreError>> {
+        self.1[1].fetch_add(1, Ordering::Relaxed);
+        self.0.glance(asked, now_ms)
+    }
+
+    fn seen(&self, user: UserKey) -> BoxFuture<'_, Result<SeenRuns, StoreError>> {
+        self.0.seen(user)
+    }
+}
+
+#[tokio::test]
+async fn streams_of_many_users_are_looked_at_together_and_those_with_something_read() {
+    let counts: Arc<[AtomicUsize; 2]> = Arc::default();
+    let mut rig = Rig::start(Arc::new(Counting(memory(), Arc::clone(&counts))));
+    rig.deliver(Lane::Normal, "m1").await;
+    assert!(matches!(rig.finished.recv().await, Some(Finished::States(_))), "it is stored, as no link is there");
+    let (mut sent, _queued) = rig.link_up().await;
+    let users: Vec<String> = (0..300).map(|n| format!("user-{n}")).chain(["u".to_owned()]).collect();
+    let mut bytes = Vec::new();
+    for (episode, user) in (1..).zip(&users) {
+        ToDispatcher::Online { app: "a", user, episode, round: 0, resume: None }.encode(&mut bytes);
+    }
+    let frames = WorkerEvent::Frames { link: LinkId(1), bytes };
+    rig.mailbox().events.send(frames).await.unwrap();
+    let (mut replayed, mut pushed) = (Vec::new(), Vec::new());
+    while replayed.len() < users.len() {
+        let frames = sent.recv().await.expect("the worker runs");
+        let mut bytes = &frames.bytes[..];
+        while let Ok(Some((body, used))) = take_frame(bytes) {
+            match ToGateway::decode(body).unwrap() {
+                ToGateway::Replayed { user, .. } => replayed.push(user.to_owned()),
+                ToGateway::Push(push) => pushed.push(push.id.to_owned()),
+                _ => {}
+            }
+            bytes = &bytes[used..];
+        }
+    }
+    replayed.sort();
+    let mut users = users;
+    users.sort();
+    assert_eq!((replayed, pushed), (users, vec!["m1".to_owned()]));
+    let [reads, looks] = [0, 1].map(|n| counts[n].load(Ordering::Relaxed));
+    // One in which there is something; those of the memory's own looks go past the count.
+    assert!(reads == 1 && looks <= 10, "{reads} reads, {looks} looks");
 }

@@ -25,16 +25,16 @@ use crate::{
 /// The guests away, by user.
 #[derive(Debug, Default)]
 pub(in super::super) struct Away {
-    users: HashMap<u32, Vec<Stay>>,
-    hosts: BTreeMap<LinkId, Host>,
+    pub(super) users: HashMap<u32, Vec<Stay>>,
+    pub(super) hosts: BTreeMap<LinkId, Host>,
     /// Users of hosts whose link is gone, to be looked at.
     lost: Vec<(LinkId, BTreeSet<u32>)>,
 }
 
 /// A shard of a gateway that serves users of ours.
 #[derive(Debug)]
-struct Host {
-    flow: Flow,
+pub(super) struct Host {
+    pub(super) flow: Flow,
     users: BTreeSet<u32>,
     /// Pushes sent to it.
     sent: u32,
@@ -43,10 +43,10 @@ struct Host {
 
 /// A user on one host.
 #[derive(Debug)]
-struct Stay {
-    host: LinkId,
+pub(super) struct Stay {
+    pub(super) host: LinkId,
     /// `None`: live there.
-    round: Option<Round>,
+    pub(super) round: Option<Round>,
     /// It was registered while this gateway did not own the user.
     foreign: bool,
     /// What was sent and not answered, by reference, in order.
@@ -55,11 +55,11 @@ struct Stay {
 
 /// What a host waits for: a replay of its user's stream.
 #[derive(Debug, Clone, Copy)]
-struct Round {
-    episode: u64,
-    round: u32,
+pub(super) struct Round {
+    pub(super) episode: u64,
+    pub(super) round: u32,
     /// Pushes that it deferred in the episode.
-    k: u64,
+    pub(super) k: u64,
 }
 
 impl Away {
@@ -76,7 +76,7 @@ impl Away {
         if self.users.is_empty() { &[] } else { self.users.get(&user).map_or(&[], Vec::as_slice) }
     }
 
-    fn stay_mut(&mut self, user: u32, host: LinkId) -> Option<&mut Stay> {
+    pub(super) fn stay_mut(&mut self, user: u32, host: LinkId) -> Option<&mut Stay> {
         self.users.get_mut(&user)?.iter_mut().find(|stay| stay.host == host)
     }
 
@@ -185,7 +185,9 @@ impl Shard {
             ToDispatcher::Online { app, user, episode, round, resume } => {
                 self.register(link, (app, user), (episode, round), resume);
             }
-            ToDispatcher::ReplayMore { app, user, .. } => self.replay_more_there(link, (app, user)),
+            ToDispatcher::ReplayMore { app, user, episode, k, .. } => {
+                self.replay_more_there(link, (app, user), (episode, k))
+            }
             ToDispatcher::Acked { reference, device } => {
                 if let Some((user, pushed)) = self.guests.away.take(link, reference)
                     && !pushed.settled.replace(true)
@@ -275,32 +277,6 @@ impl Shard {
         self.metrics.users = self.users.len() as u64;
         self.metrics.guests_registered += 1;
         self.start_replay(user, resume);
-    }
-
-    /// A host has deferred more than its user's replay was for. That is in the stream, and another round comes; or the push stays
-    /// with another session of the user.
-    fn replay_more_there(&mut self, link: LinkId, (app, user): (&str, &str)) {
-        let Some(index) = self.users.find(self.users.hash(app, user), app, user) else { return };
-        let replaying = self.users.user(index).and_then(|u| u.replaying.as_deref());
-        if replaying.is_none_or(|r| r.waits_at == Some(r.k)) {
-            self.tell_replayed(index, Some(link), 0);
-        }
-    }
-
-    /// The round of a user is done, and with it those of its hosts, or of one of them.
-    pub(in super::super) fn tell_replayed(&mut self, index: u32, only: Option<LinkId>, all: u64) {
-        let Away { users, hosts, .. } = &mut self.guests.away;
-        let (Some(stays), Some(User { app, id, .. })) = (users.get(&index), self.users.user(index)) else { return };
-        for stay in stays.iter().filter(|stay| only.is_none_or(|only| only == stay.host)) {
-            let Some(Round { episode, round, k }) = stay.round else { continue };
-            let mut frame = Vec::new();
-            ToGateway::Replayed { app: app.as_str(), user: id, episode, round, k, all }.encode(&mut frame);
-            if let Some(host) = hosts.get_mut(&stay.host)
-                && let Some(output) = self.links.output(stay.host)
-            {
-                host.flow.behind_all(&frame, output);
-            }
-        }
     }
 
     /// Sends a push to the hosts of its user that do not hold it. Whether one had no room for it.

@@ -300,7 +300,10 @@ impl Shard {
     pub(in super::super) fn leave_owner(&mut self, user: u32) {
         let at = self.guests.here.remove(user);
         let Some(User { app, id, replaying, .. }) = self.users.user_mut(user) else { return };
-        self.metrics.replaying -= u64::from(replaying.take().is_some());
+        if let Some(was) = replaying.take() {
+            self.metrics.replaying -= 1;
+            self.sweep.ended(&was);
+        }
         if let Some(out) = at.and_then(|at| self.links.output(at)) {
             ToOwner::Left { app: app.as_str(), user: id }.encode(out);
         }

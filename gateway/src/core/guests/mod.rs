@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `here` | users of other gateways with sessions here |
 //! | `away` | users of ours with sessions on other gateways |
+//! | `rounds` | how the replays end that hosts asked for |
 //! | `flow` | what is sent to a host, against its credit |
 //! | `ownership` | what a new member list changes |
 
@@ -11,6 +12,7 @@ mod away;
 mod flow;
 mod here;
 mod ownership;
+mod rounds;
 
 pub use self::here::{OwnerInfo, WantedLink};
 use self::{away::Away, here::Here, ownership::Ownership};

@@ -138,42 +138,85 @@ fn a_sweep_is_paced() {
     for slot in 0..1_200 {
         w.live(link, slot, &format!("user-{slot}"));
     }
+    w.pass(100);
     w.frame(link, ToGateway::StoredMany);
     assert!(w.told(link).is_empty());
     let mut starts = Vec::new();
     for _ in 0..4 {
         w.pass(100);
-        starts.push(w.told(link).len());
+        starts.push(w.finish_replays(link).len());
     }
     assert_eq!(starts, [500, 500, 200, 0]);
 }
 
 #[test]
-fn a_push_does_not_pass_what_a_sweep_has_yet_to_ask_for() {
+fn a_sweep_goes_on_slowly_where_what_it_started_takes_long() {
     let mut w = World::new();
     let link = w.link(1);
     for slot in 0..1_200 {
         w.live(link, slot, &format!("user-{slot}"));
     }
-    w.frame(link, ToGateway::StoredMany);
     w.pass(100);
-    let swept = w.told(link);
-    let waits = (0..1_200).map(|n| format!("user-{n}")).find(|u| !swept.iter().any(|t| t.contains(&format!("{u:?}"))));
+    w.frame(link, ToGateway::StoredMany);
+    let mut starts = Vec::new();
+    for _ in 0..4 {
+        w.pass(100);
+        starts.push(w.told(link).len());
+    }
+    assert_eq!(starts, [500, 10, 10, 10]);
+    // Those of a link that is gone hold up nothing.
+    let other = w.link(2);
+    w.shard.link_down(w.now, link);
+    w.pass(100);
+    assert_eq!(w.told(other).len(), 500);
+}
+
+#[test]
+fn a_push_does_not_pass_what_was_stored_under_a_list_that_the_gateway_never_saw() {
+    let list = |number| {
+        let routing = Routing::new(number, vec![Member::new(node("g1"), "127.0.0.1:7401")]);
+        Cluster::new(node("g1"), std::sync::Arc::new(routing), Standing::Serving)
+    };
+    let mut w = World::with(|s| s.cluster = list(3));
+    let link = w.link(1);
+    for slot in 0..1_200 {
+        w.live(link, slot, &format!("user-{slot}"));
+    }
+    w.pass(100);
+    w.shard.set_cluster(list(5));
+    w.pass(100);
+    let swept = w.finish_replays(link);
+    let waits = (0..1_200).map(|n| format!("user-{n}")).find(|user| !swept.contains(user));
     let waits = waits.expect("a walk takes several ticks");
-    w.push(link, to(&waits, 1, "m1", &tail("m1")));
+    let epoch = list(5).epoch();
+    w.push(link, Push { epoch, ..to(&waits, 1, "m1", &tail("m1")) });
     let told = w.told(link);
     assert!(told.len() == 2 && told[0].contains("Online") && told[1].contains("Deferred"), "{told:?}");
     // The walk comes to it later, and everybody is started all the same.
     let others: usize = (0..4)
         .map(|_| {
             w.pass(100);
-            w.told(link).len()
+            w.finish_replays(link).len()
         })
         .sum();
     assert_eq!(swept.len() + 1 + others, 1_200);
     w.live(link, 1_200, "newcomer");
-    w.push(link, to("newcomer", 2, "m2", &tail("m2")));
+    w.push(link, Push { epoch, ..to("newcomer", 2, "m2", &tail("m2")) });
     assert!(w.told(link).is_empty(), "after the walk pushes go on");
+}
+
+#[test]
+fn a_push_waits_for_no_sweep_after_what_a_dispatcher_may_not_have_told() {
+    let mut w = World::new();
+    let link = w.link(1);
+    for slot in 0..1_200 {
+        w.live(link, slot, &format!("user-{slot}"));
+    }
+    w.frame(link, ToGateway::StoredMany);
+    for slot in 0..1_200 {
+        w.push(link, to(&format!("user-{slot}"), 1, "m1", &tail("m1")));
+    }
+    assert!(w.told(link).is_empty(), "else a dispatcher that starts would send all that is pushed through the streams");
 }
 
 #[test]
@@ -185,18 +228,18 @@ fn users_that_come_during_a_sweep_hide_none_from_it() {
     }
     w.frame(link, ToGateway::StoredMany);
     w.pass(100);
-    let mut told = w.told(link);
+    let mut told = w.finish_replays(link);
     for slot in 1_024..2_048 {
         w.live(link, slot, &format!("user-{slot}"));
     }
     w.told(link);
     w.pass(100);
-    told.extend(w.told(link));
+    told.extend(w.finish_replays(link));
     for _ in 0..8 {
         w.pass(100);
-        told.extend(w.told(link));
+        told.extend(w.finish_replays(link));
     }
-    let swept = (0..1_024).filter(|n| told.iter().any(|t| t.contains(&format!("\"user-{n}\"")))).count();
+    let swept = (0..1_024).filter(|n| told.contains(&format!("user-{n}"))).count();
     assert_eq!(swept, 1_024);
 }
 

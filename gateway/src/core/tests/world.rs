@@ -179,6 +179,19 @@ impl World {
         self.frame(link, ToGateway::Replayed { app: "shop", user, episode, round, k: 0, all: 0 });
     }
 
+    /// Answers every `Online` with nothing replayed; whose they are.
+    pub(super) fn finish_replays(&mut self, link: LinkId) -> Vec<String> {
+        let output = std::mem::take(self.shard.link_output(link).unwrap());
+        let mut users = Vec::new();
+        for frame in frames(&output) {
+            if let ToDispatcher::Online { user, episode, round, .. } = frame {
+                users.push(user.to_owned());
+                self.frame(link, ToGateway::Replayed { app: "shop", user, episode, round, k: 0, all: 0 });
+            }
+        }
+        users
+    }
+
     pub(super) fn conn(&self, slot: u32) -> ConnId {
         ConnId { slot, generation: self.out.peers[&slot].generation }
     }

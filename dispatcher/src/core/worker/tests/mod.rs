@@ -6,6 +6,7 @@ mod pushes;
 mod random;
 mod replays;
 mod settling;
+mod told;
 mod urgent;
 
 use std::sync::Arc;

@@ -1,0 +1,79 @@
+//! Whether the owner of a user learns of what is stored, however late that is done and whoever owns the user by then.
+
+use pushgate_protocol::link::ToDispatcher;
+
+use super::*;
+use crate::limits::{RETOLD_USERS_MAX, TOLD_DOUBT_MS};
+
+const G2: LinkId = LinkId(2);
+
+/// Names of users that `g1` owns alone, and `g2` beside it, of which the latter has so many.
+fn moving(count: usize) -> Vec<String> {
+    let both = routing(2, &["g1", "g2"]);
+    let names = (0..).map(|n| format!("user-{n}"));
+    names.filter(|name| both.owner("shop", name).unwrap().node.as_str() == "g2").take(count).collect()
+}
+
+/// Two gateways are linked, the first owns everybody, and nothing was sent yet.
+fn two() -> Rig {
+    let mut rig = Rig::new();
+    rig.link_up(G2, info("g2", 11));
+    rig.take_sent();
+    rig
+}
+
+fn store(rig: &mut Rig, name: &str, id: &str) {
+    rig.deliver(name, id);
+    let reference = rig.reference();
+    rig.frame(ToDispatcher::Offline { reference });
+    assert_eq!(rig.sent.pop(), Some((G1, Lane::Normal, Sent::Stored)));
+}
+
+#[test]
+fn who_becomes_the_owner_is_told_what_the_one_before_was_told_lately() {
+    let mut rig = two();
+    let names = moving(2);
+    store(&mut rig, &names[0], "m1");
+    rig.pass(TOLD_DOUBT_MS);
+    store(&mut rig, &names[1], "m2");
+    store(&mut rig, &names[1], "m3");
+    rig.worker.routing(routing(2, &["g1", "g2"]));
+    rig.run();
+    assert_eq!(rig.sent, [(G2, Lane::Normal, Sent::Stored)], "of the second alone, and once");
+    rig.sent.clear();
+    rig.worker.routing(routing(3, &["g1", "g2"]));
+    rig.run();
+    assert!(rig.sent.is_empty(), "the owner is the same");
+}
+
+#[test]
+fn past_the_bound_every_shard_is_told_that_much_was_stored() {
+    let mut rig = two();
+    for (n, name) in moving(2).iter().cycle().take(RETOLD_USERS_MAX + 1).enumerate() {
+        store(&mut rig, name, &format!("m{n}"));
+    }
+    rig.worker.routing(routing(2, &["g1"]));
+    rig.run();
+    assert_eq!(rig.sent, [G1, G2].map(|link| (link, Lane::High, Sent::StoredMany)));
+    rig.sent.clear();
+    rig.pass(TOLD_DOUBT_MS);
+    rig.worker.routing(routing(3, &["g1"]));
+    rig.run();
+    assert!(rig.sent.is_empty(), "all that is missing is old by now");
+}
+
+#[test]
+fn an_append_that_may_have_missed_its_replay_is_told_of() {
+    for (took_ms, told) in [(DEADLINE_MS / 2 - 1, false), (DEADLINE_MS / 2, true)] {
+        let mut rig = Rig::new();
+        rig.deliver("alice", "m1");
+        let reference = rig.reference();
+        rig.model.hold_ops = true;
+        rig.frame(ToDispatcher::Deferred { reference, episode: 7, k: 0 });
+        rig.now += took_ms;
+        rig.model.hold_ops = false;
+        rig.run();
+        assert_eq!(rig.take_sent(), vec![Sent::Stored; usize::from(told)], "after {took_ms} ms");
+        assert_eq!(rig.states(), [state("m1", State::Stored)]);
+    }
+}
