@@ -89,7 +89,7 @@ impl Worker {
             }
             ToDispatcher::Gone { app, user, episode } => {
                 if let Some(user) = Self::user_key(app, user) {
-                    self.replay_gone(&user, episode);
+                    self.replay_gone(&user, link, episode);
                 }
             }
             ToDispatcher::Recalled { reference } => self.unsent(reference, Unsent::Recalled),

@@ -24,8 +24,8 @@ pub(super) struct UserState {
     pub(super) repeat: u8,
     /// Lanes of pushes stored because a gateway did not own the user: told again when the members change.
     pub(super) moved: u8,
-    /// Its replay.
-    pub(super) replay: Option<u64>,
+    /// Its replays, one over a link: while members change, two gateways may take it for theirs.
+    pub(super) replays: Vec<u64>,
 }
 
 #[derive(Debug)]

@@ -116,14 +116,19 @@ impl Worker {
         round: u32,
         resume: Option<(SessionId, u64)>,
     ) {
-        if let Some(old) = self.users.find(&user).and_then(|s| s.replay) {
-            let newer = |r: &Replay| r.episode == episode && r.round > round && r.link == link;
-            if self.replays.by_id.get(&old).is_some_and(newer) {
+        if let Some((old, replay)) = self.replay_over(&user, link) {
+            if replay.episode == episode && replay.round > round {
                 return;
             }
             self.replay_forget(old);
         }
         self.replay_new(user, link, episode, round, resume);
+    }
+
+    /// The user's replay over a link.
+    fn replay_over(&self, user: &UserKey, link: LinkId) -> Option<(u64, &Replay)> {
+        let ids = &self.users.find(user)?.replays;
+        ids.iter().filter_map(|id| Some((*id, self.replays.by_id.get(id)?))).find(|(_, replay)| replay.link == link)
     }
 
     fn replay_new(
@@ -136,7 +141,7 @@ impl Worker {
     ) -> u64 {
         let id = self.replays.next;
         self.replays.next += 1;
-        self.users.change(&user, |state| state.replay = Some(id));
+        self.users.change(&user, |state| state.replays.push(id));
         let replay = Replay {
             user,
             link,
@@ -163,10 +168,8 @@ impl Worker {
 
     /// The shard deferred more than the stream had taken.
     pub(super) fn replay_more(&mut self, user: UserKey, link: LinkId, episode: u64, round: u32, k: u64) {
-        let known = self.users.find(&user).and_then(|s| s.replay);
-        let fits = |r: &Replay| (r.episode, r.round, r.link) == (episode, round, link);
-        let id = match known {
-            Some(id) if self.replays.by_id.get(&id).is_some_and(fits) => id,
+        let id = match self.replay_over(&user, link) {
+            Some((id, replay)) if (replay.episode, replay.round) == (episode, round) => id,
             // A newer round or episode began meanwhile.
             Some(_) => return,
             None => self.replay_new(user, link, episode, round, None),
@@ -182,9 +185,8 @@ impl Worker {
     }
 
     /// The user has no session any more.
-    pub(super) fn replay_gone(&mut self, user: &UserKey, episode: u64) {
-        let Some(id) = self.users.find(user).and_then(|s| s.replay) else { return };
-        if self.replays.by_id.get(&id).is_some_and(|r| r.episode == episode) {
+    pub(super) fn replay_gone(&mut self, user: &UserKey, link: LinkId, episode: u64) {
+        if let Some((id, _)) = self.replay_over(user, link).filter(|(_, replay)| replay.episode == episode) {
             self.replay_forget(id);
         }
     }
@@ -221,9 +223,11 @@ impl Worker {
 
     /// A change that settles this key is queued.
     pub(super) fn replay_settles(&mut self, user: &UserKey, key: DeliveryKey) {
-        let Some(id) = self.users.find(user).and_then(|s| s.replay) else { return };
-        if let Some(replay) = self.replays.by_id.get_mut(&id).filter(|r| r.step == Step::Reading) {
-            replay.settled.push(key);
+        let Some(state) = self.users.find(user) else { return };
+        for id in &state.replays {
+            if let Some(replay) = self.replays.by_id.get_mut(id).filter(|r| r.step == Step::Reading) {
+                replay.settled.push(key);
+            }
         }
     }
 
@@ -245,11 +249,7 @@ impl Worker {
     fn replay_forget(&mut self, id: u64) {
         self.replays.step(id, Step::Full);
         if let Some(replay) = self.replays.by_id.remove(&id) {
-            self.users.change(&replay.user, |state| {
-                if state.replay == Some(id) {
-                    state.replay = None;
-                }
-            });
+            self.users.change(&replay.user, |state| state.replays.retain(|other| *other != id));
         }
     }
 

@@ -285,3 +285,29 @@ fn a_device_that_never_acknowledges_does_not_hold_up_the_users_others() {
     rig.pass(10 * DEADLINE_MS);
     assert_eq!(rig.take_sent(), []);
 }
+
+#[test]
+fn two_gateways_that_both_take_a_user_for_theirs_are_both_answered() {
+    let mut rig = Rig::new();
+    let other = LinkId(2);
+    rig.link_up(other, info("g2", 11));
+    rig.take_sent();
+    rig.model.hold_ops = true;
+    // A read waits for the change before it.
+    rig.deliver("alice", "m1");
+    let reference = rig.reference();
+    rig.frame(ToDispatcher::Offline { reference });
+    rig.worker.frame(rig.now, G1, online(7, 0, None));
+    rig.worker.frame(rig.now, other, online(8, 0, None));
+    // The one before says it late.
+    rig.worker.frame(rig.now, G1, online(7, 1, None));
+    rig.worker.frame(rig.now, G1, ToDispatcher::Gone { app: "shop", user: "alice", episode: 7 });
+    rig.model.hold_ops = false;
+    rig.run();
+    let to_other: Vec<_> = rig.sent.iter().filter(|(link, ..)| *link == other).map(|(.., sent)| sent).collect();
+    assert!(
+        matches!(to_other[..], [Sent::Push { replay: true, .. }, last] if *last == replayed(8, 0, 0)),
+        "{to_other:?}"
+    );
+    assert!(!rig.sent.iter().any(|(link, _, sent)| *link == G1 && matches!(sent, Sent::Replayed { .. })));
+}
