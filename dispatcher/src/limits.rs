@@ -77,8 +77,11 @@ pub const MOVES_MAX: u8 = 2;
 
 /// Replays of a worker that ask for their streams at once: most find nothing there, in one look at all of them.
 pub const READS_MAX: usize = 512;
-/// Stream reads a worker has under way, of those in which there is something.
-pub const READS_FULL_MAX: usize = 32;
+/// Entries that a worker's reads may bring at once, of streams in which there is something: where many are read, each brings few.
+pub const READS_ENTRIES_MAX: usize = 32 * READ_ENTRIES;
+/// Entries that a read brings at least, if there are as many.
+pub const READ_ENTRIES_MIN: usize = READS_ENTRIES_MAX / READS_MAX;
+const _: () = assert!(READ_ENTRIES_MIN > 0, "as many are read at once as ask");
 /// Entries asked for in one stream read.
 pub const READ_ENTRIES: usize = pushgate_protocol::limits::REPLAY_WINDOW;
 /// Bytes of stored pushes sent to one user and not yet acknowledged during a replay; one push may exceed it.

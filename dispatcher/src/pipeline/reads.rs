@@ -1,15 +1,12 @@
 //! Reads of streams for the replays of a worker: one look at many at once, and then those alone in which there is something.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
 use pushgate_protocol::ids::AppId;
 
 use crate::{
     core::worker::{ReadId, ReadRequest, Worker},
-    limits::READS_FULL_MAX,
+    limits::{READ_ENTRIES, READ_ENTRIES_MIN, READS_ENTRIES_MAX},
     seams::{AllPage, BoxFuture, Glance, StoreError, StreamPage, Streams, UserKey},
 };
 
@@ -19,7 +16,7 @@ pub(super) struct Reads {
     /// To be looked at: they begin at the start of a stream.
     unseen: Vec<ReadRequest>,
     /// To be read.
-    full: VecDeque<ReadRequest>,
+    full: Vec<ReadRequest>,
     /// Reads under way.
     reading: usize,
 }
@@ -51,7 +48,7 @@ impl Reads {
         for request in requests {
             match request.after {
                 0 => self.unseen.push(request),
-                _ => self.full.push_back(request),
+                _ => self.full.push(request),
             }
         }
     }
@@ -62,10 +59,11 @@ impl Reads {
         if !self.unseen.is_empty() {
             reads.push(look(Arc::clone(streams), std::mem::take(&mut self.unseen), now_ms));
         }
-        while self.reading < READS_FULL_MAX
-            && let Some(request) = self.full.pop_front()
-        {
+        let share = READS_ENTRIES_MAX / (self.reading + self.full.len()).max(1);
+        let most = share.clamp(READ_ENTRIES_MIN, READ_ENTRIES);
+        for mut request in self.full.drain(..) {
             self.reading += 1;
+            request.limit = request.limit.min(most);
             reads.push(read(Arc::clone(streams), request, now_ms));
         }
         reads
@@ -78,7 +76,7 @@ impl Reads {
                 for (request, glance) in requests.into_iter().zip(glances) {
                     match glance.empty {
                         true => nothing(worker, now_ms, &request, glance.deferred),
-                        false => self.full.push_back(request),
+                        false => self.full.push(request),
                     }
                 }
             }
