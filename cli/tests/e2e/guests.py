@@ -150,10 +150,10 @@ async def run(cluster, users):
     sent = Sent(cluster, clients)
     try:
         await asyncio.gather(*(asyncio.wait_for(client.online.wait(), 30) for client in clients))
-        guests = await until(lambda: metric(cluster.admin["g1"], "pushgate_guests"), 10)
-        registered = await until(lambda: metric(cluster.admin["g2"], "pushgate_guests_away") == guests, 10)
-        verdict.fact(0 < guests < users and registered, f"{guests:.0f} of {users} users are guests, and registered", guests)
-        await locations(cluster, users, guests)
+        guests = await located(cluster, users, "g2")
+        told = lambda: [metric(cluster.admin[node], name) for node, name in (("g1", "pushgate_guests"), ("g2", "pushgate_guests_away"))]
+        registered = await until(lambda: told() == [guests, guests])
+        verdict.fact(0 < guests < users and registered, f"{guests} of {users} users are guests, and registered", told())
 
         await sent.round("calm", 10)
         verdict.fact(await until(lambda: not sent.missing()), "every push arrives", sent.missing())
@@ -180,13 +180,15 @@ async def run(cluster, users):
         await asyncio.gather(*(client.stop() for client in clients))
 
 
-async def locations(cluster, users, guests):
+async def located(cluster, users, node):
+    """Judges where the users are said to be; how many of them `node` owns."""
     found = [await asyncio.to_thread(cluster.locate, cluster.ws["g1"], f"user-{n}") for n in range(users)]
     nodes = [answer["node"] for status, answer in found if status == 200]
-    verdict.fact(len(nodes) == users and nodes.count("g2") == guests, "the gateway locates every user", found[:3])
+    verdict.fact(len(nodes) == users, "the gateway locates every user", found[:3])
     verdict.fact(all(a["url"] == f"ws://{cluster.ws[a['node']]}/v1/ws" for _, a in found), "and says where", found[:3])
     asked = [await asyncio.to_thread(cluster.locate, cluster.rest, f"user-{n}") for n in range(users)]
     verdict.fact([a for _, a in asked] == [a for _, a in found], "the dispatcher says the same", asked[:3])
+    return nodes.count(node)
 
 
 def links_tls(folder):
