@@ -76,6 +76,11 @@ impl Links {
         self.all().any(|l| l.id == id)
     }
 
+    /// The run of who is at the other end of a link that is up.
+    pub(super) fn peer(&self, id: LinkId) -> Option<BootId> {
+        self.all().find(|l| l.id == id).map(|l| l.peer)
+    }
+
     fn all(&self) -> impl Iterator<Item = &Link> {
         self.up.iter().chain(&self.gateways)
     }

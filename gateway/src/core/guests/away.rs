@@ -45,6 +45,8 @@ pub(super) struct Host {
 #[derive(Debug)]
 pub(super) struct Stay {
     pub(super) host: LinkId,
+    /// The run of its gateway.
+    boot: BootId,
     /// `None`: live there.
     pub(super) round: Option<Round>,
     /// It was registered while this gateway did not own the user.
@@ -161,6 +163,9 @@ impl Shard {
     /// A host says something.
     pub fn host_frame(&mut self, link: LinkId, frame: ToOwner<'_>, out: &dyn Outgoing) {
         match frame {
+            ToOwner::Said(ToDispatcher::Online { app, user, episode, round, resume }) => {
+                self.register(link, (app, user), (episode, round), resume, out);
+            }
             ToOwner::Said(said) => self.host_said(link, said),
             ToOwner::Live { app, user, episode } => {
                 let Some(user) = self.users.find(self.users.hash(app, user), app, user) else { return };
@@ -182,9 +187,6 @@ impl Shard {
 
     fn host_said(&mut self, link: LinkId, said: ToDispatcher<'_>) {
         match said {
-            ToDispatcher::Online { app, user, episode, round, resume } => {
-                self.register(link, (app, user), (episode, round), resume);
-            }
             ToDispatcher::ReplayMore { app, user, episode, k, .. } => {
                 self.replay_more_there(link, (app, user), (episode, k))
             }
@@ -243,7 +245,7 @@ impl Shard {
                     host.flow.credit(lane, bytes, output);
                 }
             }
-            ToDispatcher::Gone { .. } | ToDispatcher::Pong => {}
+            ToDispatcher::Online { .. } | ToDispatcher::Gone { .. } | ToDispatcher::Pong => {}
         }
     }
 
@@ -254,10 +256,15 @@ impl Shard {
         (app, user): (&str, &str),
         (episode, round): (u64, u32),
         resume: Option<(SessionId, u64)>,
+        out: &dyn Outgoing,
     ) {
         let hash = self.users.hash(app, user);
         let (Ok(app), Ok(id)) = (AppId::parse(app), UserId::parse(user)) else { return };
         let is_ours = shard_of(hash, self.settings.shards) == self.settings.shard;
+        let Some(boot) = self.links.peer(link) else { return };
+        if let Some(index) = self.users.find(hash, app.as_str(), id.as_str()) {
+            self.end_stays_before(index, link, boot, out);
+        }
         let Some(host) = self.guests.away.hosts.get_mut(&link) else { return };
         if !is_ours || self.guests.away.users.len() >= GUESTS_AWAY_MAX as usize {
             self.metrics.guests_refused += 1;
@@ -268,7 +275,7 @@ impl Shard {
         host.users.insert(user);
         let stays = self.guests.away.users.entry(user).or_default();
         let at = stays.iter().position(|stay| stay.host == link).unwrap_or_else(|| {
-            stays.push(Stay { host: link, round: None, foreign, held: VecDeque::new() });
+            stays.push(Stay { host: link, boot, round: None, foreign, held: VecDeque::new() });
             stays.len() - 1
         });
         let stay = &mut stays[at];
@@ -337,6 +344,18 @@ impl Shard {
         // Who does not hear of it has stored it already.
         replaying.k += u64::from(self.links.send(link, &ToDispatcher::Deferred { reference, episode, k }));
         self.metrics.deferred += 1;
+    }
+
+    /// Ends what a host has of a user over links before this one, though nobody has noticed their end yet: what was sent over them
+    /// goes into the stream now, or it would pass what the new registration brings.
+    fn end_stays_before(&mut self, user: u32, link: LinkId, boot: BootId, out: &dyn Outgoing) {
+        let is_older = |stay: &&Stay| stay.boot == boot && stay.host != link;
+        while let Some(older) = self.guests.away.stays(user).iter().find(is_older).map(|stay| stay.host) {
+            if let Some(host) = self.guests.away.hosts.get_mut(&older) {
+                host.users.remove(&user);
+            }
+            self.end_stay(user, older, out);
+        }
     }
 
     /// A host serves a user no more, and holds nothing of it.

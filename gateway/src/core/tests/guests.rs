@@ -6,19 +6,18 @@ use pushgate_protocol::{
     ids::{BootId, SessionId, ShardId},
     limits::LINK_CREDIT_BYTES,
     link::{All, Lane, OutboxPolicy, Place, Push, Target, ToDispatcher, ToGateway, ToOwner, take_frame},
-    placement::{shard_of, user_hash},
     ring::{Member, Routing},
 };
 
 use super::world::{EXPIRES_MS, World, node, pushed, say, tail, to};
 use crate::{
     core::{Cluster, LinkId, OwnerInfo, Standing, WantedLink},
-    limits::{GUEST_HELD_MAX, GUEST_PING_MS},
+    limits::GUEST_HELD_MAX,
 };
 
 const URL: &str = "ws://one.example/v1/ws";
 
-fn cluster(me: &str, number: u64, nodes: &[&str]) -> Cluster {
+pub(super) fn cluster(me: &str, number: u64, nodes: &[&str]) -> Cluster {
     let member =
         |n: &&str| Member { url: (*n == "g1").then(|| URL.into()), ..Member::new(node(n), format!("{n}:7401")) };
     let routing = Routing::new(number, nodes.iter().map(member).collect());
@@ -26,31 +25,31 @@ fn cluster(me: &str, number: u64, nodes: &[&str]) -> Cluster {
 }
 
 /// Users that `g1` owns while `g1` and `g2` are members.
-fn users(count: usize) -> Vec<String> {
+pub(super) fn users(count: usize) -> Vec<String> {
     let cluster = cluster("g1", 1, &["g1", "g2"]);
     let owned = |u: &String| cluster.routing().unwrap().owner("shop", u).unwrap().node.as_str() == "g1";
     (0..).map(|n| format!("u{n}")).filter(owned).take(count).collect()
 }
 
-fn user() -> String {
+pub(super) fn user() -> String {
     users(1).remove(0)
 }
 
 /// `g1`, which owns the user, and `g2`, which has a session of it, in slot 0.
-struct Pair {
-    owner: World,
-    host: World,
-    user: String,
-    session: SessionId,
+pub(super) struct Pair {
+    pub(super) owner: World,
+    pub(super) host: World,
+    pub(super) user: String,
+    pub(super) session: SessionId,
     /// Of the owner.
-    dispatcher: LinkId,
-    at_owner: LinkId,
-    at_host: LinkId,
+    pub(super) dispatcher: LinkId,
+    pub(super) at_owner: LinkId,
+    pub(super) at_host: LinkId,
 }
 
 impl Pair {
     /// The guest is live.
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let user = user();
         let mut owner = World::with(|s| (s.cluster, s.boot) = (cluster("g1", 1, &["g1", "g2"]), BootId(1)));
         let mut host = World::with(|s| (s.cluster, s.boot) = (cluster("g2", 1, &["g1", "g2"]), BootId(2)));
@@ -68,7 +67,7 @@ impl Pair {
     }
 
     /// Brings what is said between the two to its end.
-    fn exchange(&mut self) {
+    pub(super) fn exchange(&mut self) {
         self.host.pass(100);
         loop {
             let said = std::mem::take(self.host.shard.link_output(self.at_host).unwrap());
@@ -90,38 +89,38 @@ impl Pair {
     }
 
     /// The guest is registered and its replay, of nothing, done.
-    fn go_live(&mut self) {
+    pub(super) fn go_live(&mut self) {
         self.exchange();
         self.owner.finish_replay(self.dispatcher, &self.user);
         self.exchange();
         assert_eq!(self.owner.shard.metrics().replaying + self.host.shard.metrics().replaying, 0);
     }
 
-    fn push(&mut self, reference: u64, id: &'static str) {
+    pub(super) fn push(&mut self, reference: u64, id: &'static str) {
         let tail = tail(id);
         self.push_as(|push| push, reference, id, &tail);
     }
 
-    fn push_as(&mut self, change: impl Fn(Push<'_>) -> Push<'_>, reference: u64, id: &str, tail: &[u8]) {
+    pub(super) fn push_as(&mut self, change: impl Fn(Push<'_>) -> Push<'_>, reference: u64, id: &str, tail: &[u8]) {
         let user = self.user.clone();
         self.owner.push(self.dispatcher, change(to(&user, reference, id, tail)));
         self.exchange();
     }
 
-    fn lose_link(&mut self) {
+    pub(super) fn lose_link(&mut self) {
         self.owner.shard.link_down(self.owner.now, self.at_owner);
         self.host.shard.link_down(self.host.now, self.at_host);
         self.owner.pass(100);
     }
 }
 
-fn link(owner: &mut World, host: &mut World) -> (LinkId, LinkId) {
+pub(super) fn link(owner: &mut World, host: &mut World) -> (LinkId, LinkId) {
     let info = OwnerInfo { boot: BootId(1), shards: 1, hash_seed: 5 };
     let at_owner = owner.shard.host_link_up(owner.now, BootId(2), LINK_CREDIT_BYTES);
     (at_owner, host.shard.owner_link_up(host.now, &node("g1"), info, ShardId(0)).unwrap())
 }
 
-fn acked(reference: u64) -> String {
+pub(super) fn acked(reference: u64) -> String {
     say(ToDispatcher::Acked { reference, device: None })
 }
 
@@ -188,28 +187,6 @@ fn what_a_guest_held_at_its_end_is_returned_with_its_number() {
         seq: 1,
     };
     assert_eq!(p.owner.told(p.dispatcher), [say(returned)]);
-}
-
-#[test]
-fn a_lost_link_costs_nothing_and_shows_nothing_twice() {
-    let mut p = Pair::new();
-    p.push(1, "m1");
-    p.host.heard(0);
-    p.lose_link();
-    assert_eq!(p.owner.told(p.dispatcher), [say(ToDispatcher::Offline { reference: 1 })]);
-    assert_eq!(p.host.shard.wanted_links().len(), 0, "asked for once somebody needs it");
-    p.host.pass(100);
-    assert_eq!(p.host.shard.wanted_links().len(), 1);
-    (p.at_owner, p.at_host) = link(&mut p.owner, &mut p.host);
-    p.exchange();
-    let (user, t) = (p.user.clone(), tail("m1"));
-    p.owner.push(p.dispatcher, Push { replay: true, ..to(&user, 2, "m1", &t) });
-    p.owner.finish_replay(p.dispatcher, &user);
-    p.exchange();
-    assert!(p.host.heard(0).is_empty(), "it holds it still");
-    p.host.acks(0, 1);
-    p.exchange();
-    assert_eq!(p.owner.told(p.dispatcher), [acked(2)]);
 }
 
 #[test]
@@ -332,50 +309,6 @@ fn a_new_list_makes_guests_and_ends_them() {
 }
 
 #[test]
-fn an_owner_that_comes_back_elsewhere_is_looked_for_there() {
-    let mut p = Pair::new();
-    p.lose_link();
-    let members = ["g1", "g2"].map(|n| Member::new(node(n), format!("{n}:9999")));
-    let routing = Arc::new(Routing::new(2, members.into()));
-    p.host.shard.set_cluster(Cluster::new(node("g2"), routing, Standing::Serving));
-    p.host.pass(100);
-    assert_eq!(p.host.shard.wanted_links()[0].address, "g1:9999");
-    assert_eq!(p.host.shard.metrics().guests, 1);
-}
-
-#[test]
-fn guests_that_come_while_others_are_registered_hide_none_of_them() {
-    let (mut p, users) = (Pair::new(), users(3));
-    p.host.connect(1, &users[1]);
-    p.exchange();
-    p.lose_link();
-    p.host.pass(100);
-    (p.at_owner, p.at_host) = link(&mut p.owner, &mut p.host);
-    p.host.connect(2, &users[2]);
-    p.exchange();
-    assert_eq!(p.owner.shard.metrics().guests_away, 3);
-}
-
-#[test]
-fn a_link_that_nobody_needs_is_ended() {
-    let mut p = Pair::new();
-    p.host.gone(0);
-    p.exchange();
-    assert!(p.host.shard.idle_owner_links(p.host.now).is_empty());
-    p.host.pass(60_000);
-    assert_eq!(p.host.shard.idle_owner_links(p.host.now), [p.at_host]);
-}
-
-#[test]
-fn hosts_are_asked_to_show_that_they_are_there() {
-    let mut p = Pair::new();
-    p.owner.pass(GUEST_PING_MS);
-    let mut ping = Vec::new();
-    ToGateway::Ping.encode(&mut ping);
-    assert_eq!(p.owner.shard.link_output(p.at_owner), Some(&mut ping));
-}
-
-#[test]
 fn a_host_that_acknowledges_nothing_has_its_pushes_wait_in_the_stream() {
     let mut p = Pair::new();
     for n in 0..=GUEST_HELD_MAX as u64 / 2 {
@@ -384,17 +317,4 @@ fn a_host_that_acknowledges_nothing_has_its_pushes_wait_in_the_stream() {
     }
     assert!(p.owner.told(p.dispatcher).last().is_some_and(|frame| frame.starts_with("Deferred")));
     assert_eq!(p.owner.shard.metrics().forwarded, GUEST_HELD_MAX as u64 / 2);
-}
-
-#[test]
-fn a_registration_for_another_shard_is_refused() {
-    let (user, cluster) = (user(), cluster("g1", 1, &["g1", "g2"]));
-    let mut owner = World::with(|s| (s.cluster, s.shards, s.shard) = (cluster, 2, ShardId(0)));
-    let elsewhere = (0..).map(|n| format!("{user}-{n}"));
-    let elsewhere = elsewhere.map(|u| (shard_of(user_hash(5, "shop", &u), 2), u)).find(|(s, _)| s.0 == 1).unwrap().1;
-    let link = owner.shard.host_link_up(owner.now, BootId(2), LINK_CREDIT_BYTES);
-    let online = ToDispatcher::Online { app: "shop", user: &elsewhere, episode: 1, round: 0, resume: None };
-    owner.shard.host_frame(link, ToOwner::Said(online), &owner.out);
-    let metrics = owner.shard.metrics();
-    assert_eq!((metrics.guests_refused, metrics.guests_away, metrics.users), (1, 0, 0));
 }

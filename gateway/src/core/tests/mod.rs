@@ -8,6 +8,7 @@ mod deflates;
 mod drains;
 mod echoes;
 mod everyone;
+mod guest_links;
 mod guests;
 mod outboxes;
 mod pace;
