@@ -12,6 +12,7 @@ target/e2e-logs.
 
 import argparse
 import asyncio
+import os
 import random
 import re
 import sys
@@ -27,6 +28,8 @@ from probes import Probes
 
 # A user for each pair of owner and host, five times.
 PROBES = 45
+# From so many minutes on Kafka's virtual machine compiles what it runs often once more: less of a processor for it, and later up.
+LONG_MINUTES = 2
 
 
 def costs(cluster, before, seconds):
@@ -105,6 +108,8 @@ def main():
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
     options = parser.parse_args()
     server.end_on_sigterm()
+    if options.minutes >= LONG_MINUTES:
+        os.environ.setdefault("PUSHGATE_SERVICES_KAFKA_JVM", "-XX:+UseSerialGC")
     print(f"seed {options.seed}", flush=True)
     with tempfile.TemporaryDirectory(prefix="pushgate-chaos-") as folder, services.private():
         try:

@@ -151,7 +151,8 @@ impl World {
     }
 
     /// Where a session got pushes of one user and lane in another order than they were produced. Those accepted while the
-    /// session stood count, and of each the first receipt: a repetition may come at any time.
+    /// session stood count, and of each the first receipt: a repetition may come at any time. Where something fails, messages to
+    /// everyone do not count, nor what another session of the user got before: this one may have been none of its owner's then.
     pub fn disorder(&self) -> Vec<String> {
         let mut places = BTreeMap::new();
         for partition in self.log.0.values() {
@@ -159,17 +160,19 @@ impl World {
                 places.insert(message.id.as_str(), (at, message));
             }
         }
-        let mut seen = BTreeSet::new();
+        let (mut seen, mut first) = (BTreeSet::new(), BTreeSet::new());
         let mut last: BTreeMap<(usize, u8, bool), (usize, &str)> = BTreeMap::new();
         let mut found = Vec::new();
         for receipt in &self.receipts {
             let (at, message) = places[receipt.id.as_str()];
+            let user = self.clients[receipt.client].user;
             if message.accepted_ms < self.conns[receipt.conn].attached_ms
                 || !message.ack
                 || message.collapse.is_some()
                 || message.client.is_some()
-                || message.others.contains(&self.clients[receipt.client].user)
+                || message.others.contains(&user)
                 || !seen.insert((receipt.client, receipt.id.as_str()))
+                || (self.faults && (message.everyone.is_some() || !first.insert((user, receipt.id.as_str()))))
             {
                 continue;
             }

@@ -50,6 +50,8 @@ pub struct Plan {
     pub faults: bool,
     /// The bug in it.
     pub plant: Option<Plant>,
+    /// Order is judged where clients read what they get.
+    pub ordered: bool,
 }
 
 /// Runs a seed and says what was wrong.
@@ -64,8 +66,10 @@ fn run(seed: u64, plan: Plan, traced: bool) -> (World, Vec<String>) {
     }
     complaints.extend(world.strays());
     complaints.extend(world.swallowed());
-    if !plan.faults {
+    if plan.ordered && !world.slow_clients {
         complaints.extend(world.disorder());
+    }
+    if !plan.faults {
         complaints.extend(world.untold());
     }
     (world, complaints)
@@ -112,19 +116,20 @@ fn seeds() -> std::ops::Range<u64> {
     }
 }
 
+/// And in order, where clients read what they get; `docs/src/architecture/delivery.md` tells what is known to break it.
 #[test]
 fn every_accepted_push_arrives_whatever_dies() {
-    check(seeds(), Plan { faults: true, plant: None });
+    check(seeds(), Plan { faults: true, plant: None, ordered: true });
 }
 
 #[test]
 fn pushes_of_a_user_and_lane_arrive_in_order_while_nothing_fails() {
-    check(seeds(), Plan { faults: false, plant: None });
+    check(seeds(), Plan { faults: false, plant: None, ordered: true });
 }
 
 #[test]
 fn a_seed_runs_the_same_every_time() {
-    let lines = || run(1, Plan { faults: true, plant: None }, true).0.lines.unwrap_or_default();
+    let lines = || run(1, Plan { faults: true, plant: None, ordered: false }, true).0.lines.unwrap_or_default();
     assert!(lines() == lines());
 }
 
@@ -134,7 +139,7 @@ fn a_planted_bug_is_found() {
         [Plant::SettleWhenPolled, Plant::TellNobody, Plant::ForgetReturned, Plant::KeepRecalled, Plant::RegisterNobody];
     let all = plants.map(|plant| (plant, true)).into_iter().chain([(Plant::TellNobodyOfRecalls, false)]);
     for (plant, faults) in all {
-        let plan = Plan { faults, plant: Some(plant) };
+        let plan = Plan { faults, plant: Some(plant), ordered: false };
         let found = (0..SEEDS).find(|&seed| !run(seed, plan, false).1.is_empty());
         assert!(found.is_some(), "{plant:?} was not found by {SEEDS} seeds");
     }

@@ -202,6 +202,7 @@ impl Shard {
             place: all.place,
             shared: true,
             settled: Cell::new(false),
+            no_room: Cell::new(false),
         });
         let post = Post {
             pushed,

@@ -42,6 +42,8 @@ pub(super) struct Pushed {
     pub(super) shared: bool,
     /// How it ended was told; nothing more is.
     pub(super) settled: Cell<bool>,
+    /// Somebody it is for had no room for it when it was last offered.
+    pub(super) no_room: Cell<bool>,
 }
 
 impl Pushed {

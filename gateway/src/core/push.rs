@@ -63,6 +63,8 @@ impl Shard {
             }
             Target::User | Target::Device(_) => {
                 let user = self.users.find(hash, push.app, push.user);
+                // An owner that was left has answered for what was on its way, and would take no acknowledgement of it.
+                let user = user.filter(|&user| !by_owner || self.guests.here.registered_at(user) == Some(link));
                 let targets = user.map_or(Targets::None, |user| self.slots_of(user).filter(is_target).collect());
                 (user, targets)
             }
@@ -159,6 +161,7 @@ impl Shard {
                 place: push.place,
                 shared: false,
                 settled: Cell::new(false),
+                no_room: Cell::new(false),
             }),
         };
         let (mut tails, mut full) = (Tails::new(push.tail), Vec::new());
@@ -177,6 +180,7 @@ impl Shard {
             }
         }
         let crowded = away.is_some_and(|user| self.forward(user, &pushed, push));
+        pushed.no_room.set(crowded || !full.is_empty());
         let taken = Rc::strong_count(&pushed) > 1;
         // A replayed push that nobody took is still in its stream and comes again, under another number.
         if taken || !push.replay {
@@ -188,23 +192,19 @@ impl Shard {
             {
                 self.note_no_room(slot, out);
             }
-            self.refuse(pushed, crowded || !full.is_empty());
+            self.refuse(pushed);
         }
     }
 
-    /// Answers for a push that no session took or kept.
-    fn refuse(&mut self, pushed: Rc<Pushed>, full: bool) {
-        if pushed.settled.replace(true) {
-            return;
-        }
-        let (link, reference) = pushed.origin.get();
-        let answer = match full {
+    /// Answers for a push that nobody took or kept. One that somebody had no room for comes again.
+    pub(super) fn refuse(&mut self, pushed: Rc<Pushed>) {
+        let full = pushed.no_room.get();
+        let refused = self.settle_last(&pushed, |reference| match full {
             true => ToDispatcher::Dropped { reference },
             false => ToDispatcher::Offline { reference },
-        };
-        self.metrics.outbox_drops += u64::from(full);
-        self.metrics.offline += u64::from(!full);
-        self.links.send(link, &answer);
+        });
+        self.metrics.outbox_drops += u64::from(refused && full);
+        self.metrics.offline += u64::from(refused && !full);
     }
 
     /// Offers a push to one session: it is staged, or waits, or the outbox is full, if its policy makes no room.

@@ -145,6 +145,7 @@ impl Shard {
             place: Place::NONE,
             shared: false,
             settled: Cell::new(false),
+            no_room: Cell::new(false),
         });
         outbox.hold_in_order(Held { seq, until: Some(outbox.staged), pushed });
         self.watch(conn.slot);

@@ -213,11 +213,14 @@ impl Worker {
         let Kept { subject: Subject { user, .. }, key, lane, kind, .. } = kept;
         match kind {
             KeptKind::Session => {}
-            KeptKind::ReplayAll { replay, .. } => self.replay_answered(replay, key),
             KeptKind::Stored => self.tag(user, key, returned, bit(lane)),
+            // Told of, though it was stored all along: another session, or a host, may have had no room for it when it was replayed.
+            KeptKind::ReplayAll { replay, .. } => {
+                self.tell(&user, bit(lane));
+                self.replay_answered(replay, key);
+            }
             KeptKind::Replay(replay) => {
-                // It was in the stream all along, so whoever attaches next finds it untold.
-                self.tag(user, key, returned, 0);
+                self.tag(user, key, returned, bit(lane));
                 self.replay_answered(replay, key);
             }
         }

@@ -190,6 +190,15 @@ impl InFlight {
         Some((self.next - self.index.len() as u64, content.sent().1))
     }
 
+    /// The live pushes whose deliveries are held, the oldest first.
+    pub(super) fn held(&self) -> impl Iterator<Item = (u64, &Live)> {
+        let base = self.next - self.index.len() as u64;
+        self.index.iter().enumerate().filter_map(move |(at, slot)| match self.slots.get(*slot as usize) {
+            Some(Some(Slot::Live(live))) => Some((base + at as u64, live)),
+            _ => None,
+        })
+    }
+
     /// References of the live pushes on a link, the oldest first.
     pub(super) fn live_on(&self, link: LinkId) -> Vec<u64> {
         let base = self.next - self.index.len() as u64;

@@ -120,11 +120,13 @@ impl Out {
 }
 
 impl Links {
-    pub(super) fn up(&mut self, id: LinkId, info: LinkInfo) {
+    /// A link is up. Whether it is one to another run of its gateway than the links before.
+    pub(super) fn up(&mut self, id: LinkId, info: LinkInfo) -> bool {
         let shards = usize::from(info.shards.max(1));
         let fresh = |info: &LinkInfo| Node { boot: info.boot, hash_seed: info.hash_seed, links: vec![None; shards] };
         let node = self.nodes.entry(info.node.clone()).or_insert_with(|| fresh(&info));
-        if node.boot != info.boot || node.links.len() != shards {
+        let another = node.boot != info.boot || node.links.len() != shards;
+        if another {
             *node = fresh(&info);
         }
         if let Some(slot) = node.links.get_mut(usize::from(info.shard.0)) {
@@ -132,6 +134,7 @@ impl Links {
         }
         self.shards.insert((info.boot, info.shard), id);
         self.up.insert(id, Link { info, told_ms: None, out: Default::default(), dirty: false });
+        another
     }
 
     /// A link is gone. Its gateway may have noticed that before us, and swept before it was told what was told since: so it

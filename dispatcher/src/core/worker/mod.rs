@@ -134,6 +134,7 @@ impl Worker {
     /// The members changed.
     pub fn routing(&mut self, routing: Arc<Routing>) {
         let before = std::mem::replace(&mut self.routing, routing);
+        self.store_misplaced();
         let told = self.tell_after_routing();
         self.tell_new_owners(&before, &told);
     }
@@ -141,7 +142,9 @@ impl Worker {
     /// A link finished its handshake.
     pub fn link_up(&mut self, now_ms: u64, link: LinkId, info: LinkInfo) {
         self.at(now_ms);
-        self.links.up(link, info.clone());
+        if self.links.up(link, info.clone()) {
+            self.store_misplaced();
+        }
         self.tell_link(link, &info);
         self.retell_recalls(link);
     }

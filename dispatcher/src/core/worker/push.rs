@@ -121,7 +121,28 @@ impl Worker {
         }
     }
 
+    /// Pushes under way to who is not their user's owner any more settle into their streams: what comes after them goes to another
+    /// shard, and would pass them.
+    pub(super) fn store_misplaced(&mut self) {
+        let misplaced = |(reference, live): (u64, &Live)| {
+            let Live { delivery, link, .. } = live;
+            let owned = !matches!(delivery.target, DeliveryTarget::Session(_)) && delivery.storable();
+            let owner = owned.then(|| self.links.of_user(&self.routing, &delivery.user));
+            owner.is_some_and(|route| route.map(|route| route.link) != Some(*link)).then_some(reference)
+        };
+        let misplaced: Vec<u64> = self.in_flight.held().filter_map(misplaced).collect();
+        for reference in misplaced {
+            self.let_go(reference, false);
+        }
+    }
+
     fn give_up_waiting(&mut self, reference: u64) {
+        // Not told: while the session stands it holds the push, and any other end of it is answered under the kept name.
+        self.let_go(reference, true);
+    }
+
+    /// Settles a push that is not answered, and keeps its name. `silent`: its owner shard holds it, and is not told.
+    fn let_go(&mut self, reference: u64, silent: bool) {
         let (delivery, link) = match self.in_flight.remove(reference) {
             Some(Found::Live(Live { delivery, link, .. })) => (delivery, link),
             Some(Found::Light(light)) => return self.end_light(light, State::Skipped),
@@ -134,8 +155,7 @@ impl Worker {
         let kept = Kept { subject: delivery.subject(), key: delivery.key, link, lane: delivery.lane, kind };
         self.keep(reference, kept);
         if delivery.storable() {
-            // Not told: while the session stands it holds the push, and any other end of it is answered under the kept name.
-            self.store(delivery, Storing { silent: true, ..Storing::default() });
+            self.store(delivery, Storing { silent, ..Storing::default() });
         } else {
             self.end(delivery, Outcome::because(State::Failed, "not acknowledged"));
         }

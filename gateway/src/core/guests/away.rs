@@ -16,6 +16,7 @@ use pushgate_protocol::{
 use super::{
     super::{LinkId, Now, Owner, Shard, outbox::Pushed, users::User},
     flow::Flow,
+    rounds::Round,
 };
 use crate::{
     crowd::Outgoing,
@@ -55,19 +56,14 @@ pub(super) struct Stay {
     held: VecDeque<(u64, Rc<Pushed>)>,
 }
 
-/// What a host waits for: a replay of its user's stream.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Round {
-    pub(super) episode: u64,
-    pub(super) round: u32,
-    /// Pushes that it deferred in the episode.
-    pub(super) k: u64,
-}
-
 impl Away {
     /// Registrations.
     pub(in super::super) fn len(&self) -> usize {
         self.hosts.values().map(|host| host.users.len()).sum()
+    }
+
+    pub(super) fn any(&self) -> bool {
+        !self.users.is_empty()
     }
 
     pub(in super::super) fn has(&self, user: u32) -> bool {
@@ -216,7 +212,9 @@ impl Shard {
                 self.end_there(link, reference, |reference| ToDispatcher::Written { reference });
             }
             ToDispatcher::Offline { reference } | ToDispatcher::Moved { reference, .. } => {
-                self.end_there(link, reference, |reference| ToDispatcher::Offline { reference });
+                if let Some((_, pushed)) = self.guests.away.take(link, reference) {
+                    self.refuse(pushed);
+                }
             }
             ToDispatcher::Dropped { reference } => {
                 self.end_there(link, reference, |reference| ToDispatcher::Dropped { reference });
@@ -367,7 +365,7 @@ impl Shard {
             self.guests.away.users.remove(&user);
         }
         for (_, pushed) in stay.held {
-            self.settle_last(&pushed, |reference| ToDispatcher::Offline { reference });
+            self.refuse(pushed);
         }
         self.part(user);
         self.go_on(user, out);

@@ -40,11 +40,11 @@ impl Shard {
             self.links.send(link, &moved);
             return true;
         }
-        // The walk may not have come to a guest that is ours by now.
-        if self.guests.here.len() > 0
+        // The walk may not have come to who is ours by now: a guest here, or one away whose host knew the list before us.
+        if self.guests.ownership.left > 0
+            && (self.guests.here.len() > 0 || self.guests.away.any())
             && let Some(user) = self.users.find(hash, push.app, push.user)
-            && self.guests.here.has(user)
-            && self.place(user)
+            && ((self.guests.here.has(user) && self.place(user)) || self.is_ours_now(user))
         {
             self.start_replay(user, None);
         }

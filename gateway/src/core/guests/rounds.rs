@@ -4,8 +4,17 @@ use pushgate_protocol::link::ToGateway;
 
 use super::{
     super::{LinkId, Shard, users::User},
-    away::{Away, Round},
+    away::Away,
 };
+
+/// What a host waits for: a replay of its user's stream.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Round {
+    pub(super) episode: u64,
+    pub(super) round: u32,
+    /// Pushes that it deferred in the episode.
+    pub(super) k: u64,
+}
 
 impl Shard {
     /// A host has deferred more than its user's replay was for. That is in the stream, and another round comes; or the push stays
@@ -17,9 +26,11 @@ impl Shard {
         if let Some(round) = stay.and_then(|s| s.round.as_mut()).filter(|r| r.episode == episode) {
             round.k = round.k.max(k);
         }
-        let replaying = self.users.user(index).and_then(|u| u.replaying.as_deref());
-        if replaying.is_none_or(|r| r.waits_at == Some(r.k)) {
-            self.tell_replayed(index, Some(link), 0);
+        match self.users.user(index).and_then(|u| u.replaying.as_deref()).map(|r| (r.waits_at, r.k)) {
+            Some((None, _)) => {}
+            // It waits for a host that is not behind.
+            Some((Some(at), k)) if at != k => self.resume_replay(index),
+            Some(_) | None => self.tell_replayed(index, Some(link), 0),
         }
     }
 

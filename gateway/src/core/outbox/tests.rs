@@ -16,6 +16,7 @@ fn pushed(policy: OutboxPolicy) -> Rc<Pushed> {
         place: Place::NONE,
         shared: false,
         settled: Cell::new(false),
+        no_room: Cell::new(false),
     })
 }
 

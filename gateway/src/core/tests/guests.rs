@@ -69,23 +69,28 @@ impl Pair {
     /// Brings what is said between the two to its end.
     pub(super) fn exchange(&mut self) {
         self.host.pass(100);
-        loop {
-            let said = std::mem::take(self.host.shard.link_output(self.at_host).unwrap());
-            let mut rest = &said[..];
-            while let Some((body, used)) = take_frame(rest).unwrap() {
-                self.owner.shard.host_frame(self.at_owner, ToOwner::decode(body).unwrap(), &self.owner.out);
-                rest = &rest[used..];
-            }
-            let answered = std::mem::take(self.owner.shard.link_output(self.at_owner).unwrap());
-            let mut rest = &answered[..];
-            while let Some((body, used)) = take_frame(rest).unwrap() {
-                self.host.frame(self.at_host, ToGateway::decode(body).unwrap());
-                rest = &rest[used..];
-            }
-            if said.is_empty() && answered.is_empty() {
-                return;
-            }
+        while self.host_says() | self.owner_says() {}
+    }
+
+    /// Brings what the host says to the owner. Whether there was anything.
+    pub(super) fn host_says(&mut self) -> bool {
+        let said = std::mem::take(self.host.shard.link_output(self.at_host).unwrap());
+        let mut rest = &said[..];
+        while let Some((body, used)) = take_frame(rest).unwrap() {
+            self.owner.shard.host_frame(self.at_owner, ToOwner::decode(body).unwrap(), &self.owner.out);
+            rest = &rest[used..];
         }
+        !said.is_empty()
+    }
+
+    fn owner_says(&mut self) -> bool {
+        let said = std::mem::take(self.owner.shard.link_output(self.at_owner).unwrap());
+        let mut rest = &said[..];
+        while let Some((body, used)) = take_frame(rest).unwrap() {
+            self.host.frame(self.at_host, ToGateway::decode(body).unwrap());
+            rest = &rest[used..];
+        }
+        !said.is_empty()
     }
 
     /// The guest is registered and its replay, of nothing, done.
@@ -317,4 +322,55 @@ fn a_host_that_acknowledges_nothing_has_its_pushes_wait_in_the_stream() {
     }
     assert!(p.owner.told(p.dispatcher).last().is_some_and(|frame| frame.starts_with("Deferred")));
     assert_eq!(p.owner.shard.metrics().forwarded, GUEST_HELD_MAX as u64 / 2);
+}
+
+#[test]
+fn what_a_session_had_no_room_for_comes_again_though_a_host_has_nobody_it_is_for() {
+    let mut p = Pair::new();
+    let user = p.user.clone();
+    p.owner.connect_device(0, &user, "phone");
+    p.owner.finish_replay(p.dispatcher, &user);
+    p.exchange();
+    let t = pushgate_protocol::wire::v1::tail("m", 1, "user", None, Some(&"x".repeat(100_000)), None);
+    for n in 1..=11 {
+        p.push_as(|push| Push { target: Target::Device("phone"), ..push }, n, &format!("m{n}"), &t);
+    }
+    assert_eq!(p.owner.told(p.dispatcher), [say(ToDispatcher::Dropped { reference: 11 })]);
+}
+
+#[test]
+fn what_an_owner_sent_that_was_left_meanwhile_is_not_shown() {
+    let mut p = Pair::new();
+    p.owner.push(p.dispatcher, to(&user(), 1, "m1", &tail("m1")));
+    p.host.shard.set_cluster(cluster("g2", 2, &["g2"]));
+    p.exchange();
+    assert!(p.host.heard(0).is_empty(), "an acknowledgement of it would reach nobody");
+    assert_eq!(p.owner.told(p.dispatcher), [say(ToDispatcher::Offline { reference: 1 })]);
+}
+
+#[test]
+fn a_push_for_a_guest_that_is_ours_by_a_new_list_waits_for_its_stream_though_the_walk_has_not_come_to_it() {
+    let (mut p, user) = (Pair::new(), user());
+    p.owner.shard.set_cluster(cluster("g1", 2, &["g2"]));
+    p.owner.pass(100);
+    p.host.gone(0);
+    p.exchange();
+    p.host.connect(1, &user);
+    p.go_live();
+    p.owner.shard.set_cluster(cluster("g1", 3, &["g1", "g2"]));
+    p.push(1, "m1");
+    let told = p.owner.told(p.dispatcher);
+    assert!(told[0].starts_with("Online") && told[1].starts_with("Deferred { reference: 1"), "{told:?}");
+}
+
+#[test]
+fn what_a_host_deferred_that_its_owner_sent_before_begins_another_round() {
+    let (mut p, user) = (Pair::new(), user());
+    p.owner.push(p.dispatcher, to(&user, 1, "m1", &tail("m1")));
+    p.host.connect(1, &user);
+    p.host_says();
+    p.owner.finish_replay(p.dispatcher, &user);
+    p.exchange();
+    let told = p.owner.told(p.dispatcher);
+    assert!(told[0].starts_with("Deferred { reference: 1") && told[1].contains("round: 1"), "{told:?}");
 }

@@ -2,7 +2,7 @@
 
 use pushgate_protocol::link::ToDispatcher;
 
-use super::*;
+use super::{pushes::returned, *};
 use crate::limits::{RETOLD_USERS_MAX, TOLD_DOUBT_MS};
 
 const G2: LinkId = LinkId(2);
@@ -76,4 +76,52 @@ fn an_append_that_may_have_missed_its_replay_is_told_of() {
         assert_eq!(rig.take_sent(), vec![Sent::Stored; usize::from(told)], "after {took_ms} ms");
         assert_eq!(rig.states(), [state("m1", State::Stored)]);
     }
+}
+
+#[test]
+fn what_is_under_way_to_a_former_owner_goes_into_the_stream_before_what_follows_it() {
+    let mut rig = two();
+    let name = moving(1).remove(0);
+    rig.deliver(&name, "m1");
+    let reference = rig.reference();
+    rig.deliver("nobody-moves", "m2");
+    rig.take_sent();
+    rig.model.hold_ops = true;
+    rig.worker.routing(routing(2, &["g1", "g2"]));
+    rig.deliver(&name, "m3");
+    assert!(rig.sent.is_empty(), "it would pass the one before");
+    rig.model.hold_ops = false;
+    rig.run();
+    assert_eq!(rig.model.stream(&user(&name)), ["m1", "m3"]);
+    assert!(rig.sent.iter().all(|sent| *sent == (G2, Lane::Normal, Sent::Stored)) && !rig.sent.is_empty());
+    // The session at the former owner has it all the same.
+    rig.acked(reference);
+    assert_eq!(rig.model.stream(&user(&name)), ["m3"]);
+}
+
+#[test]
+fn another_run_of_a_gateway_shows_that_what_was_sent_to_the_one_before_is_lost() {
+    let mut rig = Rig::new();
+    rig.deliver("alice", "m1");
+    rig.link_up(G2, info("g1", 11));
+    rig.deliver("alice", "m2");
+    assert_eq!(rig.model.stream(&user("alice")), ["m1"], "nobody has noticed the end of its link");
+    let told = |(link, _, sent): &(LinkId, Lane, Sent)| *link == G2 && *sent == Sent::Stored;
+    let pushed = |(_, _, sent): &(LinkId, Lane, Sent)| matches!(sent, Sent::Push { id, .. } if id == "m2");
+    assert!(rig.sent.iter().position(told) < rig.sent.iter().position(pushed), "{:?}", rig.sent);
+}
+
+#[test]
+fn what_a_session_gives_back_of_a_replay_is_told_of_for_another_may_have_missed_it() {
+    let mut rig = Rig::new();
+    store(&mut rig, "alice", "m1");
+    rig.frame(ToDispatcher::Online { app: "shop", user: "alice", episode: 1, round: 0, resume: None });
+    let replayed = rig.take_sent();
+    let reference = replayed.iter().find_map(|sent| match sent {
+        Sent::Push { reference, .. } => Some(*reference),
+        _ => None,
+    });
+    rig.frame(returned(reference, "alice", "m1", 4));
+    assert_eq!(rig.take_sent(), [Sent::Stored]);
+    assert_eq!(rig.model.stream(&user("alice")), ["m1"]);
 }
