@@ -54,6 +54,9 @@ impl Shard {
             self.links.send(link, &ToDispatcher::Recalled { reference });
             return;
         }
+        if to_user {
+            self.answer_for_lost_of(hash, push.app, push.user, out);
+        }
         let is_target = |slot: &u32| self.slots.session(*slot).is_some_and(|s| self.is_target(s, push));
         let (user, targets) = match push.target {
             Target::Session(id) => {

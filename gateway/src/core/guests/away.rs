@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     crowd::Outgoing,
-    limits::{GUEST_HELD_MAX, GUEST_PING_MS, GUESTS_AWAY_MAX, SWEEP_VISITS_PER_TICK},
+    limits::{GUEST_HELD_MAX, GUEST_PING_MS, GUESTS_AWAY_MAX},
 };
 
 /// The guests away, by user.
@@ -29,14 +29,14 @@ pub(in super::super) struct Away {
     pub(super) users: HashMap<u32, Vec<Stay>>,
     pub(super) hosts: BTreeMap<LinkId, Host>,
     /// Users of hosts whose link is gone, to be looked at.
-    lost: Vec<(LinkId, BTreeSet<u32>)>,
+    pub(super) lost: Vec<(LinkId, BTreeSet<u32>)>,
 }
 
 /// A shard of a gateway that serves users of ours.
 #[derive(Debug)]
 pub(super) struct Host {
     pub(super) flow: Flow,
-    users: BTreeSet<u32>,
+    pub(super) users: BTreeSet<u32>,
     /// Pushes sent to it.
     sent: u32,
     pinged_ms: u64,
@@ -47,13 +47,13 @@ pub(super) struct Host {
 pub(super) struct Stay {
     pub(super) host: LinkId,
     /// The run of its gateway.
-    boot: BootId,
+    pub(super) boot: BootId,
     /// `None`: live there.
     pub(super) round: Option<Round>,
     /// It was registered while this gateway did not own the user.
     foreign: bool,
     /// What was sent and not answered, by reference, in order.
-    held: VecDeque<(u64, Rc<Pushed>)>,
+    pub(super) held: VecDeque<(u64, Rc<Pushed>)>,
 }
 
 impl Away {
@@ -70,7 +70,7 @@ impl Away {
         !self.users.is_empty() && self.users.contains_key(&user)
     }
 
-    fn stays(&self, user: u32) -> &[Stay] {
+    pub(super) fn stays(&self, user: u32) -> &[Stay] {
         if self.users.is_empty() { &[] } else { self.users.get(&user).map_or(&[], Vec::as_slice) }
     }
 
@@ -135,25 +135,6 @@ impl Shard {
         let host = Host { flow: Flow::new(credits), users: BTreeSet::new(), sent: 0, pinged_ms: now.mono_ms };
         self.guests.away.hosts.insert(link, host);
         link
-    }
-
-    /// A host's link is gone, and with it what it held.
-    pub(in super::super) fn host_link_down(&mut self, link: LinkId) {
-        if let Some(host) = self.guests.away.hosts.remove(&link) {
-            self.guests.away.lost.push((link, host.users));
-        }
-    }
-
-    /// Goes on with what follows from links of hosts that are gone: what they held is answered for, some users at each tick.
-    pub(in super::super) fn answer_for_lost(&mut self, out: &dyn Outgoing) {
-        for _ in 0..SWEEP_VISITS_PER_TICK {
-            let Some((link, users)) = self.guests.away.lost.last_mut() else { return };
-            let link = *link;
-            match users.pop_first() {
-                Some(user) => self.end_stay(user, link, out),
-                None => drop(self.guests.away.lost.pop()),
-            }
-        }
     }
 
     /// A host says something.
@@ -342,41 +323,6 @@ impl Shard {
         // Who does not hear of it has stored it already.
         replaying.k += u64::from(self.links.send(link, &ToDispatcher::Deferred { reference, episode, k }));
         self.metrics.deferred += 1;
-    }
-
-    /// Ends what a host has of a user over links before this one, though nobody has noticed their end yet: what was sent over them
-    /// goes into the stream now, or it would pass what the new registration brings.
-    fn end_stays_before(&mut self, user: u32, link: LinkId, boot: BootId, out: &dyn Outgoing) {
-        let is_older = |stay: &&Stay| stay.boot == boot && stay.host != link;
-        while let Some(older) = self.guests.away.stays(user).iter().find(is_older).map(|stay| stay.host) {
-            if let Some(host) = self.guests.away.hosts.get_mut(&older) {
-                host.users.remove(&user);
-            }
-            self.end_stay(user, older, out);
-        }
-    }
-
-    /// A host serves a user no more, and holds nothing of it.
-    fn end_stay(&mut self, user: u32, link: LinkId, out: &dyn Outgoing) {
-        let Some(stays) = self.guests.away.users.get_mut(&user) else { return };
-        let Some(at) = stays.iter().position(|stay| stay.host == link) else { return };
-        let stay = stays.swap_remove(at);
-        if stays.is_empty() {
-            self.guests.away.users.remove(&user);
-        }
-        for (_, pushed) in stay.held {
-            self.refuse(pushed);
-        }
-        self.part(user);
-        self.go_on(user, out);
-    }
-
-    /// A replay of the user may have waited for a host that goes on, or went.
-    fn go_on(&mut self, user: u32, out: &dyn Outgoing) {
-        let replaying = self.users.user(user).and_then(|u| u.replaying.as_deref());
-        if replaying.is_some_and(|r| r.waits_at.is_some()) && !self.is_behind(user, out) {
-            self.resume_replay(user);
-        }
     }
 
     /// Has hosts show that they are there.

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `here` | users of other gateways with sessions here |
 //! | `away` | users of ours with sessions on other gateways |
+//! | `stays` | how those end |
 //! | `rounds` | how the replays end that hosts asked for |
 //! | `flow` | what is sent to a host, against its credit |
 //! | `ownership` | what a new member list changes |
@@ -13,6 +14,7 @@ mod flow;
 mod here;
 mod ownership;
 mod rounds;
+mod stays;
 
 pub use self::here::{OwnerInfo, WantedLink};
 use self::{away::Away, here::Here, ownership::Ownership};

@@ -76,6 +76,16 @@ fn an_owner_that_comes_back_elsewhere_is_looked_for_there() {
 }
 
 #[test]
+fn what_a_host_held_whose_link_is_gone_is_answered_for_before_what_comes_behind_it() {
+    let (mut p, user) = (Pair::new(), user());
+    p.push(1, "m1");
+    p.owner.shard.link_down(p.owner.now, p.at_owner);
+    p.owner.push(p.dispatcher, to(&user, 2, "m2", &tail("m2")));
+    let offline = |reference| say(ToDispatcher::Offline { reference });
+    assert_eq!(p.owner.told(p.dispatcher), [offline(1), offline(2)]);
+}
+
+#[test]
 fn guests_that_come_while_others_are_registered_hide_none_of_them() {
     let (mut p, users) = (Pair::new(), users(3));
     p.host.connect(1, &users[1]);
