@@ -26,17 +26,24 @@ class Failed(Exception):
     """The test cannot go on; the text says why."""
 
 
+# Given out by this process: most are drawn before anything listens on one of them.
+given_ports = set()
+
+
 def free_port():
     """A port that nothing listens on, below the ephemeral range: an outgoing connection must not sit on it when a killed server
-    starts again."""
+    starts again. Never the same twice."""
     while True:
         port = random.SystemRandom().randrange(10_000, 15_000)
+        if port in given_ports:
+            continue
         with socket.socket() as s:
             try:
                 s.bind(("127.0.0.1", port))
-                return port
             except OSError:
                 continue
+        given_ports.add(port)
+        return port
 
 
 def end_on_sigterm():
