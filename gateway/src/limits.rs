@@ -165,8 +165,8 @@ pub const GUEST_LINKS_MAX: usize = 4_096;
 pub const GUEST_DIALS_MAX: usize = 4;
 /// Shortest time before a link for guests is tried again, milliseconds; it doubles.
 pub const GUEST_DIAL_AGAIN_MS_MIN: u64 = 100;
-/// Longest such time, milliseconds.
-pub const GUEST_DIAL_AGAIN_MS_MAX: u64 = 5_000;
+/// Longest such time, milliseconds: that of dispatchers, so that guests of a gateway that is back wait no longer than its own users.
+pub const GUEST_DIAL_AGAIN_MS_MAX: u64 = 1_000;
 /// A link to the owner of guests is ended when there has been none for so long, milliseconds.
 pub const GUEST_LINK_IDLE_MS: u64 = 60_000;
 /// Frames kept for the next link while none is up, bytes.
