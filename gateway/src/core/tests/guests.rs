@@ -340,9 +340,12 @@ fn what_a_session_had_no_room_for_comes_again_though_a_host_has_nobody_it_is_for
 
 #[test]
 fn what_an_owner_sent_that_was_left_meanwhile_is_not_shown() {
-    let mut p = Pair::new();
-    p.owner.push(p.dispatcher, to(&user(), 1, "m1", &tail("m1")));
+    let (mut p, user) = (Pair::new(), user());
+    p.owner.push(p.dispatcher, to(&user, 1, "m1", &tail("m1")));
+    let theirs = p.host.link(9);
     p.host.shard.set_cluster(cluster("g2", 2, &["g2"]));
+    p.host.pass(100);
+    p.host.finish_replay(theirs, &user);
     p.exchange();
     assert!(p.host.heard(0).is_empty(), "an acknowledgement of it would reach nobody");
     assert_eq!(p.owner.told(p.dispatcher), [say(ToDispatcher::Offline { reference: 1 })]);
