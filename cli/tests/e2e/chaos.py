@@ -16,6 +16,7 @@ import concurrent.futures
 import http.client
 import json
 import random
+import re
 import sys
 import tempfile
 import time
@@ -261,15 +262,15 @@ class KafkaProducer:
 async def chaos_pair(options, folder):
     rng = random.Random(options.seed)
     nodes = Nodes(folder, "chaos", services.services("up"))
+    users = [f"user-{n:03}" for n in range(200)]
+    producer = KafkaProducer(nodes, users)
     try:
         nodes.start()
-        users = [f"user-{n:03}" for n in range(200)]
         make = lambda user, device: Client(user, device, nodes.url, nodes.token)
         clients = [make(user, "d1").start() for user in users] + [make(user, "d2").start() for user in users[:10]]
         await online(clients)
         faults = [name for name in ("dispatcher", "gateway", "redis", "kafka") for _ in range(options.rounds)]
         rng.shuffle(faults)
-        producer = KafkaProducer(nodes, users)
         share = options.messages // (len(faults) + 1)
         in_flight = 0
         for name in faults:
@@ -293,8 +294,18 @@ async def chaos_pair(options, folder):
             code = await asyncio.to_thread(process.interrupt)
             complaints += [f"Ctrl-C ended the {name} with {code}"] if code else []
         return complaints
+    except server.Failed as error:
+        return [str(error), await asyncio.to_thread(whereabouts, nodes, producer)]
     finally:
         nodes.stop()
+
+
+def whereabouts(nodes, producer):
+    """How far the messages came, for whoever reads of a failure."""
+    stored = sum(services.Topic(nodes.kafka, f"{nodes.prefix}.{lane}").count() for lane in ("high", "normal"))
+    status, metrics = server.http_json(nodes.rest, "GET", "/metrics", timeout=5)
+    lanes = re.findall(r"^((?:pushgate_dispatcher_)?(?:records|oldest|deliveries)_\S+ \S+)$", metrics.decode(), re.M) if status == 200 else [status]
+    return f"{producer.submitted} submitted, {len(producer.accepted)} acknowledged by Kafka, which has {stored}; the dispatcher: {', '.join(map(str, lanes))}"
 
 
 def run(options):

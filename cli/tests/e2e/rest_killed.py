@@ -71,7 +71,7 @@ def run(folder, options):
         if proxy:
             proxy.stop()
         cluster.stop()
-    judge(lane, kills)
+    judge(lane, kills, options)
 
 
 def reached(rest):
@@ -81,14 +81,16 @@ def reached(rest):
         return False
 
 
-def judge(lane, kills):
-    failed = lane["refused"] + lane["unanswered"] + lane["unsent"]
+def judge(lane, kills, options):
+    failed = lane["refused"] + lane["unanswered"]
     begun = sum(count for why, count in lane["reasons"].items() if why.startswith(BEGUN))
-    print(f"          {lane['planned']} sent, {lane['accepted']} accepted, {kills} kills, {begun} in flight then, {failed - begun} other errors: {lane['reasons']}")
+    print(f"          {lane['planned']} planned, {lane['unsent']} unsent, {lane['accepted']} accepted, {kills} kills, {begun} in flight then, {failed - begun} other errors: {lane['reasons']}")
     after = lane["accepted_after"]
     print(f"          accepted after p50 {after['p50_us'] / 1000:.1f} ms, p99 {after['p99_us'] / 1000:.1f} ms, at most {after['max_us'] / 1000:.0f} ms")
     verdict.fact(kills > 0 and lane["accepted"] > 0, f"dispatchers were killed {kills} times under load", lane)
     verdict.fact(failed - begun <= ERRORS_MAX * lane["planned"], f"of {lane['planned']} messages {failed - begun} failed beyond those in flight at a kill", lane["reasons"])
+    # No error of whoever was asked: the machine, or all connections of the generator, were taken.
+    verdict.fact(not lane["unsent"], f"{options.rate} messages a second were sent", f"{lane['unsent']} were not")
     # One that was not answered may have been accepted, and arrive.
     verdict.fact(lane["received"] >= lane["accepted"], "what was accepted arrived", {name: count for name, count in lane.items() if isinstance(count, int)})
     verdict.fact(not any(lane[what] for what in ("stale", "crossed", "foreign")), "and nothing else did", lane)
