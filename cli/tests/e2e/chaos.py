@@ -302,11 +302,16 @@ async def chaos_pair(options, folder):
 
 def whereabouts(nodes, producer):
     """How far the messages came, for whoever reads of a failure."""
-    stored = sum(services.Topic(nodes.kafka, f"{nodes.prefix}.{lane}").count() for lane in ("high", "normal"))
+    from confluent_kafka import KafkaException
+
+    try:
+        stored = sum(services.Topic(nodes.kafka, f"{nodes.prefix}.{lane}").count() for lane in ("high", "normal"))
+    except KafkaException as error:
+        stored = repr(error)
     try:
         _, metrics = server.http_json(nodes.rest, "GET", "/metrics", timeout=5)
         lanes = re.findall(r"^((?:pushgate_dispatcher_)?(?:records|oldest|deliveries)_\S+ \S+)$", metrics.decode(), re.M)
-    except OSError as error:
+    except (OSError, http.client.HTTPException) as error:
         lanes = [repr(error), f"ended with {nodes.processes['dispatcher'].child.poll()}"]
     return f"{producer.submitted} submitted, {len(producer.accepted)} acknowledged by Kafka, which has {stored}; the dispatcher: {', '.join(lanes)}"
 
