@@ -25,15 +25,15 @@ id = "shop"
 secrets = [{{ id = "s1", secret = "the secret of the test app" }}]
 keys = [{{ kind = "jwt", alg = "HS256", key = "0123456789abcdef0123456789abcdef", kid = "k1" }}]
 """
-# All lose their connections while they are sent to, and come back after a pause.
+# All lose their connections at once while they are sent to: so many that they are back only after hundreds of pushes.
 STORM = """
 name = "storm"
-connections = 40
+connections = 2000
 [[phases]]
 name = "storm"
-duration = "3s"
+duration = "2s"
 storm = true
-normal = { rate = 400 }
+normal = { rate = 2000 }
 """
 
 
