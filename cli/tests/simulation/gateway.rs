@@ -6,7 +6,7 @@ use pushgate_gateway::{
 };
 use pushgate_protocol::{
     ids::{BootId, NodeId, SessionId, ShardId},
-    link::{Lane, ToGateway, take_frame},
+    link::{Lane, ToGateway, is_replayed, take_frame},
     placement::{shard_of, user_hash},
     wire::WireForm,
 };
@@ -316,11 +316,13 @@ impl World {
         }
     }
 
-    /// Frames of one lane stay in order; lanes overtake each other.
+    /// Frames of one lane stay in order; lanes overtake each other, but for the end of a replay, which no lane above its own does.
     pub fn send_to_gateway(&mut self, link: usize, lane: Lane, bytes: Vec<u8>) {
         let delay = self.random.delay();
         let l = &mut self.links[link];
-        let at = l.clear[lane as usize].max(self.now + delay);
+        let after = if ends_a_replay(&bytes) { 0 } else { lane as usize };
+        let clear = l.clear[after..=lane as usize].iter().fold(0, |latest, at| latest.max(*at));
+        let at = clear.max(self.now + delay);
         l.clear[lane as usize] = at;
         self.at(at, Event::ToGateway { link, bytes });
     }
@@ -332,4 +334,14 @@ impl World {
         let at = l.back;
         self.at(at, Event::ToDispatcher { link, bytes });
     }
+}
+
+fn ends_a_replay(mut frames: &[u8]) -> bool {
+    while let Ok(Some((_, used))) = take_frame(frames) {
+        if is_replayed(frames) {
+            return true;
+        }
+        frames = &frames[used..];
+    }
+    false
 }

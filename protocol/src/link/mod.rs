@@ -22,7 +22,7 @@ pub use self::{
     lane::{Lane, OutboxPolicy},
     push::{All, Place, Push, Target},
     to_dispatcher::ToDispatcher,
-    to_gateway::{ToGateway, is_high_push, is_push, stored_hash},
+    to_gateway::{ToGateway, is_high_push, is_push, is_replayed, stored_hash},
 };
 
 /// Oldest link protocol version this build speaks.

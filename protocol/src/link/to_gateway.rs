@@ -109,6 +109,11 @@ pub fn is_push(frame: &[u8]) -> bool {
     matches!(frame.get(4), Some(&kind::PUSH | &kind::ALL))
 }
 
+/// Whether an encoded frame, length word first, ends a replay.
+pub fn is_replayed(frame: &[u8]) -> bool {
+    frame.get(4) == Some(&kind::REPLAYED)
+}
+
 /// Whether a frame's body, kind byte first, is a push of the lane high to one user.
 pub fn is_high_push(body: &[u8]) -> bool {
     // Kind, reference, lane.

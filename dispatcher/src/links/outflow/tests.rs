@@ -118,6 +118,24 @@ fn a_lane_without_credit_waits_and_the_others_go_on() {
     assert_eq!(flow.write(), one);
 }
 
+/// What is pushed after the replay would overtake what waits.
+#[test]
+fn the_end_of_a_replay_waits_for_what_came_before_it_in_the_lanes_above_and_for_nothing_else() {
+    let (high, mut end) = (push(Lane::High, 10), Vec::new());
+    ToGateway::Replayed { app: "a", user: "u", episode: 1, round: 0, k: 0, all: 0 }.encode(&mut end);
+    let mut link = Link::alone([high.len() as u32, 1000, 1000]);
+    link.push(Lane::High, [high.clone(), high.clone()].concat());
+    link.push(Lane::Normal, push(Lane::Normal, 1));
+    link.push(Lane::Low, [push(Lane::Low, 2), end.clone(), push(Lane::Low, 3)].concat());
+    link.push(Lane::High, high.clone());
+    link.push(Lane::Low, push(Lane::Low, 4));
+    assert_eq!(link.write_all(), [high.clone(), push(Lane::Normal, 1), push(Lane::Low, 2)].concat());
+    assert!(!link.flow.lower_may_send());
+    link.flow.grant(Lane::High, high.len() as u32);
+    assert_eq!(link.write_all(), [high, end, push(Lane::Low, 3), push(Lane::Low, 4)].concat());
+    assert!(!link.flow.is_empty(), "what came later in the lane above waits on");
+}
+
 #[test]
 fn a_frame_above_the_whole_credit_goes_when_the_lane_is_unread_by_nobody() {
     let big = push(Lane::Low, 500);
