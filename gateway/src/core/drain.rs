@@ -40,6 +40,15 @@ pub(super) struct Drain {
     cursor: u32,
     /// Sessions that were told to go, and when they are closed.
     told: VecDeque<(u64, ConnId)>,
+    /// How many of them still stand.
+    staying: u64,
+}
+
+impl Drain {
+    /// The session in a slot is gone. Nobody comes any more, so one before the cursor was told.
+    pub(super) fn left(&mut self, slot: u32) {
+        self.staying -= u64::from(slot < self.cursor);
+    }
 }
 
 impl Shard {
@@ -51,7 +60,7 @@ impl Shard {
             }
         }
         let pace = DrainPace::new(now.mono_ms, order.per_s, order.until_ms);
-        self.drain = Some(Box::new(Drain { order, pace, cursor: 0, told: VecDeque::new() }));
+        self.drain = Some(Box::new(Drain { order, pace, cursor: 0, told: VecDeque::new(), staying: 0 }));
         self.go_on_draining(now, out);
     }
 
@@ -59,7 +68,7 @@ impl Shard {
         let Some(mut drain) = self.drain.take() else {
             return;
         };
-        let untold = self.metrics.sessions.saturating_sub(drain.told.len() as u64);
+        let untold = self.metrics.sessions.saturating_sub(drain.staying);
         for _ in 0..drain.pace.due(now.mono_ms, untold) {
             let Some(slot) = (drain.cursor..self.slots.len()).find(|&s| self.slots.session(s).is_some()) else {
                 break;
@@ -76,6 +85,7 @@ impl Shard {
                     self.say(slot, &ServerFrame::Moved { url, after_ms }, out);
                     let close_ms = (now.mono_ms + MOVED_CLOSE_MS).min(drain.order.until_ms.max(now.mono_ms));
                     drain.told.push_back((close_ms, conn));
+                    drain.staying += 1;
                 }
                 _ => self.end(now, slot, Some(RESTART), out),
             }
@@ -86,6 +96,7 @@ impl Shard {
             }
             drain.told.pop_front();
             if self.slots.holds(conn) {
+                drain.staying -= 1;
                 self.end(now, conn.slot, Some(RESTART), out);
             }
         }

@@ -299,6 +299,9 @@ impl Shard {
             }
             Entry::Session(session) => {
                 self.metrics.sessions -= 1;
+                if let Some(drain) = &mut self.drain {
+                    drain.left(slot);
+                }
                 (self.settings.left)(ticket, self.users.user(session.user).map(|u| &*u.app));
                 self.unlink(&session, slot);
                 self.give_up(session, slot);

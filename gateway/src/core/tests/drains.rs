@@ -62,3 +62,23 @@ fn clients_are_told_where_to_go_and_those_that_stay_are_closed() {
     assert_eq!(w.shard.metrics().sessions, 0);
     assert_eq!(w.heard(8)[1], "close 1012");
 }
+
+#[test]
+fn clients_that_go_when_they_are_told_neither_slow_the_pace_nor_crowd_its_end() {
+    let mut w = crowd();
+    drain(&mut w, 10, 20_000, Some("ws://other"));
+    for second in 1..=10 {
+        w.pass(1_000);
+        let told = w.shard.metrics().drained;
+        assert!(told.abs_diff(10 * second) <= 1, "{told} after {second} s");
+        // Some go at once, others stay until they are closed.
+        for slot in (0..SESSIONS).filter(|slot| slot % 10 != 0) {
+            if !w.heard(slot).is_empty() {
+                w.gone(slot);
+            }
+        }
+    }
+    assert_eq!(w.shard.metrics().sessions, 5, "those told last, who have yet to be closed");
+    w.pass(6_000);
+    assert_eq!(w.shard.metrics().sessions, 0);
+}
