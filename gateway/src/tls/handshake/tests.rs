@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::tls::{
     acceptor::Acceptor,
-    config::{CertificateConfig, TlsConfig, TlsSettings},
+    config::{CertificateConfig, TlsConfig, TlsSettings, TlsVersion},
     records::tests::open,
 };
 
@@ -25,13 +25,20 @@ pub(in crate::tls) struct Rig {
     roots: RootCertStore,
 }
 
+/// A key for tests alone: the library that makes certificates makes no keys of this kind.
+const RSA_KEY: &str = include_str!("../../../tests/keys/rsa2048.pem");
+
 impl Rig {
     pub(in crate::tls) fn new(names: &[&str]) -> Self {
+        Self::with(names, TlsVersion::V12, || KeyPair::generate().unwrap())
+    }
+
+    fn with(names: &[&str], min_version: TlsVersion, key: impl Fn() -> KeyPair) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let mut config = TlsConfig::default();
+        let mut config = TlsConfig { min_version, ..TlsConfig::default() };
         let mut roots = RootCertStore::empty();
         for (n, name) in names.iter().enumerate() {
-            let files = write_pair(&directory, n, name, &mut roots);
+            let files = write_pair(&directory, n, (name, &key()), &mut roots);
             match n {
                 0 => (config.cert, config.key) = (Some(files.cert), Some(files.key)),
                 _ => config.certificates.push(files),
@@ -48,9 +55,13 @@ impl Rig {
     }
 }
 
-fn write_pair(directory: &TempDir, n: usize, name: &str, roots: &mut RootCertStore) -> CertificateConfig {
-    let key = KeyPair::generate().unwrap();
-    let cert = CertificateParams::new(vec![name.to_owned()]).unwrap().self_signed(&key).unwrap();
+fn write_pair(
+    directory: &TempDir,
+    n: usize,
+    (name, key): (&str, &KeyPair),
+    roots: &mut RootCertStore,
+) -> CertificateConfig {
+    let cert = CertificateParams::new(vec![name.to_owned()]).unwrap().self_signed(key).unwrap();
     roots.add(cert.der().clone()).unwrap();
     let path = |kind: &str| directory.path().join(format!("{n}.{kind}")).to_str().unwrap().to_owned();
     let files = CertificateConfig { cert: path("cert"), key: path("key") };
@@ -153,17 +164,33 @@ fn both_ends_change_keys_when_the_client_asks() {
 }
 
 #[test]
-fn every_suite_is_spoken() {
-    let rig = Rig::new(&["a.example"]);
-    for suite in ring::ALL_CIPHER_SUITES.iter().filter(|s| !format!("{s:?}").contains("RSA")) {
-        let mut provider = ring::default_provider();
-        provider.cipher_suites = vec![*suite];
-        let config = ClientConfig::builder_with_provider(Arc::new(provider)).with_safe_default_protocol_versions();
-        let config = config.unwrap().with_root_certificates(rig.roots.clone()).with_no_client_auth();
-        let (mut server, mut client) = shake(&rig.acceptor, Arc::new(config), "a.example", 4_096).unwrap();
-        let wire = server.records.sealed(b"hello").unwrap();
-        assert_eq!(hears(&mut client, &wire), b"hello", "{suite:?}");
+fn every_suite_is_spoken_with_each_kind_of_key_that_it_takes() {
+    let rsa = || KeyPair::from_pem(RSA_KEY).unwrap();
+    let of_rsa = Rig::with(&["a.example"], TlsVersion::V12, rsa);
+    let mut spoken = 0;
+    for (rig, not_taken) in [(Rig::new(&["a.example"]), "_RSA_"), (of_rsa, "_ECDSA_")] {
+        for suite in ring::ALL_CIPHER_SUITES.iter().filter(|s| !format!("{s:?}").contains(not_taken)) {
+            let mut provider = ring::default_provider();
+            provider.cipher_suites = vec![*suite];
+            let config = ClientConfig::builder_with_provider(Arc::new(provider)).with_safe_default_protocol_versions();
+            let config = config.unwrap().with_root_certificates(rig.roots.clone()).with_no_client_auth();
+            let (mut server, mut client) = shake(&rig.acceptor, Arc::new(config), "a.example", 4_096).unwrap();
+            let wire = server.records.sealed(b"hello").unwrap();
+            assert_eq!(hears(&mut client, &wire), b"hello", "{suite:?}");
+            spoken += 1;
+        }
     }
+    // Three of 1.3 with both kinds, and three of 1.2 with each.
+    assert_eq!(spoken, 12);
+}
+
+#[test]
+fn a_client_of_1_2_is_refused_where_1_3_is_the_least() {
+    let rig = Rig::with(&["a.example"], TlsVersion::V13, || KeyPair::generate().unwrap());
+    assert!(shake(&rig.acceptor, rig.client(&TLS13), "a.example", 4_096).is_ok());
+    let (failure, told) = shake(&rig.acceptor, rig.client(&TLS12), "a.example", 4_096).unwrap_err();
+    assert_eq!(failure, Failure::Incompatible);
+    assert_eq!(told, Some(Error::AlertReceived(AlertDescription::ProtocolVersion)));
 }
 
 #[test]
