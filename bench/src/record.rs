@@ -5,7 +5,6 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
-    thread,
 };
 
 use serde_json::{Value, json};
@@ -27,11 +26,17 @@ pub fn circumstances(what: &str, command: &str, program: &Path) -> Value {
         "profile": if cfg!(debug_assertions) { "dev" } else { "release" },
         "program": answer(&program.display().to_string(), &["--version"]),
         "kernel": answer("uname", &["-sr"]),
-        "cpus": thread::available_parallelism().map_or(0, usize::from),
+        "cpus": processors(),
         "cpu": field("/proc/cpuinfo", "model name"),
         "memory": field("/proc/meminfo", "MemTotal"),
         "load_average_before": fs::read_to_string("/proc/loadavg").unwrap_or_default().trim(),
     })
+}
+
+/// Those of the machine: this program may have bound itself to one of them.
+fn processors() -> usize {
+    let told = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    told.lines().filter(|line| line.starts_with("processor")).count()
 }
 
 /// Writes `NAME.json`: the circumstances, then what was measured. It goes to `bench/results`, or to the folder that the environment names in

@@ -7,6 +7,7 @@ mod descriptors;
 mod dev;
 mod doctor;
 mod drain;
+mod explain;
 mod fake;
 mod listen;
 mod program;

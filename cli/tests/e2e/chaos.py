@@ -272,12 +272,14 @@ async def chaos_pair(options, folder):
         faults = [name for name in ("dispatcher", "gateway", "redis", "kafka") for _ in range(options.rounds)]
         rng.shuffle(faults)
         share = options.messages // (len(faults) + 1)
-        in_flight = 0
+        in_flight, complaints = 0, []
         for name in faults:
             sending = asyncio.create_task(asyncio.to_thread(producer.send, share))
-            now = await in_the_middle(clients, producer, sending, share, rng) + lately(clients, 1.0)
-            in_flight += now
-            print(f"kill -9 {name}: {producer.submitted} sent, {tally(clients)} seen, {now} in flight", flush=True)
+            unseen = await in_the_middle(clients, producer, sending, share, rng)
+            unsettled = lately(clients, 1.0)
+            in_flight += unseen + unsettled
+            print(f"kill -9 {name}: {producer.submitted} sent, {unseen} not seen, {unsettled} seen within a second", flush=True)
+            complaints += [f"{unseen} in flight at the kill of {name}"] if unseen < IN_FLIGHT_MIN else []
             await fail(nodes, name, rng)
             await sending
             await flowing(clients, producer, rng.randrange(1, share), name)
@@ -285,7 +287,7 @@ async def chaos_pair(options, folder):
         await asyncio.to_thread(producer.flush)
         await settle(producer.accepted, clients, QUIET_S, "connected users")
         await asyncio.sleep(2)
-        complaints = judge(producer.accepted, clients, in_flight, body_of)
+        complaints += judge(producer.accepted, clients, in_flight, body_of)
         complaints += await empty_streams(make, users)
         dead = await asyncio.to_thread(services.Topic(nodes.kafka, f"{nodes.prefix}.dead").count)
         complaints += [f"{dead} dead letters"] if dead else []
