@@ -175,42 +175,6 @@ fn clients_are_told_where_to_go_and_who_stays_is_closed() {
     assert_eq!(dev.code(), Some(0));
 }
 
-/// They connected before it began to leave, and say what they want when it no longer takes anybody.
-#[test]
-fn who_waited_at_the_door_is_answered_and_who_comes_later_is_refused() {
-    let folder = tempfile::tempdir().unwrap();
-    let data = folder.path();
-    let mut dev = Dev::start(data, &[("DRAIN_GRACE_MS", "0"), ("DRAIN_RATE_PER_S", "1")]);
-    // Two sessions, of which one a second ends: the process stays a while.
-    let _served: Vec<_> = (0..2).map(|n| dev.connect(data, &format!("u{n}"))).collect();
-    let token = token(data, "late");
-    let address = dev.address("clients");
-    let mut waiting: Vec<_> = (0..40).map(|_| TcpStream::connect(&address).unwrap()).collect();
-    dev.signal();
-    dev.until_unready();
-    let request = format!(
-        "GET /v1/ws?token={} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n",
-        token.trim()
-    );
-    for stream in &mut waiting {
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.write_all(request.as_bytes()).unwrap();
-    }
-    for stream in &mut waiting {
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("\r\nRetry-After: 1\r\n"), "{answer}");
-    }
-    let began = Instant::now();
-    // It goes on listening while somebody comes.
-    while TcpStream::connect(&address).is_ok() {
-        assert!(began.elapsed() < PATIENCE, "it still listens");
-        std::thread::sleep(Duration::from_millis(500));
-    }
-    assert_eq!(dev.code(), Some(0));
-}
-
 #[test]
 fn a_second_signal_ends_it_now() {
     let folder = tempfile::tempdir().unwrap();

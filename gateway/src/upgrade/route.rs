@@ -159,3 +159,25 @@ fn not_upgrade(refusal: handshake::Refusal) -> Answer {
         _ => Answer::problem(Status::BadRequest, &detail),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gateway_that_takes_nobody_any_more_says_when_to_come_again() {
+        let asks = "GET /v1/ws?token=x HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
+        let request = Request::parse(asks.into(), asks.len()).unwrap().unwrap();
+        let apps = Apps::new(Vec::new()).unwrap();
+        let decided = |draining| {
+            let (origins, page, locator) = (&Origins::default(), None, None);
+            let offer = Offer { apps: &apps, origins, echo: true, compression: false, page, locator, draining };
+            let Decision::Answer(answer) = decide(&request, offer, 0) else { panic!("nobody knows the token") };
+            String::from_utf8(answer.encode()).unwrap()
+        };
+        assert!(decided(false).starts_with("HTTP/1.1 401 "));
+        let refused = decided(true);
+        assert!(refused.starts_with("HTTP/1.1 503 ") && refused.contains("\r\nRetry-After: 1\r\n"), "{refused}");
+    }
+}
