@@ -45,9 +45,9 @@ pub(super) struct Drain {
 }
 
 impl Drain {
-    /// The session in a slot is gone. Nobody comes any more, so one before the cursor was told.
+    /// The session in a slot is gone. One before the cursor was told, but for one that came since: a shard that drains lets nobody in.
     pub(super) fn left(&mut self, slot: u32) {
-        self.staying -= u64::from(slot < self.cursor);
+        self.staying = self.staying.saturating_sub(u64::from(slot < self.cursor));
     }
 }
 
@@ -96,7 +96,7 @@ impl Shard {
             }
             drain.told.pop_front();
             if self.slots.holds(conn) {
-                drain.staying -= 1;
+                drain.staying = drain.staying.saturating_sub(1);
                 self.end(now, conn.slot, Some(RESTART), out);
             }
         }
