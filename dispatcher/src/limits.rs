@@ -93,10 +93,17 @@ pub const REPLAY_PAUSE_MAX_MS: u64 = 1_000;
 /// Times a replay starts over because the outbox had no room; then the rest stays for the user's next replay. With the pauses
 /// between them they outlast the 30 s that a gateway gives a socket which takes nothing.
 pub const REPLAY_RESTARTS_MAX: u32 = 36;
-/// Records a lane's Kafka consumer fetches ahead of the pipeline, at least.
-pub const KAFKA_PREFETCH_RECORDS: usize = 10_000;
-/// Bytes a lane's Kafka consumer fetches ahead of the pipeline, at most (one fetch may pass it).
-pub const KAFKA_PREFETCH_BYTES: usize = 16 << 20;
+/// Records of a partition that a lane's Kafka consumer fetches ahead of the pipeline, at least.
+pub const KAFKA_PREFETCH_RECORDS: usize = 5_000;
+/// Bytes of a partition that a lane's Kafka consumer fetches ahead of the pipeline, at most (one fetch may pass it).
+pub const KAFKA_PREFETCH_BYTES: usize = 4 << 20;
+/// Bytes of one answer to a fetch, all partitions together.
+pub const KAFKA_FETCH_BYTES: usize = 16 << 20;
+/// Records of a partition that a poll takes before the next partition has its turn.
+pub const KAFKA_PARTITION_TURN: usize = 64;
+/// How long a partition that the consumer group asks back waits for what was read of it to settle, milliseconds. What has not by then comes again at
+/// its next owner. The lane fetches nothing meanwhile.
+pub const KAFKA_REVOKE_DRAIN_MS: u64 = 500;
 /// Bytes handed to the Kafka producer and not yet reported; whoever would pass it waits.
 pub const KAFKA_SEND_BYTES: usize = 64 << 20;
 /// Largest record the Kafka producer takes, bytes; the topic's own bound may be smaller.

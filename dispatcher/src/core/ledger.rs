@@ -125,6 +125,16 @@ impl Ledger {
         self.partitions.get(&partition).map(|p| p.generation)
     }
 
+    /// The assigned partitions, with the generation of each.
+    pub fn generations(&self) -> impl Iterator<Item = (u32, u32)> {
+        self.partitions.iter().map(|(&n, p)| (n, p.generation))
+    }
+
+    /// Whether all that was tracked of these partitions is settled.
+    pub fn is_drained(&self, partitions: &[u32]) -> bool {
+        partitions.iter().all(|n| self.partitions.get(n).is_none_or(|p| p.window.is_empty()))
+    }
+
     /// Whether the assignment that a record came by lasts, from now on.
     pub fn hold(&self, position: Position) -> Hold {
         let partition = self.partitions.get(&position.partition).filter(|p| p.generation == position.generation);

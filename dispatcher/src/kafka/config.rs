@@ -11,7 +11,7 @@ use super::security::{self, Sasl};
 use crate::limits;
 
 /// Properties that delivery's promises rest on: they cannot be overridden.
-const FIXED: [&str; 9] = [
+const FIXED: [&str; 10] = [
     "acks",
     "bootstrap.servers",
     "enable.auto.commit",
@@ -19,6 +19,8 @@ const FIXED: [&str; 9] = [
     "enable.idempotence",
     "group.id",
     "metadata.broker.list",
+    // A partition is given up apart from the others: the protocol of these assignors alone.
+    "partition.assignment.strategy",
     "request.required.acks",
     "transactional.id",
 ];
@@ -58,7 +60,7 @@ pub struct KafkaConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub password_file: Option<String>,
     /// Properties passed on to librdkafka, for consumers and producers alike, e.g. `"client.rack" = "eu-1a"`. Those that delivery rests on (acks, idempotence,
-    /// commits, the group's name) are refused, and those that a key of this section says already.
+    /// commits, the group's name and how it assigns) are refused, and those that a key of this section says already.
     #[serde(deserialize_with = "properties")]
     pub options: BTreeMap<String, String>,
 }
@@ -203,12 +205,12 @@ impl KafkaConfig {
         // A broker answers a fetch as soon as it has one byte; the wait shows when a partition was left out of the fetch
         // under way, and then 50 ms bounded the high lane's p99 behind a backlog in low.
         c.set("fetch.min.bytes", "1").set("fetch.wait.max.ms", "50");
-        // Prefetched bytes per lane; the default of 64 MiB holds seconds of a backlog. The default backoff of a full queue is
+        // Prefetched bytes per partition; the default of 64 MiB holds seconds of a backlog. The default backoff of a full queue is
         // 1 s, which a fast lane would spend waiting.
         c.set("queued.max.messages.kbytes", (limits::KAFKA_PREFETCH_BYTES / 1024).to_string());
         c.set("queued.min.messages", limits::KAFKA_PREFETCH_RECORDS.to_string());
         c.set("fetch.queue.backoff.ms", "10");
-        c.set("fetch.max.bytes", limits::KAFKA_PREFETCH_BYTES.to_string());
+        c.set("fetch.max.bytes", limits::KAFKA_FETCH_BYTES.to_string());
         c.set("fetch.message.max.bytes", "1048576");
         c.set("auto.offset.reset", "earliest").set("isolation.level", "read_committed");
         // A member that died gives its partitions up after the session timeout.

@@ -7,7 +7,7 @@
 //! | `security` | TLS and login, of every client |
 //! | `refusal` | why brokers do not let us in, or not do something |
 //! | [`health`] | what cannot be reached or used, and since when |
-//! | [`source`], `context` | one lane's consumer, and what calls it back |
+//! | [`source`], `queues`, `context` | one lane's consumer, what is fetched, and what calls it back |
 //! | [`producer`] | the idempotent producer, its budget and delivery reports |
 //! | [`intake`] | REST's appends to the lanes |
 //! | [`results`] | results and dead letters |
@@ -24,6 +24,7 @@ pub mod survey;
 
 mod context;
 mod events;
+mod queues;
 mod refusal;
 mod security;
 

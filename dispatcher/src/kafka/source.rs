@@ -3,10 +3,11 @@
 //! Invariants:
 //! - Only what the ledger settled is committed; librdkafka stores and commits nothing by itself, so that no offset of a
 //!   partition that moved away can be committed late.
-//! - A revoked partition commits what is settled before it is given up; what settles later is ignored (its generation has
-//!   ended) and comes again at the new owner.
+//! - A partition that the group asks back is read no further, and waits a while ([`KAFKA_REVOKE_DRAIN_MS`](crate::limits::KAFKA_REVOKE_DRAIN_MS))
+//!   for what was read to settle; it commits what is settled before it is given up. What settles later is ignored (its generation has ended) and
+//!   comes again at the new owner.
 //! - Rebalances are served inside [`TaskSource::poll`], on the lane's thread: call it, with `max` 0 if need be, at
-//!   least every few minutes, or the group takes the partitions away.
+//!   least every few minutes, or the group takes the partitions away. Nothing is paused for it: records wait in queues of their own.
 
 use std::{
     sync::{Arc, MutexGuard},
@@ -23,6 +24,7 @@ use super::{
     config::KafkaConfig,
     context::{LaneContext, offsets},
     health::{BROKERS, KafkaHealth},
+    queues::{Bell, Queues},
     refusal::Rights,
     survey,
 };
@@ -38,20 +40,18 @@ const WHAT: &str = "kafka";
 const PROBE_WAIT: Duration = Duration::from_millis(500);
 /// How often it is asked while something is out.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
-/// How long a lane may be full before its partitions are paused. A pause throws prefetched records away, so a short
-/// stop is waited out.
-const PAUSE_AFTER: Duration = Duration::from_secs(1);
+/// How long a consumer that is dropped waits for its partitions to be given up, and how often it looks.
+const LEAVE_WAIT: Duration = Duration::from_secs(5);
+const LEAVE_POLL: Duration = Duration::from_millis(20);
 /// How long one poll of a full lane waits at most.
 const FULL_WAIT: Duration = Duration::from_millis(5);
 
-/// Rounds up to milliseconds: the client waits for whole ones, and asks without pause for what is left of the last.
-fn whole_ms(wait: Duration) -> Duration {
-    Duration::from_millis(wait.as_micros().div_ceil(1_000) as u64)
-}
-
 /// A lane's consumer. Dropping it commits what is settled and leaves the group.
 pub struct KafkaSource {
-    consumer: BaseConsumer<LaneContext>,
+    /// Before the consumer, which they keep.
+    queues: Queues,
+    bell: Arc<Bell>,
+    consumer: Arc<BaseConsumer<LaneContext>>,
     config: KafkaConfig,
     topic_name: String,
     health: Arc<KafkaHealth>,
@@ -59,10 +59,9 @@ pub struct KafkaSource {
     probe_at: Option<Instant>,
     /// The topic may not be read: the library says so once, and not when it may.
     unreadable: bool,
-    full_since: Option<Instant>,
-    /// The rebalance after which the partitions were paused; `None` while they are not.
-    paused: Option<u64>,
-    /// What slipped through while paused.
+    /// The rebalances after which the queues were made.
+    rebalances: u64,
+    /// What came before its partition had a queue.
     stash: Vec<Record>,
 }
 
@@ -74,18 +73,22 @@ impl KafkaSource {
         let context = LaneContext::new(topic.clone(), config.lane_group(lane), Rights::of(config), Arc::clone(&health));
         let fatal = |e: String| SourceError::Fatal { what: WHAT, detail: format!("topic {topic}: {e}") };
         let client = config.consumer(lane).map_err(|e| fatal(e.to_string()))?;
-        let consumer: BaseConsumer<LaneContext> =
+        let mut consumer: BaseConsumer<LaneContext> =
             client.create_with_context(context).map_err(|e| fatal(e.to_string()))?;
+        let bell = Arc::<Bell>::default();
+        let rings = Arc::clone(&bell);
+        consumer.set_nonempty_callback(move || rings.ring());
         consumer.subscribe(&[&topic]).map_err(|e| fatal(e.to_string()))?;
         Ok(Self {
-            consumer,
+            queues: Queues::new(Arc::clone(&bell)),
+            bell,
+            consumer: Arc::new(consumer),
             config: config.clone(),
             topic_name: format!("kafka topic {topic}"),
             health,
             probe_at: Some(Instant::now()),
             unreadable: false,
-            full_since: None,
-            paused: None,
+            rebalances: 0,
             stash: Vec::new(),
         })
     }
@@ -93,6 +96,11 @@ impl KafkaSource {
     /// Partitions assigned now.
     pub fn partitions(&self) -> usize {
         self.consumer.assignment().map_or(0, |a| a.count())
+    }
+
+    /// Of these, how many the group asked back, which wait for what was read of them to settle.
+    pub fn leaving(&self) -> usize {
+        self.consumer.context().leaving_count()
     }
 
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
@@ -103,41 +111,37 @@ impl KafkaSource {
         &self.consumer.context().topic
     }
 
-    /// Serves rebalances while no record may be taken.
-    fn poll_full(&mut self, wait: Duration) -> Result<(), SourceError> {
-        let since = *self.full_since.get_or_insert_with(Instant::now);
-        if since.elapsed() < PAUSE_AFTER {
-            std::thread::sleep(wait.min(FULL_WAIT));
-            return Ok(());
-        }
-        let rebalances = self.consumer.context().rebalances();
-        if self.paused != Some(rebalances) {
-            self.paused = Some(rebalances);
-            if let Err(error) = self.consumer.assignment().and_then(|all| self.consumer.pause(&all)) {
-                tracing::warn!(topic = self.topic(), %error, "a full lane could not be paused");
+    /// Serves rebalances and errors, and gives up what was asked back, whether or not records may be taken.
+    fn serve(&mut self) -> Result<(), SourceError> {
+        let consumer = Arc::clone(&self.consumer);
+        let context = consumer.context();
+        let mut served = context.served();
+        loop {
+            match consumer.poll(Duration::ZERO) {
+                Some(Ok(message)) => self.stash.extend(context.take(&message, unix_ms())),
+                Some(Err(error)) => self.complaint(&error)?,
+                None if served == context.served() => break,
+                // More may stand behind what was served.
+                None => served = context.served(),
             }
         }
-        match self.consumer.poll(wait.min(FULL_WAIT)) {
-            Some(Ok(message)) => {
-                if let Some(record) = self.consumer.context().take(&message, unix_ms()) {
-                    self.stash.push(record);
-                }
-                Ok(())
-            }
-            Some(Err(error)) => self.complaint(&error),
-            None => Ok(()),
+        if self.rebalances != context.rebalances() {
+            self.rebalances = context.rebalances();
+            self.queues.follow(&consumer, &context.topic, &context.to_read());
         }
+        context.give_up_drained(&consumer);
+        Ok(())
     }
 
-    fn resume(&mut self) {
-        self.full_since = None;
-        if self.paused.is_none() {
-            return;
-        }
-        match self.consumer.assignment().and_then(|all| self.consumer.resume(&all)) {
-            Ok(()) => self.paused = None,
-            Err(error) => tracing::error!(topic = self.topic(), %error, "the lane could not be resumed; trying on"),
-        }
+    /// Appends up to `room` records that are here; errors among them are looked into.
+    fn take(&mut self, room: usize, out: &mut Vec<Record>) -> Result<(), SourceError> {
+        let stashed = room.min(self.stash.len());
+        out.extend(self.stash.drain(..stashed));
+        // What comes without another wait came at the same time.
+        let (context, now_ms) = (self.consumer.context(), unix_ms());
+        let mut errors = Vec::new();
+        self.queues.take(room - stashed, out, |message| context.take(message, now_ms), |error| errors.push(error));
+        errors.iter().try_for_each(|error| self.complaint(error))
     }
 
     /// What an error event means: fatal ones end the source, others raise the question whether the brokers are there.
@@ -217,32 +221,21 @@ impl KafkaSource {
 
 impl TaskSource for KafkaSource {
     fn poll(&mut self, max: usize, wait: Duration, out: &mut Vec<Record>) -> Result<(), SourceError> {
+        self.serve()?;
         let room = max.min(self.ledger().room());
         if room == 0 {
-            return self.poll_full(wait);
+            std::thread::sleep(wait.min(FULL_WAIT));
+            return Ok(());
         }
-        self.resume();
         let (deadline, start) = (Instant::now() + wait, out.len());
-        let mut now_ms = unix_ms();
-        let stashed = room.min(self.stash.len());
-        out.extend(self.stash.drain(..stashed));
-        while out.len() - start < room {
-            let empty = out.len() == start;
-            let timeout =
-                if empty { whole_ms(deadline.saturating_duration_since(Instant::now())) } else { Duration::ZERO };
-            match self.consumer.poll(timeout) {
-                Some(Ok(message)) => {
-                    if empty {
-                        // What comes without another wait came at the same time.
-                        now_ms = unix_ms();
-                    }
-                    out.extend(self.consumer.context().take(&message, now_ms));
-                }
-                Some(Err(error)) => self.complaint(&error)?,
-                // Nothing came, or a rebalance was served before the time was up.
-                None if !empty || Instant::now() >= deadline => break,
-                None => {}
+        loop {
+            self.take(room, out)?;
+            let left = deadline.saturating_duration_since(Instant::now());
+            if out.len() > start || left.is_zero() {
+                break;
             }
+            self.bell.hear(left);
+            self.serve()?;
         }
         if out.len() == start {
             return self.availability();
@@ -290,5 +283,23 @@ impl TaskSource for KafkaSource {
 
     fn window(&self) -> Window {
         self.ledger().window()
+    }
+}
+
+/// Leaves the group before the consumer closes: librdkafka 2.12 answers no request of a closed one, and closes too early where a rebalance waits to be
+/// served as it is told to close; what then is to give the partitions up waits for ever (`rdkafka_cgrp.c`, `rkcg_terminated`).
+impl Drop for KafkaSource {
+    fn drop(&mut self) {
+        self.queues.clear();
+        self.consumer.context().close(&self.consumer);
+        let until = Instant::now() + LEAVE_WAIT;
+        // What fails here fails with the connection; the session's end gives the partitions up then.
+        drop(self.serve());
+        self.consumer.unsubscribe();
+        while self.partitions() > 0 && Instant::now() < until {
+            self.bell.hear(LEAVE_POLL);
+            drop(self.serve());
+        }
+        self.queues.clear();
     }
 }

@@ -1,9 +1,8 @@
-//! Kafka: the suite, rebalances, outages, results.
+//! Kafka: the suite, outages, results.
 
 use std::{
-    collections::BTreeSet,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -83,11 +82,13 @@ impl Topics {
         }
     }
 
-    fn admin(&self) -> AdminClient<DefaultClientContext> {
+    /// Asks the brokers for changes.
+    pub fn admin(&self) -> AdminClient<DefaultClientContext> {
         ClientConfig::new().set("bootstrap.servers", &self.config.brokers).create().unwrap()
     }
 
-    fn source(&self, lane: Lane) -> KafkaSource {
+    /// A consumer of a lane.
+    pub fn source(&self, lane: Lane) -> KafkaSource {
         KafkaSource::new(&self.config, lane, self.health.clone()).unwrap()
     }
 }
@@ -136,85 +137,6 @@ fn an_absent_broker_is_named_with_the_time_since() {
     let outages = health.outages();
     assert_eq!(outages.len(), 1);
     assert!(outages[0].since_ms > 0);
-}
-
-#[test]
-fn settlements_after_a_revoke_are_ignored() {
-    let Some(topics) = Topics::new() else { return };
-    let keys: Vec<String> = (0..60).map(|k| format!("k{k}")).collect();
-    suite::append(&topics, Lane::High, keys.iter().map(|k| suite::record(k, k.clone())).collect());
-    let mut first = topics.source(Lane::High);
-    let polled = suite::take(&mut first, 60);
-    let mut second = topics.source(Lane::High);
-    let mut moved = Vec::new();
-    while second.partitions() == 0 || moved.is_empty() {
-        suite::poll(&mut second, 100, &mut moved);
-        suite::poll(&mut first, 100, &mut Vec::new());
-    }
-    // What moved came again at the second; the first settles all it ever polled, the second nothing.
-    first.settle(&suite::positions(&polled));
-    first.commit().unwrap();
-    let moved_partitions: BTreeSet<u32> = moved.iter().map(|r| r.position.partition).collect();
-    let expected: BTreeSet<String> = polled
-        .iter()
-        .filter(|r| moved_partitions.contains(&r.position.partition))
-        .flat_map(|r| suite::values(std::slice::from_ref(r)))
-        .collect();
-    drop(second);
-    drop(first);
-    let mut third = topics.source(Lane::High);
-    let again: BTreeSet<String> = suite::values(&suite::take(&mut third, expected.len())).into_iter().collect();
-    assert_eq!(again, expected);
-}
-
-#[test]
-fn rebalances_neither_skip_nor_lose() {
-    const RECORDS: usize = 6_000;
-    let Some(topics) = Topics::new() else { return };
-    let seen = Mutex::new(BTreeSet::new());
-    let enough = |part: usize| seen.lock().unwrap().len() >= part;
-    // Settles in batches, out of order, leaving always a few for later, and commits now and then.
-    let consume = |part: usize| {
-        let mut source = topics.source(Lane::Normal);
-        let mut held = Vec::new();
-        let mut turn = 0;
-        while !enough(part) {
-            let mut records = Vec::new();
-            suite::poll(&mut source, 50, &mut records);
-            seen.lock().unwrap().extend(suite::values(&records));
-            held.extend(suite::positions(&records).into_iter().rev());
-            source.settle(&held.drain(..held.len().saturating_sub(7)).collect::<Vec<_>>());
-            turn += 1;
-            if turn % 3 == 0 {
-                // Refused while a rebalance is under way; the next one commits.
-                drop(source.commit());
-            }
-        }
-        source.settle(&held);
-    };
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            for batch in 0..RECORDS / 100 {
-                let numbers = batch * 100..(batch + 1) * 100;
-                suite::append(
-                    &topics,
-                    Lane::Normal,
-                    numbers.map(|n| suite::record(&format!("k{}", n % 97), n.to_string())).collect(),
-                );
-            }
-        });
-        // Three members that come and go at different times, one that stays to the end.
-        for part in [RECORDS / 8, RECORDS / 4, RECORDS / 2, RECORDS] {
-            let consume = &consume;
-            scope.spawn(move || consume(part));
-        }
-    });
-    assert_eq!(seen.lock().unwrap().len(), RECORDS);
-    // All was settled, so nothing is left but what is appended now.
-    suite::append(&topics, Lane::Normal, vec![suite::record("k", "last")]);
-    let mut source = topics.source(Lane::Normal);
-    let left = suite::values(&suite::take(&mut source, 1));
-    assert_eq!(left, ["last"]);
 }
 
 #[test]

@@ -10,4 +10,5 @@ mod crash;
 mod embedded;
 mod kafka;
 mod letters;
+mod rebalances;
 mod suite;
