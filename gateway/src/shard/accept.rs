@@ -42,6 +42,11 @@ impl Door {
         }
         self.closed.get()
     }
+
+    /// Whoever could not be accepted is still in the queue, so the time before this was no waiting for nobody.
+    fn missed(&self) {
+        self.seen.set(u64::MAX);
+    }
 }
 
 /// Accepts clients until the door is closed.
@@ -65,7 +70,10 @@ pub(crate) async fn clients(desk: Rc<Desk>, listener: TcpListener) {
                     drop(seat);
                 });
             }
-            Err(error) => failed(&desk, &error).await,
+            Err(error) => {
+                desk.door.missed();
+                failed(&desk, &error).await;
+            }
         }
     }
 }
@@ -95,4 +103,33 @@ async fn failed(desk: &Desk, error: &std::io::Error) {
     }
     desk.metrics.accept_errors.add(1);
     monoio::time::sleep(Duration::from_millis(limits::ACCEPT_PAUSE_MS)).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+
+    use super::*;
+
+    #[test]
+    fn a_door_closes_once_its_task_has_waited_for_nobody_from_one_look_to_the_next() {
+        let listener = StdListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let door = Door::new(listener);
+        assert!(
+            !door.close_if_quiet(3) && !door.close_if_quiet(3),
+            "nothing waits at the listener: a place is missing"
+        );
+        door.waits.set(true);
+        assert!(!door.close_if_quiet(3), "it waits, but since when?");
+        assert!(!door.close_if_quiet(4), "somebody came meanwhile");
+        door.missed();
+        assert!(!door.close_if_quiet(4), "somebody could not be accepted");
+        door.waits.set(false);
+        assert!(!door.close_if_quiet(4), "it serves somebody");
+        let _client = TcpStream::connect(address).unwrap();
+        door.waits.set(true);
+        assert!(door.close_if_quiet(4) && door.close_if_quiet(5), "closed for good");
+        assert!(TcpStream::connect(address).is_err());
+    }
 }

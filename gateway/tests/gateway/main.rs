@@ -5,6 +5,7 @@ mod admin;
 mod bad_input;
 mod compression;
 mod keys;
+mod leaving;
 mod link_tls;
 mod links;
 mod members;

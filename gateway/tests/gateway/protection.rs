@@ -23,12 +23,12 @@ fn with(change: impl FnOnce(&mut GatewayConfig)) -> RunningGateway {
 }
 
 /// A request for a session of `user` with more header lines, raw.
-fn asking(user: &str, lines: &str) -> Vec<u8> {
+pub fn asking(user: &str, lines: &str) -> Vec<u8> {
     format!("GET /v1/ws?token={} HTTP/1.1\r\n{UPGRADE}{lines}\r\n", token(user)).into_bytes()
 }
 
 /// A PROXY protocol header for a client at this IPv4 address.
-fn proxy_header(client: [u8; 4]) -> Vec<u8> {
+pub fn proxy_header(client: [u8; 4]) -> Vec<u8> {
     let mut header = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c".to_vec();
     header.extend(client);
     header.extend([127, 0, 0, 1, 0x80, 0, 0x1c, 0xe8]);
@@ -37,7 +37,7 @@ fn proxy_header(client: [u8; 4]) -> Vec<u8> {
 
 /// Sends bytes and reads the beginning of the answer; the connection stays open with it. Nothing is answered to a
 /// connection that is closed at once.
-fn open(gateway: &RunningGateway, bytes: &[u8]) -> (TcpStream, String) {
+pub fn open(gateway: &RunningGateway, bytes: &[u8]) -> (TcpStream, String) {
     let mut stream = TcpStream::connect(gateway.listen()).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     // It may be closed before it has written.
@@ -51,7 +51,7 @@ fn open(gateway: &RunningGateway, bytes: &[u8]) -> (TcpStream, String) {
 }
 
 /// How many connections failed for this reason, all shards together.
-fn failures(gateway: &RunningGateway, reason: &str) -> u64 {
+pub fn failures(gateway: &RunningGateway, reason: &str) -> u64 {
     let metrics = call(gateway.admin(), "GET", "/metrics").body;
     let label = format!("reason=\"{reason}\"");
     let count = |line: &str| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap();

@@ -160,6 +160,14 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// All bytes of an answer, taken apart.
+    pub fn parse(bytes: Vec<u8>) -> Self {
+        let text = String::from_utf8(bytes).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+        let status = head.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or(0);
+        Self { status, head: head.to_owned(), body: body.to_owned() }
+    }
+
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("{e}: {self:?}"))
     }
@@ -177,10 +185,7 @@ pub fn exchange_bytes(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
 
 /// The same, with the answer taken apart.
 pub fn exchange(address: SocketAddr, bytes: &[u8]) -> Answer {
-    let text = String::from_utf8(exchange_bytes(address, bytes)).unwrap();
-    let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
-    let status = head.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or(0);
-    Answer { status, head: head.to_owned(), body: body.to_owned() }
+    Answer::parse(exchange_bytes(address, bytes))
 }
 
 /// One request without a body, to the admin port or the client port.
