@@ -3,6 +3,7 @@
 
 mod admin;
 mod bad_input;
+mod close_codes;
 mod compression;
 mod keys;
 mod leaving;
@@ -15,3 +16,4 @@ mod revocations;
 mod server;
 mod sessions;
 mod tls;
+mod tls_door;

@@ -1,10 +1,6 @@
 //! The gateway in a member list that the test holds.
 
-use std::{
-    sync::{Arc, Mutex},
-    thread,
-    time::Instant,
-};
+use std::sync::{Arc, Mutex};
 
 use pushgate_gateway::{
     boot::{RunningGateway, StartOptions, start},
@@ -19,7 +15,7 @@ use pushgate_protocol::{
 
 use super::{
     peer::Peer,
-    server::{PATIENCE, apps, call, config},
+    server::{apps, call, config, eventually},
 };
 
 #[derive(Debug, Default)]
@@ -79,14 +75,6 @@ impl Membership for HeldList {
 fn gateway(list: &HeldList) -> RunningGateway {
     let options = StartOptions { membership: Some(Arc::new(list.clone())), ..StartOptions::default() };
     start(&config(EngineChoice::Auto, 1), apps(), options).unwrap()
-}
-
-fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let until = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < until, "{what}");
-        thread::yield_now();
-    }
 }
 
 fn metric(gateway: &RunningGateway, name: &str) -> u64 {

@@ -220,6 +220,26 @@ fn a_forwarded_client_is_believed_of_trusted_proxies_alone() {
 }
 
 #[test]
+fn the_clients_of_a_forwarded_header_count_for_themselves() {
+    let gateway = with(|c| {
+        c.forwarded_header = ForwardedHeader::Forwarded;
+        c.trusted_proxies = vec!["127.0.0.0/8".into()];
+        c.limits.connections_per_ip_max = 1;
+    });
+    // What the client said itself stands first; what the trusted proxy added comes last, and that counts.
+    let lines =
+        |client: &str| format!("Forwarded: for=9.9.9.9;proto=http\r\nForwarded: for=8.8.8.8, FOR={client};by=_lb\r\n");
+    let come = |client: &str| open(&gateway, &asking("u1", &lines(client)));
+    let standing = ["203.0.113.9", "\"203.0.113.10:4711\"", "\"[2001:db8:0:1::1]:4711\"", "\"[2001:db8:0:2::1]\""];
+    let standing = standing.map(come);
+    assert!(standing.iter().all(|(_, answer)| answer == "HTTP/1.1 101"), "{standing:?}");
+    for same in ["\"203.0.113.9:1\"", "203.0.113.10", "\"[2001:db8:0:1::2]\""] {
+        refused(&exchange(gateway.listen(), &asking("u1", &lines(same))), 429, "this address");
+    }
+    assert_eq!(failures(&gateway, "ip_connections"), 3);
+}
+
+#[test]
 fn a_session_that_sends_too_many_messages_is_closed_with_4029() {
     for engine in [EngineChoice::Uring, EngineChoice::Epoll] {
         let mut config = config(engine, 1);

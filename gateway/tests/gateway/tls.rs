@@ -28,15 +28,15 @@ use super::{
 };
 
 /// Files for one certificate, and who trusts them.
-struct Files {
+pub struct Files {
     directory: TempDir,
     roots: RootCertStore,
 }
 
-type Tls = StreamOwned<ClientConnection, TcpStream>;
+pub type Tls = StreamOwned<ClientConnection, TcpStream>;
 
 impl Files {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let mut files = Self { directory: tempfile::tempdir().unwrap(), roots: RootCertStore::empty() };
         files.renew();
         files
@@ -44,40 +44,50 @@ impl Files {
 
     /// Puts another certificate into the files and returns it.
     fn renew(&mut self) -> CertificateDer<'static> {
-        let key = KeyPair::generate().unwrap();
-        let cert = CertificateParams::new(vec!["push.example".to_owned()]).unwrap().self_signed(&key).unwrap();
+        self.write("", &["push.example"], &KeyPair::generate().unwrap())
+    }
+
+    /// Puts a certificate for these names and its key into the files of a pair, `cert` and `key` behind its name.
+    pub fn write(&mut self, pair: &str, names: &[&str], key: &KeyPair) -> CertificateDer<'static> {
+        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+        let cert = CertificateParams::new(names).unwrap().self_signed(key).unwrap();
         self.roots.add(cert.der().clone()).unwrap();
-        std::fs::write(self.path("key"), key.serialize_pem()).unwrap();
-        std::fs::write(self.path("cert"), cert.pem()).unwrap();
+        std::fs::write(self.path(&format!("{pair}key")), key.serialize_pem()).unwrap();
+        std::fs::write(self.path(&format!("{pair}cert")), cert.pem()).unwrap();
         cert.der().clone()
     }
 
-    fn path(&self, kind: &str) -> String {
+    pub fn path(&self, kind: &str) -> String {
         self.directory.path().join(kind).to_str().unwrap().to_owned()
     }
 
-    fn config(&self, engine: EngineChoice) -> GatewayConfig {
+    pub fn config(&self, engine: EngineChoice) -> GatewayConfig {
         let mut config = config(engine, 2);
         (config.tls.cert, config.tls.key) = (Some(self.path("cert")), Some(self.path("key")));
         config.tls.reload_s = 0;
         config
     }
 
-    fn client(&self) -> Arc<ClientConfig> {
+    pub fn client(&self) -> Arc<ClientConfig> {
         let provider = Arc::new(ring::default_provider());
         let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
         Arc::new(config.with_root_certificates(self.roots.clone()).with_no_client_auth())
     }
 }
 
-fn connect(gateway: &RunningGateway, config: Arc<ClientConfig>) -> Tls {
+pub fn connect(gateway: &RunningGateway, config: Arc<ClientConfig>) -> Tls {
+    connect_to(gateway, config, "push.example")
+}
+
+/// A connection on which nothing was said yet, of a client that asks for a name.
+pub fn connect_to(gateway: &RunningGateway, config: Arc<ClientConfig>, name: &'static str) -> Tls {
     let socket = TcpStream::connect(gateway.listen()).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    let name = ServerName::try_from("push.example").unwrap();
+    let name = ServerName::try_from(name).unwrap();
     StreamOwned::new(ClientConnection::new(config, name).unwrap(), socket)
 }
 
-fn open(gateway: &RunningGateway, config: Arc<ClientConfig>, path: &str, user: &str) -> WebSocket<Tls> {
+pub fn open(gateway: &RunningGateway, config: Arc<ClientConfig>, path: &str, user: &str) -> WebSocket<Tls> {
     let request = request(gateway, path, &[("Authorization", &format!("Bearer {}", token(user)))]);
     match tungstenite::client(request, connect(gateway, config)) {
         Ok((socket, _)) => socket,
@@ -85,21 +95,21 @@ fn open(gateway: &RunningGateway, config: Arc<ClientConfig>, path: &str, user: &
     }
 }
 
-fn frame(socket: &mut WebSocket<Tls>) -> Value {
+pub fn frame(socket: &mut WebSocket<Tls>) -> Value {
     match socket.read().unwrap() {
         Message::Text(text) => serde_json::from_str(&text).unwrap(),
         other => panic!("expected a text message, got {other:?}"),
     }
 }
 
-fn metric(gateway: &RunningGateway, name: &str) -> u64 {
+pub fn metric(gateway: &RunningGateway, name: &str) -> u64 {
     let text = call(gateway.admin(), "GET", "/metrics").body;
     let (name, label) = name.split_once('{').unwrap_or((name, ""));
     let lines = text.lines().filter(|line| line.starts_with(name) && line.contains(label));
     lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>() as u64
 }
 
-fn on_engines(fact: fn(EngineChoice)) {
+pub fn on_engines(fact: fn(EngineChoice)) {
     fact(EngineChoice::Uring);
     fact(EngineChoice::Epoll);
 }
