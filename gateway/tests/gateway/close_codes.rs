@@ -42,12 +42,13 @@ fn a_token_that_ends_is_told_before_and_closes_with_4001_on_epoll() {
 fn who_takes_nothing_is_closed_with_4002_behind_what_it_was_sent(engine: EngineChoice) {
     let mut config = config(engine, 1);
     config.limits.write_timeout_ms = 5_000;
+    config.limits.outbox_bytes_max = 64 << 20;
     let gateway = gateway_with(&config);
     let mut peer = Peer::connect(&gateway, 0);
     let (mut client, _) = Client::connect(&gateway, "u1");
     peer.replay_nothing("u1");
-    // More than the sockets between them take in, so that some of it waits.
-    for n in 1..=150 {
+    // Less than half an outbox, and so all for this session; far more than the sockets between them take in.
+    for n in 1..=400 {
         peer.push_padded(n, Lane::Normal, "u1", &format!("m{n}"), 60_000);
     }
     eventually("it is given up", || metric(&gateway, "pushgate_closed_slow_total") == 1);
