@@ -159,7 +159,7 @@ pub const GUESTS_AWAY_MAX: u32 = 1 << 22;
 pub const GUEST_HELD_MAX: usize = 2_048;
 /// How often hosts are asked to show that they are there, milliseconds.
 pub const GUEST_PING_MS: u64 = 5_000;
-/// Links to and from other gateways that one shard holds.
+/// Links of other gateways, for their guests, that one shard takes. Those that it opens itself are one to each shard that owns some of its guests.
 pub const GUEST_LINKS_MAX: usize = 4_096;
 /// Links to other gateways that one shard opens at a time.
 pub const GUEST_DIALS_MAX: usize = 4;

@@ -94,6 +94,8 @@ pub struct ShardSettings {
     pub client_message_bytes_max: usize,
     /// Sessions of one user; one more ends the oldest.
     pub sessions_per_user_max: u32,
+    /// Users with sessions on other gateways that are registered, at most `limits::GUESTS_AWAY_MAX`.
+    pub guests_away_max: u32,
     /// Messages and control frames per second that one session may send.
     pub client_messages_per_s: u32,
     /// How many of them at once, at most `limits::CLIENT_MESSAGES_BURST_MAX`.
@@ -135,6 +137,7 @@ impl ShardSettings {
             write_timeout_ms: limits::WRITE_TIMEOUT_MS,
             client_message_bytes_max: limits::CLIENT_MESSAGE_BYTES_MAX,
             sessions_per_user_max: limits::SESSIONS_PER_USER_MAX,
+            guests_away_max: limits::GUESTS_AWAY_MAX,
             client_messages_per_s: limits::CLIENT_MESSAGES_PER_S,
             client_messages_burst: limits::CLIENT_MESSAGES_BURST,
             moved_per_s: limits::DRAIN_RATE_PER_S,

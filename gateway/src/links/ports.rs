@@ -40,6 +40,21 @@ enum Role {
     Host,
 }
 
+impl Role {
+    /// Links of a role that one shard takes; those to owners are opened from here.
+    fn links_max(self) -> usize {
+        match self {
+            Self::Dispatcher => limits::LINKS_MAX,
+            Self::Host | Self::Owner => limits::GUEST_LINKS_MAX,
+        }
+    }
+
+    /// Whether a shard with links of these roles takes one more of this.
+    fn has_room(self, among: impl Iterator<Item = Self>) -> bool {
+        among.filter(|role| *role == self).count() < self.links_max()
+    }
+}
+
 struct Link {
     id: LinkId,
     peer: Peer,
@@ -68,17 +83,14 @@ impl Ports {
         early: Vec<u8>,
         core: &mut Shard,
     ) {
-        let (role, max) = match peer.guests {
-            Some(_) => (Role::Host, limits::GUEST_LINKS_MAX),
-            None => (Role::Dispatcher, limits::LINKS_MAX),
-        };
+        let role = if peer.guests.is_some() { Role::Host } else { Role::Dispatcher };
         if role == Role::Dispatcher {
             for link in self.links.iter_mut().filter(|l| l.role == role && l.peer.boot == peer.boot) {
                 link.failed = Some("the peer opened another".to_owned());
             }
         }
         self.sweep(now, core);
-        if self.links.iter().filter(|l| l.role == role).count() >= max {
+        if !role.has_room(self.links.iter().map(|link| link.role)) {
             return refuse(socket, veil, &Refusal::Full(self.desk.shard.0, self.links.len()));
         }
         match Port::open(StdStream::from(socket), veil, (early, ready()), self.signal.clone()) {
@@ -295,5 +307,16 @@ mod tests {
         bytes.extend_from_slice(&[1, 0, 0, 0, 0xff]);
         assert_eq!(hear_host(&bytes, |_| heard += 1), (whole, Some(FrameError::Kind { kind: 0xff })));
         assert_eq!(heard, 1);
+    }
+
+    #[test]
+    fn a_shard_takes_so_many_links_of_hosts_whatever_else_it_has() {
+        let roles = |hosts| {
+            let others = [(Role::Dispatcher, limits::LINKS_MAX), (Role::Owner, limits::GUEST_LINKS_MAX)];
+            others.into_iter().chain([(Role::Host, hosts)]).flat_map(|(role, count)| std::iter::repeat_n(role, count))
+        };
+        assert!(Role::Host.has_room(roles(limits::GUEST_LINKS_MAX - 1)));
+        assert!(!Role::Host.has_room(roles(limits::GUEST_LINKS_MAX)));
+        assert!(!Role::Dispatcher.has_room(roles(0)), "they have a bound of their own");
     }
 }

@@ -1,6 +1,9 @@
 //! The gateway in a member list that the test holds.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex, mpsc},
+    thread,
+};
 
 use pushgate_gateway::{
     boot::{RunningGateway, StartOptions, start},
@@ -15,7 +18,7 @@ use pushgate_protocol::{
 
 use super::{
     peer::Peer,
-    server::{apps, call, config, eventually},
+    server::{PATIENCE, apps, call, config, eventually},
 };
 
 #[derive(Debug, Default)]
@@ -24,6 +27,7 @@ struct Held {
     number: Option<u64>,
     hangs: bool,
     record: Option<Member>,
+    asked_to_leave: bool,
     left: bool,
 }
 
@@ -54,7 +58,12 @@ impl Membership for HeldList {
     }
 
     fn leave<'a>(&'a self, _node: &'a NodeId) -> BoxFuture<'a, Result<(), MembershipError>> {
-        self.0.lock().unwrap().left = true;
+        let mut held = self.0.lock().unwrap();
+        held.asked_to_leave = true;
+        if held.hangs {
+            return Box::pin(std::future::pending());
+        }
+        held.left = true;
         Box::pin(async { Ok(()) })
     }
 
@@ -173,4 +182,22 @@ fn a_gateway_that_drains_says_so_and_leaves_the_list_in_the_end() {
     assert!(!list.0.lock().unwrap().left);
     gateway.shutdown();
     assert!(list.0.lock().unwrap().left);
+}
+
+#[test]
+fn a_list_that_does_not_answer_holds_up_no_end() {
+    let list = HeldList::default();
+    list.answer(Some(5));
+    let gateway = gateway(&list);
+    eventually("it joins", || standing(&gateway) == 0);
+    list.0.lock().unwrap().hangs = true;
+    let (ended, end) = mpsc::channel();
+    let shutdown = thread::spawn(move || {
+        gateway.shutdown();
+        ended.send(()).unwrap();
+    });
+    end.recv_timeout(PATIENCE).expect("it waits for the list");
+    shutdown.join().unwrap();
+    let held = list.0.lock().unwrap();
+    assert_eq!((held.asked_to_leave, held.left), (true, false));
 }

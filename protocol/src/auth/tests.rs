@@ -285,3 +285,17 @@ fn a_wrong_configuration_says_what_is_wrong_and_where() {
     let twice = Apps::new(vec![app(json!({"id":"a"})), app(json!({"id":"a"}))]).unwrap_err();
     assert_eq!(twice.to_string(), "app a is configured twice");
 }
+
+#[test]
+fn an_app_has_as_many_secrets_as_are_compared_with_and_no_more() {
+    let with = |count: usize| {
+        let secrets: Vec<_> =
+            (0..count).map(|n| json!({ "id": n.to_string(), "secret": format!("{KEY}{n}") })).collect();
+        config(json!({ "id": "a", "secrets": secrets })).resolve(&mut |path| Err(path.to_owned()))
+    };
+    let last = format!("{KEY}{}", crate::limits::APP_SECRETS_MAX - 1);
+    let full = Apps::new(vec![with(crate::limits::APP_SECRETS_MAX).unwrap()]).unwrap();
+    assert!(full.caller(Some(&basic("a", &last)), 1).is_ok(), "the last one is as good as the first");
+    let problem = with(crate::limits::APP_SECRETS_MAX + 1).map(|_| ()).unwrap_err().to_string();
+    assert_eq!(problem, "app a has 17 secrets, at most 16 are allowed");
+}

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     crowd::Outgoing,
-    limits::{GUEST_HELD_MAX, GUEST_PING_MS, GUESTS_AWAY_MAX},
+    limits::{GUEST_HELD_MAX, GUEST_PING_MS},
 };
 
 /// The guests away, by user.
@@ -244,8 +244,12 @@ impl Shard {
         if let Some(index) = self.users.find(hash, app.as_str(), id.as_str()) {
             self.end_stays_before(index, link, boot, out);
         }
+        // Who is registered already takes no more room, and a stream to be read again.
+        let known = self.users.find(hash, app.as_str(), id.as_str());
+        let is_new = known.is_none_or(|index| !self.guests.away.users.contains_key(&index));
         let Some(host) = self.guests.away.hosts.get_mut(&link) else { return };
-        if !is_ours || self.guests.away.users.len() >= GUESTS_AWAY_MAX as usize {
+        let is_full = self.guests.away.users.len() >= self.settings.guests_away_max as usize;
+        if !is_ours || is_new && is_full {
             self.metrics.guests_refused += 1;
             return;
         }

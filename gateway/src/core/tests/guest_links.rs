@@ -129,3 +129,22 @@ fn a_registration_for_another_shard_is_refused() {
     let metrics = owner.shard.metrics();
     assert_eq!((metrics.guests_refused, metrics.guests_away, metrics.users), (1, 0, 0));
 }
+
+#[test]
+fn guests_beyond_the_bound_are_refused_until_some_leave_and_those_within_it_are_not() {
+    let (users, cluster) = (users(3), cluster("g1", 1, &["g1", "g2"]));
+    let mut owner = World::with(|s| (s.cluster, s.guests_away_max) = (cluster, 2));
+    let link = owner.shard.host_link_up(owner.now, BootId(2), LINK_CREDIT_BYTES);
+    let register = |owner: &mut World, user: &str, episode| {
+        let online = ToDispatcher::Online { app: "shop", user, episode, round: 0, resume: None };
+        owner.shard.host_frame(link, ToOwner::Said(online), &owner.out);
+        let metrics = owner.shard.metrics();
+        (metrics.guests_registered, metrics.guests_refused, metrics.guests_away, metrics.users)
+    };
+    assert_eq!(register(&mut owner, &users[0], 1), (1, 0, 1, 1));
+    assert_eq!(register(&mut owner, &users[1], 1), (2, 0, 2, 2));
+    assert_eq!(register(&mut owner, &users[2], 1), (2, 1, 2, 2));
+    assert_eq!(register(&mut owner, &users[0], 2), (3, 1, 2, 2), "a new round of one who is registered");
+    owner.shard.host_frame(link, ToOwner::Left { app: "shop", user: &users[1] }, &owner.out);
+    assert_eq!(register(&mut owner, &users[2], 2), (4, 1, 2, 2));
+}
