@@ -378,13 +378,4 @@ fn core_list(list: &str) -> Vec<usize> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn core_lists_are_read() {
-        assert_eq!(core_list("0-3,8,10-11"), [0, 1, 2, 3, 8, 10, 11]);
-        assert!(core_list("").is_empty());
-        assert!(!allowed_cores().is_empty());
-    }
-}
+mod tests;

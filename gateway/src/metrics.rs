@@ -54,7 +54,7 @@ impl Number {
 
 /// Some numbers, each 0 at first; arrays of more than 32 have no default of their own.
 #[derive(Debug)]
-struct Numbers<const N: usize>([Number; N]);
+pub(crate) struct Numbers<const N: usize>(pub(crate) [Number; N]);
 
 impl<const N: usize> Default for Numbers<N> {
     fn default() -> Self {
@@ -77,7 +77,7 @@ pub(crate) struct ShardMetrics {
     /// Requests answered without an upgrade, by status.
     answers: [Number; Status::ALL.len()],
     /// Connections that did not become sessions, by reason.
-    failures: Numbers<{ Reason::ALL.len() }>,
+    pub(crate) failures: Numbers<{ Reason::ALL.len() }>,
     /// Sessions handed to another shard.
     pub(crate) handed_off: Number,
     /// Hand-offs refused because the owner's mailbox was full.

@@ -25,7 +25,7 @@ use crate::{
     links::ports::Ports,
     mailbox::Mailbox,
     tls::sockets::{ClientSocket, Sockets},
-    upgrade::refuse,
+    upgrade::{Reason, refuse},
 };
 
 /// The loop and all it owns.
@@ -220,11 +220,12 @@ impl Loop {
     fn open(&mut self, now: Now, mail: Mail) {
         match mail {
             Mail::Session { socket, .. } | Mail::Echo { socket, .. } if self.drains_since_ms.is_some() => {
-                refuse(&self.desk, socket, "this gateway is shutting down: connect again");
+                refuse(&self.desk, socket, Reason::Draining, "this gateway is shutting down: connect again");
             }
             // Revoked since it was let in.
             Mail::Session { socket, open, .. } if self.is_revoked(now, &open) => {
-                refuse(&self.desk, socket, "the token was revoked meanwhile: connect again with another");
+                let detail = "the token was revoked meanwhile: connect again with another";
+                refuse(&self.desk, socket, Reason::Revoked, detail);
             }
             Mail::Session { socket, open, permit } => {
                 if let Some((conn, unread)) = self.insert(socket) {
@@ -235,7 +236,7 @@ impl Loop {
                 }
             }
             Mail::Echo { socket, .. } if self.core.metrics().echoes >= limits::ECHO_CONNECTIONS_MAX => {
-                refuse(&self.desk, socket, "too many echo connections: try again");
+                refuse(&self.desk, socket, Reason::Full, "too many echo connections: try again");
             }
             Mail::Echo { socket, open, permit } => {
                 if let Some((conn, unread)) = self.insert(socket) {
@@ -279,7 +280,7 @@ impl Loop {
                     warn!(shard = self.desk.shard.0, %error, connections = self.crowd.len(), "connection not taken");
                 }
                 self.desk.metrics.insert_errors.add(1);
-                refuse(&self.desk, socket, "this gateway holds as many connections as it can");
+                refuse(&self.desk, socket, Reason::Full, "this gateway holds as many connections as it can");
                 None
             }
         }

@@ -4,6 +4,7 @@ use pushgate_protocol::auth::Apps;
 use serde::Serialize;
 
 use super::{
+    Reason,
     answer::{Answer, Status},
     request::Request,
     route::token,
@@ -54,7 +55,8 @@ fn find(request: &Request, apps: &Apps, locator: Locator<'_>, now_s: u64) -> Res
         Owner::Other(owner) => Located { url: owner.url.as_deref(), node: owner.node.as_str() },
         Owner::Unknown => {
             let detail = "no gateway is known to own the user now: connect to any";
-            return Err(Answer::problem(Status::Unavailable, detail).with("Retry-After", "1"));
+            let answer = Answer::problem(Status::Unavailable, detail).with("Retry-After", "1");
+            return Err(answer.because(Reason::NoOwner));
         }
     };
     Ok(Answer::json(&located))

@@ -177,13 +177,13 @@ fn hand_over(desk: &Desk, owner: ShardId, mail: Mail) {
     };
     desk.metrics.mailbox_full.add(1);
     if let Mail::Session { socket, .. } | Mail::Echo { socket, .. } = mail {
-        refuse(desk, socket, "too many connections at once: try again");
+        refuse(desk, socket, Reason::Full, "too many connections at once: try again");
     }
 }
 
 /// Answers 503 without waiting: the answer fits an empty socket buffer.
-pub(crate) fn refuse(desk: &Desk, socket: ClientSocket, detail: &str) {
-    let answer = Answer::problem(Status::Unavailable, detail).with("Retry-After", "1");
+pub(crate) fn refuse(desk: &Desk, socket: ClientSocket, reason: Reason, detail: &str) {
+    let answer = Answer::problem(Status::Unavailable, detail).with("Retry-After", "1").because(reason);
     desk.metrics.answered(&answer);
     let mut bytes = answer.encode();
     if let Some(mut secured) = socket.tls {

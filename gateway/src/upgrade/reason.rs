@@ -35,13 +35,15 @@ pub(crate) enum Reason {
     Revoked,
     /// The gateway shuts down.
     Draining,
-    /// The owner shard's mailbox or crowd was full.
+    /// The owner shard's mailbox or crowd was full, or there are as many echo connections as may be.
     Full,
+    /// `/v1/locate` while no gateway is known to own the user.
+    NoOwner,
 }
 
 impl Reason {
     /// Every reason, in the order of their declaration.
-    pub(crate) const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; 18] = [
         Self::NotAProxy,
         Self::ProxyHeader,
         Self::AddressConnections,
@@ -59,6 +61,7 @@ impl Reason {
         Self::Revoked,
         Self::Draining,
         Self::Full,
+        Self::NoOwner,
     ];
 
     /// The label's value.
@@ -81,6 +84,7 @@ impl Reason {
             Self::Revoked => "revoked",
             Self::Draining => "draining",
             Self::Full => "full",
+            Self::NoOwner => "no_owner",
         }
     }
 }

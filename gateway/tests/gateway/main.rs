@@ -10,6 +10,7 @@ mod leaving;
 mod link_tls;
 mod links;
 mod members;
+mod metrics;
 mod peer;
 mod protection;
 mod revocations;

@@ -17,8 +17,10 @@ use pushgate_protocol::{
 };
 
 use super::{
+    bad_input::refused,
     peer::Peer,
-    server::{PATIENCE, apps, call, config, eventually},
+    protection::failures,
+    server::{PATIENCE, apps, call, config, eventually, token},
 };
 
 #[derive(Debug, Default)]
@@ -33,12 +35,12 @@ struct Held {
 
 /// A list of one gateway, and one more that is not there.
 #[derive(Debug, Clone, Default)]
-struct HeldList(Arc<Mutex<Held>>);
+pub struct HeldList(Arc<Mutex<Held>>);
 
 const LEASE_MS: u64 = 900;
 
 impl HeldList {
-    fn answer(&self, number: Option<u64>) {
+    pub fn answer(&self, number: Option<u64>) {
         self.0.lock().unwrap().number = number;
     }
 
@@ -131,6 +133,10 @@ fn a_gateway_owns_nobody_before_it_joined_and_says_why() {
     let gateway = gateway(&list);
     let mut peer = Peer::connect(&gateway, 0);
     assert!(!takes(&mut peer, Epoch::default()));
+    let located = call(gateway.listen(), "GET", &format!("/v1/locate?token={}", token("u1")));
+    refused(&located, 503, "no gateway is known");
+    assert!(located.head.contains("Retry-After: 1"), "{located:?}");
+    assert_eq!(failures(&gateway, "no_owner"), 1);
     eventually("the list is named", || {
         let body = call(gateway.admin(), "GET", "/readyz").json();
         let failing = body["failing"].as_array().unwrap().clone();

@@ -261,7 +261,10 @@ fn echo_connections_beyond_the_bound_are_answered_503() {
         let echo = format!("GET /v1/echo HTTP/1.1\r\n{UPGRADE}\r\n");
         let mut standing: Vec<_> = (0..ECHO_CONNECTIONS_MAX).map(|_| open(&gateway, echo.as_bytes())).collect();
         assert!(standing.iter().all(|(_, answer)| answer == "HTTP/1.1 101"));
-        refused(&exchange(gateway.listen(), echo.as_bytes()), 503, "too many echo connections");
+        let more = exchange(gateway.listen(), echo.as_bytes());
+        refused(&more, 503, "too many echo connections");
+        assert!(more.head.contains("Retry-After: 1"), "{more:?}");
+        assert_eq!(failures(&gateway, "full"), 1);
         let _session = Client::connect(&gateway, "u1");
         standing.pop();
         while open(&gateway, echo.as_bytes()).1 != "HTTP/1.1 101" {}
