@@ -1,20 +1,21 @@
 //! A dispatcher process: its workers, its ledger and a driver that does what they want, with delays and failing stores.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use pushgate_dispatcher::{
     core::{
         ledger::Ledger,
         worker::{
-            Finished, Frames, LinkId, LinkInfo, Past, PastQuery, ReadId, ReadRequest, Token, Worker, WorkerSettings,
-            worker_of,
+            Finished, LinkId, LinkInfo, Past, PastQuery, ReadId, ReadRequest, Token, Worker, WorkerSettings, worker_of,
         },
     },
+    limits,
     seams::{AllPage, Position, StoreError, StreamOp, StreamOutcome, StreamPage},
+    urgency::Urgency,
 };
 use pushgate_protocol::{
     ids::BootId,
-    link::{ToDispatcher, take_frame},
+    link::{Lane, ToDispatcher, take_frame},
 };
 
 use crate::{
@@ -26,9 +27,6 @@ use crate::{
 
 pub const WORKERS: usize = 2;
 pub const ACK_DEADLINE_MS: u64 = 2_000;
-/// Deliveries a dispatcher takes on.
-const IN_FLIGHT_MAX: usize = 200;
-const POLL_RECORDS: usize = 10;
 
 pub struct Dispatcher {
     /// Grows with each start; an event of an earlier run is void.
@@ -40,10 +38,14 @@ pub struct Dispatcher {
     pub ledger: Ledger,
     /// Partitions read, and the next offset of each.
     pub reading: BTreeMap<u32, u64>,
-    tokens: BTreeMap<Token, (Position, usize)>,
-    next_token: u64,
+    pub tokens: BTreeMap<Token, (Position, usize)>,
+    pub next_token: u64,
     /// The link to each gateway's shard.
     pub links: BTreeMap<(usize, u16), usize>,
+    /// Batches of records taken.
+    pub batches: u32,
+    /// Nothing waits at it: what it does for lane high is a matter of threads.
+    pub urgency: Urgency,
     /// Until when what it asks of the store is on its way.
     pub slow_until: u64,
 }
@@ -80,6 +82,8 @@ impl Dispatcher {
             tokens: BTreeMap::new(),
             next_token: 0,
             links: BTreeMap::new(),
+            batches: 0,
+            urgency: Urgency::new(Duration::ZERO),
             slow_until: 0,
         }
     }
@@ -101,7 +105,7 @@ impl World {
                 index,
                 ack_deadline_ms: ACK_DEADLINE_MS,
                 in_flight_max: self.in_flight_max,
-                in_flight_bytes_max: 1 << 20,
+                in_flight_bytes_max: if self.saturated { limits::WORKER_UNANSWERED_BYTES_MAX } else { 1 << 20 },
             };
             let mut worker = Worker::new(settings);
             worker.routing(self.routing.clone());
@@ -187,31 +191,7 @@ impl World {
     /// Polls the lanes and lets time pass for the workers.
     pub fn tick_dispatcher(&mut self, d: usize) {
         let now = self.now;
-        let partitions: Vec<u32> = self.dispatchers[d].reading.keys().copied().collect();
-        for n in partitions {
-            let dispatcher = &mut self.dispatchers[d];
-            if dispatcher.workers.iter().map(Worker::in_flight).sum::<usize>() >= IN_FLIGHT_MAX {
-                break;
-            }
-            let from = dispatcher.reading[&n];
-            let records: Vec<_> =
-                self.log.0[&n].records.iter().skip(from as usize).take(POLL_RECORDS).cloned().collect();
-            dispatcher.reading.insert(n, from + records.len() as u64);
-            for (offset, message) in (from..).zip(records) {
-                let position = dispatcher.ledger.track(n, offset, now);
-                if self.plant == Some(Plant::SettleWhenPolled) {
-                    dispatcher.ledger.settle(position);
-                }
-                let token = Token(dispatcher.next_token);
-                dispatcher.next_token += 1;
-                let deliveries = message.deliveries(token);
-                dispatcher.tokens.insert(token, (position, deliveries.len()));
-                for delivery in deliveries {
-                    let w = worker_of(delivery.user.app.as_str(), delivery.user.user.as_str(), WORKERS);
-                    dispatcher.workers[w].deliver(now, vec![Box::new(delivery)]);
-                }
-            }
-        }
+        self.take_records(d);
         for worker in &mut self.dispatchers[d].workers {
             worker.tick(now);
         }
@@ -236,9 +216,7 @@ impl World {
                 let delay = self.random.delay().max(self.dispatchers[d].slow_until.saturating_sub(self.now));
                 self.after(delay, Event::Ask { d, run, w, request });
             }
-            for Frames { link, lane, bytes, .. } in frames {
-                self.send_to_gateway(link.0 as usize, lane, bytes);
-            }
+            frames.into_iter().for_each(|frames| self.send_to_gateway(frames));
         }
     }
 
@@ -373,6 +351,10 @@ impl World {
             }
             if let ToDispatcher::AckedFor { id, .. } = frame {
                 self.acknowledged_for.insert(id.into());
+            }
+            if let ToDispatcher::Credit { lane, bytes } = frame {
+                self.grant(link, lane, bytes);
+                continue;
             }
             self.trace(|| format!("link {link} to dispatcher {d}: {frame:?}"));
             if let Some(w) = worker_for(&frame) {

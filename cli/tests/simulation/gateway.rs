@@ -6,7 +6,7 @@ use pushgate_gateway::{
 };
 use pushgate_protocol::{
     ids::{BootId, NodeId, SessionId, ShardId},
-    link::{Lane, ToGateway, is_replayed, take_frame},
+    link::{ToGateway, take_frame},
     placement::{shard_of, user_hash},
     wire::WireForm,
 };
@@ -127,8 +127,10 @@ impl World {
         let node = |s| {
             let cluster = Cluster::new(me.clone(), self.routing.clone(), Standing::Serving);
             let mut settings = ShardSettings::new(boot, ShardId(s), SHARDS, seed, cluster);
-            settings.outbox_bytes_max = 150_000;
-            settings.unacked_max = 80;
+            if !self.saturated {
+                settings.outbox_bytes_max = 150_000;
+                settings.unacked_max = 80;
+            }
             settings.idle_timeout_ms = u64::MAX;
             let granted = |_: &_, _: &_, _: &_, _| Ok(Renewal { expires_ms: u64::MAX, token: TokenMark::default() });
             Node { shard: Shard::new(settings, Box::new(granted)), pipes: Pipes::default() }
@@ -315,33 +317,4 @@ impl World {
             early: Vec::new(),
         }
     }
-
-    /// Frames of one lane stay in order; lanes overtake each other, but for the end of a replay, which no lane above its own does.
-    pub fn send_to_gateway(&mut self, link: usize, lane: Lane, bytes: Vec<u8>) {
-        let delay = self.random.delay();
-        let l = &mut self.links[link];
-        let after = if ends_a_replay(&bytes) { 0 } else { lane as usize };
-        let clear = l.clear[after..=lane as usize].iter().fold(0, |latest, at| latest.max(*at));
-        let at = clear.max(self.now + delay);
-        l.clear[lane as usize] = at;
-        self.at(at, Event::ToGateway { link, bytes });
-    }
-
-    pub fn send_to_dispatcher(&mut self, link: usize, bytes: Vec<u8>) {
-        let delay = self.random.delay();
-        let l = &mut self.links[link];
-        l.back = l.back.max(self.now + delay);
-        let at = l.back;
-        self.at(at, Event::ToDispatcher { link, bytes });
-    }
-}
-
-fn ends_a_replay(mut frames: &[u8]) -> bool {
-    while let Ok(Some((_, used))) = take_frame(frames) {
-        if is_replayed(frames) {
-            return true;
-        }
-        frames = &frames[used..];
-    }
-    false
 }

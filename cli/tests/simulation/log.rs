@@ -114,6 +114,11 @@ pub fn recipient_of(delivery: &Delivery) -> String {
     }
 }
 
+/// The lane of a partition.
+pub fn lane_of(n: u32) -> Lane {
+    Lane::ALL[n as usize % 3]
+}
+
 /// One partition.
 #[derive(Default)]
 pub struct Partition {

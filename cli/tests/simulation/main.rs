@@ -10,12 +10,17 @@ mod dispatcher;
 mod faults;
 mod frames;
 mod gateway;
+mod intake;
 mod judge;
+mod lanes;
+mod links;
 mod log;
 mod peers;
 mod recall;
 mod store;
 mod world;
+
+use std::ops::Range;
 
 use world::{STORM_MS, World};
 
@@ -41,6 +46,10 @@ pub enum Plant {
     KeepRecalled,
     /// Owners never learn of guests.
     RegisterNobody,
+    /// All frames of a link wait in one queue.
+    OneLane,
+    /// The lowest lane is taken first, and leaves no room.
+    LowFirst,
 }
 
 /// What happens in a run.
@@ -52,7 +61,14 @@ pub struct Plan {
     pub plant: Option<Plant>,
     /// Order is judged where clients read what they get.
     pub ordered: bool,
+    /// The lower lanes carry more than links do, to clients that stay.
+    pub saturated: bool,
 }
+
+/// Processes die and all that.
+const STORM: Plan = Plan { faults: true, plant: None, ordered: true, saturated: false };
+/// Nothing fails, but there is more to send than can be sent at once.
+const FLOOD: Plan = Plan { faults: false, plant: None, ordered: true, saturated: true };
 
 /// Runs a seed and says what was wrong.
 fn run(seed: u64, plan: Plan, traced: bool) -> (World, Vec<String>) {
@@ -72,11 +88,14 @@ fn run(seed: u64, plan: Plan, traced: bool) -> (World, Vec<String>) {
     if !plan.faults {
         complaints.extend(world.untold());
     }
+    if plan.saturated {
+        complaints.extend(world.late());
+    }
     (world, complaints)
 }
 
 /// Runs seeds on all cores; the first that fails is explained.
-fn check(seeds: std::ops::Range<u64>, plan: Plan) {
+fn check(seeds: Range<u64>, plan: Plan) {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let part = |n| seeds.clone().skip(n).step_by(threads).find(|&seed| !run(seed, plan, false).1.is_empty());
     let failed = std::thread::scope(|scope| {
@@ -109,7 +128,7 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().and_then(|text| text.parse().ok())
 }
 
-fn seeds() -> std::ops::Range<u64> {
+fn seeds() -> Range<u64> {
     match number("PUSHGATE_SIMULATION_SEED") {
         Some(seed) => seed..seed + 1,
         None => 0..number("PUSHGATE_SIMULATION_SEEDS").unwrap_or(SEEDS),
@@ -119,28 +138,44 @@ fn seeds() -> std::ops::Range<u64> {
 /// And in order, where clients read what they get; `docs/src/architecture/delivery.md` tells what is known to break it.
 #[test]
 fn every_accepted_push_arrives_whatever_dies() {
-    check(seeds(), Plan { faults: true, plant: None, ordered: true });
+    check(seeds(), STORM);
 }
 
 #[test]
 fn pushes_of_a_user_and_lane_arrive_in_order_while_nothing_fails() {
-    check(seeds(), Plan { faults: false, plant: None, ordered: true });
+    check(seeds(), Plan { faults: false, ..STORM });
+}
+
+/// Over a hundredth of the seeds: there is much to send.
+#[test]
+fn lane_high_is_as_soon_as_ever_while_the_lower_lanes_carry_more_than_links_do() {
+    let Range { start, end } = seeds();
+    check(start..end.min(start + (end - start).div_ceil(100)), FLOOD);
 }
 
 #[test]
 fn a_seed_runs_the_same_every_time() {
-    let lines = || run(1, Plan { faults: true, plant: None, ordered: false }, true).0.lines.unwrap_or_default();
+    let lines = || run(1, Plan { ordered: false, ..STORM }, true).0.lines.unwrap_or_default();
     assert!(lines() == lines());
 }
 
 #[test]
 fn a_planted_bug_is_found() {
-    let plants =
-        [Plant::SettleWhenPolled, Plant::TellNobody, Plant::ForgetReturned, Plant::KeepRecalled, Plant::RegisterNobody];
-    let all = plants.map(|plant| (plant, true)).into_iter().chain([(Plant::TellNobodyOfRecalls, false)]);
-    for (plant, faults) in all {
-        let plan = Plan { faults, plant: Some(plant), ordered: false };
-        let found = (0..SEEDS).find(|&seed| !run(seed, plan, false).1.is_empty());
-        assert!(found.is_some(), "{plant:?} was not found by {SEEDS} seeds");
+    let unordered = Plan { ordered: false, ..STORM };
+    let plants = [
+        (Plant::SettleWhenPolled, unordered),
+        (Plant::TellNobody, unordered),
+        (Plant::ForgetReturned, unordered),
+        (Plant::KeepRecalled, unordered),
+        (Plant::RegisterNobody, unordered),
+        (Plant::TellNobodyOfRecalls, Plan { faults: false, ..unordered }),
+        (Plant::OneLane, FLOOD),
+        (Plant::LowFirst, FLOOD),
+    ];
+    for (plant, plan) in plants {
+        let plan = Plan { plant: Some(plant), ..plan };
+        let seeds = if plan.saturated { SEEDS / 100 } else { SEEDS };
+        let found = (0..seeds).find(|&seed| !run(seed, plan, false).1.is_empty());
+        assert!(found.is_some(), "{plant:?} was not found by {seeds} seeds");
     }
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use pushgate_dispatcher::core::random::Random;
-use pushgate_gateway::{core::LinkId, crowd::Gone};
+use pushgate_gateway::crowd::Gone;
 use pushgate_protocol::{
     link::{Lane, OutboxPolicy},
     ring::Routing,
@@ -19,6 +19,7 @@ use crate::{
     dispatcher::{Answer, Dispatcher, Request},
     faults::Fault,
     gateway::{Gateway, SHARDS},
+    links::Link,
     log::{Log, Message},
     peers::{Peer, member},
     recall::{Caller, Done, Step, Taken},
@@ -49,6 +50,7 @@ pub enum Event {
     Answer { d: usize, run: u64, w: usize, answer: Answer },
     Dial { d: usize, run: u64, g: usize, s: u16 },
     LinkReady { link: usize },
+    Write { link: usize },
     ToGateway { link: usize, bytes: Vec<u8> },
     ToDispatcher { link: usize, bytes: Vec<u8> },
     LostAtGateway { link: usize },
@@ -69,21 +71,6 @@ pub enum Event {
     Ack { conn: usize },
     ClientGone { conn: usize },
     ShardGone { conn: usize },
-}
-
-/// A connection between a dispatcher's run and a shard of a gateway's run.
-pub struct Link {
-    pub d: usize,
-    pub d_run: u64,
-    pub g: usize,
-    pub g_run: u64,
-    pub s: u16,
-    pub g_id: LinkId,
-    /// Nothing arrives any more; the sides learn of it in their own time.
-    pub cut: bool,
-    /// When what was sent last arrives, by lane; and the other way.
-    pub clear: [u64; 3],
-    pub back: u64,
 }
 
 pub struct World {
@@ -115,6 +102,8 @@ pub struct World {
     /// Connections that were told of a recall.
     pub told: BTreeSet<(usize, String)>,
     pub faults: bool,
+    /// The lower lanes carry more than links do.
+    pub saturated: bool,
     pub lines: Option<Vec<String>>,
 }
 
@@ -154,11 +143,16 @@ impl World {
             callers: Vec::new(),
             told: BTreeSet::new(),
             faults: plan.faults,
+            saturated: plan.saturated,
             lines: traced.then(Vec::new),
         };
         (0..GATEWAYS).for_each(|g| world.start_gateway(g));
         (0..DISPATCHERS).for_each(|d| world.start_dispatcher(d));
-        world.plan_storm(plan);
+        if plan.saturated {
+            world.plan_flood()
+        } else {
+            world.plan_storm(plan)
+        }
         world
     }
 
@@ -225,7 +219,7 @@ impl World {
             session: None,
             collapse,
             ack: !self.random.one_in(10),
-            lane: if self.random.one_in(3) { Lane::High } else { Lane::Normal },
+            lane: Lane::ALL[self.random.below(3) as usize],
             policy: if collapse.is_some() {
                 OutboxPolicy::Collapse
             } else if self.random.one_in(3) {
@@ -317,6 +311,7 @@ impl World {
             Event::Answer { d, run, w, answer } if self.runs(d, run) => self.answer(d, w, answer),
             Event::Dial { d, run, g, s } if self.runs(d, run) => self.dial(d, g, s),
             Event::LinkReady { link } => self.link_ready(link),
+            Event::Write { link } => self.write(link),
             Event::ToGateway { link, bytes } => self.frames_at_gateway(link, &bytes),
             Event::ToDispatcher { link, bytes } => self.frames_at_dispatcher(link, &bytes),
             Event::LostAtGateway { link } => self.link_lost_at_gateway(link),
@@ -355,35 +350,5 @@ impl World {
             Event::ClientGone { conn } => self.client_gone(conn),
             Event::ShardGone { conn } => self.conn_gone_at_shard(conn, Gone::PeerClosed),
         }
-    }
-
-    fn dial(&mut self, d: usize, g: usize, s: u16) {
-        if self.dispatchers[d].links.contains_key(&(g, s)) {
-            return;
-        }
-        let run = self.dispatchers[d].run;
-        if !self.gateways[g].alive {
-            self.after_some(50, 400, Event::Dial { d, run, g, s });
-            return;
-        }
-        let link = self.links.len();
-        let g_run = self.gateways[g].run;
-        self.links.push(Link { d, d_run: run, g, g_run, s, g_id: LinkId(0), cut: false, clear: [0; 3], back: 0 });
-        self.links[link].g_id = self.link_up_at_gateway(link);
-        self.dispatchers[d].links.insert((g, s), link);
-        let at = self.now + self.random.delay();
-        self.links[link].back = at;
-        self.at(at, Event::LinkReady { link });
-        self.flush(g, s);
-    }
-
-    /// Cuts a link: what is under way is lost; each side sees it within `seen_ms`.
-    pub fn cut(&mut self, link: usize, seen_ms: u64) {
-        if std::mem::replace(&mut self.links[link].cut, true) {
-            return;
-        }
-        self.trace(|| format!("link {link} is cut"));
-        self.after_some(0, seen_ms, Event::LostAtGateway { link });
-        self.after_some(0, seen_ms, Event::LostAtDispatcher { link });
     }
 }

@@ -21,7 +21,7 @@ use tokio::{
 };
 
 use self::connection::{Context, GONE, Peer, keep};
-pub use self::handshake::Identity;
+pub use self::{handshake::Identity, outflow::Outflow};
 use crate::{limits, metrics::Metrics, pipeline::mailbox::Mailboxes};
 
 /// Keeps the links of a member list. Dropping it ends them.
