@@ -18,8 +18,9 @@ pub struct SteadyClock {
     last: Mutex<Reading>,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Reading {
+/// What a [`SteadyClock`] showed last, without the clocks it goes by.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Reading {
     /// Milliseconds since the start.
     elapsed_ms: u64,
     unix_ms: u64,
@@ -28,7 +29,7 @@ struct Reading {
 impl SteadyClock {
     /// A clock that starts at the wall clock's time.
     pub fn new() -> Self {
-        Self { start: Instant::now(), last: Mutex::new(Reading { elapsed_ms: 0, unix_ms: unix_ms() }) }
+        Self { start: Instant::now(), last: Mutex::new(Reading::new(0, unix_ms())) }
     }
 
     /// Its time.
@@ -36,7 +37,7 @@ impl SteadyClock {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let elapsed_ms = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
         *last = last.next(elapsed_ms, unix_ms());
-        last.unix_ms
+        last.unix_ms()
     }
 }
 
@@ -47,7 +48,18 @@ impl Default for SteadyClock {
 }
 
 impl Reading {
-    fn next(self, elapsed_ms: u64, wall_ms: u64) -> Self {
+    /// That of a clock which starts at the wall clock's time, so many milliseconds after a start.
+    pub fn new(elapsed_ms: u64, wall_ms: u64) -> Self {
+        Self { elapsed_ms, unix_ms: wall_ms }
+    }
+
+    /// Its time.
+    pub fn unix_ms(self) -> u64 {
+        self.unix_ms
+    }
+
+    /// The one after it, so many milliseconds after the start, by the wall clock of then.
+    pub fn next(self, elapsed_ms: u64, wall_ms: u64) -> Self {
         let passed = elapsed_ms.saturating_sub(self.elapsed_ms);
         if wall_ms >= self.unix_ms.saturating_add(passed) {
             return Self { elapsed_ms, unix_ms: wall_ms };

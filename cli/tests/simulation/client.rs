@@ -50,6 +50,8 @@ pub struct Receipt {
     pub conn: usize,
     pub id: String,
     pub at: u64,
+    /// What the clock of its gateway showed when it left there.
+    pub sent_unix_ms: u64,
 }
 
 impl Client {
@@ -127,12 +129,12 @@ impl World {
         self.stall(conn, false);
     }
 
-    pub fn send_to_client(&mut self, conn: usize, bytes: Vec<u8>) {
+    pub fn send_to_client(&mut self, conn: usize, bytes: Vec<u8>, sent_unix_ms: u64) {
         let delay = self.random.delay();
         let c = &mut self.conns[conn];
         c.to_client = c.to_client.max(self.now + delay);
         let at = c.to_client;
-        self.at(at, Event::ToClient { conn, bytes });
+        self.at(at, Event::ToClient { conn, bytes, sent_unix_ms });
     }
 
     /// The shard closed: the client sees it after all that was sent before.
@@ -142,7 +144,7 @@ impl World {
         self.conn_gone_at_shard(conn, Gone::Closed);
     }
 
-    pub fn bytes_at_client(&mut self, conn: usize, mut bytes: Vec<u8>) {
+    pub fn bytes_at_client(&mut self, conn: usize, mut bytes: Vec<u8>, sent_unix_ms: u64) {
         if self.conns[conn].cut || self.conns[conn].left {
             return;
         }
@@ -155,7 +157,7 @@ impl World {
                 (used, Some(WsEvent::Text(text))) => {
                     at += used;
                     let said: serde_json::Value = serde_json::from_str(text).expect("the shard speaks JSON");
-                    self.heard(conn, &said);
+                    self.heard(conn, &said, sent_unix_ms);
                 }
                 (used, Some(_)) => at += used,
             }
@@ -163,7 +165,7 @@ impl World {
         self.conns[conn].decoder = decoder;
     }
 
-    fn heard(&mut self, conn: usize, said: &serde_json::Value) {
+    fn heard(&mut self, conn: usize, said: &serde_json::Value, sent_unix_ms: u64) {
         let client = self.conns[conn].client;
         match said["type"].as_str() {
             Some("hello") => {
@@ -176,7 +178,7 @@ impl World {
                 self.trace(|| format!("client {client} got {id} as {seq} (conn {conn})"));
                 self.conns[conn].seq = seq;
                 self.clients[client].resume = self.conns[conn].session.map(|s| (s, seq));
-                self.receipts.push(Receipt { client, conn, id: id.into(), at: self.now });
+                self.receipts.push(Receipt { client, conn, id: id.into(), at: self.now, sent_unix_ms });
                 if !std::mem::replace(&mut self.conns[conn].acking, true) {
                     let (low, high) = if self.clients[client].lazy { (500, 6_000) } else { (0, 100) };
                     self.after_some(low, high, Event::Ack { conn });

@@ -3,11 +3,10 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use pushgate_dispatcher::{
+    clock::Reading,
     core::{
         ledger::Ledger,
-        worker::{
-            Finished, LinkId, LinkInfo, Past, PastQuery, ReadId, ReadRequest, Token, Worker, WorkerSettings, worker_of,
-        },
+        worker::{Finished, LinkId, LinkInfo, Past, PastQuery, ReadId, ReadRequest, Token, Worker, WorkerSettings},
     },
     limits,
     seams::{AllPage, Position, StoreError, StreamOp, StreamOutcome, StreamPage},
@@ -15,7 +14,8 @@ use pushgate_dispatcher::{
 };
 use pushgate_protocol::{
     ids::BootId,
-    link::{Lane, ToDispatcher, take_frame},
+    link::{ToDispatcher, take_frame},
+    result::State,
 };
 
 use crate::{
@@ -44,6 +44,8 @@ pub struct Dispatcher {
     pub links: BTreeMap<(usize, u16), usize>,
     /// Batches of records taken.
     pub batches: u32,
+    /// Its clock, once it was looked at.
+    pub clock: Option<Reading>,
     /// Nothing waits at it: what it does for lane high is a matter of threads.
     pub urgency: Urgency,
     /// Until when what it asks of the store is on its way.
@@ -83,6 +85,7 @@ impl Dispatcher {
             next_token: 0,
             links: BTreeMap::new(),
             batches: 0,
+            clock: None,
             urgency: Urgency::new(Duration::ZERO),
             slow_until: 0,
         }
@@ -190,7 +193,7 @@ impl World {
 
     /// Polls the lanes and lets time pass for the workers.
     pub fn tick_dispatcher(&mut self, d: usize) {
-        let now = self.now;
+        let now = self.dispatcher_ms(d);
         self.take_records(d);
         for worker in &mut self.dispatchers[d].workers {
             worker.tick(now);
@@ -222,7 +225,7 @@ impl World {
 
     /// A request reaches the store. It does what it does even if who asked is gone by now.
     pub fn ask(&mut self, d: usize, run: u64, w: usize, request: Request) {
-        let now = self.now;
+        let now = self.dispatcher_ms(d);
         let fails = self.store_fails && self.random.one_in(4);
         let upto = |n: usize, world: &mut Self| if fails { world.random.below(n as u64 + 1) as usize } else { n };
         let answer = match request {
@@ -247,6 +250,9 @@ impl World {
             Request::Publish(finished) => {
                 let n = upto(finished.len(), self);
                 self.store.publish(&finished[..n]);
+                for expired in finished[..n].iter().filter(|f| f.record.state == State::Expired) {
+                    self.note_expired(expired.record.message.as_str());
+                }
                 if fails {
                     if self.runs(d, run) {
                         self.after(50, Event::Ask { d, run, w, request: Request::Publish(finished) });
@@ -280,7 +286,7 @@ impl World {
     }
 
     pub fn answer(&mut self, d: usize, w: usize, answer: Answer) {
-        let now = self.now;
+        let now = self.dispatcher_ms(d);
         let dispatcher = &mut self.dispatchers[d];
         let worker = &mut dispatcher.workers[w];
         match answer {
@@ -317,8 +323,9 @@ impl World {
             hash_seed: gateway.seed,
         };
         self.trace(|| format!("link {link} is up at dispatcher {d}"));
+        let now = self.dispatcher_ms(d);
         for worker in &mut self.dispatchers[d].workers {
-            worker.link_up(self.now, id, info.clone());
+            worker.link_up(now, id, info.clone());
         }
         self.pump(d);
     }
@@ -329,8 +336,9 @@ impl World {
             return;
         }
         self.trace(|| format!("link {link} is lost at dispatcher {d}"));
+        let now = self.dispatcher_ms(d);
         for worker in &mut self.dispatchers[d].workers {
-            worker.link_down(self.now, LinkId(link as u32));
+            worker.link_down(now, LinkId(link as u32));
         }
         self.dispatchers[d].links.remove(&(g, s));
         self.after_some(20, 300, Event::Dial { d, run, g, s });
@@ -342,6 +350,7 @@ impl World {
         if self.links[link].cut || !self.runs(d, run) {
             return;
         }
+        let now = self.dispatcher_ms(d);
         let mut rest = bytes;
         while let Some((body, used)) = take_frame(rest).expect("the shard frames well") {
             let frame = ToDispatcher::decode(body).expect("the shard encodes well");
@@ -358,7 +367,7 @@ impl World {
             }
             self.trace(|| format!("link {link} to dispatcher {d}: {frame:?}"));
             if let Some(w) = worker_for(&frame) {
-                self.dispatchers[d].workers[w].frame(self.now, LinkId(link as u32), frame);
+                self.dispatchers[d].workers[w].frame(now, LinkId(link as u32), frame);
             }
         }
         assert!(rest.is_empty(), "whole frames travel together");

@@ -1,6 +1,6 @@
 //! What goes wrong.
 
-use crate::{dispatcher::ACK_DEADLINE_MS, world::World};
+use crate::{clocks::Node, dispatcher::ACK_DEADLINE_MS, world::World};
 
 /// A fault.
 #[derive(Debug, Clone, Copy)]
@@ -12,6 +12,8 @@ pub enum Fault {
         all: bool,
     },
     StoreFails(bool),
+    /// A node's wall clock is set.
+    Clock(Node),
     /// The store takes what a dispatcher asks only after about the time that replays wait for it.
     StoreSlow(usize),
 }
@@ -34,6 +36,7 @@ impl World {
                 }
             }
             Fault::Members { all } => self.change_members(all),
+            Fault::Clock(node) => self.set_clock(node),
             Fault::StoreFails(fails) => self.store_fails = fails,
             Fault::StoreSlow(d) => {
                 let for_ms = self.random.between(ACK_DEADLINE_MS / 2, 2 * ACK_DEADLINE_MS);

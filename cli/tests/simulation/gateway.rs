@@ -1,7 +1,7 @@
 //! A gateway process: the product's shards over connections and links of the simulated network.
 
 use pushgate_gateway::{
-    core::{Cluster, LinkId, Now, Renewal, SessionOpen, Shard, ShardSettings, Standing, TokenMark},
+    core::{Cluster, LinkId, Renewal, SessionOpen, Shard, ShardSettings, Standing, TokenMark},
     crowd::{ConnId, Gone, Outgoing},
 };
 use pushgate_protocol::{
@@ -44,6 +44,8 @@ struct Slot {
     /// The connection in it.
     conn: Option<usize>,
     staging: Vec<u8>,
+    /// What the wall clock showed when they were staged, up to where.
+    staged: Vec<(u64, usize)>,
     closing: bool,
     /// The client does not read.
     stalled: bool,
@@ -73,6 +75,21 @@ impl Pipes {
         if let Some(slot) = self.slot_mut(conn) {
             slot.stalled = stalled;
         }
+    }
+}
+
+impl Slot {
+    fn note_staged(&mut self, unix_ms: u64) {
+        let all = self.staging.len();
+        if self.staged.last().map_or(0, |(_, upto)| *upto) < all {
+            self.staged.push((unix_ms, all));
+        }
+    }
+
+    fn take_staged(&mut self) -> Vec<(u64, Vec<u8>)> {
+        let (bytes, mut from) = (std::mem::take(&mut self.staging), 0);
+        let part = |(unix_ms, upto)| (unix_ms, bytes[std::mem::replace(&mut from, upto)..upto].to_vec());
+        std::mem::take(&mut self.staged).into_iter().map(part).collect()
     }
 }
 
@@ -115,10 +132,6 @@ impl Gateway {
 }
 
 impl World {
-    pub fn clock(&self) -> Now {
-        Now { mono_ms: self.now, unix_ms: self.now }
-    }
-
     pub fn start_gateway(&mut self, g: usize) {
         let run = self.gateways[g].run + 1;
         self.gateways[g].run = run;
@@ -172,7 +185,7 @@ impl World {
     }
 
     pub fn tick_gateway(&mut self, g: usize) {
-        let now = self.clock();
+        let now = self.clock(g);
         for s in 0..SHARDS {
             let Node { shard, pipes } = &mut self.gateways[g].shards[usize::from(s)];
             shard.tick(now, pipes);
@@ -183,7 +196,7 @@ impl World {
 
     /// A link finished its handshake at the gateway.
     pub fn link_up_at_gateway(&mut self, link: usize) -> LinkId {
-        let (now, l) = (self.clock(), &self.links[link]);
+        let (now, l) = (self.clock(self.links[link].g), &self.links[link]);
         let (g, s, peer) = (l.g, l.s, crate::dispatcher::Dispatcher::boot(l.d, l.d_run));
         let id = self.gateways[g].shards[usize::from(s)].shard.link_up(now, peer);
         self.trace(|| format!("link {link} is up at gateway {g}.{s}"));
@@ -191,7 +204,7 @@ impl World {
     }
 
     pub fn link_lost_at_gateway(&mut self, link: usize) {
-        let (now, l) = (self.clock(), &self.links[link]);
+        let (now, l) = (self.clock(self.links[link].g), &self.links[link]);
         let (g, s, id) = (l.g, l.s, l.g_id);
         if !self.stands(g, l.g_run) {
             return;
@@ -202,7 +215,7 @@ impl World {
     }
 
     pub fn frames_at_gateway(&mut self, link: usize, bytes: &[u8]) {
-        let (now, l) = (self.clock(), &self.links[link]);
+        let (now, l) = (self.clock(self.links[link].g), &self.links[link]);
         let (g, s, id) = (l.g, l.s, l.g_id);
         if l.cut || !self.stands(g, l.g_run) {
             return;
@@ -234,8 +247,8 @@ impl World {
     }
 
     pub fn attach(&mut self, conn: usize, open: SessionOpen) -> SessionId {
-        let (now, Conn { g, s, .. }) = (self.clock(), &self.conns[conn]);
-        let (g, s) = (*g, *s);
+        let Conn { g, s, .. } = self.conns[conn];
+        let now = self.clock(g);
         let Node { shard, pipes } = &mut self.gateways[g].shards[usize::from(s)];
         let id = pipes.insert(conn);
         let session = shard.attach(now, id, open, pipes);
@@ -245,7 +258,7 @@ impl World {
     }
 
     pub fn bytes_at_shard(&mut self, conn: usize, mut bytes: Vec<u8>) {
-        let now = self.clock();
+        let now = self.clock(self.conns[conn].g);
         let (g, s, id) = (self.conns[conn].g, self.conns[conn].s, self.conns[conn].id);
         if let Some(id) = id {
             let Node { shard, pipes } = &mut self.gateways[g].shards[usize::from(s)];
@@ -256,8 +269,8 @@ impl World {
 
     /// The shard learns that a connection is gone; its slot is free.
     pub fn conn_gone_at_shard(&mut self, conn: usize, why: Gone) {
-        let now = self.clock();
         let Conn { g, s, g_run, .. } = self.conns[conn];
+        let now = self.clock(g);
         let Some(id) = self.conns[conn].id.take().filter(|_| self.stands(g, g_run)) else { return };
         let Node { shard, pipes } = &mut self.gateways[g].shards[usize::from(s)];
         shard.gone(now, id, why, pipes);
@@ -269,6 +282,7 @@ impl World {
 
     /// Sends what a shard staged, to clients and dispatchers.
     pub fn flush(&mut self, g: usize, s: u16) {
+        let unix_ms = self.gateway_wall_ms(g);
         let node = &mut self.gateways[g].shards[usize::from(s)];
         let mut to_links = Vec::new();
         let with_output: Vec<LinkId> = node.shard.links_with_output().collect();
@@ -276,11 +290,12 @@ impl World {
             to_links.extend(node.shard.link_output(id).map(|out| (id, std::mem::take(out))));
         }
         let mut to_clients = Vec::new();
+        node.pipes.0.iter_mut().for_each(|slot| slot.note_staged(unix_ms));
         for slot in node.pipes.0.iter_mut().filter(|s| !s.stalled) {
             if let Some(conn) = slot.conn
                 && (!slot.staging.is_empty() || slot.closing)
             {
-                to_clients.push((conn, std::mem::take(&mut slot.staging), slot.closing));
+                to_clients.push((conn, slot.take_staged(), slot.closing));
             }
         }
         for (id, bytes) in to_links {
@@ -291,9 +306,9 @@ impl World {
                 None => self.send_to_peer((g, run, s), id, bytes),
             }
         }
-        for (conn, bytes, closing) in to_clients {
-            if !bytes.is_empty() {
-                self.send_to_client(conn, bytes);
+        for (conn, staged, closing) in to_clients {
+            for (unix_ms, bytes) in staged {
+                self.send_to_client(conn, bytes, unix_ms);
             }
             if closing {
                 self.close_to_client(conn);

@@ -45,7 +45,7 @@ impl World {
     }
 
     fn take_batch(&mut self, d: usize, n: u32) {
-        let now = self.now;
+        let now = self.dispatcher_ms(d);
         let dispatcher = &mut self.dispatchers[d];
         dispatcher.batches += 1;
         let from = dispatcher.reading[&n];

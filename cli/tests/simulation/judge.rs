@@ -22,7 +22,8 @@ impl World {
     pub fn complaints(&self) -> Vec<String> {
         let mut complaints = Vec::new();
         complaints.extend(self.log.behind().into_iter().map(|n| format!("partition {n} is not committed to its end")));
-        complaints.extend(self.store.stored(self.now).into_iter().map(|what| format!("in a stream still: {what}")));
+        complaints
+            .extend(self.store.stored(self.wall_ms()).into_iter().map(|what| format!("in a stream still: {what}")));
         let recalled = self.store.stored_though_recalled().into_iter();
         complaints.extend(recalled.map(|what| format!("in a stream though taken back: {what}")));
         let open = self.taken_back.iter().filter(|(_, taken)| taken.answered_ms.is_none());

@@ -6,6 +6,7 @@
 #![cfg(target_os = "linux")]
 
 mod client;
+mod clocks;
 mod dispatcher;
 mod faults;
 mod frames;
@@ -50,6 +51,10 @@ pub enum Plant {
     OneLane,
     /// The lowest lane is taken first, and leaves no room.
     LowFirst,
+    /// To gateways it is always 1970.
+    TimelessGateways,
+    /// Dispatchers are a minute ahead of their clocks.
+    HastyDispatchers,
 }
 
 /// What happens in a run.
@@ -82,6 +87,7 @@ fn run(seed: u64, plan: Plan, traced: bool) -> (World, Vec<String>) {
     }
     complaints.extend(world.strays());
     complaints.extend(world.swallowed());
+    complaints.extend(world.untimely());
     if plan.ordered && !world.slow_clients {
         complaints.extend(world.disorder());
     }
@@ -169,6 +175,8 @@ fn a_planted_bug_is_found() {
         (Plant::KeepRecalled, unordered),
         (Plant::RegisterNobody, unordered),
         (Plant::TellNobodyOfRecalls, Plan { faults: false, ..unordered }),
+        (Plant::TimelessGateways, unordered),
+        (Plant::HastyDispatchers, unordered),
         (Plant::OneLane, FLOOD),
         (Plant::LowFirst, FLOOD),
     ];

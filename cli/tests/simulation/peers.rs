@@ -46,7 +46,7 @@ pub fn member(g: &Gateway) -> Member {
 impl World {
     /// Opens the links that guests of a shard need, and ends those that they do not.
     pub fn tend_peers(&mut self, g: usize, s: u16) {
-        let (now, run) = (self.clock(), self.gateways[g].run);
+        let (now, run) = (self.clock(g), self.gateways[g].run);
         let shard = &mut self.gateways[g].shards[usize::from(s)].shard;
         let (wanted, idle) = (shard.wanted_links(), shard.idle_owner_links(now));
         for link in wanted {
@@ -68,7 +68,7 @@ impl World {
             let Node { shard, .. } = &mut self.gateways[host.0].shards[usize::from(host.2)];
             return shard.owner_link_refused(&wanted.node);
         }
-        let (now, boot) = (self.clock(), self.gateways[host.0].boot());
+        let (now, boot) = (self.clock(o), self.gateways[host.0].boot());
         let owner_id = self.gateways[o].shards[usize::from(owner.2)].shard.host_link_up(now, boot, CREDITS);
         let (peer, at) = (self.peers.len(), self.now + self.random.delay());
         self.peers.push(Peer { host, owner, host_id: None, owner_id, cut: false, to_host: at, to_owner: at });
@@ -77,7 +77,8 @@ impl World {
     }
 
     pub fn peer_ready(&mut self, peer: usize) {
-        let (host, owner, now) = (self.peers[peer].host, self.peers[peer].owner, self.clock());
+        let (host, owner) = (self.peers[peer].host, self.peers[peer].owner);
+        let now = self.clock(host.0);
         if self.peers[peer].cut || !self.stands(host.0, host.1) {
             return;
         }
@@ -110,7 +111,7 @@ impl World {
     pub fn frames_at_host(&mut self, peer: usize, bytes: &[u8]) {
         let Peer { host: (g, run, s), host_id, cut, .. } = self.peers[peer];
         let Some(id) = host_id.filter(|_| !cut && self.stands(g, run)) else { return };
-        let now = self.clock();
+        let now = self.clock(g);
         let (mut frames, mut rest) = (Vec::new(), bytes);
         while let Some((body, used)) = take_frame(rest).expect("the owner frames well") {
             frames.push((body, used));
@@ -183,7 +184,7 @@ impl World {
         let ((g, run, s), id) = if at_host { (p.host, p.host_id) } else { (p.owner, Some(p.owner_id)) };
         let Some(id) = id.filter(|_| self.stands(g, run)) else { return };
         self.trace(|| format!("peer {peer} is lost at {g}.{s}"));
-        let now = self.clock();
+        let now = self.clock(g);
         self.gateways[g].shards[usize::from(s)].shard.link_down(now, id);
         self.flush(g, s);
     }

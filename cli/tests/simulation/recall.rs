@@ -197,7 +197,7 @@ impl World {
         let Some(d) = (0..self.dispatchers.len()).find(|&d| self.dispatchers[d].alive) else {
             return self.after(AGAIN_MS, Event::Call { caller: c });
         };
-        let (message, now) = (self.callers[c].message.clone(), self.now);
+        let (message, now) = (self.callers[c].message.clone(), self.dispatcher_ms(d));
         self.trace(|| format!("{} is to be taken back at dispatcher {d}", message.id));
         let desk = Arc::new(Desk::default());
         let stores = desk.clone();
@@ -257,7 +257,8 @@ impl World {
             Step::View => Done::View(Ok(Some(self.store.view(&message.id)))),
             Step::Apply(ops) => {
                 let n = part(ops.len(), self);
-                let outcomes = self.store.apply(&ops[..n], self.now);
+                let now = self.dispatcher_ms(d);
+                let outcomes = self.store.apply(&ops[..n], now);
                 Done::Applied(if fails { Err(unavailable()) } else { Ok(outcomes) })
             }
             Step::Tell(recipients, holders) => {
@@ -289,6 +290,7 @@ impl World {
 
     /// As the mailboxes of the workers do.
     pub fn tell(&mut self, d: usize, message: &MessageKey, recipients: Vec<Recipient>, holders: bool) {
+        let now = self.dispatcher_ms(d);
         let holders = holders && !is_for_everyone(&recipients);
         let mut of_worker: BTreeMap<usize, Vec<Recipient>> = BTreeMap::new();
         for recipient in recipients {
@@ -299,7 +301,7 @@ impl World {
             let recipients = of_worker.remove(&w).unwrap_or_default();
             let holders = holders && w == 0;
             if !recipients.is_empty() || holders {
-                self.dispatchers[d].workers[w].recall(self.now, message, &recipients, holders);
+                self.dispatchers[d].workers[w].recall(now, message, &recipients, holders);
             }
         }
         self.pump(d);
@@ -310,8 +312,9 @@ impl World {
         let message = MessageKey { app: finished.record.app.clone(), id: finished.record.message.clone() };
         let known = Known { recipient: finished.recipient.clone(), ended: false };
         if !is_end(finished.record.state) {
-            let outcome = self.store.apply(&[recall::settle(&message, &known.recipient)], self.now).remove(0);
-            self.store.note(&End::of(&message, &known, &outcome, self.now).change);
+            let now = self.dispatcher_ms(d);
+            let outcome = self.store.apply(&[recall::settle(&message, &known.recipient)], now).remove(0);
+            self.store.note(&End::of(&message, &known, &outcome, now).change);
         }
         if self.runs(d, run) {
             self.tell(d, &message, vec![known.recipient], false);

@@ -16,6 +16,7 @@ use pushgate_protocol::{
 use crate::{
     Plan, Plant,
     client::{Client, Conn, Receipt},
+    clocks::{self, Clocks},
     dispatcher::{Answer, Dispatcher, Request},
     faults::Fault,
     gateway::{Gateway, SHARDS},
@@ -66,7 +67,7 @@ pub enum Event {
     Leave { client: usize },
     Attach { conn: usize },
     Unstall { conn: usize },
-    ToClient { conn: usize, bytes: Vec<u8> },
+    ToClient { conn: usize, bytes: Vec<u8>, sent_unix_ms: u64 },
     ToShard { conn: usize, bytes: Vec<u8> },
     Ack { conn: usize },
     ClientGone { conn: usize },
@@ -102,6 +103,7 @@ pub struct World {
     /// Connections that were told of a recall.
     pub told: BTreeSet<(usize, String)>,
     pub faults: bool,
+    pub clocks: Clocks,
     /// The lower lanes carry more than links do.
     pub saturated: bool,
     pub lines: Option<Vec<String>>,
@@ -143,6 +145,7 @@ impl World {
             callers: Vec::new(),
             told: BTreeSet::new(),
             faults: plan.faults,
+            clocks: Clocks::new(DISPATCHERS, GATEWAYS),
             saturated: plan.saturated,
             lines: traced.then(Vec::new),
         };
@@ -197,6 +200,15 @@ impl World {
         }
         self.at(STORM_MS, Event::Fault(Fault::StoreFails(false)));
         if plan.faults {
+            for _ in 0..self.random.below(6) {
+                let at = self.random.between(1, STORM_MS);
+                let node = if self.random.one_in(2) {
+                    clocks::Node::Dispatcher(self.random.below(DISPATCHERS as u64) as usize)
+                } else {
+                    clocks::Node::Gateway(self.random.below(GATEWAYS as u64) as usize)
+                };
+                self.at(at, Event::Fault(Fault::Clock(node)));
+            }
             self.at(STORM_MS, Event::Fault(Fault::Members { all: true }));
         }
     }
@@ -228,7 +240,11 @@ impl World {
                 OutboxPolicy::Close
             },
             accepted_ms: at,
-            expires_ms: if self.random.one_in(12) { at + self.random.between(10, 3_000) } else { u64::MAX },
+            expires_ms: if self.random.one_in(12) {
+                clocks::EPOCH_MS + at + self.random.between(10, 3_000)
+            } else {
+                u64::MAX
+            },
             bytes: if large { 30_000 } else { 10 },
         }
     }
@@ -339,7 +355,7 @@ impl World {
             }
             Event::Attach { conn } => self.arrive(conn),
             Event::Unstall { conn } => self.unstall(conn),
-            Event::ToClient { conn, bytes } => self.bytes_at_client(conn, bytes),
+            Event::ToClient { conn, bytes, sent_unix_ms } => self.bytes_at_client(conn, bytes, sent_unix_ms),
             Event::ToShard { conn, bytes } => {
                 let c = &self.conns[conn];
                 if !c.cut && self.stands(c.g, c.g_run) {
