@@ -50,13 +50,13 @@ fn fire(schedule: &'static str, after_ms: u64) -> Step {
     Box::new(move || {
         let firing = firing::decide(black_box(&task), now_ms, |_| false);
         assert!(!firing.records.is_empty(), "something is due");
-        drop(black_box(firing.apply(&task.head, now_ms)));
+        drop(black_box(firing.apply(&task, now_ms)));
     })
 }
 
 fn encoded_head() -> Step {
     let task = task(&json(r#"{"every":"1h"}"#));
-    let (fired, _) = firing::decide(&task, ACCEPTED_MS + DAY_MS, |_| false).apply(&task.head, ACCEPTED_MS + DAY_MS);
+    let (fired, _) = firing::decide(&task, ACCEPTED_MS + DAY_MS, |_| false).apply(&task, ACCEPTED_MS + DAY_MS);
     Box::new(move || {
         let bytes = head::encode(black_box(&fired));
         drop(black_box(head::decode(&bytes).expect("it was encoded")));

@@ -23,7 +23,7 @@ use crate::{
     health::Health,
     limits,
     metrics::ScheduleMetrics,
-    seams::{Claim, Claimed, Intake, NewRecord, ScheduleStore, Settled, Settlement, StoreError, Task},
+    seams::{Claim, Claimed, Intake, NewRecord, ScheduleStore, Settled, Settlement, StoreError},
 };
 
 /// What the loops work with. Clones work with the same.
@@ -299,8 +299,7 @@ struct Held {
 
 impl Held {
     fn settlement(&self, now_ms: u64) -> Settlement {
-        let Task { key, head, .. } = &self.claim.task;
-        let (head, standing) = self.firing.apply(head, now_ms);
-        Settlement { key: key.clone(), lease_ms: self.claim.lease_ms, head, standing }
+        let (head, standing) = self.firing.apply(&self.claim.task, now_ms);
+        Settlement { key: self.claim.task.key.clone(), lease_ms: self.claim.lease_ms, head, standing }
     }
 }

@@ -3,9 +3,10 @@
 //! An occurrence of a task that repeats, or that `run` asked for, is a message of its own, with the occurrence as its id. The one time of
 //! a task that does not repeat keeps the message's id.
 
+use bytes::Bytes;
 use pushgate_protocol::{
     ids::{AppId, MessageId},
-    message::{self, Message, Misfire, Occurrence},
+    message::{self, Message, Misfire, Occurrence, Schedule},
 };
 
 use super::{entry, rule::Rule};
@@ -37,6 +38,9 @@ pub struct Firing {
     keeps_body: bool,
     /// Nothing of it is kept.
     again: bool,
+    /// What was claimed, and its times.
+    body: Bytes,
+    schedule: Schedule,
 }
 
 /// Decides what is due of a task. `redacts` tells whether a message's content must not be kept after its end.
@@ -54,6 +58,8 @@ pub fn decide(task: &Task, now_ms: u64, redacts: impl Fn(&Message) -> bool) -> F
         failed: None,
         keeps_body: false,
         again: task.key.app.as_str() == AppId::RESERVED,
+        body: task.body.clone(),
+        schedule: Schedule::default(),
     };
     let message = match message::decode(&task.body) {
         Ok(message) => message,
@@ -62,6 +68,7 @@ pub fn decide(task: &Task, now_ms: u64, redacts: impl Fn(&Message) -> bool) -> F
     };
     firing.keeps_body = task.body.len() <= ENDED_BODY_BYTES_MAX && !redacts(&message);
     let schedule = message.schedule.clone().unwrap_or_default();
+    firing.schedule = schedule.clone();
     let rule = match Rule::new(&schedule, head.anchor_ms) {
         Ok(rule) => rule,
         Err(error) => return Firing { failed: Some(error.to_string()), ..firing },
@@ -91,9 +98,9 @@ impl Firing {
         self.failed.as_deref()
     }
 
-    /// The head of the task and where it stands after what was due has been sent. `head` may have been changed by somebody meanwhile.
-    pub fn apply(&self, head: &TaskHead, now_ms: u64) -> (TaskHead, Standing) {
-        let mut head = head.clone();
+    /// The head of the task and where it stands after what was due has been sent. The task may have been changed by somebody meanwhile.
+    pub fn apply(&self, task: &Task, now_ms: u64) -> (TaskHead, Standing) {
+        let mut head = task.head.clone();
         head.fired += self.times.len() as u64;
         head.recent.extend(self.times.iter().map(|due_ms| Fired { due_ms: *due_ms, fired_ms: now_ms }));
         let surplus = head.recent.len().saturating_sub(RECENT_OCCURRENCES);
@@ -109,7 +116,7 @@ impl Firing {
             }
         } else if head.due_ms == self.due_ms && !head.phase.is_end() {
             // Also of a task that was paused meanwhile: what was sent is not sent again when it goes on.
-            match self.next_ms {
+            match self.next_of(task) {
                 Some(next_ms) => head.due_ms = next_ms,
                 None => head.phase = Phase::Completed,
             }
@@ -119,6 +126,23 @@ impl Firing {
             standing => standing,
         };
         (head, standing)
+    }
+}
+
+impl Firing {
+    /// The time after what was dealt with. Of a task that got another schedule meanwhile, which begins at the very time that was sent, it
+    /// is told by that schedule: the one that was claimed is nobody's any more.
+    fn next_of(&self, task: &Task) -> Option<u64> {
+        let nothing_was_due = self.next_ms == Some(self.due_ms);
+        if nothing_was_due || task.body == self.body {
+            return self.next_ms;
+        }
+        let schedule = message::decode(&task.body).ok()?.schedule.unwrap_or_default();
+        if schedule == self.schedule {
+            return self.next_ms;
+        }
+        let sent_ms = self.times.iter().copied().filter(|ms| Some(*ms) != self.run_ms).max();
+        Rule::new(&schedule, task.head.anchor_ms).ok()?.next_after(sent_ms.unwrap_or(self.due_ms))
     }
 }
 

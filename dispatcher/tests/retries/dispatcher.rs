@@ -346,7 +346,7 @@ impl Dispatcher {
         }
         if fire.sent {
             let settlement = |(claim, firing): &(Claim, Firing)| {
-                let (head, standing) = firing.apply(&claim.task.head, fire.now_ms);
+                let (head, standing) = firing.apply(&claim.task, fire.now_ms);
                 Settlement { key: claim.task.key.clone(), lease_ms: claim.lease_ms, head, standing }
             };
             now(shared.schedule.settle(fire.claims.iter().map(settlement).collect())).unwrap();

@@ -218,7 +218,7 @@ impl World {
 
     fn settle(&mut self, claims: Vec<(Claim, Firing)>, at: u64, now_ms: u64, faults: bool) -> (u64, Step) {
         let settlement = |(claim, firing): &(Claim, Firing)| {
-            let (head, standing) = firing.apply(&claim.task.head, now_ms);
+            let (head, standing) = firing.apply(&claim.task, now_ms);
             Settlement { key: claim.task.key.clone(), lease_ms: claim.lease_ms, head, standing }
         };
         let settled = now(self.store.settle(claims.iter().map(settlement).collect())).unwrap();
