@@ -72,7 +72,7 @@ pub const UNTOLD_USERS_MAX: usize = 1 << 14;
 pub const RECALLS_RETOLD_MAX: usize = 1_024;
 /// How long it does, milliseconds: longer than a link that broke takes to be noticed and opened again.
 pub const RECALL_RETELL_MS: u64 = 60_000;
-/// Times a push is routed again after `Moved` before it is stored.
+/// Times a push that is not to be stored is routed again after `Moved` before it is skipped.
 pub const MOVES_MAX: u8 = 2;
 
 /// Replays of a worker that ask for their streams at once: most find nothing there, in one look at all of them.

@@ -21,11 +21,14 @@ use pushgate_protocol::{
 use crate::{
     Plant,
     frames::worker_for,
+    links::Way,
     recall::may_be_late,
     world::{Event, World},
 };
 
 pub const WORKERS: usize = 2;
+/// How late the store may do what was given up, milliseconds.
+const LATE_MS: u64 = 3_000;
 pub const ACK_DEADLINE_MS: u64 = 2_000;
 
 pub struct Dispatcher {
@@ -237,6 +240,10 @@ impl World {
                 let n = upto(ops.len(), self);
                 let outcomes = self.store.apply(&ops[..n], now);
                 self.trace(|| format!("dispatcher {d}.{w} applies {n} of {ops:?}"));
+                if fails && self.random.one_in(3) {
+                    // It waited in a connection that was given up, and the same was asked again over another.
+                    self.after_some(1, LATE_MS, Event::Late { d, ops });
+                }
                 Answer::Applied(if fails { Err(unavailable()) } else { Ok(outcomes) })
             }
             Request::Read(read) if read.everyone => {
@@ -283,6 +290,16 @@ impl World {
         };
         let delay = self.random.delay();
         self.after(delay, Event::Answer { d, run, w, answer });
+    }
+
+    /// The store does once more, or for the first time, what whoever asked has given up and asked again since.
+    pub fn apply_late(&mut self, d: usize, ops: &[StreamOp]) {
+        self.trace(|| format!("what dispatcher {d} gave up is applied: {ops:?}"));
+        if self.plant == Some(Plant::ForgetEnded) {
+            self.store.forget(ops);
+        }
+        let now = self.dispatcher_ms(d);
+        self.store.apply(ops, now);
     }
 
     pub fn answer(&mut self, d: usize, w: usize, answer: Answer) {
@@ -335,6 +352,7 @@ impl World {
         if !self.runs(d, run) {
             return;
         }
+        self.ends(link, Way::ToDispatcher);
         self.trace(|| format!("link {link} is lost at dispatcher {d}"));
         let now = self.dispatcher_ms(d);
         for worker in &mut self.dispatchers[d].workers {
@@ -347,7 +365,7 @@ impl World {
 
     pub fn frames_at_dispatcher(&mut self, link: usize, bytes: &[u8]) {
         let (d, run) = (self.links[link].d, self.links[link].d_run);
-        if self.links[link].cut || !self.runs(d, run) {
+        if !self.links[link].carries(Way::ToDispatcher) || !self.runs(d, run) {
             return;
         }
         let now = self.dispatcher_ms(d);

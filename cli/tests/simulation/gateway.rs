@@ -14,6 +14,7 @@ use pushgate_protocol::{
 use crate::{
     Plant,
     client::Conn,
+    links::Way,
     log::Message,
     world::{Event, World},
 };
@@ -206,9 +207,10 @@ impl World {
     pub fn link_lost_at_gateway(&mut self, link: usize) {
         let (now, l) = (self.clock(self.links[link].g), &self.links[link]);
         let (g, s, id) = (l.g, l.s, l.g_id);
-        if !self.stands(g, l.g_run) {
+        if !self.stands(g, l.g_run) || self.plant == Some(Plant::NeverNoticed) {
             return;
         }
+        self.ends(link, Way::ToGateway);
         self.trace(|| format!("link {link} is lost at gateway {g}.{s}"));
         self.gateways[g].shards[usize::from(s)].shard.link_down(now, id);
         self.flush(g, s);
@@ -217,7 +219,7 @@ impl World {
     pub fn frames_at_gateway(&mut self, link: usize, bytes: &[u8]) {
         let (now, l) = (self.clock(self.links[link].g), &self.links[link]);
         let (g, s, id) = (l.g, l.s, l.g_id);
-        if l.cut || !self.stands(g, l.g_run) {
+        if !l.carries(Way::ToGateway) || !self.stands(g, l.g_run) {
             return;
         }
         let mut rest = bytes;

@@ -22,8 +22,12 @@ pub struct Link {
     pub g_run: u64,
     pub s: u16,
     pub g_id: LinkId,
-    /// Nothing arrives any more; the sides learn of it in their own time.
+    /// It is broken; the sides learn of it in their own time.
     pub cut: bool,
+    /// What still arrives of a broken one.
+    drains: Option<Way>,
+    /// Who knows that it is gone: nothing arrives there any more.
+    ended: [bool; 2],
     /// What waits at the dispatcher to be written.
     pub flow: Outflow,
     /// It is to be written soon.
@@ -31,6 +35,20 @@ pub struct Link {
     /// When what was sent last arrives, each way.
     to_gateway: u64,
     to_dispatcher: u64,
+}
+
+/// Where something goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    ToGateway,
+    ToDispatcher,
+}
+
+impl Link {
+    /// Whether what goes there arrives.
+    pub fn carries(&self, way: Way) -> bool {
+        !self.ended[way as usize] && (!self.cut || self.drains == Some(way))
+    }
 }
 
 impl World {
@@ -53,6 +71,8 @@ impl World {
             s,
             g_id: LinkId(0),
             cut: false,
+            drains: None,
+            ended: [false; 2],
             flow: Outflow::new(credits),
             writing: false,
             to_gateway: 0,
@@ -66,14 +86,31 @@ impl World {
         self.flush(g, s);
     }
 
-    /// Cuts a link: what is under way is lost; each side sees it within `seen_ms`.
+    /// Cuts a link: each side sees it within `seen_ms`. What is under way is lost; or one way it still arrives, late, so that it may
+    /// come after what the same dispatcher says on its next link: it closed this one, or died, and its system sends what it has.
     pub fn cut(&mut self, link: usize, seen_ms: u64) {
         if std::mem::replace(&mut self.links[link].cut, true) {
             return;
         }
-        self.trace(|| format!("link {link} is cut"));
-        self.after_some(0, seen_ms, Event::LostAtGateway { link });
-        self.after_some(0, seen_ms, Event::LostAtDispatcher { link });
+        let drains = [None, Some(Way::ToGateway), Some(Way::ToDispatcher)][self.random.below(3) as usize];
+        self.trace(|| format!("link {link} is cut, but {drains:?}"));
+        let [at_gateway, at_dispatcher] = [0; 2].map(|low| self.now + self.random.between(low, seen_ms));
+        let held =
+            self.random.between(self.now, if drains == Some(Way::ToGateway) { at_gateway } else { at_dispatcher });
+        let l = &mut self.links[link];
+        l.drains = drains;
+        match drains {
+            Some(Way::ToGateway) => l.to_gateway = l.to_gateway.max(held),
+            Some(Way::ToDispatcher) => l.to_dispatcher = l.to_dispatcher.max(held),
+            None => {}
+        }
+        self.at(at_gateway, Event::LostAtGateway { link });
+        self.at(at_dispatcher, Event::LostAtDispatcher { link });
+    }
+
+    /// A side learns that a link is gone: `way` is to it.
+    pub fn ends(&mut self, link: usize, way: Way) {
+        self.links[link].ended[way as usize] = true;
     }
 
     /// A worker's frames wait for their turn on their link.
@@ -107,7 +144,8 @@ impl World {
         let l = &mut self.links[link];
         l.writing = false;
         let (d, run) = (l.d, l.d_run);
-        if l.cut || !self.dispatchers[d].alive || self.dispatchers[d].run != run {
+        let written = l.carries(Way::ToGateway) && !l.ended[Way::ToDispatcher as usize];
+        if !written || !self.dispatchers[d].alive || self.dispatchers[d].run != run {
             return;
         }
         let mut bytes = Vec::new();

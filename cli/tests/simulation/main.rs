@@ -51,6 +51,10 @@ pub enum Plant {
     OneLane,
     /// The lowest lane is taken first, and leaves no room.
     LowFirst,
+    /// Gateways never learn that a link broke.
+    NeverNoticed,
+    /// What a store does late knows no marks.
+    ForgetEnded,
     /// To gateways it is always 1970.
     TimelessGateways,
     /// Dispatchers are a minute ahead of their clocks.
@@ -176,6 +180,8 @@ fn a_planted_bug_is_found() {
         (Plant::RegisterNobody, unordered),
         (Plant::TellNobodyOfRecalls, Plan { faults: false, ..unordered }),
         (Plant::TimelessGateways, unordered),
+        (Plant::NeverNoticed, unordered),
+        (Plant::ForgetEnded, unordered),
         (Plant::HastyDispatchers, unordered),
         (Plant::OneLane, FLOOD),
         (Plant::LowFirst, FLOOD),

@@ -32,11 +32,21 @@ pub struct Peer {
     /// Set once the host knows that it is up.
     host_id: Option<LinkId>,
     owner_id: LinkId,
-    /// Nothing arrives any more; the sides learn of it in their own time.
+    /// It is broken; the sides learn of it in their own time.
     pub cut: bool,
+    /// Of a broken one what goes to the host still arrives, or to the owner.
+    drains_to_host: Option<bool>,
+    /// Who knows that it is gone: host, owner.
+    ended: [bool; 2],
     /// When what was sent last arrives, each way.
     to_host: u64,
     to_owner: u64,
+}
+
+impl Peer {
+    fn carries(&self, to_host: bool) -> bool {
+        !self.ended[usize::from(!to_host)] && (!self.cut || self.drains_to_host == Some(to_host))
+    }
 }
 
 pub fn member(g: &Gateway) -> Member {
@@ -71,7 +81,17 @@ impl World {
         let (now, boot) = (self.clock(o), self.gateways[host.0].boot());
         let owner_id = self.gateways[o].shards[usize::from(owner.2)].shard.host_link_up(now, boot, CREDITS);
         let (peer, at) = (self.peers.len(), self.now + self.random.delay());
-        self.peers.push(Peer { host, owner, host_id: None, owner_id, cut: false, to_host: at, to_owner: at });
+        self.peers.push(Peer {
+            host,
+            owner,
+            host_id: None,
+            owner_id,
+            cut: false,
+            drains_to_host: None,
+            ended: [false; 2],
+            to_host: at,
+            to_owner: at,
+        });
         self.trace(|| format!("peer {peer} of {host:?} is up at {owner:?}"));
         self.at(at, Event::PeerReady { peer });
     }
@@ -109,8 +129,9 @@ impl World {
     }
 
     pub fn frames_at_host(&mut self, peer: usize, bytes: &[u8]) {
-        let Peer { host: (g, run, s), host_id, cut, .. } = self.peers[peer];
-        let Some(id) = host_id.filter(|_| !cut && self.stands(g, run)) else { return };
+        let Peer { host: (g, run, s), host_id, .. } = self.peers[peer];
+        let carries = self.peers[peer].carries(true);
+        let Some(id) = host_id.filter(|_| carries && self.stands(g, run)) else { return };
         let now = self.clock(g);
         let (mut frames, mut rest) = (Vec::new(), bytes);
         while let Some((body, used)) = take_frame(rest).expect("the owner frames well") {
@@ -137,8 +158,8 @@ impl World {
     }
 
     pub fn frames_at_owner(&mut self, peer: usize, bytes: &[u8]) {
-        let Peer { owner: (g, run, s), owner_id, cut, .. } = self.peers[peer];
-        if cut || !self.stands(g, run) {
+        let Peer { owner: (g, run, s), owner_id, .. } = self.peers[peer];
+        if !self.peers[peer].carries(false) || !self.stands(g, run) {
             return;
         }
         let mut rest = bytes;
@@ -169,12 +190,14 @@ impl World {
         }
     }
 
-    /// Cuts a link between gateways: what is under way is lost; each side sees it within `seen_ms`.
+    /// Cuts a link between gateways: what is under way is lost, or arrives one way; each side sees it within `seen_ms`.
     pub fn cut_peer(&mut self, peer: usize, seen_ms: u64) {
         if std::mem::replace(&mut self.peers[peer].cut, true) {
             return;
         }
-        self.trace(|| format!("peer {peer} is cut"));
+        let drains_to_host = [None, Some(false), Some(true)][self.random.below(3) as usize];
+        self.peers[peer].drains_to_host = drains_to_host;
+        self.trace(|| format!("peer {peer} is cut, but to the host: {drains_to_host:?}"));
         self.after_some(0, seen_ms, Event::PeerLost { peer, at_host: true });
         self.after_some(0, seen_ms, Event::PeerLost { peer, at_host: false });
     }
@@ -183,6 +206,7 @@ impl World {
         let p = &self.peers[peer];
         let ((g, run, s), id) = if at_host { (p.host, p.host_id) } else { (p.owner, Some(p.owner_id)) };
         let Some(id) = id.filter(|_| self.stands(g, run)) else { return };
+        self.peers[peer].ended[usize::from(!at_host)] = true;
         self.trace(|| format!("peer {peer} is lost at {g}.{s}"));
         let now = self.clock(g);
         self.gateways[g].shards[usize::from(s)].shard.link_down(now, id);

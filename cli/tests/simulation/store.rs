@@ -37,6 +37,15 @@ impl Store {
         queries.iter().map(|q| self.marks.get(&(q.user.clone(), q.key)).copied()).collect()
     }
 
+    /// Marks of what is to be appended are gone.
+    pub fn forget(&mut self, ops: &[StreamOp]) {
+        for op in ops {
+            if let StreamOp::Append { user, push, .. } = op {
+                self.marks.remove(&(user.clone(), push.key));
+            }
+        }
+    }
+
     pub fn apply(&mut self, ops: &[StreamOp], now_ms: u64) -> Vec<StreamOutcome> {
         ops.iter().map(|op| self.apply_one(op.clone(), now_ms)).collect()
     }

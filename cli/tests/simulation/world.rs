@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use pushgate_dispatcher::core::random::Random;
+use pushgate_dispatcher::{core::random::Random, seams::StreamOp};
 use pushgate_gateway::crowd::Gone;
 use pushgate_protocol::{
     link::{Lane, OutboxPolicy},
@@ -48,6 +48,7 @@ pub enum Event {
     Tick { d: usize, run: u64 },
     Commit { d: usize, run: u64 },
     Ask { d: usize, run: u64, w: usize, request: Request },
+    Late { d: usize, ops: Vec<StreamOp> },
     Answer { d: usize, run: u64, w: usize, answer: Answer },
     Dial { d: usize, run: u64, g: usize, s: u16 },
     LinkReady { link: usize },
@@ -324,6 +325,7 @@ impl World {
                 self.commit_all(d);
             }
             Event::Ask { d, run, w, request } => self.ask(d, run, w, request),
+            Event::Late { d, ops } => self.apply_late(d, &ops),
             Event::Answer { d, run, w, answer } if self.runs(d, run) => self.answer(d, w, answer),
             Event::Dial { d, run, g, s } if self.runs(d, run) => self.dial(d, g, s),
             Event::LinkReady { link } => self.link_ready(link),

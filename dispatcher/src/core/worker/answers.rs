@@ -157,10 +157,11 @@ impl Worker {
             Unsent::Expired => self.end(delivery, Outcome::of(State::Expired)),
             Unsent::Recalled => self.end(delivery, Outcome::of(State::Recalled)),
             Unsent::Collapsed => self.end(delivery, Outcome::because(State::Skipped, COLLAPSED)),
-            Unsent::Moved if moves < MOVES_MAX => self.push(delivery, moves + 1),
+            // Not sent again: the shard may take what was sent after it, if it gets the list that it lacks in between.
             Unsent::Moved if delivery.storable() => {
                 self.store(delivery, Storing { moved: true, ..Storing::default() });
             }
+            Unsent::Moved if moves < MOVES_MAX => self.push(delivery, moves + 1),
             Unsent::Moved => self.store_or_skip(delivery, "offline"),
             Unsent::Deferred(tag) if delivery.storable() => {
                 // A replayer that misses it waits for the deadline, which began after this was sent; half of it leaves room for clocks

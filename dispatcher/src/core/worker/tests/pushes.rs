@@ -1,7 +1,7 @@
 //! Pushes and what shards answer to them.
 
 use super::*;
-use crate::{limits::MOVES_MAX, seams::Mark};
+use crate::seams::Mark;
 
 #[test]
 fn an_acknowledged_push_is_marked_and_delivered_by_its_device() {
@@ -175,14 +175,10 @@ fn a_dropped_push_is_stored() {
 }
 
 #[test]
-fn a_moved_push_is_routed_again_twice_then_stored_and_told_to_the_next_owner() {
+fn a_moved_push_is_stored_and_told_to_the_next_owner() {
     let mut rig = Rig::new();
     rig.link_up(LinkId(2), info("g2", 20));
     rig.deliver("alice", "m1");
-    for _ in 0..MOVES_MAX {
-        let reference = rig.reference();
-        rig.frame(ToDispatcher::Moved { reference, epoch: epoch() });
-    }
     let reference = rig.reference();
     rig.frame(ToDispatcher::Moved { reference, epoch: epoch() });
     assert_eq!(rig.states(), [state("m1", State::Stored)]);
