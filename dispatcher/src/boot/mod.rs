@@ -209,6 +209,7 @@ pub async fn start(parts: DispatcherParts) -> Result<RunningDispatcher, BootErro
         lease_ms: parts.store.task_lease_ms.clamp(limits::LEASE_MS_MIN, limits::LEASE_MS_MAX),
         wakers: wakers.clone(),
         clock: Arc::new(clock::unix_ms),
+        pause: Arc::new(|ms| Box::pin(tokio::time::sleep(Duration::from_millis(ms)))),
         health: Arc::clone(&health),
         metrics: ScheduleMetrics::register(&mut registry),
     });

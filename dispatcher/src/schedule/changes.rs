@@ -1,8 +1,8 @@
 //! What somebody may ask of a task, and the head it has then. `None`: nothing changes.
 
-use pushgate_protocol::message::{self, MessageError, Problem};
+use pushgate_protocol::message::{self, Message, MessageError, Problem};
 
-use super::rule::Rule;
+use super::{entry, rule::Rule};
 use crate::seams::{Phase, Task, TaskHead};
 
 /// Why a task is not changed.
@@ -50,6 +50,18 @@ pub fn resume(task: &Task, now_ms: u64) -> Result<Option<TaskHead>, ChangeError>
         }
     }
     Ok(Some(head))
+}
+
+/// It is this message from now on; another schedule counts from now. Of other content alone its times stay.
+pub fn edit(task: &Task, after: &Message, now_ms: u64) -> Result<TaskHead, ChangeError> {
+    if task.head.phase.is_end() {
+        return Err(ChangeError::Ended);
+    }
+    let head = task.head.clone();
+    if after.schedule == message::decode(&task.body)?.schedule {
+        return Ok(head);
+    }
+    Ok(TaskHead { anchor_ms: now_ms, due_ms: entry::first(after, now_ms)?, ..head })
 }
 
 /// An occurrence is sent now, besides the schedule and whatever the phase.

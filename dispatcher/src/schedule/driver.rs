@@ -3,7 +3,7 @@
 //! Invariant: a claim is settled after the delivery report of all that was due of it. What fails in between is left to its
 //! lease: when that is over, this dispatcher or another claims it again.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use pushgate_protocol::{
     link::Lane,
@@ -23,7 +23,7 @@ use crate::{
     health::Health,
     limits,
     metrics::ScheduleMetrics,
-    seams::{Claim, Claimed, Intake, NewRecord, ScheduleStore, Settled, Settlement, StoreError},
+    seams::{BoxFuture, Claim, Claimed, Intake, NewRecord, ScheduleStore, Settled, Settlement, StoreError},
 };
 
 /// What the loops work with. Clones work with the same.
@@ -41,8 +41,10 @@ pub struct ScheduleParts {
     pub lease_ms: u64,
     /// Who wakes the loops.
     pub wakers: Wakers,
-    /// Unix milliseconds, for health alone.
+    /// Unix milliseconds, for health and for how long a settlement is repeated: what holds one is the store's clock.
     pub clock: Arc<dyn Fn() -> u64 + Send + Sync>,
+    /// Resolves after so many milliseconds.
+    pub pause: Arc<dyn Fn(u64) -> BoxFuture<'static, ()> + Send + Sync>,
     /// Told when a store fails.
     pub health: Arc<Health>,
     /// What it counts.
@@ -87,7 +89,7 @@ impl ScheduleLoop {
                 // A sender that is gone is as good as told.
                 _ = stop.wait_for(|stop| *stop) => return,
                 () = self.parts.wakers.rung(self.number) => {}
-                () = tokio::time::sleep(Duration::from_millis(sleep_ms)) => {}
+                () = (self.parts.pause)(sleep_ms) => {}
             }
         }
     }
@@ -245,7 +247,7 @@ impl ScheduleLoop {
         again: bool,
     ) -> Result<(Vec<Settled>, Option<Result<Claimed, StoreError>>), Failure> {
         let store = &self.parts.store;
-        let until = tokio::time::Instant::now() + Duration::from_millis(self.parts.lease_ms);
+        let until_ms = (self.parts.clock)().saturating_add(self.parts.lease_ms);
         loop {
             let asked = settlements.clone();
             let answer = if again {
@@ -256,8 +258,8 @@ impl ScheduleLoop {
                 store.settle(asked).await.map(|settled| (settled, None))
             };
             match answer {
-                Err(error) if error.retryable() && tokio::time::Instant::now() < until => {
-                    tokio::time::sleep(Duration::from_millis(limits::SCHEDULE_RETRY_MS)).await;
+                Err(error) if error.retryable() && (self.parts.clock)() < until_ms => {
+                    (self.parts.pause)(limits::SCHEDULE_RETRY_MS).await;
                 }
                 answer => return answer.map_err(|error| ("settle tasks", error)),
             }

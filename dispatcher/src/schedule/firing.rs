@@ -130,8 +130,8 @@ impl Firing {
 }
 
 impl Firing {
-    /// The time after what was dealt with. Of a task that got another schedule meanwhile, which begins at the very time that was sent, it
-    /// is told by that schedule: the one that was claimed is nobody's any more.
+    /// The time after what was dealt with. Of a task that got another schedule meanwhile, which begins at the very time that was dealt with,
+    /// it is the first of that schedule that was not sent: the one that was claimed is nobody's any more.
     fn next_of(&self, task: &Task) -> Option<u64> {
         let nothing_was_due = self.next_ms == Some(self.due_ms);
         if nothing_was_due || task.body == self.body {
@@ -141,8 +141,12 @@ impl Firing {
         if schedule == self.schedule {
             return self.next_ms;
         }
-        let sent_ms = self.times.iter().copied().filter(|ms| Some(*ms) != self.run_ms).max();
-        Rule::new(&schedule, task.head.anchor_ms).ok()?.next_after(sent_ms.unwrap_or(self.due_ms))
+        let rule = Rule::new(&schedule, task.head.anchor_ms).ok()?;
+        let mut next_ms = Some(task.head.due_ms);
+        while let Some(sent_ms) = next_ms.filter(|ms| self.times.contains(ms)) {
+            next_ms = rule.next_after(sent_ms);
+        }
+        next_ms
     }
 }
 

@@ -8,7 +8,7 @@ use pushgate_dispatcher::{
 };
 use pushgate_protocol::message::{self, Misfire, Occurrence, Schedule};
 
-use crate::world::World;
+use crate::world::{Version, World};
 
 /// What is wrong.
 pub fn complaints(world: &World) -> Vec<String> {
@@ -22,8 +22,7 @@ pub fn complaints(world: &World) -> Vec<String> {
         if asked.cancelled_at.is_some() && task.head.phase != Phase::Cancelled {
             wrong.push(format!("{} was cancelled and is {:?}", task.key.id, task.head.phase));
         }
-        let began = world.tasks.iter().find(|t| t.key == task.key).unwrap();
-        of_task(world, began, &mut wrong);
+        of_task(world, &task, &mut wrong);
     }
     wrong
 }
@@ -31,8 +30,8 @@ pub fn complaints(world: &World) -> Vec<String> {
 fn of_task(world: &World, task: &Task, wrong: &mut Vec<String>) {
     let id = &task.key.id;
     let asked = &world.asked[id];
-    let schedule = message::decode(&task.body).unwrap().schedule.unwrap();
-    let nominal = times(&schedule, task.head.anchor_ms);
+    let versions: Vec<(u64, Schedule, BTreeSet<u64>)> = asked.versions.iter().map(of_version).collect();
+    let (_, schedule, nominal) = versions.last().unwrap();
     let runs: BTreeSet<u64> = asked.runs.iter().copied().collect();
     let mut sent = BTreeSet::new();
     for (name, times) in world.log.iter() {
@@ -41,8 +40,13 @@ fn of_task(world: &World, task: &Task, wrong: &mut Vec<String>) {
             continue;
         }
         sent.insert(occurrence.due_ms);
-        if !nominal.contains(&occurrence.due_ms) && !runs.contains(&occurrence.due_ms) {
-            wrong.push(format!("{name} is no time of its task"));
+        for one in times {
+            // What was claimed before an edit is sent as it was then; of the same moment either may have been first.
+            let before = versions.iter().rposition(|(at, ..)| *at < one.claimed_at).unwrap_or(0);
+            let mut then = versions[before..].iter().take_while(|(at, ..)| *at <= one.claimed_at);
+            if !then.any(|(.., times)| times.contains(&occurrence.due_ms)) && !runs.contains(&occurrence.due_ms) {
+                wrong.push(format!("{name} is no time of its task"));
+            }
         }
         if !world.plan.faults && times.len() != 1 {
             wrong.push(format!("{name} was sent {} times", times.len()));
@@ -75,6 +79,12 @@ fn of_task(world: &World, task: &Task, wrong: &mut Vec<String>) {
     } else if untouched && misfire == Misfire::FireOnce && !nominal.last().is_some_and(|last| sent.contains(last)) {
         wrong.push(format!("{id} lost its last time"));
     }
+}
+
+fn of_version(version: &Version) -> (u64, Schedule, BTreeSet<u64>) {
+    let schedule = message::decode(&version.body).unwrap().schedule.unwrap();
+    let nominal = times(&schedule, version.anchor_ms);
+    (version.at, schedule, nominal)
 }
 
 fn times(schedule: &Schedule, anchor_ms: u64) -> BTreeSet<u64> {

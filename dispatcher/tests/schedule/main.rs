@@ -1,12 +1,15 @@
-//! The schedule as a whole, simulated: dispatchers that claim, send and settle over a virtual clock that is set now and then, callers
-//! that pause, resume, run and cancel; all made of one seed.
+//! The schedule as a whole, simulated: the loops of dispatchers as they are in the product, over a store, a log and a virtual
+//! clock that is set now and then, callers that pause, resume, run, edit and cancel; all made of one seed.
 //!
 //! A failing seed prints its trace; `PUSHGATE_SIMULATION_SEED=n` runs that seed alone, `PUSHGATE_SIMULATION_SEEDS=n` so many instead of the
 //! usual number.
 
 #![allow(clippy::unwrap_used)]
 
+mod callers;
+mod dispatcher;
 mod judge;
+mod tasks;
 mod world;
 
 use world::{Plan, Plant, World};
@@ -63,7 +66,7 @@ fn a_seed_runs_the_same_every_time() {
 
 #[test]
 fn a_planted_bug_is_found() {
-    for plant in [Plant::SettleFirst, Plant::Overwrite, Plant::OwnNames] {
+    for plant in [Plant::SayFirst, Plant::Overwrite, Plant::OwnNames, Plant::OldSchedules] {
         let found = (0..SEEDS).find(|seed| !run(*seed, Plan { faults: true, plant: Some(plant) }).1.is_empty());
         assert!(found.is_some(), "{plant:?} was not found by {SEEDS} seeds");
     }

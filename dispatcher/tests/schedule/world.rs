@@ -10,30 +10,27 @@ use std::{
 
 use futures_util::FutureExt;
 use pushgate_dispatcher::{
-    limits,
     memory::MemorySchedule,
-    schedule::{
-        changes, entry,
-        firing::{Firing, decide, standing},
-    },
-    seams::{Change, Changed, Claim, Found, Phase, ScheduleStore, Settled, Settlement, Task, TaskHead, TaskQuery},
+    seams::{Claimed, Found, NewRecord, Phase, ScheduleStore, Settled, Settlement, StoreError, Task, TaskQuery},
 };
-use pushgate_protocol::{
-    ids::{AppId, MessageId},
-    link::Lane,
-    message,
-};
-use serde_json::{Value, json};
+use pushgate_protocol::ids::MessageId;
+use serde_json::Value;
 
 use pushgate_dispatcher::core::random::Random;
 
-const START_MS: u64 = 1_800_000_000_000;
+use crate::{
+    dispatcher::{Ask, LEASE_MS, Loop, Reply},
+    tasks::{app, task},
+};
+
+pub const START_MS: u64 = 1_800_000_000_000;
 /// How long things go wrong.
-const STORM_MS: u64 = 120_000;
+pub const STORM_MS: u64 = 120_000;
 /// When everything must be over.
 const CALM_MS: u64 = 4_000_000;
 const DISPATCHERS: usize = 3;
-const LEASE_MS: u64 = 5_000;
+/// The name of what was asked by a loop that is gone.
+const DEAD: u64 = u64::MAX;
 
 /// What happens in a run.
 #[derive(Debug, Clone, Copy)]
@@ -47,12 +44,14 @@ pub struct Plan {
 /// A bug planted on purpose, to see that it is found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Plant {
-    /// Tasks are settled before they are sent.
-    SettleFirst,
+    /// The log says that it has records before it has them.
+    SayFirst,
     /// Who settles writes what it knew over what somebody changed.
     Overwrite,
     /// Occurrences are named after the time at which they are sent.
     OwnNames,
+    /// Who settles is not told of another schedule.
+    OldSchedules,
 }
 
 /// An occurrence that was sent to its lane.
@@ -70,31 +69,67 @@ pub struct Asked {
     pub paused: bool,
     pub cancelled_at: Option<u64>,
     pub runs: Vec<u64>,
+    /// The message from when on, by the world's time, and from when its times count.
+    pub versions: Vec<Version>,
+}
+
+/// A task as it was added or edited.
+#[derive(Debug, Clone)]
+pub struct Version {
+    pub at: u64,
+    pub anchor_ms: u64,
+    pub body: bytes::Bytes,
 }
 
 pub struct World {
-    random: Random,
+    pub random: Random,
     pub plan: Plan,
     /// The world's time: it goes on at its pace, whatever the clock says.
-    at: u64,
-    clock: Arc<AtomicU64>,
+    pub at: u64,
+    pub clock: Arc<AtomicU64>,
     pub store: MemorySchedule,
     pub tasks: Vec<Task>,
     pub log: BTreeMap<String, Vec<Sent>>,
     pub asked: BTreeMap<MessageId, Asked>,
-    dispatchers: Vec<(u64, Step)>,
+    loops: Vec<Loop>,
+    /// What is to happen: when, in which order, and what.
+    events: BTreeMap<(u64, u64), Event>,
+    order: u64,
     pub trace: Vec<String>,
 }
 
-/// What a dispatcher does next.
-enum Step {
-    Claim,
-    Send { claims: Vec<(Claim, Firing)>, at: u64, now_ms: u64 },
-    Settle { claims: Vec<(Claim, Firing)>, at: u64, now_ms: u64 },
+/// What happens.
+enum Event {
+    /// A loop goes on.
+    Go {
+        l: usize,
+    },
+    /// What it asks arrives where it is done. It says when it claimed last.
+    Asked {
+        l: usize,
+        name: u64,
+        ask: Ask,
+        claimed: (u64, u64),
+    },
+    Answered {
+        l: usize,
+        name: u64,
+        reply: Reply,
+    },
+    /// The log has the records now.
+    Logged {
+        l: usize,
+        records: Vec<NewRecord>,
+        claimed: (u64, u64),
+    },
+    /// Somebody edits what was claimed a moment ago.
+    Edit(MessageId),
+    /// Something may go wrong, or be asked for.
+    Moment,
 }
 
 /// A store that answers at once.
-fn now<T>(future: impl Future<Output = T>) -> T {
+pub fn now<T>(future: impl Future<Output = T>) -> T {
     future.now_or_never().expect("memory does not wait")
 }
 
@@ -108,9 +143,58 @@ impl World {
         }));
         let tasks: Vec<Task> = (0..random.between(3, 12)).map(|n| task(n, &mut random)).collect();
         now(store.add(tasks.clone())).unwrap();
-        let asked = tasks.iter().map(|task| (task.key.id.clone(), Asked::default())).collect();
-        let dispatchers = (0..DISPATCHERS).map(|_| (random.below(50), Step::Claim)).collect();
-        Self { random, plan, at: 0, clock, store, tasks, log: BTreeMap::new(), asked, dispatchers, trace: Vec::new() }
+        let asked = tasks.iter().map(|task| {
+            let version = Version { at: 0, anchor_ms: task.head.anchor_ms, body: task.body.clone() };
+            (task.key.id.clone(), Asked { versions: vec![version], ..Asked::default() })
+        });
+        let asked = asked.collect();
+        let mut world = Self {
+            random,
+            plan,
+            at: 0,
+            clock,
+            store,
+            tasks,
+            log: BTreeMap::new(),
+            asked,
+            loops: Vec::new(),
+            events: BTreeMap::new(),
+            order: 0,
+            trace: Vec::new(),
+        };
+        (0..DISPATCHERS).for_each(|d| world.start(d));
+        world.after(1, Event::Moment);
+        world
+    }
+
+    /// A dispatcher starts, in place of one that has died.
+    fn start(&mut self, d: usize) {
+        let clock = Arc::clone(&self.clock);
+        let clock: Arc<dyn Fn() -> u64 + Send + Sync> = Arc::new(move || clock.load(Ordering::SeqCst));
+        let loops = Loop::all(&clock);
+        let (first, count) = (d * loops.len(), loops.len());
+        if first < self.loops.len() {
+            self.loops.splice(first..first + count, loops);
+            // What the one before asked may be done still; nobody hears of it.
+            self.events.retain(|_, event| !matches!(event,
+                Event::Go { l } | Event::Answered { l, .. } | Event::Logged { l, .. } if (first..first + count).contains(l)));
+            for event in self.events.values_mut() {
+                if let Event::Asked { l, name, .. } = event
+                    && (first..first + count).contains(l)
+                {
+                    *name = DEAD;
+                }
+            }
+        } else {
+            self.loops.extend(loops);
+        }
+        let wait = self.random.between(1, if self.at == 0 { 50 } else { 8_000 });
+        (first..first + count).for_each(|l| self.after(wait, Event::Go { l }));
+    }
+
+    fn after(&mut self, ms: u64, event: Event) {
+        self.order += 1;
+        self.events.insert((self.at + ms, self.order), event);
     }
 
     pub fn storm(&mut self) {
@@ -131,7 +215,7 @@ impl World {
         self.seen().iter().any(|task| {
             let head = &task.head;
             head.phase == Phase::Live || head.run_ms.is_some()
-        }) || self.dispatchers.iter().any(|(_, step)| !matches!(step, Step::Claim))
+        })
     }
 
     pub fn seen(&self) -> Vec<Task> {
@@ -140,144 +224,155 @@ impl World {
     }
 
     fn step(&mut self, storm: bool) {
-        let next = (0..DISPATCHERS).min_by_key(|d| self.dispatchers[*d].0).unwrap_or(0);
-        let to = self.dispatchers[next].0.max(self.at);
+        let Some(((to, _), event)) = self.events.pop_first() else { return };
         self.clock.fetch_add(to - self.at, Ordering::SeqCst);
         self.at = to;
         let faults = storm && self.plan.faults;
-        if faults && self.random.one_in(400) {
+        match event {
+            Event::Go { l } => self.go(l),
+            Event::Asked { l, name, ask, claimed } => self.done(l, (name, claimed), ask, faults),
+            Event::Answered { l, name, reply } => {
+                self.loops[l].answer(name, reply);
+                self.go(l);
+            }
+            Event::Logged { l, records, claimed } => self.append(l, &records, claimed),
+            Event::Edit(id) if storm => {
+                let task = self.seen().into_iter().find(|task| task.key.id == id);
+                let now_ms = self.clock.load(Ordering::SeqCst);
+                task.iter().for_each(|task| self.edit(task, now_ms));
+            }
+            Event::Moment if storm => {
+                self.after(100, Event::Moment);
+                self.moment(faults);
+            }
+            Event::Edit(_) | Event::Moment => {}
+        }
+    }
+
+    fn moment(&mut self, faults: bool) {
+        if faults && self.random.one_in(150) {
             self.set_clock();
         }
-        if storm && self.random.one_in(30) {
+        if faults && self.random.one_in(50) {
+            let d = self.random.below(DISPATCHERS as u64) as usize;
+            self.say(format!("dispatcher {d} dies"));
+            self.start(d);
+        }
+        if self.random.one_in(8) {
             self.ask();
         }
-        if faults && self.random.one_in(40) {
-            self.say(format!("dispatcher {next} dies"));
-            self.dispatchers[next] = (self.at + self.random.between(1, 8_000), Step::Claim);
-            return;
-        }
-        let step = std::mem::replace(&mut self.dispatchers[next].1, Step::Claim);
-        let (wait, step) = match step {
-            Step::Claim => self.claim(faults),
-            Step::Send { claims, at, now_ms } => self.send(claims, at, now_ms, faults),
-            Step::Settle { claims, at, now_ms } => self.settle(claims, at, now_ms, faults),
-        };
-        self.dispatchers[next] = (self.at + wait, step);
     }
 
-    fn claim(&mut self, faults: bool) -> (u64, Step) {
-        let max = self.random.between(1, 20) as usize;
-        let claimed = now(self.store.claim((0..limits::SCHEDULE_SHARDS).collect(), max, LEASE_MS)).unwrap();
-        if faults && self.random.one_in(30) {
-            self.say(format!("the answer to a claim of {} is lost", claimed.claims.len()));
-            return (self.random.between(10, 200), Step::Claim);
+    fn go(&mut self, l: usize) {
+        for (name, ask) in self.loops[l].asks() {
+            match ask {
+                Ask::Pause(ms) => self.after(ms, Event::Answered { l, name, reply: Reply::Paused }),
+                ask => {
+                    let (delay, claimed) = (self.delay(), self.loops[l].claimed);
+                    self.after(delay, Event::Asked { l, name, ask, claimed });
+                }
+            }
         }
-        if claimed.claims.is_empty() {
-            let sleep_ms = claimed.next_ms.map_or(u64::MAX, |next| next.saturating_sub(claimed.now_ms));
-            return (sleep_ms.clamp(1, limits::SCHEDULE_POLL_MS), Step::Claim);
-        }
-        let claims: Vec<_> =
-            claimed.claims.into_iter().map(|c| (decide(&c.task, claimed.now_ms, |_| false), c)).collect();
-        let claims: Vec<_> = claims.into_iter().map(|(firing, claim)| (claim, firing)).collect();
-        let ids: Vec<_> = claims.iter().map(|(claim, _)| claim.task.key.id.as_str()).collect();
-        self.say(format!("claimed {ids:?}"));
-        let wait = self.delay();
-        let step = match self.plan.plant {
-            Some(Plant::SettleFirst) => Step::Settle { claims, at: self.at, now_ms: claimed.now_ms },
-            _ => Step::Send { claims, at: self.at, now_ms: claimed.now_ms },
-        };
-        (wait, step)
     }
 
-    fn send(&mut self, claims: Vec<(Claim, Firing)>, at: u64, now_ms: u64, faults: bool) -> (u64, Step) {
-        if faults && self.random.one_in(25) {
-            self.say("the log takes nothing".into());
-            return (self.random.between(10, 3_000), Step::Claim);
+    /// The store, or the log, does what a loop asked, and the answer goes back: or not, or neither.
+    fn done(&mut self, l: usize, (name, claimed): (u64, (u64, u64)), ask: Ask, faults: bool) {
+        let [before, after] = [faults && self.random.one_in(40), faults && self.random.one_in(25)];
+        let failed = || StoreError::Unavailable { what: "a store", detail: "told to fail".into() };
+        let fails = before || after;
+        let reply = match ask {
+            Ask::Pause(_) => Reply::Paused,
+            Ask::Claim { shards, max } => {
+                let claimed = if before { Err(failed()) } else { Ok(self.claim(l, name != DEAD, shards, max)) };
+                Reply::Claimed(if fails { Err(failed()) } else { claimed })
+            }
+            Ask::Settle(settlements) => {
+                let settled = if before { Err(failed()) } else { Ok(self.settle(settlements)) };
+                Reply::Settled(if fails { Err(failed()) } else { settled })
+            }
+            Ask::SettleAndClaim { settlements, shards, max } => {
+                let both = if before {
+                    Err(failed())
+                } else {
+                    let settled = self.settle(settlements);
+                    Ok((settled, Ok(self.claim(l, name != DEAD, shards, max))))
+                };
+                Reply::Both(if fails { Err(failed()) } else { both })
+            }
+            Ask::Append(records) => {
+                if self.plan.plant == Some(Plant::SayFirst) {
+                    let delay = self.delay() + 50;
+                    self.after(delay, Event::Logged { l, records, claimed });
+                } else if !before {
+                    self.append(l, &records, claimed);
+                }
+                Reply::Appended(if fails { Err(failed()) } else { Ok(()) })
+            }
+        };
+        if fails {
+            self.say(format!("what loop {l} asked fails, done: {}", !before));
         }
-        for record in claims.iter().flat_map(|(_, firing)| &firing.records) {
+        if name != DEAD {
+            let delay = self.delay();
+            self.after(delay, Event::Answered { l, name, reply });
+        }
+    }
+
+    fn claim(&mut self, l: usize, heard: bool, shards: Vec<u16>, max: usize) -> Claimed {
+        let max = max.min(self.random.between(1, 20) as usize);
+        let claimed = now(self.store.claim(shards, max, LEASE_MS)).unwrap();
+        if heard {
+            self.loops[l].claimed = (self.at, claimed.now_ms);
+        }
+        if !claimed.claims.is_empty() {
+            let ids: Vec<_> = claimed.claims.iter().map(|claim| claim.task.key.id.as_str()).collect();
+            self.say(format!("loop {l} claimed {ids:?}"));
+            let touched = self.tasks.iter().skip(1).step_by(2).map(|task| &task.key);
+            let claimed = claimed.claims.iter().map(|claim| &claim.task.key);
+            let touched: Vec<_> = claimed.filter(|key| touched.clone().any(|t| t == *key)).cloned().collect();
+            for key in touched {
+                if self.random.one_in(10) {
+                    let wait = self.random.between(1, 5);
+                    self.after(wait, Event::Edit(key.id));
+                }
+            }
+        }
+        claimed
+    }
+
+    fn settle(&mut self, mut settlements: Vec<Settlement>) -> Vec<Settled> {
+        if self.plan.plant == Some(Plant::Overwrite) {
+            let seen = self.seen();
+            for settlement in &mut settlements {
+                let is = seen.iter().find(|task| task.key == settlement.key);
+                settlement.head.revision = is.map_or(settlement.head.revision, |task| task.head.revision);
+            }
+        }
+        let ids: Vec<_> = settlements.iter().map(|settlement| settlement.key.id.clone()).collect();
+        let mut settled = now(self.store.settle(settlements)).unwrap();
+        for (id, settled) in ids.iter().zip(&mut settled) {
+            if let Settled::Changed(task) = settled {
+                self.say(format!("{id} was changed meanwhile"));
+                let versions = &self.asked[id].versions;
+                if self.plan.plant == Some(Plant::OldSchedules) && versions.len() > 1 {
+                    task.body = versions[versions.len() - 2].body.clone();
+                }
+            }
+        }
+        settled
+    }
+
+    fn append(&mut self, l: usize, records: &[NewRecord], (claimed_at, claimed_ms): (u64, u64)) {
+        for record in records {
             let json: Value = serde_json::from_slice(&record.value).unwrap();
             let mut occurrence = json["occurrence"].as_str().unwrap().to_owned();
             if self.plan.plant == Some(Plant::OwnNames) {
                 let task = occurrence.split('@').next().unwrap_or_default().to_owned();
-                occurrence = format!("{task}@{now_ms}");
+                occurrence = format!("{task}@{claimed_ms}");
             }
-            self.say(format!("sent {occurrence}"));
-            let sent = Sent { occurrence: occurrence.clone(), claimed_at: at, claimed_ms: now_ms };
+            self.say(format!("loop {l} sent {occurrence}"));
+            let sent = Sent { occurrence: occurrence.clone(), claimed_at, claimed_ms };
             self.log.entry(occurrence).or_default().push(sent);
-        }
-        if faults && self.random.one_in(25) {
-            self.say("the log's answer is lost".into());
-            return (self.random.between(10, 3_000), Step::Claim);
-        }
-        let wait = self.delay();
-        match self.plan.plant {
-            Some(Plant::SettleFirst) => (wait, Step::Claim),
-            _ => (wait, Step::Settle { claims, at, now_ms }),
-        }
-    }
-
-    fn settle(&mut self, claims: Vec<(Claim, Firing)>, at: u64, now_ms: u64, faults: bool) -> (u64, Step) {
-        let settlement = |(claim, firing): &(Claim, Firing)| {
-            let (head, standing) = firing.apply(&claim.task, now_ms);
-            Settlement { key: claim.task.key.clone(), lease_ms: claim.lease_ms, head, standing }
-        };
-        let settled = now(self.store.settle(claims.iter().map(settlement).collect())).unwrap();
-        let wait = self.delay();
-        if faults && self.random.one_in(25) {
-            self.say("the answer to a settlement is lost".into());
-            return (wait, Step::Settle { claims, at, now_ms });
-        }
-        let mut again = Vec::new();
-        let sending = claims.clone();
-        for ((mut claim, firing), answer) in claims.into_iter().zip(settled) {
-            if let Settled::Changed(task) = answer {
-                self.say(format!("{} was changed meanwhile", claim.task.key.id));
-                match self.plan.plant {
-                    Some(Plant::Overwrite) => claim.task.head.revision = task.head.revision,
-                    _ => claim.task = *task,
-                }
-                again.push((claim, firing));
-            }
-        }
-        match (again.is_empty(), self.plan.plant) {
-            (false, _) => (wait, Step::Settle { claims: again, at, now_ms }),
-            (true, Some(Plant::SettleFirst)) => (wait, Step::Send { claims: sending, at, now_ms }),
-            (true, _) => (wait, Step::Claim),
-        }
-    }
-
-    /// A caller looks at a task and, a moment later, changes what it saw.
-    fn ask(&mut self) {
-        let n = self.random.below(self.tasks.len() as u64) as usize;
-        // Some tasks nobody touches: of those everything is known beforehand.
-        if n.is_multiple_of(2) {
-            return;
-        }
-        let Some(task) = self.seen().into_iter().find(|task| task.key == self.tasks[n].key) else { return };
-        let now_ms = self.clock.load(Ordering::SeqCst);
-        let what = self.random.below(8);
-        let asked = match what {
-            0..=2 => changes::pause(&task),
-            3..=4 => changes::resume(&task, now_ms),
-            5 => changes::cancel(&task),
-            _ if task.head.phase == Phase::Cancelled => return,
-            _ => changes::run(&task, now_ms),
-        };
-        let Ok(Some(head)) = asked else { return };
-        let head = TaskHead { revision: task.head.revision + 1, ..head };
-        let change = Change { key: task.key.clone(), standing: standing(&head, true), head: head.clone(), body: None };
-        let changed = now(self.store.change(change)).unwrap();
-        assert_eq!(changed, Changed::Done, "nobody came between");
-        self.say(format!("{} is {:?}, run {:?}", task.key.id, head.phase, head.run_ms));
-        let asked = self.asked.entry(task.key.id).or_default();
-        if head.phase == Phase::Paused {
-            asked.paused = true;
-        }
-        if head.phase == Phase::Cancelled {
-            asked.cancelled_at = Some(self.at);
-        }
-        if what >= 6 {
-            asked.runs.extend(head.run_ms);
         }
     }
 
@@ -293,38 +388,7 @@ impl World {
         if self.plan.faults && self.random.one_in(30) { self.random.between(100, 9_000) } else { self.random.delay() }
     }
 
-    fn say(&mut self, what: String) {
+    pub fn say(&mut self, what: String) {
         self.trace.push(format!("{:>7} {what}", self.at));
     }
-}
-
-fn app() -> AppId {
-    AppId::parse("shop").unwrap()
-}
-
-fn task(n: u64, random: &mut Random) -> Task {
-    let misfire = ["fire_once", "skip", "catch_up", "catch_up"][random.below(4) as usize];
-    let until = pushgate_protocol::timestamp::format_ms(START_MS + random.between(1_000, STORM_MS));
-    let schedule = match random.below(4) {
-        0 => json!({"delay": format!("{}s", random.between(0, 100)), "misfire": misfire}),
-        1 => {
-            json!({"every": format!("{}s", random.between(1, 20)), "times": random.between(1, 40), "misfire": misfire})
-        }
-        2 => json!({"every": format!("{}s", random.between(1, 20)), "until": until, "misfire": misfire}),
-        _ => json!({"cron": "*/7 * * * * *", "until": until, "misfire": misfire}),
-    };
-    let json = json!({
-        "id": format!("m{n:02}"), "app": "shop", "to": {"users": ["u1"]}, "content": {"title": "t"}, "schedule": schedule
-    });
-    let message = message::decode(json.to_string().as_bytes()).unwrap();
-    entry::task(app(), message.id.clone().unwrap(), &message, Lane::Normal, START_MS + random.below(1_000))
-        .unwrap_or_else(|_| {
-            // It has no time to come: one that has.
-            let json = json!({
-                "id": format!("m{n:02}"), "app": "shop", "to": {"users": ["u1"]}, "content": {"title": "t"},
-                "schedule": {"delay": "1s"}
-            });
-            let message = message::decode(json.to_string().as_bytes()).unwrap();
-            entry::task(app(), message.id.clone().unwrap(), &message, Lane::Normal, START_MS).unwrap()
-        })
 }

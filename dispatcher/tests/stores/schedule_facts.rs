@@ -344,6 +344,7 @@ pub fn parts(store: Arc<dyn ScheduleStore>, intake: Arc<dyn Intake>, lease_ms: u
         lease_ms,
         wakers: Wakers::new(),
         clock: Arc::new(unix_ms),
+        pause: Arc::new(|ms| Box::pin(tokio::time::sleep(std::time::Duration::from_millis(ms)))),
         health: Health::new(),
         metrics: ScheduleMetrics::register(&mut Registry::default()),
     }

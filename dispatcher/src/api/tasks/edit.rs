@@ -23,8 +23,8 @@ use super::{
 use crate::{
     api::problem::Problem,
     phones::{self, Region},
-    schedule::{changes::ChangeError, entry},
-    seams::{Phase, Task, TaskHead},
+    schedule::changes::{self, ChangeError},
+    seams::Task,
 };
 
 /// Merges the body into the task's message.
@@ -63,11 +63,7 @@ fn edited(
     if after == before {
         return Ok(None);
     }
-    let mut head = task.head.clone();
-    if after.schedule != before.schedule {
-        head = TaskHead { anchor_ms: now_ms, due_ms: entry::first(&after, now_ms)?, ..head };
-        debug_assert!(matches!(head.phase, Phase::Live | Phase::Paused), "what ended is not edited");
-    }
+    let head = changes::edit(task, &after, now_ms)?;
     Ok(Some((head, Some(Bytes::from(after.encode())))))
 }
 

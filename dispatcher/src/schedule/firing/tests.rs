@@ -108,6 +108,15 @@ fn a_task_edited_to_the_one_time_being_sent_is_over_with_it() {
 }
 
 #[test]
+fn the_one_time_that_a_task_is_edited_to_is_sent_if_only_a_later_one_was() {
+    let cyclic = task(json!({"every": "1s"}));
+    let firing = decide(&cyclic, NOW + 9_500, |_| false);
+    assert_eq!(ids(&firing).len(), 1, "of what was missed the latest");
+    let edited = rescheduled(&cyclic, json!({"at": pushgate_protocol::timestamp::format_ms(NOW)}), NOW + 9_500);
+    assert_eq!(firing.apply(&edited, NOW + 9_500).1, Standing::Due(NOW));
+}
+
+#[test]
 fn content_edited_while_a_time_is_sent_changes_no_times() {
     let cyclic = task(json!({"every": "1h"}));
     let firing = decide(&cyclic, NOW, |_| false);
