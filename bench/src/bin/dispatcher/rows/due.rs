@@ -146,6 +146,7 @@ fn schedule(services: &Services, tasks: u64) -> Result<Sample, Box<dyn Error>> {
             lease_ms: 5_000,
             wakers: Wakers::new(),
             clock: Arc::new(clock::unix_ms),
+            pause: Arc::new(|ms| Box::pin(tokio::time::sleep(Duration::from_millis(ms)))),
             health: Health::new(),
             metrics: metrics.clone(),
         };
