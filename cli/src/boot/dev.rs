@@ -39,9 +39,7 @@ pub fn dev(loaded: Loaded, data: &Path) -> Result<(), Failure> {
     // Until the data directory is there, which has its own.
     config.links.key = Some(data::new_link_key()?);
     let gateway = &mut config.gateway;
-    for address in [&mut gateway.listen, &mut gateway.links, &mut gateway.admin, &mut config.dispatcher.listen] {
-        fix_port(address)?;
-    }
+    fix_ports([&mut gateway.listen, &mut gateway.links, &mut gateway.admin, &mut config.dispatcher.listen])?;
     let (node, links) = (config.gateway.node.clone(), config.gateway.links.clone());
     let admin = Some(config.gateway.admin.clone());
     let member = MemberConfig { node, links, url: None, admin, weight: 1 };
@@ -205,12 +203,34 @@ fn catch_what_cannot_be_sent(config: &mut Config, data: &Path) {
     }
 }
 
-/// Chooses a port where 0 asks for any: both halves must know it before either starts.
-fn fix_port(address: &mut String) -> Result<(), Failure> {
-    if let Some(host) = address.strip_suffix(":0") {
-        let taken = |error: io::Error| Failure::new(format!("no free port on {host}: {error}"));
-        let port = TcpListener::bind((host, 0)).and_then(|listener| listener.local_addr()).map_err(taken)?.port();
-        *address = format!("{host}:{port}");
+/// Chooses ports where 0 asks for any: both halves must know them before either starts. Each is held until all are chosen, or one could be chosen
+/// twice.
+fn fix_ports(addresses: [&mut String; 4]) -> Result<(), Failure> {
+    let mut held = Vec::new();
+    for address in addresses {
+        if let Some(host) = address.strip_suffix(":0") {
+            let taken = |error: io::Error| Failure::new(format!("no free port on {host}: {error}"));
+            let listener = TcpListener::bind((host, 0)).map_err(taken)?;
+            let port = listener.local_addr().map_err(taken)?.port();
+            held.push(listener);
+            *address = format!("{host}:{port}");
+        }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_that_are_left_open_are_never_the_same() {
+        // When none was held, 23 of 30,000 had one twice.
+        for _ in 0..10_000 {
+            let [mut a, mut b, mut c, mut d] = [const { String::new() }; 4].map(|_| "127.0.0.1:0".to_owned());
+            fix_ports([&mut a, &mut b, &mut c, &mut d]).unwrap();
+            let all = std::collections::BTreeSet::from([&a, &b, &c, &d]);
+            assert_eq!(all.len(), 4, "{a} {b} {c} {d}");
+        }
+    }
 }

@@ -43,9 +43,14 @@ impl Dev {
         for (key, value) in limits {
             command.env(format!("PUSHGATE__GATEWAY__LIMITS__{key}"), value);
         }
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        // Beside the data directory's own, which `dev` leaves as they are.
+        let said = data.join("stderr.txt");
+        let stderr = std::fs::File::create(&said).unwrap();
+        let mut child = command.stdout(Stdio::piped()).stderr(stderr).spawn().unwrap();
         // The banner comes once it serves.
-        child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+        if child.stdout.as_mut().unwrap().read_exact(&mut [0]).is_err() {
+            panic!("it ended with {:?}: {}", child.wait(), std::fs::read_to_string(said).unwrap());
+        }
         let runtime = std::fs::read_to_string(data.join("runtime.json")).unwrap();
         Self { child, runtime: serde_json::from_str(&runtime).unwrap() }
     }
