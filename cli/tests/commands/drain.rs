@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::{
-    io::{Read, Write},
+    io::{Read, Seek, Write},
     net::TcpStream,
     path::Path,
     process::{Child, Command, Stdio},
@@ -43,13 +43,13 @@ impl Dev {
         for (key, value) in limits {
             command.env(format!("PUSHGATE__GATEWAY__LIMITS__{key}"), value);
         }
-        // Beside the data directory's own, which `dev` leaves as they are.
-        let said = data.join("stderr.txt");
-        let stderr = std::fs::File::create(&said).unwrap();
-        let mut child = command.stdout(Stdio::piped()).stderr(stderr).spawn().unwrap();
+        let mut said = tempfile::tempfile().unwrap();
+        let mut child = command.stdout(Stdio::piped()).stderr(said.try_clone().unwrap()).spawn().unwrap();
         // The banner comes once it serves.
         if child.stdout.as_mut().unwrap().read_exact(&mut [0]).is_err() {
-            panic!("it ended with {:?}: {}", child.wait(), std::fs::read_to_string(said).unwrap());
+            let (ended, mut words) = (child.wait(), String::new());
+            said.rewind().and_then(|()| said.read_to_string(&mut words)).unwrap();
+            panic!("it ended with {ended:?}: {words}");
         }
         let runtime = std::fs::read_to_string(data.join("runtime.json")).unwrap();
         Self { child, runtime: serde_json::from_str(&runtime).unwrap() }

@@ -24,7 +24,8 @@ MIXED = """
 name = "a short day"
 connections = 60
 devices_per_user = 2
-ack_delay = "20ms"
+# Longer than a client that churns is away: what the other device of its user has acknowledged meanwhile does not come again.
+ack_delay = "500ms"
 
 [[phases]]
 name = "morning"
