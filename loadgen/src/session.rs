@@ -154,15 +154,21 @@ impl Session {
         self.unacknowledged
     }
 
-    /// Acknowledges everything received.
-    pub fn acknowledge(&mut self, out: &mut Vec<u8>) {
+    /// Number of the newest push or gap.
+    pub fn newest(&self) -> u64 {
+        self.seq
+    }
+
+    /// Acknowledges what was received up to this number.
+    pub fn acknowledge(&mut self, seq: u64, out: &mut Vec<u8>) {
         let mut text = [0; 48];
         let mut rest = &mut text[..];
         // Longer than the frame with the largest number.
-        let _ = write!(rest, r#"{{"type":"ack","seq":{}}}"#, self.seq);
+        let _ = write!(rest, r#"{{"type":"ack","seq":{seq}}}"#);
         let left = rest.len();
         let length = text.len() - left;
-        self.unacknowledged = 0;
+        // Some of the numbers between may be of a gap.
+        self.unacknowledged = self.unacknowledged.min(self.seq.saturating_sub(seq).try_into().unwrap_or(u32::MAX));
         self.say(Opcode::Text, &text[..length], out);
     }
 

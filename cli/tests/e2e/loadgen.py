@@ -24,7 +24,7 @@ MIXED = """
 name = "a short day"
 connections = 60
 devices_per_user = 2
-# Longer than a client that churns is away: what the other device of its user has acknowledged meanwhile does not come again.
+# Longer than a client that churns is away: what is for everybody and was acknowledged by the other device of its user does not come again.
 ack_delay = "500ms"
 
 [[phases]]
@@ -39,8 +39,13 @@ name = "noon"
 duration = "4s"
 churn_per_s = 5
 high = { rate = 20, to = "devices" }
-normal = { rate = 100 }
 low = { rate = 2, to = "all", ttl = "1m" }
+
+# Nobody churns: a device that is away while the other one is online is promised nothing that is for their user.
+[[phases]]
+name = "evening"
+duration = "4s"
+normal = { rate = 100 }
 """
 
 

@@ -37,7 +37,8 @@ pub(super) struct Clients {
     pub(super) batch: Vec<Sending>,
     /// Those with pending bytes that may be tried.
     pub(super) listed: Vec<u32>,
-    pub(super) acknowledgements: VecDeque<(u64, Conn)>,
+    /// When an acknowledgement is due, milliseconds, whose, and of what: a push that came just before waits as long as any.
+    pub(super) acknowledgements: VecDeque<(u64, Conn, u64)>,
     pub(super) greetings: VecDeque<(u64, Conn)>,
     pub(super) goodbyes: VecDeque<(u64, Conn)>,
     /// Those that are to connect, if they still are.
@@ -193,12 +194,12 @@ impl Clients {
 
     /// Does what is due: acknowledgements, pings, timeouts.
     pub(super) fn tick(&mut self, now: Now, elapsed_us: u64) {
-        while let Some((due, conn)) = self.acknowledgements.front().copied().filter(|(due, _)| *due <= now.ms()) {
-            debug_assert!(due <= now.ms());
+        while let Some((_, conn, seq)) = self.acknowledgements.front().copied().filter(|(due, ..)| *due <= now.ms()) {
             self.acknowledgements.pop_front();
             if let Some(client) = self.find(conn) {
                 client.flags &= !ACK_DUE;
-                self.acknowledge(conn);
+                self.acknowledge(conn, seq);
+                self.plan_acknowledgement(conn, now);
             }
         }
         while let Some((_, conn)) = self.greetings.front().copied().filter(|(due, _)| *due <= now.ms()) {
@@ -224,9 +225,10 @@ impl Clients {
 
     /// When the next thing is due, Unix milliseconds.
     pub(super) fn due_ms(&self) -> Option<u64> {
-        let dues = [&self.acknowledgements, &self.greetings, &self.goodbyes];
+        let dues = [&self.greetings, &self.goodbyes].map(|queue| queue.front().map(|(due, _)| *due));
+        let acknowledgement = self.acknowledgements.front().map(|(due, ..)| *due);
         let resting = self.resting.front().map(|(due, _)| *due);
-        dues.iter().filter_map(|queue| queue.front().map(|(due, _)| *due)).chain(resting).min()
+        dues.into_iter().chain([acknowledgement, resting]).flatten().min()
     }
 
     /// Makes a client leave.

@@ -43,16 +43,16 @@ pub struct FleetOptions {
     pub judge: Judge,
 }
 
-/// When pushes are acknowledged; always all that were received, by one frame.
+/// When pushes are acknowledged; several by one frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Acknowledge {
     /// Never.
     Never,
-    /// Once this many wait, or the oldest has waited this long.
+    /// All once this many wait; each once it has waited this long, and before twice as long.
     After {
         /// Pushes.
         pushes: u32,
-        /// Delay; zero acknowledges after every read.
+        /// Delay; zero acknowledges all after every read.
         delay: Duration,
     },
 }

@@ -165,19 +165,21 @@ impl Clients {
         if waiting == 0 {
             return;
         }
+        let newest = client.session.newest();
         if waiting >= pushes || delay.is_zero() {
-            self.acknowledge(conn);
+            self.acknowledge(conn, newest);
         } else if client.flags & ACK_DUE == 0 {
             client.flags |= ACK_DUE;
-            self.acknowledgements.push_back((now.ms() + delay.as_millis() as u64, conn));
+            self.acknowledgements.push_back((now.ms() + delay.as_millis() as u64, conn, newest));
         }
     }
 
-    pub(super) fn acknowledge(&mut self, conn: Conn) {
+    /// Acknowledges what came up to this number.
+    pub(super) fn acknowledge(&mut self, conn: Conn, seq: u64) {
         let start = self.bytes.len();
         let client = &mut self.table[conn.slot as usize];
         if client.session.unacknowledged() > 0 && client.flags & (ENDING | LEFT) == 0 {
-            client.session.acknowledge(&mut self.bytes);
+            client.session.acknowledge(seq, &mut self.bytes);
             self.tally.acknowledgements += 1;
             self.say(conn.slot, start);
         }

@@ -21,6 +21,7 @@ use crate::{
     verify::{Due, Judge},
 };
 
+mod delays;
 mod percentiles;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -172,7 +173,7 @@ fn acknowledgements_wait_for_their_number() {
 }
 
 #[test]
-fn acknowledgements_wait_for_their_delay_at_most() {
+fn an_acknowledgement_comes_after_its_delay() {
     let (listener, server) = listen();
     let acknowledge = Acknowledge::After { pushes: 100, delay: Duration::from_millis(20) };
     let (_fleet, mut peers) = connected(FleetOptions { acknowledge, ..options(server, 1) }, &listener);
