@@ -4,6 +4,8 @@ use pushgate_protocol::link::tls::{TlsMode, TlsSettings};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::limits;
+
 pub use crate::redis::RedisConfig;
 
 /// `[dispatcher]`
@@ -82,6 +84,13 @@ pub struct StoreConfig {
     /// What these memories may take, bytes, at least 1 MiB; past it the oldest leave before their time. Reckoned with 200 bytes and the names of app and user for
     /// each. With `redis`, for each dispatcher: of what it writes. Default 1073741824 (1 GiB).
     pub dedupe_bytes_max: u64,
+    /// How many pushes the stream of a user holds, and that of an app's messages to everyone, from 1 to 10000; past it the oldest ends as `failed` (`stream full`). Default 10000.
+    pub stream_entries_max: usize,
+    /// How many bytes of pushes one such stream holds, from 65536 to 8388608. Default 8388608 (8 MiB).
+    pub stream_bytes_max: usize,
+    /// How long a push waits in such a stream at most, whatever its ttl, milliseconds from when it was accepted (a scheduled one: was due), from 60000; then it is `expired`. Default
+    /// 31536000000, the longest ttl.
+    pub stream_age_max_ms: u64,
     /// How long a dispatcher holds a task that is due, milliseconds, from 500 to 5000. If it dies meanwhile, another sends the task after
     /// that; if sending takes longer, another sends it too, with the same id. Default 5000.
     pub task_lease_ms: u64,
@@ -98,6 +107,9 @@ impl Default for StoreConfig {
             kind: StoreKind::Embedded,
             dedupe_window_ms: 600_000,
             dedupe_bytes_max: 1 << 30,
+            stream_entries_max: limits::STREAM_ENTRIES_MAX,
+            stream_bytes_max: limits::STREAM_BYTES_MAX,
+            stream_age_max_ms: pushgate_protocol::limits::TTL_MS_MAX,
             task_lease_ms: 5_000,
             member_lease_ms: 6_000,
             message_ttl_ms: 7 * 24 * 3_600_000,

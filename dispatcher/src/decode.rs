@@ -1,31 +1,29 @@
 //! From a record of a lane to deliveries: who exactly receives it, and the bytes that they receive; or to a task.
 
+mod deliveries;
 mod parcels;
 
-use std::{borrow::Cow, collections::HashSet, sync::Arc};
+use std::{borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
 use pushgate_protocol::{
-    ids::{AppId, MessageId, UserId},
-    link::{Lane, OutboxPolicy},
+    ids::{AppId, MessageId},
+    limits::TTL_MS_MAX,
+    link::Lane,
     message::{self, Channel, Message, MessageError, Problem},
     result::{Class, ResultInfo},
-    wire::v1,
 };
 use serde::{Deserialize, de::IgnoredAny};
 use xxhash_rust::xxh3::xxh3_128;
 
-pub(crate) use self::parcels::addresses;
+pub(crate) use self::{deliveries::recipients, parcels::addresses};
 use crate::{
     classes::Classes,
-    core::{
-        account::Parcel,
-        worker::{Delivery, DeliveryTarget, Token},
-    },
+    core::{account::Parcel, worker::Delivery},
     limits::NEWER_VERSION_HOLD_MS,
     phones::{self, Region},
     schedule::entry,
-    seams::{DeadRecord, Record, Task, UserKey},
+    seams::{DeadRecord, Record, Task},
 };
 
 /// Reads the records of all lanes.
@@ -36,6 +34,8 @@ pub struct Decoder {
     origins: [String; 3],
     classes: Classes,
     region: Option<Region>,
+    /// How old a push to sessions may be, milliseconds.
+    push_age_ms: u64,
 }
 
 /// What a record asks for.
@@ -78,7 +78,7 @@ pub struct Undecodable {
 impl Decoder {
     /// A decoder; `default_app` is the app of records that name none, `origins` the lanes' topics, high first.
     pub fn new(default_app: Option<AppId>, origins: [String; 3]) -> Self {
-        Self { default_app, origins, classes: Classes::default(), region: None }
+        Self { default_app, origins, classes: Classes::default(), region: None, push_age_ms: TTL_MS_MAX }
     }
 
     /// The same with other rules for classes.
@@ -89,6 +89,11 @@ impl Decoder {
     /// The same, with the country of telephone numbers that name none.
     pub fn with_region(self, region: Option<Region>) -> Self {
         Self { region, ..self }
+    }
+
+    /// The same, with pushes that expire when they are this old, milliseconds, whatever their ttl.
+    pub fn with_push_age(self, push_age_ms: u64) -> Self {
+        Self { push_age_ms, ..self }
     }
 
     /// Whose queue a record stands in, and for how many recipients it is, without reading it in full.
@@ -117,61 +122,12 @@ impl Decoder {
             if message.schedule.is_some() {
                 return self.scheduled(app, message, lane, record);
             }
-            let laid_down = self.laid_down(message.class, message.ack || message.to.all);
             let parcels = parcels::of(&app, &message, lane, record, self);
             let sessions = message.channels.contains(&Channel::Websocket);
-            let deliveries = if sessions { expand(app, message, lane, record, laid_down) } else { Vec::new() };
+            let deliveries = if sessions { deliveries::of(app, &message, lane, record, self) } else { Vec::new() };
             Ok(Decoded::Deliveries(deliveries, parcels))
         });
         read.map_err(|error| Box::new(self.undecodable(lane, record, &error)))
-    }
-
-    /// The one delivery of a message that is plain; what else a record may be, [`Self::read`] tells. Both make the same of one record.
-    pub fn plain(&self, lane: Lane, record: &Record) -> Option<Box<Delivery>> {
-        let message = message::plain(&record.value)?;
-        let app = match message.app {
-            Some(app) => AppId::parse(app).ok()?,
-            None => self.default_app.clone()?,
-        };
-        let user = UserId::parse(message.user).ok()?;
-        let id = match message.id {
-            Some(id) => MessageId::parse(id).ok()?,
-            None => id_of_position(lane, record),
-        };
-        let LaidDown { policy, untracked } = self.laid_down(message.class, message.ack);
-        let tail = v1::plain_tail(id.as_str(), record.time_ms, message.title, message.body, message.data);
-        Some(Box::new(Delivery {
-            token: Token(0),
-            key: DeliveryTarget::User.key(&id),
-            user: UserKey { app, user },
-            target: DeliveryTarget::User,
-            platforms: 0,
-            lane,
-            policy,
-            ack: message.ack,
-            untracked,
-            expires_ms: record.time_ms.saturating_add(message.ttl.as_ms()),
-            collapse: message.collapse.map(str::to_owned),
-            info: ResultInfo {
-                occurrence: None,
-                lane,
-                class: message.class,
-                accepted_ms: record.time_ms,
-                bytes: u32::try_from(tail.len()).unwrap_or(u32::MAX),
-                meta: None,
-                trace: None,
-            },
-            attempt: 1,
-            urgent: None,
-            // Bytes of a boxed slice need no memory of their own beside it.
-            tail: Bytes::from(tail.into_boxed_slice()),
-            id,
-        }))
-    }
-
-    /// `tracked`: whatever its class.
-    fn laid_down(&self, class: Class, tracked: bool) -> LaidDown {
-        LaidDown { policy: self.classes.outbox(class), untracked: !tracked && !self.classes.publishes(class) }
     }
 
     fn scheduled(
@@ -246,54 +202,6 @@ struct To {
     phones: Vec<IgnoredAny>,
 }
 
-/// What is laid down for the deliveries of a message.
-#[derive(Clone, Copy)]
-struct LaidDown {
-    policy: OutboxPolicy,
-    untracked: bool,
-}
-
-fn expand(app: AppId, message: Message, lane: Lane, record: &Record, laid_down: LaidDown) -> Vec<Box<Delivery>> {
-    let id = message.id.clone().unwrap_or_else(|| id_of_position(lane, record));
-    let accepted_ms = record.time_ms;
-    // What was to be sent at a time is worth sending from that time on, however late its lane took it.
-    let worth_from_ms = message.occurrence.as_ref().map_or(accepted_ms, |occurrence| occurrence.due_ms);
-    let data = message.content.data.as_ref().map(message::JsonObject::on_one_line);
-    let tail = Bytes::from(v1::tail(
-        id.as_str(),
-        accepted_ms,
-        if message.to.all { "all" } else { "user" },
-        message.content.title.as_deref(),
-        message.content.body.as_deref(),
-        data.as_ref().map(|data| data.raw()),
-    ));
-    let info = info(&message, lane, accepted_ms, tail.len());
-    let platforms = message.to.platform_bits();
-    recipients(&message)
-        .into_iter()
-        .map(|(user, target)| {
-            Box::new(Delivery {
-                token: Token(0),
-                key: target.key(&id),
-                user: UserKey { app: app.clone(), user },
-                id: id.clone(),
-                target,
-                platforms,
-                lane,
-                policy: laid_down.policy,
-                ack: message.ack,
-                untracked: laid_down.untracked,
-                expires_ms: worth_from_ms.saturating_add(message.ttl.as_ms()),
-                collapse: message.collapse.clone(),
-                info: info.clone(),
-                attempt: 1,
-                tail: tail.clone(),
-                urgent: None,
-            })
-        })
-        .collect()
-}
-
 /// What results repeat of the message.
 fn info(message: &Message, lane: Lane, accepted_ms: u64, bytes: usize) -> ResultInfo {
     ResultInfo {
@@ -305,44 +213,6 @@ fn info(message: &Message, lane: Lane, accepted_ms: u64, bytes: usize) -> Result
         meta: message.meta.as_ref().map(|meta| Arc::from(meta.as_str())),
         trace: message.traceparent.clone(),
     }
-}
-
-/// Who receives the message, in the order named. A device of a user who is addressed as a whole is reached by that.
-pub(crate) fn recipients(message: &Message) -> Vec<(UserId, DeliveryTarget)> {
-    let to = &message.to;
-    if !message.channels.contains(&Channel::Websocket) {
-        return Vec::new();
-    }
-    if to.all {
-        return vec![(UserId::everyone(), DeliveryTarget::Everyone(to.exclude.clone().into()))];
-    }
-    if let ([user], true) = (to.users.as_slice(), to.count() == 1 && to.exclude.is_empty()) {
-        return vec![(user.clone(), DeliveryTarget::User)];
-    }
-    let excluded: HashSet<&UserId> = to.exclude.iter().collect();
-    let mut users = HashSet::new();
-    let mut devices = HashSet::new();
-    let mut sessions = HashSet::new();
-    let mut out = Vec::with_capacity(to.count());
-    for user in &to.users {
-        if !excluded.contains(user) && users.insert(user) {
-            out.push((user.clone(), DeliveryTarget::User));
-        }
-    }
-    for address in &to.devices {
-        let reached = excluded.contains(&address.user) || users.contains(&address.user);
-        if !reached && devices.insert(address) {
-            out.push((address.user.clone(), DeliveryTarget::Device(address.device.clone())));
-        }
-    }
-    for session in &to.sessions {
-        if sessions.insert(session) {
-            // A session is addressed without its user: its own name stands in the user's place, as in its results.
-            let name = UserId::parse(&session.0.to_string()).expect("32 digits are a user id");
-            out.push((name, DeliveryTarget::Session(session.0)));
-        }
-    }
-    out
 }
 
 /// A UUIDv7 of the record's time and position: a record that is read again has the same id.

@@ -217,8 +217,8 @@ pub const RECEIPT_BACKLOG: usize = FINISH_BACKLOG / 2;
 pub const WORKER_TICK_MS: u64 = 20;
 /// Longest sleep of a worker without anything to do, milliseconds.
 pub const WORKER_IDLE_MS: u64 = 1_000;
-/// Of so many batches of deliveries one is taken from the lowest lane first, so that a saturated lane starves none below it.
-pub const WORKER_LOW_TURN: u32 = 16;
+/// After so many batches of other lanes a lane comes before the higher ones, so that a saturated lane starves none below it.
+pub const LANE_WAIT: u32 = 16;
 /// Bytes of one lane waiting to be written to one link; past it workers take no more of that lane.
 pub const LINK_LANE_BYTES_MAX: usize = 8 << 20;
 /// How long a link may take none of what waits for it before it is ended, milliseconds.

@@ -198,6 +198,17 @@ impl Config {
         range(texts, "dispatcher.app_in_flight_max", dispatcher.app_in_flight_max as u64, 1, limits::IN_FLIGHT_MAX);
         range(texts, "store.dedupe_window_ms", self.store.dedupe_window_ms, 1_000, limits::DAY_MS);
         range(texts, "store.dedupe_bytes_max", self.store.dedupe_bytes_max, 1 << 20, 1 << 50);
+        let entries_max = pushgate_dispatcher::limits::STREAM_ENTRIES_MAX as u64;
+        range(texts, "store.stream_entries_max", self.store.stream_entries_max as u64, 1, entries_max);
+        let bytes_max = pushgate_dispatcher::limits::STREAM_BYTES_MAX as u64;
+        range(texts, "store.stream_bytes_max", self.store.stream_bytes_max as u64, 1 << 16, bytes_max);
+        range(
+            texts,
+            "store.stream_age_max_ms",
+            self.store.stream_age_max_ms,
+            60_000,
+            pushgate_protocol::limits::TTL_MS_MAX,
+        );
         let (shortest, longest) =
             (pushgate_dispatcher::limits::MEMBER_LEASE_MS_MIN, pushgate_dispatcher::limits::MEMBER_LEASE_MS_MAX);
         range(texts, "store.member_lease_ms", self.store.member_lease_ms, shortest, longest);

@@ -6,6 +6,7 @@ use pushgate_dispatcher::{
     clock::Reading,
     core::{
         ledger::Ledger,
+        turns::Turns,
         worker::{Finished, LinkId, LinkInfo, Past, PastQuery, ReadId, ReadRequest, Token, Worker, WorkerSettings},
     },
     limits,
@@ -47,6 +48,7 @@ pub struct Dispatcher {
     pub links: BTreeMap<(usize, u16), usize>,
     /// Batches of records taken.
     pub batches: u32,
+    pub turns: Turns,
     /// Its clock, once it was looked at.
     pub clock: Option<Reading>,
     /// Nothing waits at it: what it does for lane high is a matter of threads.
@@ -88,6 +90,7 @@ impl Dispatcher {
             next_token: 0,
             links: BTreeMap::new(),
             batches: 0,
+            turns: Turns::default(),
             clock: None,
             urgency: Urgency::new(Duration::ZERO),
             slow_until: 0,

@@ -1,9 +1,6 @@
 //! Which records a dispatcher takes of its lanes, and when.
 
-use pushgate_dispatcher::{
-    core::worker::{Token, Worker, worker_of},
-    limits,
-};
+use pushgate_dispatcher::core::worker::{Token, Worker, worker_of};
 use pushgate_protocol::link::Lane;
 
 use crate::{Plant, dispatcher::WORKERS, log::lane_of, world::World};
@@ -22,16 +19,14 @@ impl World {
         }
     }
 
-    /// The partition whose records are taken next: as the drivers of the product do it, of the highest lane, and now and then of the
-    /// lowest; the lower lanes leave room for the higher.
+    /// The partition whose records are taken next: in the turns of the product's drivers; the lower lanes leave room for the higher.
     fn next_partition(&self, d: usize) -> Option<u32> {
         let dispatcher = &self.dispatchers[d];
         let taken = dispatcher.workers.iter().map(Worker::in_flight).sum::<usize>();
-        let low_first = dispatcher.batches % limits::WORKER_LOW_TURN == limits::WORKER_LOW_TURN - 1;
         let planted = self.plant == Some(Plant::LowFirst);
-        let mut order = Lane::ALL;
-        if low_first || planted {
-            order.reverse();
+        let mut order = dispatcher.turns.order();
+        if planted {
+            order = [Lane::Low, Lane::Normal, Lane::High];
         }
         order.into_iter().find_map(|lane| {
             let eighths = if planted { 8 } else { [8, 7, 6][lane as usize] };
@@ -48,6 +43,7 @@ impl World {
         let now = self.dispatcher_ms(d);
         let dispatcher = &mut self.dispatchers[d];
         dispatcher.batches += 1;
+        dispatcher.turns.took(lane_of(n));
         let from = dispatcher.reading[&n];
         let records: Vec<_> = self.log.0[&n].records.iter().skip(from as usize).take(POLL_RECORDS).cloned().collect();
         dispatcher.reading.insert(n, from + records.len() as u64);

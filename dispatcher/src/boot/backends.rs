@@ -99,9 +99,10 @@ async fn stores(
     marks: MarkMetrics,
 ) -> Result<Stores, BootError> {
     let streams = StreamBounds {
+        entries: parts.store.stream_entries_max,
+        bytes: parts.store.stream_bytes_max,
         mark_window_ms: parts.store.dedupe_window_ms,
         mark_bytes: parts.store.dedupe_bytes_max,
-        ..StreamBounds::default()
     };
     let messages = MessageBounds { keep_ms: parts.store.message_ttl_ms, ..MessageBounds::default() };
     match store {

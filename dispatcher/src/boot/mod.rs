@@ -220,7 +220,8 @@ pub async fn start(parts: DispatcherParts) -> Result<RunningDispatcher, BootErro
         sources: backends.sources,
         decoder: Decoder::new(default_app, backends.origins)
             .with_classes(classes.clone())
-            .with_region(parts.channels.phone_region),
+            .with_region(parts.channels.phone_region)
+            .with_push_age(parts.store.stream_age_max_ms),
         streams: Arc::clone(&backends.streams),
         messages: Arc::clone(&backends.messages),
         suppressions: Arc::clone(&backends.suppressions),

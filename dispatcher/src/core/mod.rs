@@ -9,6 +9,7 @@
 //! | [`random`] | randomness from a seed |
 //! | [`smpp`] | SMPP as a sender of text messages speaks it |
 //! | [`smtp`] | SMTP as a client speaks it: replies in, commands out |
+//! | [`turns`] | turns between lanes |
 //! | [`webhook`] | the results of an app that wait to be posted |
 //! | [`worker`] | the pipeline: marks, pushes, acknowledgements, streams, replays |
 
@@ -19,5 +20,6 @@ pub mod ledger;
 pub mod random;
 pub mod smpp;
 pub mod smtp;
+pub mod turns;
 pub mod webhook;
 pub mod worker;

@@ -1,10 +1,12 @@
 //! Who receives a record, what is received, and what becomes of a record that cannot be read.
 
+use std::collections::HashSet;
+
 use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    core::worker::CHANNEL,
+    core::worker::{CHANNEL, DeliveryTarget},
     seams::{DeliveryKey, Position},
 };
 
@@ -225,4 +227,27 @@ fn what_is_plain_is_read_the_same_either_way() {
             .plain(Lane::Normal, &record(r#"{"to":{"users":["u1"]},"content":{"body":"B"}}"#))
             .is_none()
     );
+}
+
+#[test]
+fn a_push_expires_at_its_age_where_its_ttl_is_longer_and_a_mail_at_its_ttl() {
+    let decoder = Decoder::new(AppId::parse("shop").ok(), Default::default()).with_push_age(60_000);
+    let expires = |value: Value| {
+        let record = record(value.to_string());
+        let Decoded::Deliveries(deliveries, parcels) = decoder.read(Lane::Normal, &record).unwrap() else { panic!() };
+        if let Some(plain) = decoder.plain(Lane::Normal, &record) {
+            assert_eq!(deliveries, [plain]);
+        }
+        let pushes: Vec<u64> = deliveries.iter().map(|d| d.expires_ms - 1_000_000).collect();
+        (pushes, parcels.iter().map(|p| p.expires_ms - 1_000_000).collect::<Vec<_>>())
+    };
+    let content = json!({"title": "T", "body": "B"});
+    for (ttl, age_ms) in [("5s", 5_000), ("60s", 60_000), ("1y", 60_000)] {
+        assert_eq!(expires(json!({"to": {"users": ["u"]}, "ttl": ttl, "content": content})).0, [age_ms]);
+        assert_eq!(expires(json!({"to": {"all": true}, "ttl": ttl, "content": content})).0, [age_ms]);
+    }
+    let due = json!("t@2000000");
+    let both = json!({"to": {"users": ["u"], "emails": ["a@b.example"]}, "channels": ["websocket", "email"],
+        "ttl": "1h", "content": content, "occurrence": due});
+    assert_eq!(expires(both), (vec![1_060_000], vec![4_600_000]), "from when it was due");
 }

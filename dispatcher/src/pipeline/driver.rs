@@ -25,7 +25,10 @@ use super::{
     shares::Settlements,
 };
 use crate::{
-    core::worker::{Delivery, Frames, LinkId, Past, PastQuery, Untracked, Worker},
+    core::{
+        turns::Turns,
+        worker::{Delivery, Frames, LinkId, Past, PastQuery, Untracked, Worker},
+    },
     health::Health,
     limits,
     metrics::Metrics,
@@ -77,8 +80,7 @@ pub struct Driver {
     crowded: Vec<(LinkId, Lane)>,
     replies: FuturesUnordered<BoxFuture<'static, Reply>>,
     reads: Reads,
-    /// Batches of deliveries taken.
-    batches: u32,
+    turns: Turns,
     in_flight: Gauge,
     outages: Outages,
 }
@@ -93,7 +95,7 @@ struct Writer {
 enum Wake {
     Stop,
     Event(Option<WorkerEvent>),
-    Deliveries(Option<Vec<Box<Delivery>>>),
+    Deliveries(Lane, Option<Vec<Box<Delivery>>>),
     Reply(Reply),
     Tick,
 }
@@ -104,7 +106,7 @@ impl Driver {
         let in_flight = parts.metrics.in_flight(parts.index);
         let outages = Outages { worker: parts.index, failing: [false; 3] };
         let (links, crowded, replies) = (HashMap::new(), Vec::new(), FuturesUnordered::new());
-        Self { parts, links, crowded, replies, reads: Reads::default(), batches: 0, in_flight, outages }
+        Self { parts, links, crowded, replies, reads: Reads::default(), turns: Turns::default(), in_flight, outages }
     }
 
     /// Runs until it is stopped, or every lane and link has let go of the mailbox.
@@ -112,9 +114,9 @@ impl Driver {
         let mut pause_ms = 0;
         loop {
             match self.wake(pause_ms).await {
-                Wake::Stop | Wake::Event(None) | Wake::Deliveries(None) => return,
+                Wake::Stop | Wake::Event(None) | Wake::Deliveries(_, None) => return,
                 Wake::Event(Some(event)) => self.event(event),
-                Wake::Deliveries(Some(batch)) => self.deliver(batch),
+                Wake::Deliveries(lane, Some(batch)) => self.deliver(lane, batch),
                 Wake::Reply(reply) => self.reply(reply),
                 Wake::Tick => {}
             }
@@ -127,8 +129,8 @@ impl Driver {
                 self.reply(reply);
             }
             // Deliveries are taken in each turn, however many answers of links come.
-            if let Some(batch) = self.next_batch() {
-                self.deliver(batch);
+            if let Some((lane, batch)) = self.next_batch() {
+                self.deliver(lane, batch);
             }
             pause_ms = self.pump();
         }
@@ -143,22 +145,18 @@ impl Driver {
             _ = stop.wait_for(|stop| *stop) => Wake::Stop,
             event = events.recv() => Wake::Event(event),
             Some(reply) = self.replies.next() => Wake::Reply(reply),
-            batch = high.recv(), if open[0] => Wake::Deliveries(batch),
-            batch = normal.recv(), if open[1] => Wake::Deliveries(batch),
-            batch = low.recv(), if open[2] => Wake::Deliveries(batch),
+            batch = high.recv(), if open[0] => Wake::Deliveries(Lane::High, batch),
+            batch = normal.recv(), if open[1] => Wake::Deliveries(Lane::Normal, batch),
+            batch = low.recv(), if open[2] => Wake::Deliveries(Lane::Low, batch),
             () = tokio::time::sleep(Duration::from_millis(pause_ms)) => Wake::Tick,
         }
     }
 
-    /// The next batch of deliveries that is there: of the highest lane, and now and then of the lowest.
-    fn next_batch(&mut self) -> Option<Vec<Box<Delivery>>> {
-        let low_first = self.batches % limits::WORKER_LOW_TURN == limits::WORKER_LOW_TURN - 1;
-        let mut order = Lane::ALL;
-        if low_first {
-            order.reverse();
-        }
-        order.into_iter().find_map(|lane| {
-            if self.accepts(lane) { self.parts.inbox.deliveries[lane as usize].try_recv().ok() } else { None }
+    /// The next batch of deliveries that is there, and its lane.
+    fn next_batch(&mut self) -> Option<(Lane, Vec<Box<Delivery>>)> {
+        self.turns.order().into_iter().find_map(|lane| {
+            let waits = self.accepts(lane).then(|| self.parts.inbox.deliveries[lane as usize].try_recv().ok());
+            waits.flatten().map(|batch| (lane, batch))
         })
     }
 
@@ -173,8 +171,8 @@ impl Driver {
             && self.crowded.iter().all(|(_, crowded)| *crowded != lane)
     }
 
-    fn deliver(&mut self, batch: Vec<Box<Delivery>>) {
-        self.batches = self.batches.wrapping_add(1);
+    fn deliver(&mut self, lane: Lane, batch: Vec<Box<Delivery>>) {
+        self.turns.took(lane);
         self.parts.worker.deliver(self.now_ms(), batch);
     }
 

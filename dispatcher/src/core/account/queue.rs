@@ -1,4 +1,4 @@
-//! Parcels that wait for a worker: one queue for each lane, the higher first, each bounded; some workers take of lane high alone. What may not
+//! Parcels that wait for a worker: one queue for each lane, in their turns, each bounded; some workers take of lane high alone. What may not
 //! be sent to its destination yet stands aside.
 
 use std::{collections::VecDeque, sync::Arc};
@@ -6,6 +6,7 @@ use std::{collections::VecDeque, sync::Arc};
 use pushgate_protocol::link::Lane;
 
 use super::{AccountId, AccountSettings, Parcel, allowance::Allowance, aside::Aside};
+use crate::core::turns::Turns;
 
 /// A parcel and when it was taken.
 #[derive(Debug)]
@@ -29,11 +30,8 @@ pub(super) struct Queue {
     busy: usize,
     /// Those of them with something that is not of lane high.
     busy_lower: usize,
-    turn: u32,
+    turns: Turns,
 }
-
-/// Of so many parcels below lane high one is of lane low, so that it is not starved.
-const LOW_TURN: u32 = 16;
 
 impl Queue {
     pub(super) fn new(settings: &AccountSettings, max: usize) -> Self {
@@ -46,7 +44,7 @@ impl Queue {
             reserved: 0,
             busy: 0,
             busy_lower: 0,
-            turn: 0,
+            turns: Turns::default(),
         };
         new.set(settings);
         new
@@ -77,17 +75,13 @@ impl Queue {
             return None;
         }
         let lower = lower && allowance.ready_ms(now_ms, Lane::Low) <= now_ms;
-        let low_first = self.turn % LOW_TURN == LOW_TURN - 1;
-        let order = if low_first { [Lane::High, Lane::Low, Lane::Normal] } else { Lane::ALL };
-        let waiting = order.into_iter().filter(|lane| *lane == Lane::High || lower).find_map(|lane| {
+        let waiting = self.turns.order().into_iter().filter(|lane| *lane == Lane::High || lower).find_map(|lane| {
             let aside = self.next_aside(now_ms, lane, allowance);
             aside.or_else(|| self.next_in(now_ms, lane, allowance))
         })?;
         self.busy += 1;
-        if waiting.parcel.lane != Lane::High {
-            self.busy_lower += 1;
-            self.turn = self.turn.wrapping_add(1);
-        }
+        self.busy_lower += usize::from(waiting.parcel.lane != Lane::High);
+        self.turns.took(waiting.parcel.lane);
         Some(waiting)
     }
 

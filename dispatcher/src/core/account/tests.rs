@@ -216,6 +216,22 @@ fn lane_high_has_workers_of_its_own_and_goes_first() {
 }
 
 #[test]
+fn lane_high_that_never_ends_leaves_a_turn_to_each_lower_lane() {
+    let relay = AccountSettings { concurrency: 1, reserved_high: 0, ..relay() };
+    let mut account = Pool::new(PoolSettings { queue_max: 100, ..settings() }, vec![relay], 1);
+    let of_lane = |lane| (0..50).map(move |n| parcel(&format!("{lane:?}-{n}"), n, lane));
+    account.take(NOW, Lane::ALL.into_iter().flat_map(of_lane).collect());
+    let mut lanes = Vec::new();
+    for _ in 0..36 {
+        let attempt = begun(&mut account, NOW).remove(0);
+        lanes.push(attempt.parcel.lane);
+        account.answered(NOW, attempt.id, Answer::Sent { provider_id: None });
+    }
+    let of = |lane| lanes.iter().filter(|other| **other == lane).count();
+    assert_eq!((of(Lane::High), of(Lane::Normal), of(Lane::Low)), (32, 2, 2), "{lanes:?}");
+}
+
+#[test]
 fn what_is_over_or_taken_back_or_expired_is_not_tried() {
     let expired = Parcel { expires_ms: NOW, ..parcel("d", 5, Lane::Normal) };
     let all = ["a", "b", "u", "c"].map(|id| parcel(id, 1, Lane::Normal)).into_iter().chain([expired]);

@@ -29,32 +29,53 @@ struct Rig {
     task: tokio::task::JoinHandle<()>,
 }
 
+type Ends = (DriverParts, Mailboxes, mpsc::UnboundedReceiver<Finished>, watch::Sender<bool>);
+
+fn parts(streams: Arc<dyn Streams>) -> Ends {
+    let (mailboxes, mut inboxes) = Mailboxes::new(1);
+    let (finished, ended) = mpsc::unbounded_channel();
+    let (stop, stopped) = watch::channel(false);
+    let settings =
+        WorkerSettings { index: 0, ack_deadline_ms: 60_000, in_flight_max: 100, in_flight_bytes_max: 1 << 20 };
+    let mut worker = Worker::new(settings);
+    let member = Member::new(NodeId::parse("g1").unwrap(), "");
+    worker.routing(Arc::new(Routing::new(1, vec![member])));
+    let parts = DriverParts {
+        worker,
+        index: 0,
+        inbox: inboxes.remove(0),
+        streams,
+        messages: Arc::new(MemoryMessages::new(MessageBounds::default())),
+        finished,
+        settled: crate::pipeline::Settlements::new().0,
+        backlog: Arc::default(),
+        open: Arc::default(),
+        clock: Arc::new(unix_ms),
+        stop: stopped,
+        health: Health::new(),
+        metrics: Metrics::register(&mut Registry::default()),
+    };
+    (parts, mailboxes, ended, stop)
+}
+
+fn delivery(lane: Lane, id: &str) -> Vec<Box<Delivery>> {
+    let origins = ["high", "normal", "low"].map(String::from);
+    let decoder = Decoder::new(Some(AppId::parse("a").unwrap()), origins);
+    let value =
+        format!(r#"{{"v":1,"id":"{id}","class":"transactional","to":{{"users":["u"]}},"content":{{"title":"t"}}}}"#);
+    let position = Position { partition: 0, generation: 1, offset: 0 };
+    let record = Record { position, key: None, value: Bytes::from(value), time_ms: unix_ms() };
+    let Decoded::Deliveries(mut deliveries, _) = decoder.read(lane, &record).unwrap() else {
+        panic!("it is scheduled")
+    };
+    deliveries[0].token = Token(5);
+    deliveries
+}
+
 impl Rig {
     fn start(streams: Arc<dyn Streams>) -> Self {
-        let (mailboxes, mut inboxes) = Mailboxes::new(1);
-        let (finished, ended) = mpsc::unbounded_channel();
-        let (stop, stopped) = watch::channel(false);
-        let settings =
-            WorkerSettings { index: 0, ack_deadline_ms: 60_000, in_flight_max: 100, in_flight_bytes_max: 1 << 20 };
-        let mut worker = Worker::new(settings);
-        let member = Member::new(NodeId::parse("g1").unwrap(), "");
-        worker.routing(Arc::new(Routing::new(1, vec![member])));
-        let parts = DriverParts {
-            worker,
-            index: 0,
-            inbox: inboxes.remove(0),
-            streams,
-            messages: Arc::new(MemoryMessages::new(MessageBounds::default())),
-            finished,
-            settled: crate::pipeline::Settlements::new().0,
-            backlog: Arc::default(),
-            open: Arc::default(),
-            clock: Arc::new(unix_ms),
-            stop: stopped,
-            health: Health::new(),
-            metrics: Metrics::register(&mut Registry::default()),
-        };
-        Self { mailboxes, finished: ended, stop, task: tokio::spawn(Driver::new(parts).run()) }
+        let (parts, mailboxes, finished, stop) = parts(streams);
+        Self { mailboxes, finished, stop, task: tokio::spawn(Driver::new(parts).run()) }
     }
 
     fn mailbox(&self) -> &Mailbox {
@@ -62,18 +83,7 @@ impl Rig {
     }
 
     async fn deliver(&self, lane: Lane, id: &str) {
-        let origins = ["high", "normal", "low"].map(String::from);
-        let decoder = Decoder::new(Some(AppId::parse("a").unwrap()), origins);
-        let value = format!(
-            r#"{{"v":1,"id":"{id}","class":"transactional","to":{{"users":["u"]}},"content":{{"title":"t"}}}}"#
-        );
-        let position = Position { partition: 0, generation: 1, offset: 0 };
-        let record = Record { position, key: None, value: Bytes::from(value), time_ms: unix_ms() };
-        let Decoded::Deliveries(mut deliveries, _) = decoder.read(lane, &record).unwrap() else {
-            panic!("it is scheduled")
-        };
-        deliveries[0].token = Token(5);
-        self.mailbox().deliveries[lane as usize].send(deliveries).await.unwrap();
+        self.mailbox().deliveries[lane as usize].send(delivery(lane, id)).await.unwrap();
     }
 
     async fn link_up(&self) -> (mpsc::UnboundedReceiver<Frames>, Arc<Queued>) {
@@ -131,6 +141,27 @@ async fn a_lane_waits_while_a_link_holds_too_much_of_it_and_the_others_go_on() {
     assert_eq!(lane_sent().await, "high-2", "low waits");
     queued.written(Lane::Low, limits::LINK_LANE_BYTES_MAX);
     assert_eq!(lane_sent().await, "low-2");
+}
+
+#[tokio::test]
+async fn a_lane_that_is_always_full_starves_none_below_it() {
+    let (parts, mailboxes, _finished, _stop) = parts(Arc::new(memory()));
+    let (mut driver, mailbox) = (Driver::new(parts), mailboxes.iter().next().unwrap());
+    let mut taken = Vec::new();
+    for n in 0..limits::LANE_WAIT + 2 {
+        for lane in Lane::ALL {
+            // High was emptied by one, and is full again.
+            while mailbox.deliveries[lane as usize].capacity() > 0 {
+                mailbox.deliveries[lane as usize].try_send(delivery(lane, &format!("{lane:?}-{n}"))).unwrap();
+            }
+        }
+        let (lane, batch) = driver.next_batch().unwrap();
+        driver.deliver(lane, batch);
+        taken.push(lane);
+    }
+    let (high, lower) = taken.split_at(limits::LANE_WAIT as usize);
+    assert!(high.iter().all(|lane| *lane == Lane::High), "{taken:?}");
+    assert_eq!(lower, [Lane::Normal, Lane::Low]);
 }
 
 /// Counts what is read.
