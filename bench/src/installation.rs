@@ -3,7 +3,7 @@
 use std::{
     error::Error,
     fs,
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::Arc,
@@ -19,7 +19,7 @@ use pushgate_protocol::{
 };
 use serde::Deserialize;
 
-use crate::services::Services;
+use crate::{ports::reserve, services::Services};
 
 /// The one app.
 pub const APP: &str = "bench";
@@ -153,7 +153,8 @@ impl Installation {
     fn prepare(program: &Path, scratch: &Path, stores: &str) -> Result<Self, Box<dyn Error>> {
         fs::create_dir_all(scratch)?;
         let directory = tempfile::tempdir_in(scratch)?;
-        let [clients, links, admin, rest] = free_addresses()?;
+        let [clients, links, admin, rest] =
+            [reserve()?, reserve()?, reserve()?, reserve()?].map(|address| address.to_string());
         let data = directory.path().join("data");
         let source = if stores.is_empty() { "embedded" } else { "kafka" };
         let configuration = format!(
@@ -235,14 +236,4 @@ pub fn link_to(address: SocketAddr) -> Access {
 /// What a user is called, by number.
 pub fn user(n: u32) -> String {
     format!("u{n}")
-}
-
-/// Ports that were free a moment ago.
-fn free_addresses() -> std::io::Result<[String; 4]> {
-    let held = [(); 4].map(|()| TcpListener::bind("127.0.0.1:0"));
-    let mut addresses = [const { String::new() }; 4];
-    for (address, listener) in addresses.iter_mut().zip(held) {
-        *address = listener?.local_addr()?.to_string();
-    }
-    Ok(addresses)
 }

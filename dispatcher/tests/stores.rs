@@ -14,6 +14,8 @@ mod everyone_facts;
 mod membership_facts;
 #[path = "stores/message_facts.rs"]
 mod message_facts;
+#[path = "../../bench/src/ports.rs"]
+mod ports;
 #[path = "stores/redis_facts.rs"]
 mod redis_facts;
 #[path = "stores/redis_fleet.rs"]

@@ -26,6 +26,7 @@ from verdict import Verdict, eventually
 
 verdict = Verdict()
 
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 HOOK_SECRET = "the secret of the test webhook"
 PATIENCE_S = 120
 # One message for each account, so that its answers are given to that message in turns. Attempts are not given up early on a busy machine.
@@ -164,9 +165,9 @@ class Scene:
 
 
 def sent_and_tried_again(scene):
-    scene.send("mail-1", "email", "steady")
+    scene.send("mail-1", "email", "steady", traceparent=TRACE)
     scene.result("mail-1", "sent", channel="email", account="steady", provider_id="stub-mail-1", attempt=1,
-                 recipient={"user": ADDRESS["email"]})
+                 recipient={"user": ADDRESS["email"]}, traceparent=TRACE)
     scene.states("mail-1", "sent")
     scene.explained("mail-1", "mail-1: 1 sent.", f"{ADDRESS['email']}, email: the provider took it")
     scene.send("sms-1", "sms", "steady")
@@ -174,9 +175,9 @@ def sent_and_tried_again(scene):
     scene.states("sms-1", "delivered")
     for channel in ("email", "sms"):
         ident = f"{channel}-again"
-        scene.send(ident, channel, "busy")
-        scene.result(ident, "scheduled", channel=channel, account="busy", attempt=1, reason="the stub says so")
-        scene.result(ident, "sent", channel=channel, account="busy", attempt=2, provider_id=f"stub-{ident}")
+        scene.send(ident, channel, "busy", traceparent=TRACE)
+        scene.result(ident, "scheduled", channel=channel, account="busy", attempt=1, reason="the stub says so", traceparent=TRACE)
+        scene.result(ident, "sent", channel=channel, account="busy", attempt=2, provider_id=f"stub-{ident}", traceparent=TRACE)
         scene.states(ident, "scheduled", "sent")
     scene.explained("email-again", "email-again: 1 sent.", "email: it waits in the schedule to be tried", "email: the provider took it")
     scene.send("sms-wrong", "sms", "wrong")

@@ -26,23 +26,25 @@ class Failed(Exception):
     """The test cannot go on; the text says why."""
 
 
-# Given out by this process: most are drawn before anything listens on one of them.
-given_ports = set()
+# Given out by this process, each by a name that the kernel lets one socket have and takes back when the process ends: most ports
+# are drawn before anything listens on them.
+reserved_ports = []
 
 
 def free_port():
     """A port that nothing listens on, below the ephemeral range: an outgoing connection must not sit on it when a killed server
-    starts again. Never the same twice."""
+    starts again. Never the same twice, in this process or another."""
     while True:
         port = random.SystemRandom().randrange(10_000, 15_000)
-        if port in given_ports:
-            continue
-        with socket.socket() as s:
-            try:
+        reservation = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            reservation.bind(f"\0pushgate-port-{port}")
+            with socket.socket() as s:
                 s.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        given_ports.add(port)
+        except OSError:
+            reservation.close()
+            continue
+        reserved_ports.append(reservation)
         return port
 
 

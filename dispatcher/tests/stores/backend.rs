@@ -5,6 +5,7 @@ use std::{any::Any, future::Future, sync::Arc};
 use pushgate_dispatcher::{
     clock::unix_ms,
     embedded::{EmbeddedMessages, EmbeddedSchedule, EmbeddedStore, EmbeddedStreams, EmbeddedSuppressions},
+    marks::MarkMetrics,
     memory::{MemoryMessages, MemorySchedule, MemoryStreams, MemorySuppressions},
     redis::{RedisLink, RedisMessages, RedisSchedule, RedisStreams, RedisSuppressions},
     seams::{MessageStore, ScheduleStore, Streams, Suppressions},
@@ -47,6 +48,19 @@ impl Backend {
             Keep::Embedded { store, .. } => Arc::new(EmbeddedStreams::new(store.clone(), bounds).unwrap()),
             Keep::Redis { link, scope, .. } => Arc::new(Scoped::new(RedisStreams::new(link.clone(), bounds), scope)),
         }
+    }
+
+    /// The same, which tell when marks are kept for less than their window; `None` where marks have no bound.
+    pub fn streams_with(&self, bounds: StreamBounds, metrics: MarkMetrics) -> Option<Arc<dyn Streams>> {
+        Some(match &self.keep {
+            Keep::Memory => return None,
+            Keep::Embedded { store, .. } => {
+                Arc::new(EmbeddedStreams::new(store.clone(), bounds).unwrap().with_metrics(metrics))
+            }
+            Keep::Redis { link, scope, .. } => {
+                Arc::new(Scoped::new(RedisStreams::new(link.clone(), bounds).with_metrics(metrics), scope))
+            }
+        })
     }
 
     pub fn schedule(&self) -> Arc<dyn ScheduleStore> {

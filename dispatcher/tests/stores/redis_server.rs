@@ -2,13 +2,14 @@
 
 use std::{
     io::ErrorKind,
-    net::TcpListener,
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex, PoisonError, Weak},
     time::{Duration, Instant},
 };
 
 use tempfile::TempDir;
+
+use crate::ports;
 
 const START_MAX: Duration = Duration::from_secs(20);
 
@@ -42,7 +43,7 @@ impl Server {
     /// A server of one's own.
     pub fn private() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let ports = (free_port(), free_port());
+        let ports = (ports::reserve().unwrap().port(), ports::reserve().unwrap().port());
         let process = Mutex::new(start(&dir, ports));
         let server = Self { url: format!("redis://127.0.0.1:{}", ports.0), own: Some(Own { process, ports, dir }) };
         server.wait();
@@ -117,10 +118,6 @@ fn start(dir: &TempDir, ports: (u16, u16)) -> Child {
         }
         Err(e) => panic!("redis-server does not start: {e}"),
     }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
 }
 
 fn until(what: &str, mut done: impl FnMut() -> bool) {

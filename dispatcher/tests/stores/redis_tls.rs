@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    net::TcpListener,
     path::Path,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -18,6 +17,7 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
 
 use crate::{
+    ports,
     redis_fleet::{Fleet, Form, rights},
     stream_facts::{NOW, append, push, user},
 };
@@ -49,7 +49,7 @@ impl TlsServer {
                 fs::write(dir.path().join(format!("{name}.key")), key.serialize_pem()).unwrap();
             }
         }
-        let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+        let port = ports::reserve().unwrap().port();
         let mut command = Command::new("redis-server");
         command.args(["--bind", "127.0.0.1", "--port", "0", "--tls-port", &port.to_string(), "--save", ""]);
         command.arg("--tls-cert-file").arg(dir.path().join("server"));

@@ -1,7 +1,7 @@
 //! What every `Streams` does at its bounds.
 
 use pushgate_dispatcher::{
-    marks,
+    marks::{self, MarkMetrics},
     seams::{Mark, StoredPush, StreamOutcome},
     stored::{self, StreamBounds},
 };
@@ -18,6 +18,7 @@ facts!(
     a_newer_entry_takes_the_place_of_an_older_with_its_collapse_key,
     the_bounds_hold_after_settling_out_of_order,
     marks_within_their_bound_are_kept_and_the_newest_always,
+    a_window_of_marks_that_pressure_shortens_is_told,
 );
 
 fn evicted(outcome: &StreamOutcome) -> Vec<u64> {
@@ -110,4 +111,20 @@ async fn marks_within_their_bound_are_kept_and_the_newest_always(backend: Backen
         assert_eq!(mark(&*streams, &alice, n, NOW).await, Some(Mark::Ended), "{n}");
         assert!(mark(&*streams, &alice, n - 10, NOW).await.is_some(), "{n}");
     }
+}
+
+async fn a_window_of_marks_that_pressure_shortens_is_told(backend: Backend) {
+    let alice = user("alice");
+    let metrics = MarkMetrics::default();
+    let bounds = StreamBounds { mark_bytes: 40 * marks::bytes_of(&alice), ..StreamBounds::default() };
+    let whole_s = bounds.mark_window_ms as f64 / 1_000.0;
+    let Some(streams) = backend.streams_with(bounds, metrics.clone()) else { return };
+    assert_eq!((metrics.shortened.get(), metrics.window.get()), (0, whole_s));
+    // A second each: at no time more than twice what 40 of them take, and so for no window of the whole length.
+    for n in 0..300 {
+        streams.apply(vec![settle(&alice, n, Mark::Ended)], NOW + 1_000 * n).await.unwrap();
+    }
+    assert!(metrics.shortened.get() >= 7, "{}", metrics.shortened.get());
+    let window_s = metrics.window.get();
+    assert!((10.0..=80.0).contains(&window_s), "{window_s} s of {whole_s} s");
 }

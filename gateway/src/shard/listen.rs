@@ -41,21 +41,28 @@ pub enum ListenError {
 /// Binds `count` listeners to one address and returns it with the port chosen, if `address` left it open.
 ///
 /// A process of the same user could join a group of SO_REUSEPORT listeners unnoticed, and two gateways would share
-/// the clients by chance. So the address is first claimed without that option, which fails if anyone listens there.
+/// the clients by chance. So a given port is first claimed without that option, which fails if anyone listens there. A port
+/// that the kernel chooses is nobody else's, with or without it.
 pub(crate) fn bind(
     what: &'static str,
     key: &'static str,
     address: SocketAddr,
     count: usize,
 ) -> Result<(SocketAddr, Vec<TcpListener>), ListenError> {
-    let failed = |source: io::Error| match source.kind() {
+    bind_all(address, count).map_err(|source| match source.kind() {
         io::ErrorKind::AddrInUse => ListenError::InUse { what, address, key },
         _ => ListenError::Failed { what, address, key, source },
-    };
-    let claim = claim(address).map_err(failed)?;
-    let address = claim.local_addr().ok().and_then(|a| a.as_socket()).unwrap_or(address);
-    drop(claim);
-    let listeners = (0..count).map(|_| listen(address)).collect::<io::Result<Vec<_>>>().map_err(failed)?;
+    })
+}
+
+fn bind_all(address: SocketAddr, count: usize) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
+    if address.port() != 0 {
+        drop(claim(address)?);
+    }
+    let first = listen(address)?;
+    let address = first.local_addr()?;
+    let others = (1..count).map(|_| listen(address));
+    let listeners = std::iter::once(Ok(first)).chain(others).collect::<io::Result<_>>()?;
     Ok((address, listeners))
 }
 

@@ -4,14 +4,14 @@ use std::{
     error::Error,
     fs,
     io::Read,
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpStream},
     path::Path,
     process::{Child, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
-use pushgate_bench::{installation::LINK_KEY, record::root};
+use pushgate_bench::{installation::LINK_KEY, ports::reserve, record::root};
 use pushgate_gateway::{boot, config::GatewayConfig, tls::config::TlsConfig};
 use pushgate_loadgen::fleet::TlsOptions;
 use rcgen::{CertificateParams, KeyPair};
@@ -67,7 +67,7 @@ impl Server {
         let scratch = root().join("target/bench-gateway");
         fs::create_dir_all(&scratch)?;
         let directory = tempfile::tempdir_in(scratch)?;
-        let [clients, links, admin] = free_addresses()?;
+        let (clients, links, admin) = (reserve()?, reserve()?, reserve()?);
         let Setup { engine, shards, compression, tls } = setup;
         let (tls, trust) = if tls { secure(directory.path())? } else { (String::new(), None) };
         let configuration = format!(
@@ -178,11 +178,4 @@ fn secure(directory: &Path) -> Result<(String, Option<TlsOptions>), Box<dyn Erro
         key_file.to_string_lossy()
     );
     Ok((section, Some(TlsOptions::new(cert.pem().as_bytes(), NAME)?)))
-}
-
-/// Ports that were free a moment ago.
-fn free_addresses() -> std::io::Result<[SocketAddr; 3]> {
-    let held =
-        [TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?];
-    Ok([held[0].local_addr()?, held[1].local_addr()?, held[2].local_addr()?])
 }
